@@ -1,0 +1,201 @@
+"""What a user writes: small frozen models, one per part of the YAML file.
+
+`train:` and `lora:` are handed to `trl.SFTConfig` and `peft.LoraConfig` untouched, so their
+keys are documented there and not here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from hbo.errors import ConfigError
+
+
+def _stem(entry: Any) -> str:
+    path = str(entry.get("path", "")) if isinstance(entry, Mapping) else str(entry)
+    return path.rstrip("/").rsplit("/", 1)[-1].split(".")[0] or "dataset"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+Temperature = Annotated[float, Field(gt=0)]
+Reward = str | Callable[..., Any] | None
+
+
+class DatasetConfig(_Section):
+    """One dataset of the mixture."""
+
+    path: str
+    """Hub name, or a JSONL (.gz, .zst), Parquet or CSV file, or a folder of these."""
+    name: str | None = None
+    """Configuration name of a Hub dataset."""
+    data_dir: str | None = None
+    """Folder inside the Hub dataset."""
+    data_files: str | list[str] | None = None
+    """Files inside the Hub dataset or folder."""
+    split: str = "train"
+    """Split of a Hub dataset."""
+    format: str | None = None
+    """Row format; detected from the columns when absent."""
+    columns: dict[str, str] | list[str] | None = None
+    """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
+    weight: Annotated[float, Field(gt=0)] | None = None
+    """Relative share of rows drawn at the start; replaces the size in the prior."""
+    group_by: str | None = None
+    """Column whose values split this source into datasets of their own."""
+
+
+class MixtureConfig(_Section):
+    """Which datasets, how they start, what is held out."""
+
+    datasets: dict[str, DatasetConfig]
+    """Name → dataset. A list of entries (TRL's style) is accepted too; each takes its path's stem as name."""
+    temperature: Temperature | None = None
+    """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo)."""
+    eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of each dataset held out and never trained on; at least one row unless 0."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _name_a_list(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return {_stem(entry): entry for entry in value}
+        if isinstance(value, Mapping):
+            return {str(k): {"path": v} if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+    @field_validator("datasets")
+    @classmethod
+    def _at_least_one(cls, value: dict[str, DatasetConfig]) -> dict[str, DatasetConfig]:
+        if not value:
+            raise ValueError("the mixture names no dataset; add at least one entry")
+        return value
+
+
+class DifficultyConfig(_Section):
+    """How the rows of a dataset are cut into difficulty groups."""
+
+    metric: Literal["ifd", "perplexity", "loss"] = "ifd"
+    """Score the rows are sorted by; the lowest are group 0, the easiest."""
+    groups: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Equal groups per dataset (M in the paper)."""
+    model: str | None = None
+    """A separate scorer; absent: the model itself."""
+    ifd: Literal["perplexity_ratio", "loss_ratio"] = "perplexity_ratio"
+    """PPL(y|x)/PPL(y) as in the paper, or the ratio of mean losses as in the authors' code."""
+
+
+class ActorConfig(_Section):
+    """How an actor turns rewards into probabilities."""
+
+    kind: Literal["softmax", "mlp", "tracking"] = "softmax"
+    """One logit per choice (authors' code), two layers (paper's text), or the closed form (ours)."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Adam step of `softmax` and `mlp`."""
+    steps: Annotated[int, Field(ge=1)] = 200
+    """Adam steps per update of `softmax` and `mlp`."""
+    hidden: Annotated[int, Field(ge=1)] = 32
+    """Hidden units of `mlp`."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the way, in log space, that `tracking` goes towards p ∝ reward per update."""
+
+
+class HBOConfig(_Section):
+    """How the mixture is balanced while the model trains: the YAML's `balance:`.
+
+    Example:
+        >>> HBOConfig(update_every=100).method
+        'hbo'
+        >>> HBOConfig(method="uniform").global_reward is None
+        True
+    """
+
+    method: str = "hbo"
+    """A name in `hbo.METHODS`; it sets the defaults of the fields below."""
+    update_every: Annotated[int, Field(ge=1)] = 200
+    """Optimizer steps between two updates (F in the paper)."""
+    probes: Annotated[int, Field(ge=1)] = 32
+    """Rows per dataset on which an update measures its rewards, spread evenly over the groups."""
+    probe_pool: Annotated[int, Field(ge=1)] = 64
+    """Rows per group that probes are taken from; only these need a loss of the untuned model."""
+    global_reward: Reward = "gradient_norm"
+    """Reward of the datasets: a name, `pkg.module:function` or a callable; null freezes the global actor."""
+    local_reward: Reward = "perplexity_ratio"
+    """Reward of the groups, likewise; null freezes the local actors."""
+    actor: ActorConfig = ActorConfig()
+    """Actor used on both levels."""
+    min_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Floor under every dataset's probability, and under every group's inside its dataset."""
+    temperature: Temperature = 1.0
+    """Prior over datasets, q ∝ n^(1/τ); in YAML it stands under `mixture:`."""
+    update_lag: Annotated[int, Field(ge=0)] | None = None
+    """Whole steps an update waits before it takes effect; absent: the least the loader's prefetch allows."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_method(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        given = dict(data)
+        for tier in ("global", "local"):
+            if tier in given:
+                learns = given.pop(tier)
+                if not isinstance(learns, bool):
+                    raise ValueError(f"'{tier}' is {learns!r} but takes true or false")
+                if not learns:
+                    given[f"{tier}_reward"] = None
+        from hbo.recipes import settings  # recipes is written in terms of this class
+
+        try:
+            return {**settings(given.get("method", "hbo")), **given}
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether both levels are frozen, so that nothing is ever measured."""
+        return self.global_reward is None and self.local_reward is None
+
+
+class RunConfig(_Section):
+    """One run of `hbo train`: a whole YAML file."""
+
+    model: str
+    """Hub name, folder, GGUF file, or `pypi:package==version`."""
+    output: str | None = None
+    """Run folder; `--output` overrides it."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the held-out rows, of every draw, and (unless `train:` has its own) of the trainer."""
+    mixture: MixtureConfig
+    """Datasets and prior."""
+    difficulty: DifficultyConfig = DifficultyConfig()
+    """Scores and groups."""
+    balance: HBOConfig = Field(default_factory=HBOConfig)
+    """Method and its settings."""
+    train: dict[str, Any] = {}
+    """`trl.SFTConfig`, as it is."""
+    lora: dict[str, Any] | None = None
+    """`peft.LoraConfig`, as it is; absent: full fine-tuning."""
+
+    @model_validator(mode="after")
+    def _one_temperature(self) -> RunConfig:
+        tau = self.mixture.temperature
+        if tau is not None and math.isnan(tau):
+            raise ValueError("mixture.temperature is not a number; give a value above 0, or .inf for uniform")
+        return self
+
+    def resolved(self) -> RunConfig:
+        """This configuration with the prior's temperature written in both places it may stand."""
+        tau = self.mixture.temperature or self.balance.temperature
+        return self.model_copy(
+            update={
+                "mixture": self.mixture.model_copy(update={"temperature": tau}),
+                "balance": self.balance.model_copy(update={"temperature": tau}),
+            }
+        )

@@ -1,0 +1,1 @@
+"""The algorithm on plain arrays: no torch, no files, no network."""

@@ -1,0 +1,1 @@
+"""Rows of any format in, one memory-mapped table out."""

@@ -1,0 +1,54 @@
+"""Every error that `hbo` raises for the user.
+
+    HBOError                  anything below; the command line prints it as one sentence, exit code 2
+    ├── ConfigError           a key, a value or an option that can't be used
+    ├── DataError             a dataset, a file or a row that can't be used
+    ├── ModelError            a model, tokenizer or adapter that can't be loaded
+    ├── ResumeError           a run folder or checkpoint that can't be continued
+    └── RewardError           a reward that can't be measured
+
+Each message says what is wrong, where, and how to mend it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class HBOError(Exception):
+    """Root of all errors that a user can cause and mend."""
+
+
+class ConfigError(HBOError):
+    """A key, a value or an option that can't be used."""
+
+
+class DataError(HBOError):
+    """A dataset, a file or a row that can't be used."""
+
+
+class ModelError(HBOError):
+    """A model, tokenizer or adapter that can't be loaded."""
+
+
+class ResumeError(HBOError):
+    """A run folder or a checkpoint that can't be continued."""
+
+
+class RewardError(HBOError):
+    """A reward that can't be measured."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as ` (did you mean 'probes'?)`, or nothing when no known name is close.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> nearest("probe", ["probes", "actor"])
+        " (did you mean 'probes'?)"
+    """
+    found = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
+    return f" (did you mean '{found[0]}'?)" if found else ""

@@ -1,0 +1,1 @@
+"""What the actors learn from, measured on the model as it stands."""

@@ -1,0 +1,1 @@
+"""Losses of rows, and the difficulty groups cut from them."""

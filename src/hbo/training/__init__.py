@@ -1,0 +1,1 @@
+"""HBO inside a trainer: sampler, callback, and a whole run."""
