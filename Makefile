@@ -1,0 +1,57 @@
+# `make` lists the targets. The first of them to run sets up .venv; it is set up again when pyproject.toml or
+# constraints.txt change.
+#
+#   make PYTHON=python3.12 …        another interpreter (3.11 or later)
+#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu …
+#                                   torch for the CPU only: on Linux x86_64 PyPI's own brings gigabytes of CUDA
+#   make demo ARGS="--steps 20"     further arguments of the command behind a target
+
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+ARGS ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench docs
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+
+setup: $(READY) ## install hbo and its tools into .venv
+
+demo: $(READY) ## fine-tune a real model on four domains (about 10 minutes on 2 cores) into runs/demo, anew each time
+	$(BIN)/hbo demo --output runs/demo --overwrite $(ARGS)
+
+test: $(READY) ## run the tests
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY) ## lint, formatting, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY) ## run every benchmarks/*.py
+	@set -e; ran=0; \
+	for file in benchmarks/*.py; do \
+	  [ -e "$$file" ] || continue; \
+	  echo "== $$file"; $(BIN)/python "$$file" $(ARGS); ran=1; \
+	done; \
+	[ $$ran = 1 ] || echo "There are no benchmarks yet: a benchmark is a file benchmarks/NAME.py that prints its result."
+
+docs: ## say where the documentation is
+	@echo "The documentation is Markdown and is not built; read:"
+	@ls README.md CONTRIBUTING.md CHANGELOG.md docs/*.md 2>/dev/null | sed 's/^/  /'
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "error: there is no '$(PYTHON)'; install Python 3.11 or later, or name one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11; name a later one: make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: $(PYTHON) can't make virtual environments; run: apt install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,91 @@
+"""Where files that can be made again are kept, and how they are written so that none is ever half there."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hbo.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, Features
+
+
+def cache_root() -> Path:
+    """`$HBO_CACHE`, or `~/.cache/hbo`; it need not exist yet."""
+    chosen = os.environ.get("HBO_CACHE")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hbo"
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` to write to; it takes `path`'s name when the block ends well.
+
+    The folder is made if need be. When the block raises, nothing is left behind and an older `path` stays as it was.
+
+    Raises:
+        DataError: The folder can't be made or written to.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "scores.txt"
+        >>> with atomic_path(target) as temporary:
+        ...     _ = temporary.write_text("0.5")
+        >>> target.read_text()
+        '0.5'
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+    except OSError as error:
+        raise DataError(
+            f"{path.parent}: can't be written to ({error.strerror}); set HBO_CACHE to a folder that can"
+        ) from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private, which a shared cache must not be
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def stored_table(path: Path, features: Features, tables: Iterable[pa.Table]) -> Dataset:
+    """The memory-mapped rows of the Arrow stream file `path`, which is written from `tables` unless it exists.
+
+    The file's stem becomes the dataset's fingerprint, so it must stand for the content.
+
+    Raises:
+        DataError: The file can't be written, or the one that is there is damaged; or whatever reading `tables` raises.
+    """
+    import pyarrow as pa
+    from datasets import Dataset, DatasetInfo
+    from datasets.table import MemoryMappedTable
+
+    if not path.exists():
+        schema = features.arrow_schema
+        try:
+            with (
+                atomic_path(path) as temporary,
+                pa.OSFile(str(temporary), "wb") as sink,
+                pa.ipc.new_stream(sink, schema) as writer,
+            ):
+                for table in tables:
+                    writer.write_table(table.cast(schema))
+        except OSError as error:
+            raise DataError(
+                f"{path}: can't be written ({error}); free space, or set HBO_CACHE to another folder"
+            ) from None
+    try:
+        table = MemoryMappedTable.from_file(str(path))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path}: the cached rows can't be read ({error}); delete the file") from None
+    return Dataset(table, info=DatasetInfo(features=features), fingerprint=path.stem)

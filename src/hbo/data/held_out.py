@@ -1,0 +1,85 @@
+"""Which rows belong to which dataset, and which of them are held out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_BATCH = 100_000
+
+
+def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
+    """The rows to train on and the held-out ones; each dataset gives its share, at least one row unless it is 0.
+
+    Which rows of a dataset are held out depends on the seed, its name and its rows alone, not on the other datasets.
+
+    Raises:
+        ConfigError: `eval_fraction` is not in [0, 1).
+        DataError: A dataset has one row only, so none would be left to train on.
+    """
+    if not 0 <= eval_fraction < 1:
+        raise ConfigError(f"eval_fraction is {eval_fraction}, but must be at least 0 and below 1")
+    held_out: list[int] = []
+    if eval_fraction:
+        for name, (positions, rows) in _positions(data).items():
+            if len(rows) < 2:
+                raise DataError(
+                    f"dataset '{name}': its only row can't be both trained on and held out; add rows, or set "
+                    "eval_fraction to 0"
+                )
+            count = min(max(1, round(eval_fraction * len(rows))), len(rows) - 1)
+            chosen = np.argsort(_keys(seed, name, rows), kind="stable")[:count]
+            held_out.extend(positions[chosen].tolist())
+    is_held_out = np.zeros(len(data), dtype=bool)
+    is_held_out[held_out] = True
+    return data.select(np.flatnonzero(~is_held_out)), data.select(np.flatnonzero(is_held_out))
+
+
+def dataset_sizes(data: Dataset) -> dict[str, int]:
+    """Rows per dataset, in the order in which the datasets first appear, which is that of the configuration."""
+    sizes: dict[str, int] = {}
+    for batch in data.select_columns(["hbo_dataset"]).with_format("arrow").iter(_BATCH):
+        for entry in batch["hbo_dataset"].value_counts().to_pylist():
+            sizes[entry["values"]] = sizes.get(entry["values"], 0) + entry["counts"]
+    return sizes
+
+
+def dataset_names(data: Dataset) -> list[str]:
+    """The datasets of `data`, in the order in which they first appear."""
+    return list(dataset_sizes(data))
+
+
+def _positions(data: Dataset) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Dataset → where its rows stand in `data`, and their numbers in the source."""
+    found: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
+    start = 0
+    for batch in data.select_columns(["hbo_dataset", "hbo_row"]).with_format("arrow").iter(_BATCH):
+        names = batch["hbo_dataset"].combine_chunks().dictionary_encode()
+        codes, rows = names.indices.to_numpy(), batch["hbo_row"].to_numpy()
+        for code, name in enumerate(names.dictionary.to_pylist()):
+            (at,) = np.nonzero(codes == code)
+            found.setdefault(name, []).append((start + at, rows[at]))
+        start += len(batch)
+    return {
+        name: (np.concatenate([at for at, _ in parts]), np.concatenate([rows for _, rows in parts]))
+        for name, parts in found.items()
+    }
+
+
+def _keys(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """A random number per row that depends on seed, dataset and row number alone (SplitMix64)."""
+    import xxhash
+
+    z = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode())) + (rows.astype(np.uint64) + 1) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

@@ -1,0 +1,201 @@
+"""Named datasets → one memory-mapped table of prompts and completions, each row with its dataset and number."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hbo.data.cache import cache_root, stored_table
+from hbo.data.entries import Entry, open_entry
+from hbo.data.formats import Convert, converter
+from hbo.data.held_out import dataset_names, dataset_sizes, hold_out
+from hbo.data.tokens import drop_without_target, tokenize
+from hbo.data.turns import BadRowError, kind, text_of
+from hbo.errors import ConfigError, DataError, nearest
+from hbo.progress import Track, silent
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset, DatasetDict, Features
+
+__all__ = ["build_mixture", "dataset_names", "dataset_sizes", "hold_out", "read_mixture"]
+
+_BATCH = 1000
+_VERSION = "1"  # part of every cache file's name: raise it when the same files give other rows
+
+
+def build_mixture(
+    sources: Mapping[str, Any],
+    *,
+    tokenizer: Any = None,
+    max_length: int | None = 1024,
+    eval_fraction: float = 0.0,
+    seed: int = 0,
+    cache_dir: str | Path | None = None,
+) -> Dataset | DatasetDict:
+    """All rows as one dataset, with their origin in `hbo_dataset` and `hbo_row`, ready for `stratify` and SFTTrainer.
+
+    Without a tokenizer the rows have conversational `prompt` and `completion` (or `text`, when all are plain text),
+    which SFTTrainer tokenizes; it then trains on everything after the first answer begins, the user turns in between
+    too. With the model's tokenizer the rows have `input_ids` and `labels` as well, and of a conversation with several
+    answers exactly these are targets; rows whose response is cut off by `max_length` are left out with a warning.
+
+    Args:
+        sources: Name → path, Hub name, mapping of DatasetConfig's keys, DatasetConfig, or datasets.Dataset.
+        tokenizer: A fast tokenizer of the model.
+        max_length: Tokens a row may have; its start is kept.
+        eval_fraction: Share of each dataset that is held out, at least one row unless 0.
+        seed: Chooses the held-out rows.
+        cache_dir: Folder of the Arrow files; `$HBO_CACHE` or `~/.cache/hbo` when absent.
+
+    Returns:
+        A Dataset; with `eval_fraction` above 0 a DatasetDict of `train` and `eval`.
+
+    Raises:
+        ConfigError: A name, a key or `eval_fraction` can't be used.
+        DataError: A dataset, a file or a row can't be used.
+
+    Example:
+        >>> from datasets import Dataset
+        >>> import tempfile
+        >>> chat = Dataset.from_list([{"prompt": "2+2?", "completion": "4"}])
+        >>> build_mixture({"math": chat}, cache_dir=tempfile.mkdtemp())[0]["completion"]
+        [{'role': 'assistant', 'content': '4'}]
+    """
+    from datasets import DatasetDict
+
+    folder = Path(cache_dir) if cache_dir is not None else None
+    data = read_mixture(sources, cache_dir=folder)
+    if tokenizer is None:
+        data = _for_trl(data, folder or cache_root())
+    else:
+        data, dropped = drop_without_target(tokenize(data, tokenizer, max_length=max_length, cache_dir=folder))
+        if dropped:
+            counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in dropped.items())
+            warnings.warn(f"no response token within max_length={max_length}: left out {counts}", stacklevel=2)
+    if not eval_fraction:
+        return data
+    train, held_out = hold_out(data, eval_fraction, seed)
+    return DatasetDict(train=train, eval=held_out)
+
+
+def read_mixture(datasets: Mapping[str, Any], *, cache_dir: Path | None = None, track: Track = silent) -> Dataset:
+    """All rows in canonical form, memory-mapped from one Arrow file that is written once per content.
+
+    The columns are `prompt` and `completion` (lists of `{role, content}`; a plain text is the completion
+    `[{"role": "text", …}]`), `hbo_dataset` and `hbo_row`, the row's number in its source.
+
+    Raises:
+        ConfigError: A name or key can't be used.
+        DataError: A dataset, a file or a row can't be used, or a dataset is empty.
+    """
+    if not datasets:
+        raise ConfigError("the mixture names no dataset; add at least one")
+    entries = [open_entry(name, value) for name, value in datasets.items()]
+    path = (cache_dir or cache_root()) / f"mixture-{_fingerprint(entries)}.arrow"
+    return stored_table(path, _features(), _tables(entries, track))
+
+
+def _tables(entries: list[Entry], track: Track) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    schema = _features().arrow_schema
+    origin: dict[str, str] = {}
+    with track("reading", sum(len(entry.source.parts) for entry in entries)) as advance:
+        for entry in entries:
+            rows = _rows(entry, origin, advance)
+            while batch := list(islice(rows, _BATCH)):
+                yield pa.Table.from_pylist(batch, schema=schema)
+
+
+def _rows(entry: Entry, origin: dict[str, str], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
+    convert: Convert | None = None
+    number = 0
+    for part in entry.source.parts:
+        for row, where in part():
+            if convert is None:
+                convert = converter(row, entry.name, entry.config.format, entry.config.columns)
+            prompt, completion = convert(row, where)
+            dataset = _dataset_of(row, entry, where)
+            if origin.setdefault(dataset, entry.name) != entry.name:
+                raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
+            yield {"prompt": prompt, "completion": completion, "hbo_dataset": dataset, "hbo_row": number}
+            number += 1
+        advance(1)
+    if not number:
+        raise DataError(f"dataset '{entry.name}': {entry.config.path} is empty; add rows, or leave the dataset out")
+
+
+def _dataset_of(row: Mapping[str, Any], entry: Entry, where: str) -> str:
+    column = entry.config.group_by
+    if column is None:
+        return entry.name
+    if column not in row:
+        raise DataError(
+            f"{where}: no column '{column}', by which dataset '{entry.name}' is grouped{nearest(column, row)}; "
+            f"columns seen: {', '.join(map(str, row)) or 'none'}"
+        )
+    value = row[column]
+    if not isinstance(value, str | int | float) or not str(value).strip():
+        shown = "an empty string" if isinstance(value, str) else kind(value)
+        raise DataError(f"{where}: '{column}' is {shown}, so the row belongs to no group of dataset '{entry.name}'")
+    try:
+        return f"{entry.name}/{text_of(str(value), column)}"
+    except BadRowError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _for_trl(data: Dataset, folder: Path) -> Dataset:
+    """`data` itself, or with a column `text` in the place of `prompt` and `completion` when all rows are plain text."""
+    from datasets import Features, Value
+
+    kinds: dict[bool, str] = {}  # is it text? → a dataset that is so
+    for batch in data.with_format("arrow").iter(_BATCH):
+        for row in batch.to_pylist():
+            is_text = row["completion"][0]["role"] == "text"
+            kinds.setdefault(is_text, row["hbo_dataset"])
+            if not is_text and not row["prompt"]:
+                raise DataError(
+                    f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}: nothing stands before the response, which "
+                    "SFTTrainer can't tokenize; give tokenizer= so that hbo does it"
+                )
+    if len(kinds) == 2:
+        raise DataError(
+            f"'{kinds[True]}' is plain text and '{kinds[False]}' has prompts and responses, which SFTTrainer can't "
+            "take in one dataset; give tokenizer= so that hbo tokenizes both"
+        )
+    if False in kinds:
+        return data
+
+    def tables() -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        for batch in data.with_format("arrow").iter(_BATCH):
+            texts = [completion[0]["content"] for completion in batch["completion"].to_pylist()]
+            yield batch.select(["hbo_dataset", "hbo_row"]).add_column(0, "text", pa.array(texts, pa.string()))
+
+    features = Features({"text": Value("string"), "hbo_dataset": Value("string"), "hbo_row": Value("int64")})
+    return stored_table(folder / f"text-{data._fingerprint}.arrow", features, tables())
+
+
+def _features() -> Features:
+    from datasets import Features, List, Value
+
+    messages = List({"role": Value("string"), "content": Value("string")})
+    return Features(
+        {"prompt": messages, "completion": messages, "hbo_dataset": Value("string"), "hbo_row": Value("int64")}
+    )
+
+
+def _fingerprint(entries: list[Entry]) -> str:
+    import xxhash
+
+    parts = [
+        [entry.name, entry.source.fingerprint, entry.config.format, entry.config.columns, entry.config.group_by]
+        for entry in entries
+    ]
+    return xxhash.xxh3_128_hexdigest(json.dumps([_VERSION, parts]).encode())

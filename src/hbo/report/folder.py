@@ -1,0 +1,112 @@
+"""A run's folder → one Run, checked: all that the report draws from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hbo.errors import DataError
+from hbo.report.lines import Line, read_lines
+from hbo.report.results import Metrics, Training, read_metrics, read_training
+
+_SECRETS = ("hub_token", "push_to_hub_token")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder holds; `metrics` and `training` are None while the run hasn't written them."""
+
+    folder: Path
+    datasets: tuple[str, ...]
+    lines: tuple[Line, ...]
+    config: dict[str, Any]
+    config_text: str
+    metrics: Metrics | None
+    training: Training | None
+
+    @property
+    def method(self) -> str:
+        """The balancing method's name, or `unknown`."""
+        named = self.metrics.method if self.metrics else None
+        return named or str(self._configured("balance", "method") or "unknown")
+
+    @property
+    def model(self) -> str:
+        """The model that was tuned, or `unknown`."""
+        return str(self._configured("model") or "unknown")
+
+    @property
+    def seed(self) -> str:
+        """The run's seed, or `unknown`."""
+        measured = self.metrics.seed if self.metrics else None
+        seed = self._configured("seed") if measured is None else measured
+        return "unknown" if seed is None else str(seed)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps done, as far as the folder tells."""
+        known = [self.lines[-1].step]
+        if self.training:
+            known.append(self.training.step)
+        if self.metrics and self.metrics.steps is not None:
+            known.append(self.metrics.steps)
+        return max(known)
+
+    def _configured(self, *keys: str) -> Any:
+        value: Any = self.config
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+
+def read_run(folder: Path) -> Run:
+    """The run in `folder`.
+
+    Raises:
+        DataError: The folder isn't a run's, or one of its files is broken; file and line are named.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give the folder that a run writes to")
+    datasets, lines = read_lines(folder / "balance.jsonl")
+    config, text = _read_config(folder / "config.yaml")
+    metrics = read_metrics(folder / "metrics.json")
+    shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
+    for name, sizes in (metrics.sizes if metrics else {}).items():
+        if shape.get(name, len(sizes)) != len(sizes):
+            raise DataError(f"{folder / 'metrics.json'}: 'sizes' of '{name[:40]}' must name {shape[name]} groups")
+    return Run(folder, datasets, lines, config, text, metrics, read_training(folder))
+
+
+def _read_config(file: Path) -> tuple[dict[str, Any], str]:
+    # Someone's own loop with the callback has a ledger and no YAML file: that is no error.
+    try:
+        text = file.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+    except FileNotFoundError:
+        return {}, ""
+    except UnicodeDecodeError:
+        raise DataError(f"{file}: not UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{file}: can't be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        raise DataError(f"{file}{f', line {mark.line + 1}' if mark else ''}: not valid YAML") from None
+    if not isinstance(config, dict):
+        raise DataError(f"{file}: holds no keys; it must be the run's configuration")
+    # A report is made to be passed around; a token is not.
+    if _hide_secrets(config):
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+    return config, text
+
+
+def _hide_secrets(config: dict[str, Any]) -> bool:
+    hidden = False
+    for section in (config, config.get("train")):
+        for key in _SECRETS:
+            if isinstance(section, dict) and section.get(key):
+                section[key] = "(hidden)"
+                hidden = True
+    return hidden

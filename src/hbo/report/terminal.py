@@ -1,0 +1,56 @@
+"""The held-out results as a table for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from hbo.report.results import Score, parse_metrics
+
+
+def metrics_table(metrics: Mapping[str, Any]) -> Table:
+    """Perplexity of the held-out rows per dataset before and after training, and the macro NLL.
+
+    `metrics` is what `metrics.json` holds.
+
+    Raises:
+        DataError: A value has the wrong type.
+
+    Example:
+        >>> metrics_table({"eval": {"math": {"nll": 0.0, "perplexity": 1.0, "n": 5}}}).row_count
+        2
+    """
+    found = parse_metrics(metrics)
+    table = Table(title="Held-out perplexity", title_justify="left")
+    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
+    for column in ("rows", "before", "after", "change"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name in dict.fromkeys([*found.after, *found.before]):
+        before, after = found.before.get(name), found.after.get(name)
+        scores = [score.perplexity if score else None for score in (before, after)]
+        # A Text, because square brackets in a plain string are markup.
+        table.add_row(Text(name), _rows(after or before), *(_number(s, 2) for s in scores), _change(*scores))
+    table.add_section()
+    macro = (found.macro_before, found.macro_nll)
+    table.add_row("mean NLL over datasets (macro)", "", *(_number(value, 3) for value in macro), _change(*macro))
+    return table
+
+
+def _rows(score: Score | None) -> str:
+    return f"{score.n:,}" if score else "–"
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None or value != value:
+        return "–"
+    return f"{value:,.{digits}f}" if value < 1e6 else f"{value:.2e}"
+
+
+def _change(before: float | None, after: float | None) -> Text:
+    if not before or after is None or not abs(after / before) < float("inf"):
+        return Text("–")
+    percent = 100 * (after / before - 1)
+    return Text(f"{percent:+.1f}%", style="green" if percent < 0 else "red" if percent > 0 else "")

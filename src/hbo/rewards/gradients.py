@@ -1,0 +1,121 @@
+"""How hard each row pulls at the model: the L2 norm of the gradient of its own mean target loss.
+
+One batched pass gives the exact norms of a whole padded batch (`hbo.rewards.ghost`). A model with a trainable
+parameter that no batched rule covers is measured one row at a time, and a warning names the parameter.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from weakref import WeakKeyDictionary
+
+import torch
+from accelerate.utils import extract_model_from_parallel
+from torch import Tensor, nn
+
+from hbo.errors import RewardError
+from hbo.rewards.ghost import Uncovered, batched_square_norms
+from hbo.rewards.outer import widened
+from hbo.rewards.targets import HeadOnTargets, Targets, losses_and_slope, target_logits
+from hbo.rewards.untouched import left_as_found
+
+# The parameter for which a model is measured one row at a time: warned of once, and not tried again.
+_uncovered: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def per_example_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The norm (B,) of each row's gradient over all parameters that require one, in fp32.
+
+    The gradient is that of the row's own mean loss over its target tokens, in eval mode (no dropout). A row without
+    a target gets NaN. The model's gradients, modes, hooks and random streams are as before on return.
+
+    Args:
+        model: A causal language model, also wrapped by PEFT, accelerate or DistributedDataParallel.
+        batch: `input_ids`, `attention_mask` and `labels`, each (B, T), padded on either side. Labels aren't shifted
+            (the token at t is predicted at t − 1) and are −100 where not a target.
+
+    Raises:
+        RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
+
+    Example:
+        >>> from transformers import LlamaConfig, LlamaForCausalLM
+        >>> config = LlamaConfig(
+        ...     vocab_size=9, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2
+        ... )
+        >>> ids = torch.tensor([[1, 2, 3], [4, 5, 6]])
+        >>> batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+        >>> per_example_gradient_norms(LlamaForCausalLM(config), batch).shape
+        torch.Size([2])
+    """
+    return gradient_norms_and_losses(model, batch)[0]
+
+
+def gradient_norms_and_losses(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Each row's gradient norm (B,) and mean target loss (B,) in nats, from the same pass.
+
+    As `per_example_gradient_norms`, which see.
+
+    Raises:
+        RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
+    """
+    model, targets = _prepare(model, batch)
+    if not sum(targets.counts):
+        nothing = torch.full((len(targets.counts),), torch.nan, device=targets.before_BT.device)
+        return nothing, nothing.clone()
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if _uncovered.get(model) in trainable:
+        return _looped(model, targets)
+    try:
+        with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+            square_B, loss_B = batched_square_norms(model, targets)
+    except Uncovered as finding:
+        _uncovered[model] = finding.parameter
+        warnings.warn(f"gradient norms are measured one row at a time, which is slower: {finding}", stacklevel=2)
+        return _looped(model, targets)
+    return (square_B + 0 * loss_B).clamp(min=0).sqrt().float(), loss_B
+
+
+def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The same norms (B,) as `per_example_gradient_norms`, by autograd, one row at a time.
+
+    Raises:
+        RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
+    """
+    return _looped(*_prepare(model, batch))[0]
+
+
+def _prepare(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[nn.Module, Targets]:
+    # DistributedDataParallel would wait for the other ranks, and a compiled model for hooks it was compiled without.
+    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RewardError(
+            "the model has no trainable parameter, so there is no gradient to measure; "
+            "unfreeze some, or choose another global_reward"
+        )
+    return model, Targets.of(batch, next(model.parameters()).device)
+
+
+def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
+    norms, losses = [], []
+    nothing = torch.tensor(torch.nan, device=targets.before_BT.device)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+        for r, count in enumerate(targets.counts):
+            norm, loss = _one_row(model, targets.row(r), parameters) if count else (nothing, nothing)
+            norms.append(norm)
+            losses.append(loss)
+    return torch.stack(norms), torch.stack(losses)
+
+
+def _one_row(model: nn.Module, row: Targets, parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
+    with HeadOnTargets(model, row.before_BT):
+        logits_NV = target_logits(model, row)
+    loss_B, slope_NV = losses_and_slope(logits_NV.detach(), row)
+    square = torch.zeros((), device=loss_B.device)
+    if logits_NV.requires_grad:
+        for gradient in torch.autograd.grad(logits_NV, parameters, slope_NV, allow_unused=True):
+            if gradient is not None:
+                dense = gradient.to_dense() if gradient.is_sparse else gradient
+                square += widened(dense).square().sum()  # vector_norm loses digits on large weights
+    return square.sqrt().float(), loss_B[0]

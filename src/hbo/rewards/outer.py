@@ -1,0 +1,141 @@
+"""Norms of sums of outer products, without forming the sums.
+
+A weight's gradient for one row is Σ_t left_t right_tᵀ: for a linear layer, the slopes of the outputs times the
+inputs; for an embedding, one-hot token ids times the slopes of the outputs. A weight used twice has the sum of both.
+
+    ‖Σ_t l_t r_tᵀ‖² = Σ_t Σ_u (l_t · l_u)(r_t · r_u)         the Gram form, for short rows and large weights
+                    = the squared entries of lᵀ r, summed     the direct form, for long rows and small weights
+
+Letters: B batch, T tokens, O and I the two sizes of a weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_CHUNK = 2**24  # entries of a Gram matrix or a gradient held at once: 64 MB in fp32
+
+
+@dataclass(frozen=True)
+class Outer:
+    """One use of a weight: factors whose outer products, summed over a row's tokens, are that row's gradient.
+
+    Either factor is (B, T, size), or (B, T) of token ids that stand for one-hot vectors. With `counts`, the rows lie
+    one after the other: (N, size), N the sum of the counts.
+    """
+
+    left: Tensor
+    right: Tensor
+    counts: list[int] | None = None
+
+    def rows(self) -> list[tuple[Tensor, Tensor]]:
+        """The factors of each row, (T, size) or (T,).
+
+        Raises:
+            Nothing.
+        """
+        if self.counts is None:
+            return list(zip(self.left, self.right, strict=True))
+        return list(zip(torch.split(self.left, self.counts), torch.split(self.right, self.counts), strict=True))
+
+
+class Grams:
+    """Gram matrices of layer inputs, the last one kept: q, k and v (or gate and up) read the same tensor."""
+
+    def __init__(self) -> None:
+        self._of: Tensor | None = None
+        self._gram: Tensor | None = None
+
+    def __call__(self, tensor_BTI: Tensor) -> Tensor:
+        of = self._of
+        same = of is not None and (of.data_ptr(), of.shape, of.stride(), of.dtype) == (
+            tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype,
+        )  # fmt: skip
+        if not same or self._gram is None:
+            wide = widened(tensor_BTI)
+            self._of, self._gram = tensor_BTI, wide @ wide.mT
+        return self._gram
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """The tensor in fp32 at least, so that sums over tokens aren't rounded to half precision.
+
+    Raises:
+        Nothing.
+    """
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def square_norms(uses: list[Outer], grams: Grams | None = None) -> Tensor:
+    """‖the sum of all uses‖² of each row (B,).
+
+    Args:
+        uses: Every use of one weight, each oriented as the weight is.
+        grams: Keeps the Gram matrix of a right factor that several weights share.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> square_norms([Outer(torch.ones(1, 2, 3), torch.ones(1, 2, 5))])
+        tensor([60.])
+    """
+    total_B = torch.stack([_alone(use, grams or Grams()) for use in uses]).sum(0)
+    for i, one in enumerate(uses):
+        for other in uses[i + 1 :]:
+            total_B = total_B + 2 * _cross(one, other)
+    return total_B
+
+
+def _alone(use: Outer, grams: Grams) -> Tensor:
+    if not use.left.is_floating_point():
+        return _by_id(use.left, use.right)
+    if use.counts is None:
+        return _dense(use.left, use.right, grams)
+    return torch.cat([_dense(left[None], right[None], Grams()) for left, right in use.rows()])
+
+
+def _dense(left_BTO: Tensor, right_BTI: Tensor, grams: Grams) -> Tensor:
+    T, O, I = *left_BTO.shape[1:], right_BTI.shape[-1]  # noqa: E741 - the sizes as the docstring names them
+    rows = max(1, _CHUNK // max(1, O * I if T * (O + I) >= O * I else T * T))
+    squares = []
+    for left, right in zip(torch.split(left_BTO, rows), torch.split(right_BTI, rows), strict=True):
+        wide = widened(left)
+        if T * (O + I) >= O * I:
+            squares.append((wide.mT @ widened(right)).square_().sum((1, 2)))
+        else:
+            squares.append((wide @ wide.mT).mul_(grams(right)).sum((1, 2)))
+    return torch.cat(squares)
+
+
+def _by_id(id_BT: Tensor, slope_BTI: Tensor) -> Tensor:
+    """An embedding alone: slopes of equal ids of a row are summed first."""
+    B = len(id_BT)
+    row_B1 = torch.arange(B, device=id_BT.device)[:, None]
+    cells, cell_BT = torch.unique(id_BT * B + row_B1, return_inverse=True)
+    slope = widened(slope_BTI)
+    summed = slope.new_zeros(len(cells), slope.shape[-1])
+    summed.index_add_(0, cell_BT.flatten(), slope.flatten(0, 1))
+    return slope.new_zeros(B).index_add_(0, cells % B, summed.square_().sum(1))
+
+
+def _cross(one: Outer, other: Outer) -> Tensor:
+    """⟨one's gradient, the other's⟩ of each row."""
+    return torch.stack(
+        [
+            (_products(left, left_2) * _products(right, right_2)).sum()
+            for (left, right), (left_2, right_2) in zip(one.rows(), other.rows(), strict=True)
+        ]
+    )
+
+
+def _products(one: Tensor, other: Tensor) -> Tensor:
+    """Inner products of every token of one factor with every token of the other."""
+    if one.is_floating_point() and other.is_floating_point():
+        return widened(one) @ widened(other).T
+    if one.is_floating_point():
+        return widened(one[:, other])
+    return widened(other[:, one]).T if other.is_floating_point() else one[:, None] == other

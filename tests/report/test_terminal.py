@@ -1,0 +1,56 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from hbo.errors import DataError
+from hbo.report.terminal import metrics_table
+
+
+def printed(metrics):
+    console = Console(width=100, force_terminal=False, file=io.StringIO())
+    console.print(metrics_table(metrics))
+    return console.file.getvalue()
+
+
+def cells(line):
+    return [cell.strip() for cell in line.split("│")[2:6]]
+
+
+def score(nll, perplexity):
+    return {"nll": nll, "perplexity": perplexity, "n": 1200}
+
+
+def test_perplexity_before_and_after_and_the_macro_loss_are_shown():
+    shown = printed(
+        {
+            "eval_before": {"math": score(2.0, 8.0), "chat": score(1.0, 2.0)},
+            "eval": {"math": score(1.0, 4.0), "chat": score(1.2, 3.0)},
+            "macro_nll": 1.1,
+        }
+    )
+    rows = {line.split()[1]: line for line in shown.splitlines() if "│" in line}
+    assert cells(rows["math"]) == ["1,200", "8.00", "4.00", "-50.0%"]
+    assert cells(rows["chat"]) == ["1,200", "2.00", "3.00", "+50.0%"]
+    assert cells(rows["mean"]) == ["", "1.500", "1.100", "-26.7%"]
+
+
+def test_a_name_in_square_brackets_is_no_markup():
+    assert "[red]math[/red]" in printed({"eval": {"[red]math[/red]": score(1.0, 2.7)}})
+
+
+def test_what_was_not_measured_is_a_dash(run_folder):
+    shown = printed({"eval": {"math": score(1.0, float("inf"))}})
+    assert "–" in shown
+    assert "inf" in shown
+
+
+def test_the_metrics_of_a_run_fit(run_folder):
+    shown = printed(json.loads((run_folder / "metrics.json").read_text()))
+    assert all(name in shown for name in ("general", "math", "finance", "medical"))
+
+
+def test_broken_metrics_are_one_sentence():
+    with pytest.raises(DataError, match="'eval' must be a mapping"):
+        metrics_table({"eval": [1]})

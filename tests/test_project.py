@@ -1,0 +1,165 @@
+"""Promises about the project as a whole: who imports whom, how long a file is, what the project files hold."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import hbo
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "hbo"
+LONGEST = 280
+RANKS = {
+    **dict.fromkeys(("hbo", "errors", "config", "config_file", "recipes", "progress"), 0),
+    "core": 1,
+    **dict.fromkeys(("data", "report"), 2),
+    "scoring": 3,
+    "rewards": 4,
+    "training": 5,
+    **dict.fromkeys(("cli", "demo", "__main__"), 6),
+}
+
+
+def sources():
+    """Module name → its text, for every module of the package."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = path.read_text(encoding="utf-8")
+    return found
+
+
+def room(module):
+    """`hbo.core.stream` → `core`; `hbo` itself is a room of its own."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "hbo"
+
+
+def imported(module, text, is_package=False):
+    """The modules that `text` imports, wherever in the file; a public name of hbo counts as its home."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = module.split(".")[: None if is_package else -1]
+                parents = parents[: len(parents) - node.level + 1]
+                base = ".".join([*parents, *([base] if base else [])])
+            for alias in node.names if base == "hbo" else ():
+                yield hbo._HOME.get(alias.name, f"hbo.{alias.name}" if alias.name in RANKS else "hbo")
+            if base != "hbo":
+                yield base
+
+
+def violations(modules):
+    """One sentence per import that looks upwards or sideways."""
+    found = []
+    for module, text in modules.items():
+        if module == "hbo":
+            continue  # its public names are loaded on first use; the imports are for type checkers
+        here = room(module)
+        for target in imported(module, text):
+            if target.split(".")[0] != "hbo":
+                continue
+            there = room(target)
+            if here not in RANKS or there not in RANKS:
+                found.append(f"{module} imports {target}: one of them is in no room")
+            elif there != here and RANKS[there] >= RANKS[here] and (RANKS[here], RANKS[there]) not in SAME_ROOM:
+                found.append(f"{module} (rank {RANKS[here]}) imports {target} (rank {RANKS[there]})")
+    return found
+
+
+SAME_ROOM = {(0, 0), (6, 6)}  # files of the package's own folder, not rooms
+
+
+def test_a_module_imports_only_lower_rooms():
+    assert violations(sources()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("hbo.core.made_up", "from hbo.training.callback import HBOCallback"),
+        ("hbo.core.made_up", "from hbo import HBOSampler"),
+        ("hbo.core.made_up", "import hbo.data.mixture"),
+        ("hbo.core.made_up", "from ..data import mixture"),
+        ("hbo.data.made_up", "def late():\n    from hbo.report import page"),
+        ("hbo.scoring.made_up", "from hbo import demo"),
+        ("hbo.errors", "from hbo.core import groups"),
+        ("hbo.attic.made_up", "from hbo import errors"),
+    ],
+)
+def test_an_import_that_looks_upwards_is_found(module, text):
+    assert len(violations({module: text})) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "text"),
+    [
+        ("hbo.training.made_up", "from hbo.core.stream import Stream\nimport torch\nfrom . import sampler"),
+        ("hbo.recipes", "from hbo.config import HBOConfig"),
+        ("hbo.cli", "from hbo import HBOCallback, demo"),
+    ],
+)
+def test_an_import_that_looks_downwards_is_fine(module, text):
+    assert violations({module: text}) == []
+
+
+def test_the_method_itself_needs_numpy_only():
+    allowed = set(sys.stdlib_module_names) | {"numpy", "hbo"}
+    core = {name: text for name, text in sources().items() if room(name) == "core"}
+    foreign = {target for name, text in core.items() for target in imported(name, text, name == "hbo.core")}
+    assert {target for target in foreign if target.split(".")[0] not in allowed} == set()
+
+
+def test_no_file_is_long():
+    lengths = {name: len(text.splitlines()) for name, text in sources().items()}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+@pytest.mark.parametrize("module", ["hbo", "hbo.config_file", "hbo.cli"])
+def test_start_up_loads_nothing_heavy(module):
+    heavy = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "pyarrow")
+    code = f"import sys, {module}; print(*[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_dependency_has_a_release_known_to_work():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    names = {re.match(r"[\w.-]+", line)[0].lower() for line in needed}
+    assert names - {name.lower() for name in pinned} == set()
+
+
+def test_the_citation_names_this_version():
+    assert f"version: {hbo.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("fails_at", "sentence"),
+    [("version_info", "is older than Python 3.11"), ("ensurepip", "run: apt install python3-venv")],
+)
+def test_make_says_in_one_line_what_the_machine_lacks(tmp_path, fails_at, sentence):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$2" in *{fails_at}*) exit 1;; esac\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "MAKEFLAGS": ""}
+    command = ["make", "setup", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode != 0
+    said, _ = done.stderr.splitlines()  # the second line is make's own
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert not (tmp_path / "venv").exists()
