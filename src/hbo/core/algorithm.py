@@ -1,0 +1,290 @@
+"""Hierarchical Balancing Optimization, whole (Wang, Wu, Haddow & Birch 2025, arXiv 2505.12300).
+
+The loop, with the paper's symbols (Algorithm 1); K datasets D_i, L levels D_ij each, model θ, steps t:
+
+    p_K  ← prior, q(i) ∝ n_i^(1/τ)                                  temperature_prior, Eq. 3
+    q_KL ← level sizes inside each dataset (uniform: groups are equal)
+    for t = 1 … T:
+        for every row of the step's batch:
+            draw i ~ p_K, then j ~ q_KL[i], then a row of D_ij      core.stream, Eq. 5
+        θ step on the rows                                          the trainer
+        if t mod F = 0:                                             HBO.is_due
+            R_g(i)   = ‖∇_θ L(B_i; θ)‖₂                             rewards.gradients, Eq. 7
+            R_l(i,j) = mean_k PPL_k(θ) / PPL_k(θ₀)                  rewards.probe, Eq. 8
+            ψ_g ← ψ_g + γ Σ_i R_g(i) ∇ log p(i)                     core.actors, Eq. 6
+            ψ_i ← ψ_i + γ Σ_j R_l(i,j) ∇ log q_i(j)   for every i
+            the new p_K, q_KL hold from row (t + 1 + lag) · batch on   core.ledger
+
+Each update moves every actor towards p ∝ reward, its only fixed point (derived in `core.actors`). Nothing here draws a
+random number except by key, so (seed, position, ledger) say it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hbo.config import ActorConfig, HBOConfig
+from hbo.core.actors import Actor, MLPActor, SoftmaxActor, TrackingActor
+from hbo.core.groups import Groups
+from hbo.core.ledger import Entry, Ledger
+from hbo.core.stream import Stream
+from hbo.errors import ConfigError, ResumeError
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """What one measurement saw; NaN where a choice couldn't be measured, None where its level is frozen.
+
+    Attributes:
+        global_K: Reward of each dataset.
+        local_KL: Reward of each level inside its dataset.
+        global_se_K, local_se_KL: Standard errors over the probes.
+        examples: Rows measured.
+    """
+
+    global_K: Floats | None = None
+    local_KL: Floats | None = None
+    global_se_K: Floats | None = None
+    local_se_KL: Floats | None = None
+    examples: int = 0
+
+
+class HBO:
+    """The balancer: prior, actors, ledger and stream of one mixture.
+
+    Args:
+        groups: Rows of every dataset and level.
+        config: Method and settings.
+        weights: Dataset → relative share at the start, instead of its size (then τ does not apply to it).
+        actor: Makes an actor from a prior (C,); absent: `config.actor`.
+        seed: Key of every draw.
+
+    Raises:
+        ConfigError: A weight names no dataset, or the floor leaves no room.
+
+    Example:
+        >>> groups = Groups.from_columns(["a"] * 6 + ["b"] * 2, [0, 1] * 4)
+        >>> balancer = HBO(groups, HBOConfig(update_every=1))
+        >>> balancer.p_K.tolist()
+        [0.75, 0.25]
+        >>> entry = balancer.update(Rewards(global_K=np.array([1.0, 2.0])), step=1, start=16)
+        >>> bool(entry.p_K[1] > 0.25)
+        True
+    """
+
+    def __init__(
+        self,
+        groups: Groups,
+        config: HBOConfig | None = None,
+        *,
+        weights: Mapping[str, float] | None = None,
+        actor: Callable[[Floats], Actor] | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.groups = groups
+        self.config = config or HBOConfig()
+        _check_floor(self.config.min_probability, groups)
+        make = actor or actor_factory(self.config.actor)
+        sizes_KL = groups.sizes_KL.astype(np.float64)
+        self.prior_K = weighted_prior(groups, self.config.temperature, weights or {})
+        self.global_actor = make(self.prior_K)
+        # A dataset can have lost a whole level to the trainer's own filters; a level without rows starts at 0.
+        self.local_actors = [make(n_L / max(n_L.sum(), 1.0) if n_L.any() else _uniform_prior(n_L)) for n_L in sizes_KL]
+        self.skipped = 0
+        self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL)])
+        self.stream = Stream(groups, self.ledger, seed)
+
+    @property
+    def p_K(self) -> Floats:
+        """Probabilities of the datasets as the actor holds them, above the floor."""
+        return floored(self.global_actor.policy, self.config.min_probability)
+
+    @property
+    def q_KL(self) -> Floats:
+        """Probabilities of the levels inside each dataset, above the floor."""
+        return np.stack([floored(actor.policy, self.config.min_probability) for actor in self.local_actors])
+
+    def is_due(self, step: int) -> bool:
+        """Whether rewards are to be measured after optimizer step `step` (counted from 1)."""
+        return not self.config.is_static and step > 0 and step % self.config.update_every == 0
+
+    def update(
+        self, rewards: Rewards, *, step: int, start: int, drawn_KL: ArrayLike | None = None, seconds: float = 0.0
+    ) -> Entry:
+        """The ledger's new entry: every actor has learned from its rewards.
+
+        Args:
+            rewards: Measured on the model as it stands after `step`.
+            step: Optimizer steps done.
+            start: Position in the stream from which the new probabilities hold.
+            drawn_KL: Rows consumed since the last entry.
+            seconds: What measuring took.
+        """
+        if rewards.global_K is not None and self.config.global_reward is not None:
+            self._learn(self.global_actor, rewards.global_K)
+        if rewards.local_KL is not None and self.config.local_reward is not None:
+            for k, actor in enumerate(self.local_actors):
+                self._learn(actor, relative(rewards.local_KL[k]))
+        entry = Entry(
+            step=step,
+            start=start,
+            p_K=self.p_K,
+            q_KL=self.q_KL,
+            global_reward_K=rewards.global_K,
+            local_reward_KL=rewards.local_KL,
+            global_se_K=rewards.global_se_K,
+            local_se_KL=rewards.local_se_KL,
+            drawn_KL=None if drawn_KL is None else np.asarray(drawn_KL, dtype=np.int64),
+            seconds=seconds,
+            probe_examples=rewards.examples,
+        )
+        self.ledger.append(entry)
+        return entry
+
+    def _learn(self, actor: Actor, reward_C: Floats) -> None:
+        usable = np.isfinite(reward_C) & (reward_C > 0)
+        self.skipped += int((~usable).sum())
+        if not usable.any():
+            return  # nothing was learned about any choice
+        p_C = actor.policy
+        if p_C[usable].sum() <= 0:
+            return
+        # A choice that couldn't be measured gets the reward that its own probability is the fixed point of, so that
+        # the others' news doesn't push it.
+        filled = np.where(usable, reward_C, p_C * reward_C[usable].sum() / p_C[usable].sum())
+        actor.learn(np.maximum(filled, np.finfo(np.float64).tiny))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Actors with their optimizers, and the ledger: plain JSON values."""
+        return {
+            "global_actor": self.global_actor.state_dict(),
+            "local_actors": [actor.state_dict() for actor in self.local_actors],
+            "ledger": self.ledger.records(),
+            "skipped": self.skipped,
+            "sizes": self.groups.sizes_KL.tolist(),
+            "datasets": list(self.groups.datasets),
+            "seed": self.stream.seed,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Undo of `state_dict`.
+
+        Raises:
+            ResumeError: The state belongs to another mixture or seed.
+        """
+        mine = (list(self.groups.datasets), self.groups.sizes_KL.tolist(), self.stream.seed)
+        theirs = (state["datasets"], state["sizes"], state["seed"])
+        for what, here, there in zip(("datasets", "sizes of the groups", "seed"), mine, theirs, strict=True):
+            if here != there:
+                raise ResumeError(
+                    f"the checkpoint's {what} are {there}, but this run's are {here}; resume with the data and seed "
+                    "of the first start, or begin a new run"
+                )
+        self.global_actor.load_state_dict(state["global_actor"])
+        for actor, saved in zip(self.local_actors, state["local_actors"], strict=True):
+            actor.load_state_dict(saved)
+        self.skipped = int(state["skipped"])
+        self.ledger = Ledger.from_records(state["ledger"], self.groups.datasets)
+        self.stream = Stream(self.groups, self.ledger, self.stream.seed)
+
+
+def temperature_prior(sizes: ArrayLike, temperature: float) -> Floats:
+    """q ∝ n^(1/τ) (Eq. 3): τ = 1 is proportional to size, τ → ∞ uniform.
+
+    Args:
+        sizes: Rows of each dataset (K,), above 0.
+        temperature: τ above 0; may be infinite.
+
+    Raises:
+        ConfigError: τ is not above 0, or a size is not.
+
+    Example:
+        >>> temperature_prior([300, 100], 1.0).tolist()
+        [0.75, 0.25]
+        >>> temperature_prior([300, 100], float("inf")).tolist()
+        [0.5, 0.5]
+    """
+    n = np.asarray(sizes, dtype=np.float64)
+    if np.isnan(temperature) or temperature <= 0:
+        raise ConfigError(f"temperature is {temperature}; it must be above 0 (1 = proportional, .inf = uniform)")
+    if n.ndim != 1 or len(n) == 0 or not (np.isfinite(n) & (n > 0)).all():
+        raise ConfigError(f"every dataset needs a size above 0, but the sizes are {n.tolist()}")
+    # Relative to the largest, so that a tiny τ doesn't overflow.
+    q = (n / n.max()) ** (1.0 / temperature)
+    prior: Floats = q / q.sum()
+    return prior
+
+
+def weighted_prior(groups: Groups, temperature: float, weights: Mapping[str, float]) -> Floats:
+    """The datasets' prior: those with a weight share as the weights say, the rest share what is left by size.
+
+    With weights for all, the prior is the weights normalised. With some, each weight is taken relative to the sum of
+    all weights plus one unit per dataset without (its share of that unit pool going by q ∝ n^(1/τ)).
+
+    Raises:
+        ConfigError: A weight names no dataset or is not above 0.
+    """
+    for name, weight in weights.items():
+        if name not in groups.datasets:
+            raise ConfigError(f"weight for '{name}', but the mixture has {', '.join(groups.datasets)}")
+        if not weight > 0 or not np.isfinite(weight):
+            raise ConfigError(f"the weight of '{name}' is {weight}; it must be a number above 0")
+    rest = np.array([name not in weights for name in groups.datasets])
+    p = np.array([weights.get(name, 0.0) for name in groups.datasets], dtype=np.float64)
+    if rest.any():
+        p[rest] = rest.sum() * temperature_prior(groups.sizes_K[rest], temperature)
+    prior: Floats = p / p.sum() if weights else p / rest.sum()
+    return prior
+
+
+def floored(p_C: Floats, floor: float) -> Floats:
+    """`p_C` with no probability below `floor`; those above keep their ratios.
+
+    Example:
+        >>> floored(np.array([0.9, 0.1, 0.0]), 0.1).round(3).tolist()
+        [0.8, 0.1, 0.1]
+    """
+    low = np.zeros(len(p_C), dtype=bool)
+    result = p_C
+    while (result < floor - 1e-15).any():
+        low |= result < floor
+        room = 1.0 - floor * low.sum()
+        kept = p_C[~low].sum()
+        result = np.where(low, floor, p_C * (room / kept) if kept > 0 else floor)
+    return result
+
+
+def relative(reward_C: Floats) -> Floats:
+    """Rewards over their mean, so that their scale doesn't matter; those that couldn't be measured stay NaN."""
+    usable = np.isfinite(reward_C) & (reward_C > 0)
+    return reward_C / reward_C[usable].mean() if usable.any() else reward_C
+
+
+def actor_factory(config: ActorConfig) -> Callable[[Floats], Actor]:
+    """What makes the actor that `config` describes from its prior."""
+    match config.kind:
+        case "softmax":
+            return lambda prior: SoftmaxActor(prior, config.learning_rate, config.steps)
+        case "mlp":
+            return lambda prior: MLPActor(prior, config.learning_rate, config.steps, config.hidden)
+        case "tracking":
+            return lambda prior: TrackingActor(prior, config.rate)
+
+
+def _uniform_prior(size_L: Floats) -> Floats:
+    return np.full(len(size_L), 1.0 / len(size_L))
+
+
+def _check_floor(floor: float, groups: Groups) -> None:
+    for what, count in (("datasets", len(groups.datasets)), ("groups per dataset", groups.levels)):
+        if floor * count > 1:
+            raise ConfigError(
+                f"min_probability is {floor}, but with {count} {what} it can be {1 / count:.4g} at the most"
+            )

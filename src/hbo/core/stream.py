@@ -1,0 +1,171 @@
+"""The stream of draws: which row stands at which position, a pure function of (seed, position, ledger).
+
+Every draw is keyed by its position, so a range can be computed without computing what came before it, on any rank,
+in any process, at any time. What depends on the past, how often a group was drawn before, is counted from the last
+ledger entry on, never from the beginning.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo.core.groups import Groups
+from hbo.core.ledger import Ledger
+
+Ints = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+_DATASET, _LEVEL, _SHUFFLE = 1, 2, 3  # what a random word is for, part of its key
+_ROUNDS = 4  # of the Feistel network; three make a pseudorandom permutation (Luby & Rackoff 1988)
+_CHUNK = 1 << 18
+
+
+class Stream:
+    """Rows by position.
+
+    Each draw picks a dataset by p_K, then a level by q_KL; inside a group rows come without replacement, in a fresh
+    order on every pass.
+
+    Args:
+        groups: Rows of every group. A group without rows is never drawn: its share goes to the others of its dataset.
+        ledger: Probabilities by position; may grow while the stream is read.
+        seed: Key of all draws.
+
+    Example:
+        >>> from hbo.core.ledger import Entry
+        >>> groups = Groups.from_columns(["a"] * 3, [0, 0, 0])
+        >>> ledger = Ledger(["a"], [Entry(0, 0, np.ones(1), np.ones((1, 1)))])
+        >>> sorted(Stream(groups, ledger, seed=0).rows(0, 3).tolist())
+        [0, 1, 2]
+    """
+
+    def __init__(self, groups: Groups, ledger: Ledger, seed: int = 0) -> None:
+        self.groups = groups
+        self.ledger = ledger
+        self.seed = seed
+        self.size_C = groups.sizes_KL.ravel()
+        # Draws of every group before some known positions, and before where the last range ended.
+        self._before: dict[int, Ints] = {0: np.zeros(len(self.size_C), dtype=np.int64)}
+        self._last: tuple[int, Ints] = (0, self._before[0])
+
+    def rows(self, start: int, stop: int) -> Ints:
+        """Rows at positions [start, stop)."""
+        parts = [self._rows(low, min(low + _CHUNK, stop)) for low in range(start, stop, _CHUNK)]
+        return np.concatenate([np.empty(0, dtype=np.int64), *parts])
+
+    def counts(self, start: int, stop: int) -> Ints:
+        """How often each group stands at positions [start, stop); shape (K, L)."""
+        before, after = self.drawn_before(start), self.drawn_before(stop)
+        self._before[stop] = after  # a milestone: the next count begins here
+        total: Ints = (after - before).reshape(self.groups.sizes_KL.shape)
+        return total
+
+    def drawn_before(self, position: int) -> Ints:
+        """How often each group (K·L,) stands before `position`; counted from the nearest known position."""
+        known = [p for p in (*self._before, self._last[0]) if p <= position]
+        base = max(known)
+        count = self._last[1] if base == self._last[0] else self._before[base]
+        for low, high in self._stages(base, position):
+            for chunk in range(low, high, _CHUNK):
+                cells = self._cells(chunk, min(chunk + _CHUNK, high))
+                count = count + np.bincount(cells, minlength=len(self.size_C))
+        self._last = (position, count)
+        return count
+
+    def state_dict(self, position: int) -> dict[str, list[int] | int]:
+        """What a checkpoint needs so that the stream goes on at `position` in constant time."""
+        return {"position": position, "drawn": self.drawn_before(position).tolist()}
+
+    def load_state_dict(self, state: dict[str, list[int] | int]) -> None:
+        """Undo of `state_dict`."""
+        self._last = (int(state["position"]), np.array(state["drawn"], dtype=np.int64))  # type: ignore[arg-type]
+        self._before[self._last[0]] = self._last[1]
+
+    def _stages(self, start: int, stop: int) -> list[tuple[int, int]]:
+        borders = [entry.start for entry in self.ledger if start < entry.start < stop]
+        edges = [start, *sorted(set(borders)), stop]
+        return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
+
+    def _rows(self, start: int, stop: int) -> Ints:
+        before = self.drawn_before(start)
+        cells = np.concatenate([self._cells(a, b) for a, b in self._stages(start, stop)])
+        order = np.argsort(cells, kind="stable")
+        in_order = cells[order]
+        # The n-th draw of its group inside this range: position in the sorted run of its group.
+        run_start = np.searchsorted(in_order, in_order, side="left")
+        nth = np.empty(len(cells), dtype=np.int64)
+        nth[order] = np.arange(len(cells)) - run_start
+        drawn = before[cells] + nth
+        self._last = (stop, before + np.bincount(cells, minlength=len(self.size_C)))
+        size = self.size_C[cells]
+        place = _permuted(self.seed, cells, drawn // size, drawn % size, size)
+        rows: Ints = self.groups.order_N[self.groups.offsets[cells] + place]
+        return rows
+
+    def _cells(self, start: int, stop: int) -> Ints:
+        """Group of each position in a range that lies within one entry."""
+        entry = self.ledger.at(start)
+        position = np.arange(start, stop, dtype=np.uint64)
+        q_KL = np.where(self.groups.sizes_KL > 0, entry.q_KL, 0.0)
+        p_K = np.where(q_KL.sum(axis=1) > 0, entry.p_K, 0.0)
+        dataset = _pick(p_K[None], _uniform(self.seed, _DATASET, position), np.zeros(len(position), dtype=np.int64))
+        level = _pick(q_KL, _uniform(self.seed, _LEVEL, position), dataset)
+        return dataset * self.groups.levels + level
+
+
+def _pick(weight_RC: NDArray[np.float64], u: NDArray[np.float64], row: Ints) -> Ints:
+    """For each u in [0, 1): the choice of weights `weight_RC[row]` whose share of the cumulated weight holds u."""
+    edge_RC = np.cumsum(weight_RC, axis=1)
+    total_R = edge_RC[:, -1]
+    # The last choice that can be drawn takes all that rounding leaves over, so that a weight of 0 is never drawn.
+    last_R = weight_RC.shape[1] - 1 - np.argmax(weight_RC[:, ::-1] > 0, axis=1)
+    found = np.empty(len(u), dtype=np.int64)
+    for r in np.unique(row):
+        mine = row == r
+        found[mine] = np.minimum(np.searchsorted(edge_RC[r], u[mine] * total_R[r], side="right"), last_R[r])
+    return found
+
+
+def _mix(word: Words) -> Words:
+    """SplitMix64's finalizer (Steele et al. 2014): a bijection of 64-bit words whose output bits look independent."""
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: Words = word ^ (word >> np.uint64(31))
+    return mixed
+
+
+def _words(*key: int | Words | Ints) -> Words:
+    word: Words = np.zeros(1, dtype=np.uint64)
+    for part in key:
+        value = np.atleast_1d(np.asarray(part)).astype(np.uint64)
+        word = _mix((word ^ value) + np.uint64(0x9E3779B97F4A7C15))
+    return word
+
+
+def _uniform(seed: int, purpose: int, position: Words) -> NDArray[np.float64]:
+    return (_words(seed, purpose, position) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _permuted(seed: int, cell: Ints, turn: Ints, index: Ints, size: Ints) -> Ints:
+    """Where `index` goes under the permutation of [0, size) that belongs to (seed, cell, turn).
+
+    A Feistel network over the smallest even number of bits that covers `size`, walked until it lands inside (Black &
+    Rogaway 2002): no array of the group's size is ever made.
+    """
+    bits = np.ceil(np.log2(np.maximum(size, 2))).astype(np.uint64)
+    half = (bits + np.uint64(1)) // np.uint64(2)
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    key = _words(seed, _SHUFFLE, cell, turn)
+    place = index.astype(np.uint64)
+    limit = size.astype(np.uint64)
+    todo = np.arange(len(place))
+    while len(todo):
+        left, right = place[todo] >> half[todo], place[todo] & mask[todo]
+        for step in range(_ROUNDS):
+            left, right = right, left ^ (_words(step, key[todo], right) & mask[todo])
+        place[todo] = (left << half[todo]) | right
+        todo = todo[place[todo] >= limit[todo]]
+    return place.astype(np.int64)
