@@ -120,7 +120,9 @@ def _lines(text: str) -> dict[_Key, int]:
             for index, value in enumerate(node.value):
                 walk(value, (*path, index))
 
-    walk(yaml.compose(text), ())
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None:
+        walk(root, ())
     return found
 
 

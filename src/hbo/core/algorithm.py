@@ -32,10 +32,13 @@ from hbo.config import ActorConfig, HBOConfig
 from hbo.core.actors import Actor, MLPActor, SoftmaxActor, TrackingActor
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
+from hbo.core.prior import floored, temperature_prior, weighted_prior
 from hbo.core.stream import Stream
 from hbo.errors import ConfigError, ResumeError
 
 Floats = NDArray[np.float64]
+
+__all__ = ["HBO", "Rewards", "temperature_prior"]
 
 
 @dataclass(frozen=True)
@@ -193,72 +196,6 @@ class HBO:
         self.skipped = int(state["skipped"])
         self.ledger = Ledger.from_records(state["ledger"], self.groups.datasets)
         self.stream = Stream(self.groups, self.ledger, self.stream.seed)
-
-
-def temperature_prior(sizes: ArrayLike, temperature: float) -> Floats:
-    """q ∝ n^(1/τ) (Eq. 3): τ = 1 is proportional to size, τ → ∞ uniform.
-
-    Args:
-        sizes: Rows of each dataset (K,), above 0.
-        temperature: τ above 0; may be infinite.
-
-    Raises:
-        ConfigError: τ is not above 0, or a size is not.
-
-    Example:
-        >>> temperature_prior([300, 100], 1.0).tolist()
-        [0.75, 0.25]
-        >>> temperature_prior([300, 100], float("inf")).tolist()
-        [0.5, 0.5]
-    """
-    n = np.asarray(sizes, dtype=np.float64)
-    if np.isnan(temperature) or temperature <= 0:
-        raise ConfigError(f"temperature is {temperature}; it must be above 0 (1 = proportional, .inf = uniform)")
-    if n.ndim != 1 or len(n) == 0 or not (np.isfinite(n) & (n > 0)).all():
-        raise ConfigError(f"every dataset needs a size above 0, but the sizes are {n.tolist()}")
-    # Relative to the largest, so that a tiny τ doesn't overflow.
-    q = (n / n.max()) ** (1.0 / temperature)
-    prior: Floats = q / q.sum()
-    return prior
-
-
-def weighted_prior(groups: Groups, temperature: float, weights: Mapping[str, float]) -> Floats:
-    """The datasets' prior: those with a weight share as the weights say, the rest share what is left by size.
-
-    With weights for all, the prior is the weights normalised. With some, each weight is taken relative to the sum of
-    all weights plus one unit per dataset without (its share of that unit pool going by q ∝ n^(1/τ)).
-
-    Raises:
-        ConfigError: A weight names no dataset or is not above 0.
-    """
-    for name, weight in weights.items():
-        if name not in groups.datasets:
-            raise ConfigError(f"weight for '{name}', but the mixture has {', '.join(groups.datasets)}")
-        if not weight > 0 or not np.isfinite(weight):
-            raise ConfigError(f"the weight of '{name}' is {weight}; it must be a number above 0")
-    rest = np.array([name not in weights for name in groups.datasets])
-    p = np.array([weights.get(name, 0.0) for name in groups.datasets], dtype=np.float64)
-    if rest.any():
-        p[rest] = rest.sum() * temperature_prior(groups.sizes_K[rest], temperature)
-    prior: Floats = p / p.sum() if weights else p / rest.sum()
-    return prior
-
-
-def floored(p_C: Floats, floor: float) -> Floats:
-    """`p_C` with no probability below `floor`; those above keep their ratios.
-
-    Example:
-        >>> floored(np.array([0.9, 0.1, 0.0]), 0.1).round(3).tolist()
-        [0.8, 0.1, 0.1]
-    """
-    low = np.zeros(len(p_C), dtype=bool)
-    result = p_C
-    while (result < floor - 1e-15).any():
-        low |= result < floor
-        room = 1.0 - floor * low.sum()
-        kept = p_C[~low].sum()
-        result = np.where(low, floor, p_C * (room / kept) if kept > 0 else floor)
-    return result
 
 
 def relative(reward_C: Floats) -> Floats:

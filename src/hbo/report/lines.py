@@ -3,7 +3,6 @@
 K datasets, L levels (groups of a dataset, easiest first).
 """
 
-# ruff: noqa: N815 (shape letters are capital in fields too)
 from __future__ import annotations
 
 import contextlib

@@ -4,7 +4,6 @@ S lines, K datasets, L levels. Where a dataset has fewer groups than the widest,
 was measured, arrays hold NaN (counts hold 0).
 """
 
-# ruff: noqa: N815 (shape letters are capital in fields too)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence

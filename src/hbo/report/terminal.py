@@ -1,8 +1,9 @@
-"""The held-out results as a table for a terminal."""
+"""What the command line prints as tables."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -36,6 +37,40 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     table.add_section()
     macro = (found.macro_before, found.macro_nll)
     table.add_row("mean NLL over datasets (macro)", "", *(_number(value, 3) for value in macro), _change(*macro))
+    return table
+
+
+def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
+    """How a difficulty metric is spread over each dataset's rows.
+
+    Args:
+        spread: `hbo.scoring.scores.Quantiles`, one per dataset.
+        metric: What was scored.
+    """
+    table = Table(title=f"Difficulty ({metric})", title_justify="left")
+    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
+    for column in ("rows", "scored", "min", "25%", "50%", "75%", "max", "IFD ≥ 1"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for q in spread:
+        values = (_number(value, 3) for value in (q.lowest, q.quarter, q.median, q.three_quarters, q.highest))
+        suspect = "–" if math.isnan(q.suspect) else f"{q.suspect:.1%}"
+        table.add_row(Text(q.dataset), str(q.rows), str(q.scored), *values, suspect)
+    return table
+
+
+def plan_table(plan: Mapping[str, Any]) -> Table:
+    """What a run would do: its datasets with prior and expected passes, and its steps."""
+    title = (
+        f"{plan['method']}: {plan['steps']} steps of {plan['batch']} rows, {plan['groups']} groups, "
+        f"{plan['updates']} updates of {plan['probes_per_update']} probes"
+    )
+    table = Table(title=title, title_justify="left")
+    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
+    for column in ("train rows", "held out", "prior", "passes under the prior"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, rows in plan["rows"].items():
+        held = str(plan["held_out"].get(name, 0))
+        table.add_row(Text(name), str(rows), held, f"{plan['prior'][name]:.4f}", f"{plan['epochs'][name]:.2f}")
     return table
 
 

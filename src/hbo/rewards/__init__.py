@@ -1,1 +1,54 @@
-"""What the actors learn from, measured on the model as it stands."""
+"""What the actors learn from, measured on the model as it stands.
+
+A reward is `fn(model, batch, **context) -> Tensor[B]`, one number above 0 per row; the higher, the more the actor
+wants to see of that choice. `context` holds what the one pass over the probes has measured already: `loss` (B,),
+`reference` (B,), the loss under the untuned model, and `gradient_norm` (B,) if any reward asks for it by name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from hbo.errors import ConfigError, nearest
+from hbo.rewards.progress import gradient_norm, loss, loss_ratio, perplexity, perplexity_ratio
+
+Reward = Callable[..., Any]
+
+REWARDS: dict[str, Reward] = {
+    "gradient_norm": gradient_norm,
+    "perplexity_ratio": perplexity_ratio,
+    "loss_ratio": loss_ratio,
+    "perplexity": perplexity,
+    "loss": loss,
+}
+
+
+def reward_function(key: str, value: str | Reward | None) -> Reward | None:
+    """The function behind a reward's name, `pkg.module:function`, or the callable itself.
+
+    Raises:
+        ConfigError: There is no such reward.
+
+    Example:
+        >>> reward_function("global_reward", "loss").__name__
+        'loss'
+    """
+    if value is None or callable(value):
+        return value
+    if value in REWARDS:
+        return REWARDS[value]
+    module, colon, name = value.partition(":")
+    if not colon:
+        raise ConfigError(
+            f"balance.{key} is '{value}', which is no reward{nearest(value, REWARDS)}; choose one of "
+            f"{', '.join(REWARDS)}, or write pkg.module:function"
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"balance.{key} is '{value}', which can't be imported ({error})") from None
+    if not callable(found):
+        raise ConfigError(f"balance.{key} is '{value}', which is not a function")
+    return found  # type: ignore[no-any-return]

@@ -3,8 +3,6 @@
 Letters: B batch, T tokens, N target tokens of the whole batch, V vocabulary.
 """
 
-# ruff: noqa: N815 (shape letters are capital in fields too)
-
 from __future__ import annotations
 
 from collections.abc import Mapping

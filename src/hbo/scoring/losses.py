@@ -1,19 +1,17 @@
 """A batch → the loss of each of its rows: the one implementation, used to score difficulty and as reward.
 
 A row's loss is the mean over its target tokens, in nats. Letters: B rows of a batch, T tokens of a padded row,
-N rows of a dataset or target tokens of a batch, V vocabulary.
+N rows of a dataset (or targets of a batch), V vocabulary.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,15 +19,7 @@ from transformers import PreTrainedModel
 
 from hbo.data.tokens import IGNORED
 from hbo.progress import Track, silent
-
-Row = tuple[np.ndarray, np.ndarray]
-"""A row's token ids (T,) and labels (T,)."""
-
-Read = Callable[[np.ndarray], Sequence[Row]]
-"""Row numbers (B,) → these rows."""
-
-TOKEN_BUDGET = 1024
-"""Padded tokens per batch; on a CPU larger batches are no faster (SmolLM2-135M, 2 cores)."""
+from hbo.scoring.batches import TOKEN_BUDGET, Row, Rows, lengths, pack, pad, reader
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
 _SLICE = 2**24  # logits worked on at once: 64 MB in fp32
@@ -67,14 +57,14 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         before_BT &= inputs["attention_mask"].bool()  # nothing real predicts the first token after left padding
     loss_BT = torch.zeros(labels_BT.shape, device=device)
     if before_BT.any():
-        loss_N = _token_losses(_target_logits(model, inputs, before_BT), labels_BT.roll(-1, dims=1)[before_BT])
-        loss_BT[before_BT] = loss_N
+        label_N = labels_BT.roll(-1, dims=1)[before_BT]
+        loss_BT[before_BT] = _token_losses(_target_logits(model, inputs, before_BT), label_N)
     return loss_BT.sum(1) / before_BT.sum(1)
 
 
 def row_losses(
     model: nn.Module,
-    rows: Dataset | Sequence[Mapping[str, Any]],
+    rows: Rows,
     *,
     pad_token_id: int,
     token_budget: int = TOKEN_BUDGET,
@@ -88,7 +78,7 @@ def row_losses(
 
     Args:
         model: As in `per_example_loss`.
-        rows: Rows with `input_ids` and `labels`.
+        rows: A Dataset, or mappings, with `input_ids` and `labels`.
         pad_token_id: Any valid id; padding is masked.
         token_budget: Padded tokens per batch; a longer row is a batch of its own.
         track: Hears of each row.
@@ -99,49 +89,12 @@ def row_losses(
     """
     read = reader(rows)
     loss_N = np.full(len(rows), np.nan)
-    length_N = _lengths(rows)
+    length_N = lengths(rows)
     with track(phase, len(rows)) as advance, evaluating(model):
-        for rows_B in batches(length_N, np.arange(len(rows)), token_budget):
+        for rows_B in pack(length_N, np.arange(len(rows)), token_budget):
             loss_N[rows_B] = batch_losses(model, read(rows_B), pad_token_id)
             advance(len(rows_B))
     return loss_N
-
-
-def reader(rows: Dataset | Sequence[Mapping[str, Any]]) -> Read:
-    """A way to read the token ids and labels of any rows of a dataset or list.
-
-    Raises:
-        Nothing.
-    """
-    if not isinstance(rows, Dataset):
-        return lambda rows_B: [(np.asarray(rows[i]["input_ids"]), np.asarray(rows[i]["labels"])) for i in rows_B]
-    columns = rows.select_columns(["input_ids", "labels"]).with_format("numpy")
-
-    def read(rows_B: np.ndarray) -> list[Row]:
-        found = columns[rows_B]
-        return list(zip(found["input_ids"], found["labels"], strict=True))
-
-    return read
-
-
-def batches(length_N: np.ndarray, wanted: np.ndarray, token_budget: int) -> Iterator[np.ndarray]:
-    """The row numbers of each batch: rows of like length together, the longest first, at most the budget when padded.
-
-    The longest come first so that a lack of memory shows at once.
-
-    Raises:
-        Nothing.
-
-    Example:
-        >>> [rows_B.tolist() for rows_B in batches(np.array([3, 9, 4, 1]), np.arange(4), token_budget=8)]
-        [[1], [2, 0], [3]]
-    """
-    order = wanted[np.argsort(-length_N[wanted], kind="stable")]
-    at = 0
-    while at < len(order):
-        size = max(1, token_budget // max(1, int(length_N[order[at]])))
-        yield order[at : at + size]
-        at += size
 
 
 def batch_losses(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
@@ -150,18 +103,9 @@ def batch_losses(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> np
     Raises:
         Nothing of its own.
     """
-    longest = max(1, *(len(ids) for ids, _ in rows))
-    batch = {
-        "input_ids": torch.full((len(rows), longest), pad_token_id),
-        "attention_mask": torch.zeros((len(rows), longest), dtype=torch.long),
-        "labels": torch.full((len(rows), longest), IGNORED),
-    }
-    for i, (ids, labels) in enumerate(rows):
-        batch["input_ids"][i, : len(ids)] = torch.as_tensor(ids)
-        batch["attention_mask"][i, : len(ids)] = 1
-        batch["labels"][i, : len(ids)] = torch.as_tensor(labels)
     with torch.no_grad():
-        return per_example_loss(model, batch).double().cpu().numpy()
+        loss_B: np.ndarray = per_example_loss(model, pad(rows, pad_token_id)).double().cpu().numpy()
+    return loss_B
 
 
 @contextmanager
@@ -212,11 +156,3 @@ def _token_losses(logits_NV: Tensor, label_N: Tensor) -> Tensor:
     step = max(1, _SLICE // logits_NV.shape[-1])
     slices = zip(logits_NV.split(step), label_N.split(step), strict=True)
     return torch.cat([functional.cross_entropy(logits.float(), label, reduction="none") for logits, label in slices])
-
-
-def _lengths(rows: Dataset | Sequence[Mapping[str, Any]]) -> np.ndarray:
-    if not isinstance(rows, Dataset):
-        return np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
-    from hbo.scoring.columns import lengths
-
-    return lengths(rows, "input_ids")

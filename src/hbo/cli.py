@@ -1,0 +1,210 @@
+"""The command line. Heavy imports stand inside the commands, so that `hbo --help` is quick."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from hbo import __version__
+from hbo.errors import ConfigError, HBOError
+
+if TYPE_CHECKING:
+    from hbo.config import RunConfig
+
+app = typer.Typer(
+    name="hbo",
+    help="Fine-tune a language model on a mixture of datasets that balances itself while it trains.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+console = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as balance.probes=8.")]
+Output = Annotated[Path | None, typer.Option("--output", help="Run folder; replaces `output:`.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def check(config: Config, overrides: Overrides = None) -> None:
+    """Say whether CONFIG can run, and what it would do."""
+    _print_plan(_load(config, overrides, None))
+
+
+@app.command()
+def score(
+    config: Config,
+    overrides: Overrides = None,
+    output: Annotated[Path, typer.Option("--output", help="Parquet file to write.")] = Path("scores.parquet"),
+) -> None:
+    """Score the difficulty of every row of CONFIG's mixture and write it to a Parquet file."""
+    from hbo.report.terminal import quantiles_table
+    from hbo.training.scores_file import write_scores
+
+    run = _load(config, overrides, None)
+    with _bars() as track:
+        spread, cached = write_scores(run, output, track=track)
+    out.print(quantiles_table(spread, run.difficulty.metric))
+    out.print(f"scores {'read from the cache and ' if cached else ''}written to {output}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    output: Output = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    overwrite: Overwrite = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Fine-tune as CONFIG says."""
+    run = _load(config, overrides, output)
+    if dry_run:
+        _print_plan(run)
+    else:
+        _train(run, resume=resume, overwrite=overwrite)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    output: Annotated[Path | None, typer.Option("--output", help="HTML file; absent: RUN/report.html.")] = None,
+) -> None:
+    """Write the page that shows what a run did."""
+    from hbo.report.page import write_report
+
+    out.print(str(write_report(run, output)), soft_wrap=True)
+
+
+@app.command()
+def replay(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    step: Annotated[int, typer.Option("--step", help="Optimizer step, from 1.")],
+) -> None:
+    """Print the very rows that a step of RUN was trained on, as JSON lines."""
+    from hbo.training.replay import rows_of_step
+
+    for line in rows_of_step(run, step):
+        out.print(line, soft_wrap=True, markup=False)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", help="Run folder.")] = Path("runs/demo"),
+    method: Annotated[str, typer.Option("--method", help="Balancing method.")] = "hbo",
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the run.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fine-tune a real small model on four real domains: the whole of hbo in a few minutes on a CPU."""
+    from hbo.demo import demo_config
+
+    with _bars() as track:
+        run = demo_config(output, method=method, steps=steps, seed=seed, track=track)
+    _train(run, resume=False, overwrite=overwrite)
+
+
+def main() -> None:
+    """Entry point: an error of the user's is one sentence and exit code 2."""
+    warnings.showwarning = _one_line
+    try:
+        app(standalone_mode=False)
+    except HBOError as error:
+        _complain(str(error), 2)
+    except typer._click.exceptions.ClickException as error:
+        _complain(error.format_message(), 2)
+    except KeyboardInterrupt:
+        _complain("interrupted", 130)
+
+
+def _complain(message: str, code: int) -> None:
+    console.print(f"error: {' '.join(message.split())}", soft_wrap=True, markup=False)
+    sys.exit(code)
+
+
+def _load(config: Path, overrides: list[str] | None, output: Path | None) -> RunConfig:
+    from hbo import config_file
+
+    run = config_file.load(config, overrides or ())
+    return run if output is None else run.model_copy(update={"output": str(output)})
+
+
+def _train(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
+    if run.output is None:
+        raise ConfigError("there is no output folder; set output: in the configuration or give --output")
+    import json
+
+    from hbo.report.terminal import metrics_table
+    from hbo.training.run import train as run_training
+
+    with _bars() as track:
+        folder = run_training(run, resume=resume, overwrite=overwrite, track=track, say=_say)
+    out.print(metrics_table(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))))
+    out.print(f"run     {folder}\nreport  {folder / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _print_plan(run: RunConfig) -> None:
+    from hbo.report.terminal import plan_table
+    from hbo.training import prepare
+
+    with _bars() as track:
+        args = prepare.training_arguments(run if run.output else run.model_copy(update={"output": "runs/unnamed"}))
+        _, tokenizer = prepare.load(run, track)
+        data = prepare.read_data(run, tokenizer, args.max_length, track)
+    out.print(plan_table(prepare.plan(run, data, args)))
+
+
+def _say(line: str) -> None:
+    console.print(line, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _bars() -> Iterator[Callable[..., Any]]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+
+        @contextmanager
+        def track(phase: str, total: int) -> Iterator[Callable[[int], None]]:
+            task = bars.add_task(phase, total=total)
+            yield lambda count: bars.advance(task, count)
+            bars.refresh()
+
+        yield track
+
+
+def _one_line(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+    # Other libraries warn their developers; ours warn the user.
+    if category is UserWarning:
+        console.print(f"warning: {' '.join(str(message).split())}", soft_wrap=True, markup=False)

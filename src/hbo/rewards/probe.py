@@ -1,0 +1,167 @@
+"""Probes: which rows of each group to look at, and one pass over them that gives both rewards.
+
+K datasets, L levels, P probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from numpy.typing import NDArray
+from torch import nn
+
+from hbo.config import HBOConfig
+from hbo.core.algorithm import Rewards
+from hbo.core.groups import Groups
+from hbo.rewards import REWARDS, reward_function
+from hbo.rewards.gradients import gradient_norms_and_losses
+from hbo.rewards.untouched import left_as_found
+from hbo.scoring.batches import pack, pad, reader
+from hbo.scoring.losses import per_example_loss, row_losses
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Reduce = Callable[[Floats], Floats]
+
+_POOL, _PROBES = 11, 12  # what a generator is for, part of its key
+
+
+class Probe:
+    """Measures both rewards of a mixture without leaving a trace on the model.
+
+    Each group has a pool of rows, drawn once without replacement; an update looks at some of them, drawn anew by its
+    step. Only the pool needs a loss of the untuned model.
+
+    Args:
+        rows: The trainer's own rows, with `input_ids` and `labels`; `hbo_reference` (loss of the untuned model, nats)
+            spares the pass over the pool.
+        groups: Groups of `rows`.
+        config: Rewards and numbers of probes.
+        pad_token_id: Any valid token id.
+        seed: Key of the pool and the probes; no other random number is used.
+        token_budget: Padded tokens per batch.
+
+    Raises:
+        ConfigError: A reward isn't known.
+    """
+
+    def __init__(
+        self,
+        rows: Dataset,
+        groups: Groups,
+        config: HBOConfig,
+        *,
+        pad_token_id: int,
+        seed: int = 0,
+        token_budget: int = 2048,
+    ) -> None:
+        self.rows, self.groups, self.config = rows, groups, config
+        self.pad_token_id, self.seed, self.token_budget = pad_token_id, seed, token_budget
+        self.global_fn = reward_function("global_reward", config.global_reward)
+        self.local_fn = reward_function("local_reward", config.local_reward)
+        self.pool = [
+            _chosen(groups.rows(k, j), config.probe_pool, (seed, _POOL, k, j))
+            for k in range(len(groups.datasets))
+            for j in range(groups.levels)
+        ]
+        self.reference: dict[int, float] = {}
+
+    def measure_reference(self, model: nn.Module) -> None:
+        """Notes the loss of every row of the pool under `model`, which must be the untuned one."""
+        pool = np.concatenate(self.pool)
+        if "hbo_reference" in self.rows.column_names:
+            losses = np.asarray(self.rows.select(pool).with_format("numpy")["hbo_reference"], dtype=np.float64)
+        else:
+            with left_as_found(model):
+                losses = row_losses(model, self.rows.select(pool), pad_token_id=self.pad_token_id)
+        self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
+
+    def probes(self, step: int) -> list[Ints]:
+        """The rows that the update at `step` looks at, one array per group."""
+        levels = self.groups.levels
+        share = [self.config.probes // levels + (j < self.config.probes % levels) for j in range(levels)]
+        return [
+            _chosen(pool, max(1, share[cell % levels]), (self.seed, _PROBES, step, cell))
+            for cell, pool in enumerate(self.pool)
+        ]
+
+    def measure(
+        self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
+    ) -> Rewards:
+        """Both rewards on `model` as it stands; its gradients, modes and random streams are as before.
+
+        Args:
+            model: The model being trained.
+            step: Optimizer steps done; picks the probes.
+            rank: This process, of `ranks`; each measures its share of the probes.
+            ranks: Processes.
+            reduce: Sums an array over all processes.
+        """
+        cells = self.probes(step)
+        probe_P = np.concatenate(cells)
+        value_2P = np.zeros((2, len(probe_P)))
+        read = reader(self.rows)
+        length_P = np.array([len(ids) for ids, _ in read(probe_P)])
+        with left_as_found(model):
+            for number, index_B in enumerate(pack(length_P, np.arange(len(probe_P)), self.token_budget)):
+                if number % ranks == rank:
+                    rows_B = probe_P[index_B]
+                    batch = pad(read(rows_B), self.pad_token_id)
+                    value_2P[:, index_B] = self._measure_batch(model, rows_B, batch)
+        return self._rewards(cells, reduce(value_2P))
+
+    def _measure_batch(self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
+        functions = (self.global_fn, self.local_fn)
+        context: dict[str, Any] = {}
+        if REWARDS["gradient_norm"] in functions:
+            context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch)
+        else:
+            with torch.no_grad():
+                context["loss"] = per_example_loss(model, batch)
+        reference = [self.reference.get(row, np.nan) for row in rows_B.tolist()]
+        context["loss"] = context["loss"].double()
+        context["reference"] = torch.tensor(reference, dtype=torch.float64, device=context["loss"].device)
+        found = np.full((2, len(rows_B)), np.nan)
+        for tier, function in enumerate(functions):
+            if function is not None:
+                found[tier] = function(model, batch, **context).detach().double().cpu().numpy()
+        return found
+
+    def _rewards(self, cells: list[Ints], value_2P: Floats) -> Rewards:
+        K, L = len(self.groups.datasets), self.groups.levels
+        mean = np.full((2, K * L), np.nan)
+        variance = np.full((2, K * L), np.nan)  # of the mean
+        borders = np.cumsum([len(rows) for rows in cells])[:-1]
+        for cell, value_2C in enumerate(np.split(value_2P, borders, axis=1)):
+            for tier in range(2):
+                seen = value_2C[tier][np.isfinite(value_2C[tier])]
+                if len(seen):
+                    mean[tier, cell] = seen.mean()
+                    variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
+        mean_KL, variance_KL = mean.reshape(2, K, L), variance.reshape(2, K, L)
+        share_KL = np.where(np.isfinite(mean_KL[0]), self.groups.sizes_KL, 0).astype(np.float64)
+        total_K = share_KL.sum(axis=1, keepdims=True)
+        share_KL = np.divide(share_KL, total_K, out=np.full_like(share_KL, np.nan), where=total_K > 0)
+        return Rewards(
+            global_K=None if self.global_fn is None else _weighted(share_KL, mean_KL[0]),
+            local_KL=None if self.local_fn is None else mean_KL[1],
+            global_se_K=None if self.global_fn is None else np.sqrt(_weighted(share_KL**2, variance_KL[0])),
+            local_se_KL=None if self.local_fn is None else np.sqrt(variance_KL[1]),
+            examples=int(value_2P.shape[1]),
+        )
+
+
+def _weighted(weight_KL: Floats, value_KL: Floats) -> Floats:
+    total: Floats = np.where(weight_KL == 0, 0.0, weight_KL * value_KL).sum(axis=1)
+    return total
+
+
+def _chosen(rows: Ints, count: int, key: tuple[int, ...]) -> Ints:
+    """`count` of the rows, all different, in ascending order; all of them if there are fewer."""
+    if len(rows) <= count:
+        return rows
+    return np.sort(rows[np.random.default_rng(key).choice(len(rows), count, replace=False)])

@@ -1,0 +1,33 @@
+"""Rewards that follow from a row's loss now and its loss under the untuned model: HBO's local reward and its kin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def perplexity_ratio(model: nn.Module, batch: Any, *, loss: Tensor, reference: Tensor, **_: Any) -> Tensor:
+    """PPL(y|x; θ) / PPL(y|x; θ₀) of each row (B,) (Eq. 8): high where training has helped little."""
+    return torch.exp(loss - reference)
+
+
+def loss_ratio(model: nn.Module, batch: Any, *, loss: Tensor, reference: Tensor, **_: Any) -> Tensor:
+    """Mean token loss now over that of the untuned model, of each row (B,)."""
+    return loss / reference
+
+
+def perplexity(model: nn.Module, batch: Any, *, loss: Tensor, **_: Any) -> Tensor:
+    """PPL(y|x; θ) of each row (B,), without a reference."""
+    return torch.exp(loss)
+
+
+def loss(model: nn.Module, batch: Any, *, loss: Tensor, **_: Any) -> Tensor:
+    """Mean token loss of each row (B,), nats."""
+    return loss
+
+
+def gradient_norm(model: nn.Module, batch: Any, *, gradient_norm: Tensor, **_: Any) -> Tensor:
+    """L2 norm of each row's loss gradient (B,) (Eq. 7, per example as in the authors' code)."""
+    return gradient_norm

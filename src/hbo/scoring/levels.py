@@ -1,0 +1,82 @@
+"""Scores → the difficulty group of each row, dataset by dataset. Letters: N rows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from hbo.core.groups import levels_by_score
+from hbo.errors import DataError
+from hbo.scoring.scores import Scores
+
+_NAMED = 5  # row numbers that a warning names per reason
+
+
+def assign_levels(
+    dataset_names_N: Sequence[str],
+    scores: Scores,
+    metric: str,
+    levels: int,
+    rows_N: Sequence[int] | np.ndarray | None = None,
+) -> np.ndarray:
+    """Each row's group (N,) in its dataset: 0 the easiest, sizes that differ by at most one, every row in one.
+
+    Rows are sorted by the metric, ties by row number. Rows that the metric can't score stand after all others of
+    their dataset: first those whose perplexity is known (plain text has no IFD), in its order, then the rest by row
+    number. So they fall into the hardest groups; a warning per dataset counts them.
+
+    Args:
+        dataset_names_N: Each row's dataset.
+        scores: Each row's scores.
+        metric: `ifd`, `perplexity` or `loss`; the last two give the same groups.
+        levels: Groups per dataset.
+        rows_N: Each row's number in its dataset (`hbo_row`), for ties and warnings; absent: its place.
+
+    Raises:
+        DataError: A dataset has fewer rows than groups.
+    """
+    names = np.asarray(dataset_names_N)
+    rows = np.arange(len(names)) if rows_N is None else np.asarray(rows_N)
+    value_N = scores.ifd_N if metric == "ifd" else scores.loss_N
+    level_N = np.zeros(len(names), dtype=np.int64)
+    for name in dict.fromkeys(names.tolist()):
+        mine = np.flatnonzero(names == name)
+        if len(mine) < levels:
+            raise DataError(
+                f"dataset '{name}' has {len(mine)} row{'s' * (len(mine) != 1)}, which can't be cut into {levels} "
+                "groups; set fewer groups, or add rows"
+            )
+        if levels > 1 and np.isnan(value_N[mine]).any():
+            warnings.warn(_unscored(name, mine, value_N, scores, metric, rows), UserWarning, stacklevel=2)
+        # NaN sorts last, so this one order says all: metric, then loss, then row number.
+        order = np.lexsort((rows[mine], np.where(np.isnan(value_N), scores.loss_N, 0)[mine], value_N[mine]))
+        rank = np.empty(len(mine))
+        rank[order] = np.arange(len(mine))
+        level_N[mine] = levels_by_score(rank, levels)
+    return level_N
+
+
+def _unscored(name: str, mine: np.ndarray, value_N: np.ndarray, scores: Scores, metric: str, rows: np.ndarray) -> str:
+    missing = mine[np.isnan(value_N[mine])]
+    empty = scores.tokens_N[missing] == 0
+    lost = np.isnan(scores.loss_N[missing]) & ~empty
+    no_alone = np.isnan(scores.loss_alone_N[missing]) & ~empty & ~lost
+    reasons = {
+        "no instruction": no_alone,
+        "no response left after truncation": empty,
+        "no finite loss under the scorer": lost,
+        "a response that is certain without its instruction": ~(empty | lost | no_alone),
+    }
+    parts = []
+    for reason, chosen in reasons.items():
+        if count := int(chosen.sum()):
+            numbers = np.sort(rows[missing[chosen]])[:_NAMED].tolist()
+            more = ", …" if count > _NAMED else ""
+            parts.append(f"{count} with {reason}: row{'s' * (count != 1)} {', '.join(map(str, numbers))}{more}")
+    label = "IFD" if metric == "ifd" else metric
+    return (
+        f"dataset '{name}': {label} can't score {len(missing)} of {len(mine)} rows ({'; '.join(parts)}); they are "
+        "sorted behind the others, by perplexity where it is known, and so fall into the hardest groups"
+    )

@@ -1,0 +1,88 @@
+"""What HBO must know of a trainer before it can balance it: its rows, its steps, how far its loader looks ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import Trainer, TrainingArguments
+
+from hbo.core.groups import Groups
+from hbo.errors import ConfigError, DataError
+from hbo.scoring.batches import lengths
+from hbo.training.sampler import Schedule
+
+
+def groups_of(rows: Dataset) -> Groups:
+    """The groups that the columns `hbo_dataset` and `hbo_level` of a trainer's rows describe.
+
+    Raises:
+        DataError: A column is missing.
+    """
+    columns = rows.column_names
+    if "hbo_dataset" not in columns:
+        raise DataError(
+            f"the training rows have no column hbo_dataset (columns: {', '.join(columns)}); make them with "
+            "hbo.build_mixture"
+        )
+    length_N = lengths(rows) if "input_ids" in columns else None
+    level_N = rows["hbo_level"][:] if "hbo_level" in columns else np.zeros(len(rows), dtype=np.int64)
+    return Groups.from_columns(rows["hbo_dataset"][:], level_N, length_N=length_N)
+
+
+def check_trainer(trainer: Trainer) -> None:
+    """Refuses, by name, what HBO can't balance.
+
+    Raises:
+        ConfigError: An option of the trainer can't go with balancing.
+        DataError: The rows are a stream, or don't say which dataset they belong to.
+    """
+    args, rows = trainer.args, trainer.train_dataset
+    if not isinstance(rows, Dataset):
+        raise DataError(
+            f"HBO needs a datasets.Dataset to draw from, not {type(rows).__name__}; load it with streaming=False, or "
+            "store the stream with Dataset.from_generator first"
+        )
+    if args.train_sampling_strategy != "random":
+        raise ConfigError(
+            f"train_sampling_strategy is '{args.train_sampling_strategy}', which HBO's own sampling would override; "
+            "leave it out (rows of a step are sorted by length anyway)"
+        )
+    if getattr(args, "packing", False):
+        raise ConfigError(
+            "packing puts rows of different groups into one, so HBO can't balance them; set packing: false"
+        )
+    groups_of(rows.select(range(min(1, len(rows)))))
+
+
+def schedule_of(loader: Any, args: TrainingArguments) -> Schedule:
+    """Rows per optimizer step, as the trainer will consume them from its prepared loader."""
+    batches, accumulation = len(loader), args.gradient_accumulation_steps
+    steps = -(-batches // accumulation)
+    last = batches - (steps - 1) * accumulation
+    return Schedule(loader.total_batch_size * accumulation, steps, loader.total_batch_size * last)
+
+
+def lag_of(wanted: int | None, args: TrainingArguments) -> int:
+    """Whole steps between an update and its first draw; absent: the least that the loader's prefetch allows.
+
+    Raises:
+        ConfigError: Fewer than that were asked for.
+    """
+    workers = args.dataloader_num_workers
+    prefetch = workers * (args.dataloader_prefetch_factor or 2) if workers else 0
+    # accelerate looks one batch ahead on top of the workers; the +1 of `step + 1 + lag` pays for one whole step.
+    least = -(-(1 + prefetch) // args.gradient_accumulation_steps) - 1
+    if wanted is not None and wanted < least:
+        raise ConfigError(
+            f"balance.update_lag is {wanted}, but with {workers} dataloader workers rows are drawn ahead and an update "
+            f"can take effect after {least} steps at the earliest; set it to {least} or more, or use fewer workers"
+        )
+    return least if wanted is None else wanted
+
+
+def pad_id(trainer: Trainer) -> int:
+    """The id that padding is made of; any will do where there is none, since padding is masked."""
+    tokenizer = trainer.processing_class
+    return int(getattr(tokenizer, "pad_token_id", None) or 0)

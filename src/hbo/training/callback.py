@@ -1,0 +1,246 @@
+"""HBO in any trainer of transformers' family: attach, measure, update, append, log, restore.
+
+Nothing is subclassed or patched. The callback hands its sampler to the prepared loader, measures between optimizer
+steps, and keeps its state in the checkpoint's `trainer_state.json`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from hbo.config import HBOConfig
+from hbo.core.algorithm import HBO
+from hbo.core.ledger import Entry
+from hbo.errors import ConfigError, ResumeError
+from hbo.rewards.probe import Probe
+from hbo.training import logbook
+from hbo.training.attach import check_trainer, groups_of, lag_of, pad_id, schedule_of
+from hbo.training.distributed import check_same, from_first, sum_over
+from hbo.training.meter import Meter
+from hbo.training.sampler import HBOSampler
+
+
+class HBOState(TrainerCallback, ExportableState):
+    """The part of HBOCallback that checkpoints hold.
+
+    transformers writes what `state()` returns into `trainer_state.json`, the last file of a checkpoint, and may rebuild
+    this object from it; so it has no argument and does nothing else.
+    """
+
+    def __init__(self) -> None:
+        self.snapshot: dict[str, Any] | None = None
+        self.source: HBOCallback | None = None
+
+    def state(self) -> dict[str, Any]:
+        """The balancer as it stands, as JSON values."""
+        snapshot = self.source.snapshot() if self.source and self.source.balancer else self.snapshot
+        return {"args": {}, "attributes": {"snapshot": snapshot}}
+
+
+class HBOCallback(TrainerCallback):
+    """Balances the mixture that `trainer` trains on.
+
+    The trainer's `train_dataset` needs the columns `hbo_dataset` and `hbo_level` (see `build_mixture`, `stratify`);
+    without `hbo_level` every dataset is one group.
+
+    Args:
+        trainer: SFTTrainer, or any other trainer of transformers' family.
+        config: Method and settings; absent: the paper's.
+        weights: Dataset → relative share at the start, instead of its size.
+        seed: Key of every draw; absent: the trainer's `data_seed`, else its `seed`.
+
+    Raises:
+        ConfigError: An option of the trainer can't go with balancing.
+        DataError: The trainer's rows don't say which dataset they belong to.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        config: HBOConfig | None = None,
+        *,
+        weights: Mapping[str, float] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.config = config or HBOConfig()
+        self.weights = weights
+        args = trainer.args
+        self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
+        check_trainer(trainer)
+        self.balancer: HBO | None = None
+        self.balance_seconds = 0.0
+        self.train_seconds = 0.0
+        self.state = HBOState()
+        trainer.add_callback(self.state)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Attaches everything; called again when `auto_find_batch_size` starts over."""
+        loader = kwargs["train_dataloader"]
+        rows = self.trainer.train_dataset
+        self.groups = groups_of(rows)
+        self.balancer = HBO(self.groups, self.config, weights=self.weights, seed=self.seed)
+        self.schedule = schedule_of(loader, args)
+        self.lag = lag_of(self.config.update_lag, args)
+        self.probe = Probe(rows, self.groups, self.config, pad_token_id=pad_id(self.trainer), seed=self.seed)
+        self.meter = Meter(self.groups)
+        self._pending: dict[str, float] = {}
+        self._link_state()
+        if state.global_step:
+            self._restore(state)
+        elif not self.config.is_static:
+            self.probe.measure_reference(self.trainer.model)
+            self.probe.reference = from_first(self.trainer.accelerator, self.probe.reference)
+        self.sampler = HBOSampler(self.balancer.stream, self.schedule)
+        loader.set_sampler(self.sampler)
+        self._resumed_at = state.global_step
+        self.meter.attach(self.trainer.model)
+        if state.is_world_process_zero:
+            logbook.rewrite(Path(args.output_dir), self.balancer.ledger.records())
+        self._clock = time.perf_counter()
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Sets the sampler to where training stands; a resumed trainer throws away what its epoch had before."""
+        done = state.global_step
+        skip = done % self.schedule.steps_per_epoch if done == self._resumed_at and not args.ignore_data_skip else 0
+        self.sampler.seek(done - skip, skip=skip)
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tells the meter whose rows come next."""
+        accelerator = self.trainer.accelerator
+        rows = self.sampler.consume(state.global_step)
+        size = self.schedule.rows // args.gradient_accumulation_steps // accelerator.num_processes
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+        self.meter.expect(batches[accelerator.process_index :: accelerator.num_processes])
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Measures, updates and appends when an update is due."""
+        if self.balancer is None or not self.balancer.is_due(state.global_step):
+            return
+        entry = self._update(state.global_step)
+        self._pending |= logbook.scalars(self.groups, entry, self._drawn_so_far(state.global_step))
+        control.should_log = True  # the trainer's own line of this step carries ours with it
+        if state.is_world_process_zero:
+            logbook.append(Path(args.output_dir), entry.to_record(self.groups.datasets))
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Adds our scalars to the trainer's training log, through the trainer."""
+        if "loss" not in (kwargs.get("logs") or {}) or self.balancer is None:
+            return
+        sums, tokens = sum_over(self.trainer.accelerator)(np.stack(self.meter.read()))
+        extra = self._pending | logbook.losses(self.groups, sums, tokens)
+        self._pending = {}
+        if extra:
+            self.trainer.log(extra)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stops listening, and says what a choice that couldn't be measured has cost."""
+        self.meter.detach()
+        self.train_seconds += time.perf_counter() - self._clock
+        if self.balancer is not None and self.balancer.skipped:
+            logbook.warn_skipped(self.balancer.skipped)
+
+    def _update(self, step: int) -> Entry:
+        assert self.balancer is not None
+        began = time.perf_counter()
+        accelerator = self.trainer.accelerator
+        rewards = self.probe.measure(
+            self.trainer.model,
+            step,
+            rank=accelerator.process_index,
+            ranks=accelerator.num_processes,
+            reduce=sum_over(accelerator),
+        )
+        rewards = from_first(accelerator, rewards)
+        start = self.schedule.position(step + 1 + self.lag)
+        if step + 1 + self.lag < self.sampler.drawn_steps:
+            raise ConfigError(
+                f"the loader has drawn {self.sampler.drawn_steps - step} steps ahead, which update_lag {self.lag} "
+                "does not allow; set balance.update_lag higher"
+            )
+        entry = self.balancer.update(
+            rewards,
+            step=step,
+            start=start,
+            drawn_KL=self.balancer.stream.counts(
+                self.schedule.position(self.balancer.ledger[-1].step), self.schedule.position(step)
+            ),
+            seconds=time.perf_counter() - began,
+        )
+        self.balance_seconds += entry.seconds
+        check_same(accelerator, self.balancer.ledger, step)
+        return entry
+
+    def _drawn_so_far(self, step: int) -> np.ndarray:
+        assert self.balancer is not None
+        return self.balancer.stream.counts(0, self.schedule.position(step))
+
+    def tokens(self, steps: int) -> int:
+        """Tokens of all rows that the first `steps` optimizer steps train on, padding not counted."""
+        assert self.balancer is not None
+        if self.groups.length_N is None:
+            return 0
+        rows = self.balancer.stream.rows(0, self.schedule.position(steps))
+        return int(self.groups.length_N[rows].sum())
+
+    def snapshot(self) -> dict[str, Any]:
+        """All that a checkpoint must hold, as JSON values."""
+        assert self.balancer is not None
+        step = self.trainer.state.global_step
+        return {
+            "balancer": self.balancer.state_dict(),
+            "stream": self.balancer.stream.state_dict(self.schedule.position(step)),
+            "lag": self.lag,
+            "rows_per_step": self.schedule.rows,
+            "reference": [[row, loss] for row, loss in self.probe.reference.items()],
+            "balance_seconds": self.balance_seconds,
+            "train_seconds": self.train_seconds + time.perf_counter() - self._clock,
+        }
+
+    def _link_state(self) -> None:
+        # With `restore_callback_states_from_checkpoint` transformers has put a rebuilt HBOState in ours' place.
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, HBOState):
+                self.state = callback
+        self.state.source = self
+
+    def _restore(self, state: TrainerState) -> None:
+        assert self.balancer is not None
+        saved = (state.stateful_callbacks or {}).get("HBOState")
+        snapshot = saved["attributes"]["snapshot"] if saved else None
+        if snapshot is None:
+            raise ResumeError(
+                f"the checkpoint of step {state.global_step} was made without HBO; begin a new run, or resume from a "
+                "checkpoint that an HBOCallback has seen"
+            )
+        if snapshot["rows_per_step"] != self.schedule.rows:
+            raise ResumeError(
+                f"the checkpoint's steps have {snapshot['rows_per_step']} rows, but this run's have "
+                f"{self.schedule.rows}; keep batch size × accumulation × processes as it was"
+            )
+        if self.lag > snapshot["lag"] and self.config.update_lag is None:
+            raise ResumeError(
+                f"the checkpoint's update_lag is {snapshot['lag']}, but this loader needs at least {self.lag}; resume "
+                "with as few dataloader workers as at the first start"
+            )
+        self.lag = int(snapshot["lag"])
+        self.balancer.load_state_dict(snapshot["balancer"])
+        self.balancer.stream.load_state_dict(snapshot["stream"])
+        self.probe.reference = {int(row): loss for row, loss in snapshot["reference"]}
+        self.balance_seconds = snapshot["balance_seconds"]
+        self.train_seconds = snapshot["train_seconds"]

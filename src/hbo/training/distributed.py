@@ -1,0 +1,53 @@
+"""What all processes must agree on: sums of what each has measured, and one ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list, gather_object
+from numpy.typing import NDArray
+
+from hbo.core.ledger import Ledger
+from hbo.errors import HBOError
+
+Floats = NDArray[np.float64]
+T = TypeVar("T")
+
+
+def sum_over(accelerator: Accelerator) -> Callable[[Floats], Floats]:
+    """A function that sums an array over all processes, in fp64."""
+
+    def total(array: Floats) -> Floats:
+        if accelerator.num_processes == 1:
+            return array
+        # float64 exists on every backend that trains in processes, except MPS, which has only one.
+        summed = accelerator.reduce(torch.from_numpy(array).to(accelerator.device), reduction="sum")
+        result: Floats = summed.cpu().numpy()
+        return result
+
+    return total
+
+
+def from_first(accelerator: Accelerator, value: T) -> T:
+    """What the first process holds, in every process."""
+    if accelerator.num_processes == 1:
+        return value
+    shared: T = broadcast_object_list([value])[0]
+    return shared
+
+
+def check_same(accelerator: Accelerator, ledger: Ledger, step: int) -> None:
+    """Stops the run when the processes no longer hold the same ledger.
+
+    Raises:
+        HBOError: They don't; training on would draw different mixtures.
+    """
+    if accelerator.num_processes > 1 and len(set(gather_object([ledger.digest()]))) > 1:
+        raise HBOError(
+            f"the processes disagree about the sampling probabilities at step {step}; check that all of them run the "
+            "same code on the same data, then resume from the last checkpoint"
+        )

@@ -1,0 +1,81 @@
+"""What a run writes about its balancing: `balance.jsonl`, and scalars for the trainer's log."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hbo.core.groups import Groups
+from hbo.core.ledger import Entry
+from hbo.data.cache import atomic_path
+
+FILE = "balance.jsonl"
+Floats = NDArray[np.float64]
+
+
+def rewrite(folder: Path, records: list[dict[str, Any]]) -> None:
+    """Makes `balance.jsonl` hold just `records`, in one move: what came after a checkpoint is gone at resume."""
+    with atomic_path(folder / FILE) as temporary:
+        temporary.write_text("".join(_line(record) for record in records), encoding="utf-8")
+
+
+def append(folder: Path, record: dict[str, Any]) -> None:
+    """Adds a line and sees it onto the disk."""
+    with (folder / FILE).open("a", encoding="utf-8") as file:
+        file.write(_line(record))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def scalars(groups: Groups, entry: Entry, drawn_KL: NDArray[np.int64]) -> dict[str, float]:
+    """An update as scalars for the trainer's log.
+
+    Args:
+        groups: Names and sizes.
+        entry: The ledger's new entry.
+        drawn_KL: Rows drawn since the start of training.
+    """
+    found: dict[str, float] = {"balance/seconds": entry.seconds}
+    epochs_K = drawn_KL.sum(axis=1) / groups.sizes_K
+    for k, name in enumerate(groups.datasets):
+        found[f"balance/p/{name}"] = float(entry.p_K[k])
+        found[f"balance/drawn/{name}"] = int(drawn_KL[k].sum())
+        found[f"balance/epochs/{name}"] = float(epochs_K[k])
+        if entry.global_reward_K is not None:
+            found[f"balance/reward/{name}"] = float(entry.global_reward_K[k])
+        for j in range(groups.levels if groups.levels > 1 else 0):
+            found[f"balance/p/{name}/{j}"] = float(entry.q_KL[k, j])
+            if entry.local_reward_KL is not None:
+                found[f"balance/reward/{name}/{j}"] = float(entry.local_reward_KL[k, j])
+    return {key: value for key, value in found.items() if np.isfinite(value)}
+
+
+def losses(groups: Groups, sum_KL: Floats, tokens_KL: Floats) -> dict[str, float]:
+    """Training loss per target token of each dataset (and group, when it has several) seen since the last log."""
+    found: dict[str, float] = {}
+    for k, name in enumerate(groups.datasets):
+        if tokens_KL[k].sum():
+            found[f"loss/{name}"] = float(sum_KL[k].sum() / tokens_KL[k].sum())
+        for j in range(groups.levels if groups.levels > 1 else 0):
+            if tokens_KL[k, j]:
+                found[f"loss/{name}/{j}"] = float(sum_KL[k, j] / tokens_KL[k, j])
+    return found
+
+
+def warn_skipped(count: int) -> None:
+    """Says that some rewards couldn't be measured."""
+    warnings.warn(
+        f"{count} rewards were zero or not finite and have moved no probability; look for rows with extreme losses",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,188 @@
+"""A configuration → what a run trains on: model, tokenizer, rows with their groups, held-out rows."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTConfig
+
+from hbo.config import RunConfig
+from hbo.core.prior import temperature_prior
+from hbo.data.mixture import dataset_sizes, hold_out, read_mixture
+from hbo.data.tokens import drop_without_target, tokenize
+from hbo.errors import ConfigError, DataError, nearest
+from hbo.progress import Track, silent
+from hbo.scoring.difficulty import Scores, assign_levels, score
+from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.training.evaluate import autocast
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows of a run, tokenised for its model.
+
+    Attributes:
+        train: Rows to train on; every one has a target.
+        held_out: Rows never trained on.
+        sizes: Dataset → training rows, in the configured order.
+        dropped: Dataset → rows left out because truncation left no target.
+    """
+
+    train: Dataset
+    held_out: Dataset
+    sizes: dict[str, int]
+    dropped: dict[str, int]
+
+
+def training_arguments(config: RunConfig) -> SFTConfig:
+    """`train:` as SFTConfig, with the run's folder and seed.
+
+    Raises:
+        ConfigError: A key isn't SFTConfig's, or it refuses a value.
+    """
+    given = dict(config.train)
+    known = SFTConfig.__dataclass_fields__
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"unknown key 'train.{key}'{nearest(key, known)}; train: takes the fields of trl.SFTConfig"
+            )
+    if given.get("output_dir", config.output) != config.output:
+        raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
+    # Our rows are tokenised, labelled and truncated already.
+    prepared = {**(given.pop("dataset_kwargs", None) or {}), "skip_prepare_dataset": True}
+    defaults: dict[str, Any] = {"seed": config.seed, "disable_tqdm": True}
+    try:
+        return SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError(f"train: {str(error).strip().splitlines()[0]}") from None
+
+
+def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length: int | None, track: Track) -> Data:
+    """The mixture's rows, tokenised.
+
+    Raises:
+        DataError: A source, a file or a row can't be used.
+    """
+    mixture = read_mixture(config.mixture.datasets, track=track)
+    names = list(dataset_sizes(mixture))
+    train, held = hold_out(mixture, config.mixture.eval_fraction, config.seed)
+    train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=max_length, track=track))
+    if len(held):
+        held, _ = drop_without_target(tokenize(held, tokenizer, max_length=max_length, track=track))
+    counts = {name: len(rows) for name, rows in dropped.items() if rows}
+    for name, count in counts.items():
+        first = ", ".join(str(row) for row in dropped[name][:5])
+        warnings.warn(
+            f"dataset '{name}': {count} rows (row {first}{', …' if count > 5 else ''}) have no response left after "
+            f"max_length {max_length} and are left out",
+            UserWarning,
+            stacklevel=2,
+        )
+    found = dataset_sizes(train)
+    sizes = {name: found[name] for name in names}
+    for name, size in sizes.items():
+        if size < config.difficulty.groups:
+            raise DataError(
+                f"dataset '{name}' has {size} rows to train on, fewer than difficulty.groups = "
+                f"{config.difficulty.groups}; add rows or ask for fewer groups"
+            )
+    return Data(train, held, sizes, counts)
+
+
+def scored(
+    config: RunConfig,
+    data: Dataset,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    args: SFTConfig,
+    track: Track,
+) -> Scores:
+    """Difficulty of every row, under the model itself or the separate scorer.
+
+    Args:
+        config: Run.
+        data: Tokenised rows.
+        model: The untuned model.
+        tokenizer: Its tokenizer.
+        args: For device, precision and length.
+        track: Hears of progress.
+    """
+    if config.difficulty.model is not None:
+        spec = resolve(config.difficulty.model, track=track)
+        model, tokenizer = load_model(spec), load_tokenizer(spec)
+        texts = data.remove_columns(["input_ids", "labels"])
+        data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
+    model.to(args.device)
+    with autocast(args.device, bool(args.bf16)):
+        return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track)
+
+
+def grouped(config: RunConfig, train: Dataset, scores: Scores | None) -> Dataset:
+    """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer."""
+    if scores is None:
+        return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64))
+    level_N = assign_levels(train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups)
+    train = train.add_column("hbo_level", np.asarray(level_N, dtype=np.int64))
+    if config.difficulty.model is None:
+        train = train.add_column("hbo_reference", np.asarray(scores.loss_N, dtype=np.float64))
+    return train
+
+
+def needs_scores(config: RunConfig) -> bool:
+    """Whether groups mean anything to this run; with one group there is nothing to sort."""
+    return config.difficulty.groups > 1
+
+
+def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
+    """Dataset → weight; a `group_by` source's weight goes to its parts by their sizes' count, evenly."""
+    found: dict[str, float] = {}
+    for source, entry in config.mixture.datasets.items():
+        if entry.weight is None:
+            continue
+        parts = [source] if source in names else [name for name in names if name.startswith(f"{source}/")]
+        found |= {name: entry.weight / len(parts) for name in parts}
+    return found
+
+
+def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
+    """What a run would do, without a model: sizes, prior, steps, updates and probes."""
+    q_K = temperature_prior(list(data.sizes.values()), config.balance.temperature)
+    rows = sum(data.sizes.values())
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(rows / batch))
+    updates = 0 if config.balance.is_static else steps // config.balance.update_every
+    return {
+        "method": config.balance.method,
+        "rows": data.sizes,
+        "held_out": dataset_sizes(data.held_out) if len(data.held_out) else {},
+        "prior": dict(zip(data.sizes, q_K.tolist(), strict=True)),
+        "groups": len(data.sizes) * config.difficulty.groups,
+        "batch": batch,
+        "steps": steps,
+        "updates": updates,
+        "probes_per_update": config.balance.probes * len(data.sizes),
+        "epochs": {n: steps * batch * float(q) / s for (n, s), q in zip(data.sizes.items(), q_K, strict=True)},
+    }
+
+
+def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
+    """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine."""
+    spec = resolve(config.model, track=track)
+    return spec, load_tokenizer(spec)
+
+
+def load_weights(spec: str, args: SFTConfig, trust_remote_code: bool = False) -> PreTrainedModel:
+    """The model in fp32: under bf16 autocast these are the master weights, which bf16 ones are too coarse to be."""
+    options = dict(args.model_init_kwargs or {})
+    dtype = options.get("dtype", torch.float32)
+    if isinstance(dtype, str):
+        dtype = getattr(torch, dtype)
+    return load_model(spec, dtype=dtype, trust_remote_code=trust_remote_code or args.trust_remote_code)

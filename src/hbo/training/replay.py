@@ -1,0 +1,59 @@
+"""`hbo replay`: the rows of a step, found again from the run folder; draws being pure, no training is needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import transformers
+from datasets import disable_progress_bars
+
+from hbo import config_file
+from hbo.core.ledger import Ledger
+from hbo.core.stream import Stream
+from hbo.errors import ConfigError, DataError
+from hbo.progress import silent
+from hbo.training import prepare
+from hbo.training.attach import groups_of
+from hbo.training.run_folder import CONFIG
+from hbo.training.sampler import HBOSampler, Schedule
+
+
+def rows_of_step(run: Path, step: int) -> Iterator[str]:
+    """The rows of optimizer step `step` (from 1), shortest first, each as a JSON line.
+
+    Raises:
+        ConfigError: There is no such run or step.
+        DataError: The data is no longer what the run was trained on.
+    """
+    if not (run / CONFIG).is_file() or not (run / "balance.jsonl").is_file():
+        raise ConfigError(f"{run}: is no run folder of hbo (it needs {CONFIG} and balance.jsonl)")
+    if step < 1:
+        raise ConfigError(f"--step is {step}, but steps are counted from 1")
+    disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    config = config_file.load(run / CONFIG)
+    args = prepare.training_arguments(config)
+    spec, tokenizer = prepare.load(config)
+    data = prepare.read_data(config, tokenizer, args.max_length, silent)
+    scores = None
+    if prepare.needs_scores(config):
+        scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
+    rows = prepare.grouped(config, data.train, scores)
+    groups = groups_of(rows)
+    records = [json.loads(line) for line in (run / "balance.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    if list(records[0]["global"]) != list(groups.datasets):
+        raise DataError(
+            f"{run}: was trained on {list(records[0]['global'])}, but its config now gives {groups.datasets}"
+        )
+    stream = Stream(groups, Ledger.from_records(records, groups.datasets), config.seed)
+    batch = args.per_device_train_batch_size * args.world_size
+    batches = -(-len(rows) // batch)
+    steps = -(-batches // args.gradient_accumulation_steps)
+    last = batches - (steps - 1) * args.gradient_accumulation_steps
+    schedule = Schedule(batch * args.gradient_accumulation_steps, steps, batch * last)
+    for number in HBOSampler(stream, schedule).window(step - 1).tolist():
+        row = rows[number]
+        shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
+        yield json.dumps({**shown, "prompt": row["prompt"], "completion": row["completion"]}, ensure_ascii=False)

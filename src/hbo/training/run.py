@@ -1,0 +1,175 @@
+"""A whole run: configuration in, run folder out. The only place that knows TRL."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import Dataset
+from datasets import disable_progress_bars as disable_dataset_bars
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from trl import SFTConfig, SFTTrainer
+
+from hbo import config_file
+from hbo.config import RunConfig
+from hbo.data.cache import atomic_path
+from hbo.errors import ConfigError, nearest
+from hbo.progress import Track, silent
+from hbo.report.page import write_report
+from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
+from hbo.training import prepare, run_folder
+from hbo.training.callback import HBOCallback
+from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+
+Say = Callable[[str], None]
+
+
+def train(
+    config: RunConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    track: Track = silent,
+    say: Say = print,
+) -> Path:
+    """The run's folder, after training, evaluation and report.
+
+    Args:
+        config: What to run; `output` must be set.
+        resume: Go on from the folder's last whole checkpoint.
+        overwrite: Replace the run that the folder holds.
+        track: Hears of every phase.
+        say: Hears one line per result.
+
+    Raises:
+        HBOError: Whatever the user can mend; nothing written so far is lost.
+    """
+    if config.output is None:
+        raise ConfigError("there is no output folder; set output: in the configuration or give --output")
+    disable_dataset_bars()
+    transformers.utils.logging.set_verbosity_error()
+    folder = Path(config.output)
+    args = prepare.training_arguments(config)
+    peft_config = _lora(config)
+    checkpoint = run_folder.prepare(folder, resume=resume, overwrite=overwrite)
+    spec, tokenizer = prepare.load(config, track)
+    data = prepare.read_data(config, tokenizer, args.max_length, track)
+    model = prepare.load_weights(spec, args)
+    scores = None
+    if prepare.needs_scores(config):
+        scores = prepare.scored(config, data.train, model, tokenizer, args, track)
+        say(
+            "difficulty scores read from the cache" if scores.cached else f"difficulty scored on {len(data.train)} rows"
+        )
+    rows = prepare.grouped(config, data.train, scores)
+    (folder / run_folder.CONFIG).write_text(config_file.dump(config), encoding="utf-8")
+
+    names = list(data.sizes)
+    pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
+
+    def evaluate(phase: str) -> Scores:
+        with autocast(args.device, bool(args.bf16)):
+            return held_out(model, data.held_out, names, pad_token_id=pad, phase=phase, track=track)
+
+    model.to(args.device)
+    before = cached(_key(model, data.held_out, args), lambda: evaluate("held-out loss before"))
+    eval_sets = {name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in before}
+    trainer = SFTTrainer(
+        model,
+        args=args,
+        train_dataset=rows,
+        eval_dataset=eval_sets if args.eval_strategy != "no" else None,
+        processing_class=tokenizer,
+        peft_config=peft_config,
+    )
+    for printer in (ProgressCallback, PrinterCallback):
+        if args.disable_tqdm:
+            trainer.remove_callback(printer)
+    balance = HBOCallback(trainer, config.balance, weights=prepare.weights(config, names), seed=config.seed)
+    trainer.add_callback(balance)
+    trainer.add_callback(_Progress(track))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    trainer.save_model(str(folder / run_folder.MODEL))
+    trainer.save_state()
+    model = trainer.model
+    after = evaluate("held-out loss after")
+    metrics = _metrics(config, trainer, balance, before, after)
+    if trainer.is_world_process_zero():
+        with atomic_path(folder / run_folder.METRICS) as temporary:
+            temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_report(folder)
+    return folder
+
+
+class _Progress(TrainerCallback):
+    def __init__(self, track: Track) -> None:
+        self.track = track
+        self.stack = ExitStack()
+
+    def on_train_begin(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
+        self.stack.close()
+        self.advance = self.stack.enter_context(self.track("training", state.max_steps))
+        self.advance(state.global_step)
+
+    def on_step_end(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
+        self.advance(1)
+
+    def on_train_end(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
+        self.stack.close()
+
+
+def _lora(config: RunConfig) -> Any:
+    if config.lora is None:
+        return None
+    from peft import LoraConfig
+
+    known = LoraConfig.__dataclass_fields__
+    for key in config.lora:
+        if key not in known:
+            raise ConfigError(
+                f"unknown key 'lora.{key}'{nearest(key, known)}; lora: takes the fields of peft.LoraConfig"
+            )
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **config.lora})
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"lora: {str(error).splitlines()[0]}") from None
+
+
+def _key(model: Any, rows: Dataset, args: SFTConfig) -> str:
+    content = content_fingerprint(rows, ["input_ids", "labels", "hbo_dataset"]) if len(rows) else "none"
+    return f"{model_fingerprint(model)}-{content}-{'bf16' if args.bf16 else 'fp32'}-{args.device.type}"
+
+
+def _metrics(
+    config: RunConfig, trainer: SFTTrainer, balance: HBOCallback, before: Scores, after: Scores
+) -> dict[str, Any]:
+    steps = trainer.state.global_step
+    plain = max(balance.train_seconds - balance.balance_seconds, 1e-9)
+    return {
+        "method": config.balance.method,
+        "seed": config.seed,
+        "steps": steps,
+        "tokens": balance.tokens(steps),
+        "train_seconds": round(balance.train_seconds, 3),
+        "balance_seconds": round(balance.balance_seconds, 3),
+        "balance_overhead": round(balance.balance_seconds / plain, 6),
+        "eval": after,
+        "eval_before": before,
+        **averages(after, before),
+        "sizes": {name: balance.groups.sizes_KL[k].tolist() for k, name in enumerate(balance.groups.datasets)},
+        "environment": {
+            "python": platform.python_version(),
+            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.args.device}",
+            "date": time.strftime("%Y-%m-%d"),
+            **{name: version(name) for name in ("hbo", "torch", "transformers", "trl", "peft", "accelerate")},
+        },
+    }

@@ -1,0 +1,74 @@
+"""A run's folder: who may write into it, and what of it is ours."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from hbo.errors import ConfigError, ResumeError
+
+CONFIG, METRICS, MODEL = "config.yaml", "metrics.json", "model"
+_OURS = (CONFIG, "balance.jsonl", METRICS, MODEL, "report.html", "trainer_state.json", "README.md", "runs")
+
+
+def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
+    """Makes the folder ready; returns the checkpoint to go on from when resuming.
+
+    Raises:
+        ConfigError: The folder holds another run or foreign files, or can't be written to.
+        ResumeError: There is no run to resume.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other; give one of them")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; give --output a folder")
+    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    ours = [name for name in held if name in _OURS or name.startswith("checkpoint-")]
+    if resume:
+        return _checkpoint_to_resume(folder)
+    if ours and not overwrite:
+        raise ConfigError(f"{folder}: holds another run; add --resume to go on with it, or --overwrite to replace it")
+    if not ours and held:
+        raise ConfigError(f"{folder}: holds files that are no run of hbo ({held[0]}); give --output a new folder")
+    for name in ours:
+        path = folder / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"{folder}: can't be written to ({error.strerror}); give --output another folder") from None
+    return None
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end.
+
+    transformers writes `trainer_state.json` last, so a checkpoint in which it is whole is whole itself.
+    """
+    steps = {}
+    for path in folder.glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if number.isdigit() and _is_whole(path):
+            steps[int(number)] = path
+    return steps[max(steps)] if steps else None
+
+
+def _checkpoint_to_resume(folder: Path) -> Path | None:
+    if not (folder / CONFIG).is_file():
+        raise ResumeError(f"{folder}: holds no run to resume; start one without --resume")
+    return last_checkpoint(folder)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    try:
+        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(state, dict) and "HBOState" in (state.get("stateful_callbacks") or {})

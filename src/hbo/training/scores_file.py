@@ -1,0 +1,45 @@
+"""`hbo score`: the difficulty of every row of a mixture, as a Parquet file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import torch
+import transformers
+from datasets import disable_progress_bars
+
+from hbo.config import RunConfig
+from hbo.data.cache import atomic_path
+from hbo.data.mixture import read_mixture
+from hbo.data.tokens import tokenize
+from hbo.progress import Track, silent
+from hbo.scoring.difficulty import score
+from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.scores import Quantiles, quantiles, score_table
+from hbo.training import prepare
+from hbo.training.evaluate import autocast
+
+
+def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
+    """The spread of the scores per dataset, and whether all came from the cache; `output` holds one row per example.
+
+    Every row of the mixture is scored, also those that a run would hold out.
+
+    Raises:
+        HBOError: A source, a row or the model can't be used.
+    """
+    disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    args = prepare.training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
+    spec = resolve(config.difficulty.model or config.model, track=track)
+    tokenizer = load_tokenizer(spec)
+    mixture = read_mixture(config.mixture.datasets, track=track)
+    data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
+    model = load_model(spec, dtype=torch.float32).to(args.device)
+    with autocast(args.device, bool(args.bf16)):
+        scores = score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track)
+    table = score_table(data, scores)
+    with atomic_path(output.absolute()) as temporary:
+        pq.write_table(table, temporary)
+    return quantiles(table, config.difficulty.metric), scores.cached
