@@ -204,7 +204,7 @@ def _bars() -> Iterator[Callable[..., Any]]:
         yield track
 
 
-def _one_line(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+def _one_line(message: Warning | str, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> None:
     # Other libraries warn their developers; ours warn the user.
-    if category is UserWarning:
+    if category is UserWarning and Path(__file__).parent in Path(filename).parents:
         console.print(f"warning: {' '.join(str(message).split())}", soft_wrap=True, markup=False)

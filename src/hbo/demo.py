@@ -127,7 +127,7 @@ def _settings(output: str, method: str, steps: int, seed: int) -> dict[str, Any]
             "lr_scheduler_type": "linear",
             "warmup_steps": 0.1,
             "bf16": True,
-            "gradient_checkpointing": False,
+            "activation_checkpointing": False,
             "max_length": 512,
             "logging_steps": 5,
             "save_strategy": "no",

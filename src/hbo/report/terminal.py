@@ -52,9 +52,9 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
     for column in ("rows", "scored", "min", "25%", "50%", "75%", "max", "IFD ≥ 1"):
         table.add_column(column, justify="right", no_wrap=True)
     for q in spread:
-        values = (_number(value, 3) for value in (q.lowest, q.quarter, q.median, q.three_quarters, q.highest))
+        values = (_number(value, 3) for value in (q.min, q.q25, q.q50, q.q75, q.max))
         suspect = "–" if math.isnan(q.suspect) else f"{q.suspect:.1%}"
-        table.add_row(Text(q.dataset), str(q.rows), str(q.scored), *values, suspect)
+        table.add_row(Text(q.dataset), str(q.n), str(q.scored), *values, suspect)
     return table
 
 

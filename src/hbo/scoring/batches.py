@@ -6,7 +6,7 @@ Letters: B rows of a batch, T tokens of a padded row, N rows of a dataset.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ Row = tuple[np.ndarray, np.ndarray]
 Read = Callable[[np.ndarray], list[Row]]
 """Row numbers (B,) → these rows."""
 
-Rows = Dataset | Sequence[Mapping[str, Any]]
+Rows: TypeAlias = Dataset | Sequence[Mapping[str, Any]]
 """Rows with `input_ids` and `labels`."""
 
 TOKEN_BUDGET = 2048
@@ -101,7 +101,7 @@ def pad(rows: Sequence[Row], pad_token_id: int) -> dict[str, Tensor]:
         "labels": torch.full(shape, IGNORED),
     }
     for i, (ids, labels) in enumerate(rows):
-        batch["input_ids"][i, : len(ids)] = torch.as_tensor(ids)
+        batch["input_ids"][i, : len(ids)] = torch.tensor(ids)
         batch["attention_mask"][i, : len(ids)] = 1
-        batch["labels"][i, : len(ids)] = torch.as_tensor(labels)
+        batch["labels"][i, : len(ids)] = torch.tensor(labels)
     return batch

@@ -1,86 +1,118 @@
-"""Rows → their difficulty under a scorer, kept on disk, and the groups cut from it.
+"""Rows → difficulty groups: score them, sort them, cut them in equal parts.
 
-IFD is the ratio of a response's perplexity given its instruction to that of the very same tokens after the chat
-template's opening alone, so that both sides have the same T targets. The higher, the less the instruction helps, the
-harder the row. Letters: N rows, T target tokens.
+The steps are public one by one: `score` asks the model, `score_table` and `quantiles` show what it said, and
+`assign_levels` makes the groups. `stratify` does it all.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
+from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from torch import nn
 
-from hbo.data.cache import cache_root
-from hbo.data.tokens import opening
+from hbo.errors import ConfigError, nearest
 from hbo.progress import Track, silent
-from hbo.scoring import kept
-from hbo.scoring.batches import TOKEN_BUDGET, reader
 from hbo.scoring.levels import assign_levels
-from hbo.scoring.scores import Quantiles, Scores, quantiles, score_table
+from hbo.scoring.measure import score
+from hbo.scoring.models import load_model, load_tokenizer
+from hbo.scoring.scores import IFD_KINDS, METRICS, Quantiles, Scores, quantiles, score_table
+from hbo.scoring.tokenized import checked, tokenized
 
 __all__ = ["Quantiles", "Scores", "assign_levels", "quantiles", "score", "score_table", "stratify"]
 
-_BATCH = 1000
-_VERSION = "1"  # part of every cache file's name: raise it when the same rows give other losses
+MOST_LEVELS = 1024
+
+_score = score  # `stratify` has an argument of that name
 
 
-def score(
+def stratify(
     data: Dataset,
-    model: nn.Module,
-    tokenizer: Any,
     *,
-    token_budget: int = TOKEN_BUDGET,
+    model: str | nn.Module | None = None,
+    score: str = "ifd",
+    levels: int = 4,
+    tokenizer: Any = None,
+    max_length: int | None = 1024,
     ifd: str = "perplexity_ratio",
-    cache_dir: Path | None = None,
+    reference: bool = False,
+    cache_dir: str | Path | None = None,
     track: Track = silent,
-) -> Scores:
-    """The scores of all rows, from the cache if the same rows have met the same model before.
+) -> Dataset:
+    """`data` with the column `hbo_level`: each row's difficulty group in its dataset, 0 the easiest.
 
-    Interrupted, it goes on where it was. A row without an instruction gets no IFD and one without a response no score.
+    The groups of a dataset differ in size by at most one. Rows that the score can't rank (plain text has no IFD) go
+    to the hardest groups, with a warning. Scores are cached: the same rows and the same model are never scored twice.
 
     Args:
-        data: Canonical rows with `input_ids` and `labels` by the scorer's tokenizer.
-        model: The scorer.
-        tokenizer: The scorer's tokenizer.
-        token_budget: Padded tokens per batch.
-        ifd: `perplexity_ratio`, or `loss_ratio` as in the authors' code; both from the same cached losses.
-        cache_dir: Where the scores are kept, in a folder `scores`; absent: `cache_root()`.
+        data: What `build_mixture` gives.
+        model: The scorer: a name as in `hbo train`, or a loaded model. Not needed for a single level.
+        score: `ifd`, `perplexity` or `loss`.
+        levels: Groups per dataset.
+        tokenizer: The scorer's; absent: the one that belongs to the model's name.
+        max_length: Tokens of a row that are scored. Rows that have the scorer's tokens already are taken as they are.
+        ifd: `perplexity_ratio`, or `loss_ratio` as in the authors' code.
+        reference: Also add `hbo_reference`, the row's loss under the scorer (NaN without a response). Ask for it if
+            the scorer is the very model that will be trained: the local reward then needn't measure it again.
+        cache_dir: Where tokens and scores are kept; `$HBO_CACHE` or `~/.cache/hbo` when absent.
         track: Hears of each row.
 
     Raises:
-        ModelError: The rows have token ids that the model doesn't know, or are longer than it can take.
-        DataError: The cache can't be read or written.
+        ConfigError: An option can't be used.
+        DataError: The rows aren't `build_mixture`'s, or a dataset has fewer rows than levels.
+        ModelError: The scorer can't be loaded, or doesn't fit the rows.
+
+    Example:
+        >>> rows = Dataset.from_dict({"text": ["a", "b"], "hbo_dataset": ["x", "x"], "hbo_row": [0, 1]})
+        >>> stratify(rows, levels=1)["hbo_level"][:]
+        [0, 0]
     """
-    prefix = np.asarray(opening(tokenizer), dtype=np.int64)
-    scan = _Scan(data)
-    _check_fit(scan, prefix, model)
-    path = (cache_dir or cache_root()) / "scores" / f"{_key(data, scan, prefix, model)}.parquet"
-    found = kept.load(path)
-    if found is None:
-        read = reader(data)
-        measure = partial(_measure, model, pad_token_id=tokenizer.pad_token_id or 0, token_budget=token_budget)
-        given, alone = (kept.Journal(path.with_suffix(suffix)) for suffix in (".given", ".alone"))
-        is_scored = scan.target_N > 0
-        loss_N = measure(read, scan.length_N, is_scored, given, track=track, phase="scoring")
-        alone_N = measure(
-            partial(_alone, read, prefix),
-            len(prefix) + scan.target_N,
-            is_scored & scan.has_instruction_N,
-            alone,
-            track=track,
-            phase="scoring without instruction",
-        )
-        # A loss that overflowed in half precision is a failure, not a score.
-        is_broken = is_scored & ~(np.isfinite(loss_N) & (np.isfinite(alone_N) | ~scan.has_instruction_N))
-        loss_N[is_broken] = alone_N[is_broken] = np.nan
-        found = loss_N, alone_N
-        kept.save(path, *found)
-        given.remove()
-        alone.remove()
-        return Scores(*found, scan.target_N, ifd)
-    return Scores(*found, scan.target_N, ifd, cached=True)
+    _check_options(score, levels, ifd)
+    checked(data)
+    added = {"hbo_level": np.zeros(len(data), dtype=np.int64)}
+    if levels > 1 or reference:
+        scorer, tokenizer = _scorer(model, tokenizer)
+        folder = Path(cache_dir) if cache_dir is not None else None
+        rows = tokenized(data, tokenizer, max_length, folder, track)
+        scores = _score(rows, scorer, tokenizer, ifd=ifd, cache_dir=folder, track=track)
+        added["hbo_level"] = assign_levels(data["hbo_dataset"][:], scores, score, levels, data["hbo_row"][:])
+        if reference:
+            added["hbo_reference"] = scores.loss_N
+    return _with_columns(data, added)
+
+
+def _check_options(score: str, levels: int, ifd: str) -> None:
+    for name, value, known in (("score", score, METRICS), ("ifd", ifd, IFD_KINDS)):
+        if value not in known:
+            raise ConfigError(f"{name} is {value!r}; choose one of {', '.join(known)}{nearest(value, known)}")
+    if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= MOST_LEVELS:
+        raise ConfigError(f"levels is {levels!r}; it must be a whole number from 1 to {MOST_LEVELS}")
+
+
+def _scorer(model: str | nn.Module | None, tokenizer: Any) -> tuple[nn.Module, Any]:
+    if model is None:
+        raise ConfigError("stratify needs a scorer: give model= a name or a loaded model (only levels=1 needs none)")
+    if isinstance(model, str):
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        return load_model(model).to(device), tokenizer or load_tokenizer(model)
+    if tokenizer is None:
+        raise ConfigError("model is a loaded model, so its tokenizer must be given too: tokenizer=")
+    return model, tokenizer
+
+
+def _with_columns(data: Dataset, columns: dict[str, np.ndarray]) -> Dataset:
+    """`data` with these columns, in the place of older ones of that name."""
+    was_quiet = are_progress_bars_disabled()
+    disable_progress_bars()  # a selection of rows is written out first, with a bar that says nothing to the user
+    try:
+        data = data.remove_columns([name for name in ("hbo_level", "hbo_reference") if name in data.column_names])
+        for name, values in columns.items():
+            data = data.add_column(name, values)
+    finally:
+        if not was_quiet:
+            enable_progress_bars()
+    return data

@@ -53,13 +53,13 @@ def model_fingerprint(model: nn.Module) -> str:
     # Buffers too: they hold the rotary frequencies, in which two models of the same weights can differ.
     for tensor in (*model.parameters(), *model.buffers()):
         digest.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def _add(digest: xxhash.xxh3_128, values: pa.Array) -> None:
     kind = values.type
-    digest.update(pc.cast(values.is_valid(), pa.int8()).to_numpy(zero_copy_only=False))
+    digest.update(values.is_valid().to_numpy(zero_copy_only=False).tobytes())
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         _add(digest, pc.list_value_length(values))
         _add(digest, values.flatten())

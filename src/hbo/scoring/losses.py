@@ -104,7 +104,7 @@ def batch_losses(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> np
         Nothing of its own.
     """
     with torch.no_grad():
-        loss_B: np.ndarray = per_example_loss(model, pad(rows, pad_token_id)).double().cpu().numpy()
+        loss_B: np.ndarray = per_example_loss(model, pad(rows, pad_token_id)).cpu().double().numpy()
     return loss_B
 
 

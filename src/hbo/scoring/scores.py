@@ -86,16 +86,13 @@ def score_table(data: Dataset, scores: Scores) -> pa.Table:
     columns = {
         "dataset": origin["hbo_dataset"].cast(pa.string()),
         "row": origin["hbo_row"].cast(pa.int64()),
-        "ifd": scores.ifd_N,
-        "perplexity": scores.perplexity_N,
-        "perplexity_alone": scores.perplexity_alone_N,
-        "loss": scores.loss_N,
+        "ifd": _nullable(scores.ifd_N),
+        "perplexity": _nullable(scores.perplexity_N),
+        "perplexity_alone": _nullable(scores.perplexity_alone_N),
+        "loss": _nullable(scores.loss_N),
+        "tokens": pa.array(scores.tokens_N, pa.int64()),
     }
-    nullable = {
-        name: pa.array(column, pa.float64(), from_pandas=True) if isinstance(column, np.ndarray) else column
-        for name, column in columns.items()
-    }
-    return pa.table({**nullable, "tokens": pa.array(scores.tokens_N, pa.int64())})
+    return pa.table(columns)
 
 
 def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
@@ -116,15 +113,22 @@ def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
         mine = names == name
         scored = _known(values[metric][mine])
         ifd = _known(values["ifd"][mine])
-        spread = np.quantile(scored, [0, 0.25, 0.5, 0.75, 1]) if len(scored) else np.full(5, np.nan)
+        spread = np.quantile(scored, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(scored) else [math.nan] * 5
         suspect = float((ifd >= 1).mean()) if len(ifd) else math.nan
-        found.append(Quantiles(name, int(mine.sum()), len(scored), *map(float, spread), suspect=suspect))
+        least, q25, q50, q75, most = spread
+        found.append(Quantiles(name, int(mine.sum()), len(scored), least, q25, q50, q75, most, suspect))
     return found
 
 
 def _exp(values: np.ndarray) -> np.ndarray:
-    return np.exp(np.minimum(values, _LARGEST_LOG))
+    perplexity: np.ndarray = np.exp(np.minimum(values, _LARGEST_LOG))
+    return perplexity
 
 
 def _known(values: np.ndarray) -> np.ndarray:
-    return values[~np.isnan(values)]
+    known: np.ndarray = values[~np.isnan(values)]
+    return known
+
+
+def _nullable(values: np.ndarray) -> pa.Array:
+    return pa.array(values, pa.float64(), from_pandas=True)

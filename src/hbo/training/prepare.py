@@ -58,7 +58,12 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
     # Our rows are tokenised, labelled and truncated already.
     prepared = {**(given.pop("dataset_kwargs", None) or {}), "skip_prepare_dataset": True}
-    defaults: dict[str, Any] = {"seed": config.seed, "disable_tqdm": True}
+    defaults: dict[str, Any] = {
+        "seed": config.seed,
+        "disable_tqdm": True,
+        "use_cpu": not torch.accelerator.is_available(),  # without it transformers refuses bf16 on a CPU
+        "dataloader_pin_memory": torch.cuda.is_available(),  # torch warns at every epoch where there is nothing to pin
+    }
     try:
         return SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
     except (TypeError, ValueError, ImportError) as error:

@@ -57,6 +57,7 @@ def train(
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
     disable_dataset_bars()
     transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
     folder = Path(config.output)
     args = prepare.training_arguments(config)
     peft_config = _lora(config)

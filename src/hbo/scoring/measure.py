@@ -1,0 +1,146 @@
+"""Rows → their scores under a model, kept on disk so that no row is ever scored twice.
+
+IFD compares a response's loss given its instruction with that of the very same tokens after the chat template's
+opening alone, so that both sides have the same T targets. Letters: N rows, B rows of a batch, T target tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xxhash
+from datasets import Dataset
+from torch import nn
+
+from hbo.data.cache import cache_root
+from hbo.data.tokens import IGNORED, opening
+from hbo.errors import ModelError
+from hbo.progress import Track, silent
+from hbo.scoring import kept
+from hbo.scoring.batches import TOKEN_BUDGET, Read, Row, pack, reader
+from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
+from hbo.scoring.losses import batch_losses, evaluating
+from hbo.scoring.scan import Scan
+from hbo.scoring.scores import Scores
+
+_VERSION = "1"  # part of every cache file's name: raise it when the same rows give other losses
+
+
+def score(
+    data: Dataset,
+    model: nn.Module,
+    tokenizer: Any,
+    *,
+    token_budget: int = TOKEN_BUDGET,
+    ifd: str = "perplexity_ratio",
+    cache_dir: Path | None = None,
+    track: Track = silent,
+) -> Scores:
+    """The scores of all rows; from the cache, without asking the model, if the same rows have met it before.
+
+    Interrupted, it goes on where it was. A row without an instruction gets no IFD, one without a response nothing.
+
+    Args:
+        data: Canonical rows with `input_ids` and `labels` by the scorer's tokenizer.
+        model: The scorer.
+        tokenizer: The scorer's tokenizer.
+        token_budget: Padded tokens per batch.
+        ifd: `perplexity_ratio`, or `loss_ratio` as in the authors' code; both come from the same cached losses.
+        cache_dir: Holds the folder `scores`; absent: `cache_root()`.
+        track: Hears of each row.
+
+    Raises:
+        ModelError: The rows have token ids that the model doesn't know, or are longer than it can take.
+        DataError: The cache can't be read or written.
+    """
+    before = np.asarray(opening(tokenizer), dtype=np.int64)
+    scan = Scan.of(data)
+    _check_fit(scan, before, model)
+    path = (cache_dir or cache_root()) / "scores" / f"{_key(data, scan, before, model)}.parquet"
+    if found := kept.load(path):
+        return Scores(*found, scan.target_N, ifd, cached=True)
+    read, is_scored = reader(data), scan.target_N > 0
+    sides = (
+        _Side("scoring", read, scan.length_N, is_scored, kept.Journal(path.with_suffix(".given"))),
+        _Side(
+            "scoring without instruction",
+            lambda rows_B: [_alone(row, before) for row in read(rows_B)],
+            len(before) + scan.target_N,
+            is_scored & scan.has_instruction_N,
+            kept.Journal(path.with_suffix(".alone")),
+        ),
+    )
+    loss_N, alone_N = (_measure(side, model, tokenizer.pad_token_id or 0, token_budget, track) for side in sides)
+    # A loss that has overflowed is a failure of the scorer and no score, on whichever side.
+    for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
+        is_broken = side.is_wanted_N & ~np.isfinite(measured_N)
+        loss_N[is_broken] = alone_N[is_broken] = np.nan
+    kept.save(path, loss_N, alone_N)
+    for side in sides:
+        side.journal.remove()
+    return Scores(loss_N, alone_N, scan.target_N, ifd)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One of the two ways in which responses are scored."""
+
+    phase: str
+    read: Read
+    length_N: np.ndarray
+    is_wanted_N: np.ndarray
+    journal: kept.Journal
+
+
+def _measure(side: _Side, model: nn.Module, pad_token_id: int, token_budget: int, track: Track) -> np.ndarray:
+    """The losses (N,) of the wanted rows, NaN of the others; what the journal holds isn't measured again."""
+    loss_N = np.full(len(side.length_N), np.nan)
+    is_done = side.journal.read(loss_N)
+    left = np.flatnonzero(side.is_wanted_N & ~is_done)
+    total = int(side.is_wanted_N.sum())
+    with track(side.phase, total) as advance, evaluating(model), side.journal.appending() as file:
+        advance(total - len(left))
+        for rows_B in pack(side.length_N, left, token_budget):
+            loss_N[rows_B] = batch_losses(model, side.read(rows_B), pad_token_id)
+            side.journal.write(file, rows_B, loss_N[rows_B])
+            advance(len(rows_B))
+    return loss_N
+
+
+def _alone(row: Row, before: np.ndarray) -> Row:
+    """The row's targets, all turns in one, after the opening."""
+    labels = row[1][1:]
+    targets = labels[labels != IGNORED]
+    return np.concatenate([before, targets]), np.concatenate([np.full(len(before), IGNORED), targets])
+
+
+def _key(data: Dataset, scan: Scan, before: np.ndarray, model: nn.Module) -> str:
+    device = next(model.parameters()).device.type
+    # Under autocast a model gives other losses.
+    precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else "as it is"
+    digest = xxhash.xxh3_128(f"{_VERSION} {before.tolist()} {precision} {model_fingerprint(model)} ".encode())
+    digest.update(content_fingerprint(data, ["input_ids", "labels", "hbo_dataset", "hbo_row"]).encode())
+    digest.update(scan.has_instruction_N.tobytes())
+    return digest.hexdigest()
+
+
+def _check_fit(scan: Scan, before: np.ndarray, model: Any) -> None:
+    known = model.get_input_embeddings().weight.shape[0]
+    largest = max(scan.largest_id, int(before.max()))
+    if largest >= known:
+        raise ModelError(
+            f"the rows hold token id {largest}, but the scorer knows ids below {known} only; "
+            "tokenize them with the scorer's own tokenizer"
+        )
+    longest = int(max(scan.length_N.max(initial=0), len(before) + scan.target_N.max(initial=0)))
+    # Recurrent models have no such field, as they have no such limit.
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and longest > limit:
+        raise ModelError(
+            f"a row of {longest} tokens is longer than the {limit} that the scorer can take; "
+            f"lower max_length to at most {limit}, or take another scorer"
+        )

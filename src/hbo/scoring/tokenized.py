@@ -1,0 +1,90 @@
+"""Whatever `build_mixture` gives → canonical rows with the scorer's own tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
+
+from hbo.data.cache import cache_root, stored_table
+from hbo.data.tokens import tokenize
+from hbo.errors import DataError
+from hbo.progress import Track
+
+_BATCH = 1000
+_COMPARED = 16  # rows tokenized again to see whether a dataset's tokens are the scorer's
+_CANONICAL = ["prompt", "completion", "hbo_dataset", "hbo_row"]
+
+
+def checked(data: Any) -> None:
+    """Nothing, when `data` is a Dataset with the columns that `build_mixture` gives.
+
+    Raises:
+        DataError: It is something else.
+    """
+    if isinstance(data, DatasetDict | IterableDatasetDict):
+        example = "train" if "train" in data else next(iter(data), "train")
+        raise DataError(
+            f"data has the splits {', '.join(map(repr, data))}, but one dataset is wanted; pass data['{example}']"
+        )
+    if isinstance(data, IterableDataset):
+        raise DataError("data is a streaming dataset, whose rows can't be sorted; load it without streaming=True")
+    if not isinstance(data, Dataset):
+        raise DataError(f"data is a {type(data).__name__}; pass the datasets.Dataset that build_mixture gives")
+    seen = data.column_names
+    missing = [name for name in ("hbo_dataset", "hbo_row") if name not in seen]
+    if not missing and "text" not in seen:
+        missing = [name for name in ("prompt", "completion") if name not in seen]
+    if missing:
+        raise DataError(
+            f"data has no column {' and no column '.join(map(repr, missing))} (columns seen: "
+            f"{', '.join(seen) or 'none'}); make it with build_mixture"
+        )
+    if "prompt" in seen and not isinstance(data.features["prompt"], List):
+        raise DataError("column 'prompt' holds no lists of messages; make the data with build_mixture")
+
+
+def tokenized(data: Dataset, tokenizer: Any, max_length: int | None, folder: Path | None, track: Track) -> Dataset:
+    """The canonical rows of `data` with `input_ids` and `labels` by this tokenizer.
+
+    Tokens that `data` brings are taken as they are, truncation included, if they are this tokenizer's: whether they
+    are is tried on a few rows.
+
+    Raises:
+        DataError: The chat template refuses a row.
+        ModelError: The tokenizer is no fast one.
+    """
+    if "prompt" not in data.column_names:
+        data = _from_text(data, folder or cache_root())
+    rows = data.select_columns(_CANONICAL)
+    if {"input_ids", "labels"} <= set(data.column_names):
+        sample = np.unique(np.linspace(0, len(data) - 1, min(_COMPARED, len(data))).astype(int))
+        whole = tokenize(rows.select(sample), tokenizer, max_length=None, cache_dir=folder)
+        if all(_begins(data[int(i)], row) for i, row in zip(sample, whole, strict=True)):
+            return data.select_columns([*_CANONICAL, "input_ids", "labels"])
+    return tokenize(rows, tokenizer, max_length=max_length, cache_dir=folder, track=track)
+
+
+def _begins(row: dict[str, Any], whole: dict[str, Any]) -> bool:
+    count = len(row["input_ids"])
+    return all(list(row[name]) == list(whole[name][:count]) for name in ("input_ids", "labels"))
+
+
+def _from_text(data: Dataset, folder: Path) -> Dataset:
+    messages = List({"role": Value("string"), "content": Value("string")})
+    kinds = {"prompt": messages, "completion": messages, "hbo_dataset": Value("string"), "hbo_row": Value("int64")}
+    features = Features(kinds)
+
+    def tables() -> Iterator[pa.Table]:
+        rows = data.select_columns(["text", "hbo_dataset", "hbo_row"])
+        for batch in rows.with_format(None).iter(_BATCH):
+            texts = batch.pop("text")
+            batch["prompt"] = [[] for _ in texts]
+            batch["completion"] = [[{"role": "text", "content": text}] for text in texts]
+            yield pa.table(batch, schema=features.arrow_schema)
+
+    return stored_table(folder / f"canonical-{data._fingerprint}.arrow", features, tables())
