@@ -12,7 +12,8 @@ COLUMNS = ["ids", "name", "turns", "share"]
 
 def rows(change=None):
     made = [
-        {"ids": [i, i + 1], "name": f"n{i}", "turns": [{"role": "user", "content": "a"}], "share": i / 7} for i in range(30)
+        {"ids": [i, i + 1], "name": f"n{i}", "turns": [{"role": "user", "content": "a"}], "share": i / 7}
+        for i in range(30)
     ]
     if change:
         made[17] |= change
@@ -29,7 +30,11 @@ def test_the_same_content_has_one_fingerprint_wherever_it_lies(tmp_path):
     chunked = concatenate_datasets([whole.select(range(7)), whole.select(range(7, 30))])
     whole.save_to_disk(tmp_path / "rows")
     narrow = pa.schema(
-        [("ids", pa.list_(pa.int32())), ("name", pa.large_string()), *[pa.field(n, whole.data.schema.field(n).type) for n in COLUMNS[2:]]]
+        [
+            ("ids", pa.list_(pa.int32())),
+            ("name", pa.large_string()),
+            *[pa.field(n, whole.data.schema.field(n).type) for n in COLUMNS[2:]],
+        ]
     )
     for same in (
         chunked,

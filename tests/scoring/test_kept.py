@@ -19,7 +19,7 @@ def read(journal, count=6):
 
 def test_a_journal_gives_back_what_was_written(tmp_path):
     journal = Journal(tmp_path / "new" / "scores.given")
-    assert read(journal, 2) == pytest.approx(([False, False], [np.nan, np.nan]), nan_ok=True)
+    assert read(journal, 2)[0] == [False, False]
     write(journal, ([4, 0], [1.5, 2.5]))
     write(journal, ([2], [0.1]))
     is_done, loss_N = read(journal)
@@ -61,7 +61,10 @@ def test_a_damaged_file_is_named(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"file.*can't be kept .*set HBO_CACHE"), Journal(tmp_path / "file" / "x").appending():
+    with (
+        pytest.raises(DataError, match=r"file.*can't be kept .*set HBO_CACHE"),
+        Journal(tmp_path / "file" / "x").appending(),
+    ):
         pass
     with pytest.raises(DataError, match="HBO_CACHE"):
         kept.save(tmp_path / "file" / "x", np.zeros(1), np.zeros(1))

@@ -67,12 +67,19 @@ def padded(rows, left=False):
 
     def column(name, filler):
         return torch.tensor(
-            [[filler] * (left * (gap := longest - len(row[name]))) + row[name] + [filler] * (gap * (not left)) for row in rows]
+            [
+                [filler] * (left * (gap := longest - len(row[name]))) + row[name] + [filler] * (gap * (not left))
+                for row in rows
+            ]
         )
 
     for row in rows:
         row["attention_mask"] = [1] * len(row["input_ids"])
-    return {"input_ids": column("input_ids", 3), "attention_mask": column("attention_mask", 0), "labels": column("labels", -100)}
+    return {
+        "input_ids": column("input_ids", 3),
+        "attention_mask": column("attention_mask", 0),
+        "labels": column("labels", -100),
+    }
 
 
 def one_at_a_time(model, rows):

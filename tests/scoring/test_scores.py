@@ -74,9 +74,7 @@ def test_quantiles_per_dataset_in_order_of_appearance():
     )
     first, second = quantiles(table)
     assert (first.dataset, first.n, first.scored, first.suspect) == ("b", 5, 4, 0.25)
-    np.testing.assert_allclose(
-        [first.min, first.q25, first.q50, first.q75, first.max], [0.1, 0.175, 0.25, 0.475, 1.0]
-    )
+    np.testing.assert_allclose([first.min, first.q25, first.q50, first.q75, first.max], [0.1, 0.175, 0.25, 0.475, 1.0])
     assert (second.dataset, second.n, second.scored) == ("a", 1, 0)
     assert math.isnan(second.q50) and math.isnan(second.suspect)
     first, second = quantiles(table, "loss")

@@ -198,7 +198,9 @@ def test_a_last_step_with_fewer_batches_is_drawn_to_size(make_trainer):
 
 
 def test_a_batch_larger_than_the_mixture_trains(make_trainer):
-    trainer, callback = make_trainer(rows=token_rows(sizes=(3, 2), levels=1), per_device_train_batch_size=8, max_steps=3)
+    trainer, callback = make_trainer(
+        rows=token_rows(sizes=(3, 2), levels=1), per_device_train_batch_size=8, max_steps=3
+    )
     trainer.train()
     assert callback._drawn_so_far(3).sum() == 24
 

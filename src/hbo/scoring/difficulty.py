@@ -17,7 +17,7 @@ from torch import nn
 
 from hbo.errors import ConfigError, nearest
 from hbo.progress import Track, silent
-from hbo.scoring.levels import assign_levels
+from hbo.scoring.levels import assign_levels, check_sizes
 from hbo.scoring.measure import score
 from hbo.scoring.models import load_model, load_tokenizer
 from hbo.scoring.scores import IFD_KINDS, METRICS, Quantiles, Scores, quantiles, score_table
@@ -75,11 +75,13 @@ def stratify(
     checked(data)
     added = {"hbo_level": np.zeros(len(data), dtype=np.int64)}
     if levels > 1 or reference:
+        names = data["hbo_dataset"][:]
+        check_sizes(names, levels)
         scorer, tokenizer = _scorer(model, tokenizer)
         folder = Path(cache_dir) if cache_dir is not None else None
         rows = tokenized(data, tokenizer, max_length, folder, track)
         scores = _score(rows, scorer, tokenizer, ifd=ifd, cache_dir=folder, track=track)
-        added["hbo_level"] = assign_levels(data["hbo_dataset"][:], scores, score, levels, data["hbo_row"][:])
+        added["hbo_level"] = assign_levels(names, scores, score, levels, data["hbo_row"][:])
         if reference:
             added["hbo_reference"] = scores.loss_N
     return _with_columns(data, added)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,17 +38,13 @@ def assign_levels(
     Raises:
         DataError: A dataset has fewer rows than groups.
     """
+    check_sizes(dataset_names_N, levels)
     names = np.asarray(dataset_names_N)
     rows = np.arange(len(names)) if rows_N is None else np.asarray(rows_N)
     value_N = scores.ifd_N if metric == "ifd" else scores.loss_N
     level_N = np.zeros(len(names), dtype=np.int64)
     for name in dict.fromkeys(names.tolist()):
         mine = np.flatnonzero(names == name)
-        if len(mine) < levels:
-            raise DataError(
-                f"dataset '{name}' has {len(mine)} row{'s' * (len(mine) != 1)}, which can't be cut into {levels} "
-                "groups; set fewer groups, or add rows"
-            )
         if levels > 1 and np.isnan(value_N[mine]).any():
             warnings.warn(_unscored(name, mine, value_N, scores, metric, rows), UserWarning, stacklevel=2)
         # NaN sorts last, so this one order says all: metric, then loss, then row number.
@@ -56,6 +53,20 @@ def assign_levels(
         rank[order] = np.arange(len(mine))
         level_N[mine] = levels_by_score(rank, levels)
     return level_N
+
+
+def check_sizes(dataset_names_N: Sequence[str], levels: int) -> None:
+    """Nothing, when every dataset has a row for each group; to be asked before the rows are scored.
+
+    Raises:
+        DataError: A dataset has fewer rows than groups.
+    """
+    for name, count in Counter(dataset_names_N).items():
+        if count < levels:
+            raise DataError(
+                f"dataset '{name}' has {count} row{'s' * (count != 1)}, which can't be cut into {levels} groups; "
+                "set fewer groups, or add rows"
+            )
 
 
 def _unscored(name: str, mine: np.ndarray, value_N: np.ndarray, scores: Scores, metric: str, rows: np.ndarray) -> str:

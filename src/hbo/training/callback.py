@@ -75,6 +75,11 @@ class HBOCallback(TrainerCallback):
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
         check_trainer(trainer)
+        # Made anew when training begins; made here too, so that a setting that can't work is refused before.
+        groups = groups_of(trainer.train_dataset)
+        HBO(groups, self.config, weights=weights)
+        Probe(trainer.train_dataset, groups, self.config, pad_token_id=pad_id(trainer))
+        lag_of(self.config.update_lag, args)
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
         self.train_seconds = 0.0

@@ -61,7 +61,7 @@ def train(
     folder = Path(config.output)
     args = prepare.training_arguments(config)
     peft_config = _lora(config)
-    checkpoint = run_folder.prepare(folder, resume=resume, overwrite=overwrite)
+    checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
     spec, tokenizer = prepare.load(config, track)
     data = prepare.read_data(config, tokenizer, args.max_length, track)
     model = prepare.load_weights(spec, args)
@@ -72,7 +72,6 @@ def train(
             "difficulty scores read from the cache" if scores.cached else f"difficulty scored on {len(data.train)} rows"
         )
     rows = prepare.grouped(config, data.train, scores)
-    (folder / run_folder.CONFIG).write_text(config_file.dump(config), encoding="utf-8")
 
     names = list(data.sizes)
     pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
@@ -98,6 +97,11 @@ def train(
     balance = HBOCallback(trainer, config.balance, weights=prepare.weights(config, names), seed=config.seed)
     trainer.add_callback(balance)
     trainer.add_callback(_Progress(track))
+    if trainer.is_world_process_zero():
+        if not resume:
+            run_folder.clear(folder)
+        (folder / run_folder.CONFIG).write_text(config_file.dump(config), encoding="utf-8")
+    trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     trainer.save_model(str(folder / run_folder.MODEL))
     trainer.save_state()

@@ -12,8 +12,8 @@ CONFIG, METRICS, MODEL = "config.yaml", "metrics.json", "model"
 _OURS = (CONFIG, "balance.jsonl", METRICS, MODEL, "report.html", "trainer_state.json", "README.md", "runs")
 
 
-def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
-    """Makes the folder ready; returns the checkpoint to go on from when resuming.
+def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
+    """Sees that a run may write into the folder, without changing it; returns the checkpoint to go on from, if any.
 
     Raises:
         ConfigError: The folder holds another run or foreign files, or can't be written to.
@@ -24,19 +24,13 @@ def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; give --output a folder")
     held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    ours = [name for name in held if name in _OURS or name.startswith("checkpoint-")]
+    ours = _ours(folder)
     if resume:
         return _checkpoint_to_resume(folder)
     if ours and not overwrite:
         raise ConfigError(f"{folder}: holds another run; add --resume to go on with it, or --overwrite to replace it")
     if not ours and held:
         raise ConfigError(f"{folder}: holds files that are no run of hbo ({held[0]}); give --output a new folder")
-    for name in ours:
-        path = folder / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -45,6 +39,20 @@ def prepare(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     except OSError as error:
         raise ConfigError(f"{folder}: can't be written to ({error.strerror}); give --output another folder") from None
     return None
+
+
+def clear(folder: Path) -> None:
+    """Removes what an earlier run left, and nothing else; called when all else is known to be fine."""
+    for path in _ours(folder):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _ours(folder: Path) -> list[Path]:
+    held = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in held if path.name in _OURS or path.name.startswith("checkpoint-")]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

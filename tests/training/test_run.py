@@ -1,0 +1,209 @@
+import gzip
+import json
+import subprocess
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hbo.cli import main
+
+
+@pytest.fixture
+def hbo(monkeypatch, capsys):
+    """The command line in this process: importing trl anew for every call would take most of the time."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["hbo", *map(str, words)])
+        code = 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    return run
+
+
+def test_the_module_is_the_command(config, tmp_path):
+    words = [sys.executable, "-m", "hbo", "train", str(config()), "balance.probe=1"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+    refused(done, "'probes'")
+
+
+@pytest.fixture
+def config(tmp_path, model_folder, write_rows):
+    def make(**changes):
+        data = {
+            "model": str(model_folder),
+            "output": str(tmp_path / "run"),
+            "mixture": {
+                "temperature": 2.0,
+                "datasets": {"a": {"path": str(write_rows("a", 60))}, "b": {"path": str(write_rows("b", 20))}},
+            },
+            "difficulty": {"groups": 2},
+            "balance": {"update_every": 4, "probes": 4, "actor": {"learning_rate": 1e-3}},
+            "train": {
+                "max_steps": 8,
+                "per_device_train_batch_size": 4,
+                "learning_rate": 1e-2,
+                "bf16": False,
+                "save_steps": 4,
+                "save_strategy": "steps",
+            },
+        }
+        for key, value in changes.items():
+            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(data))
+        return file
+
+    return make
+
+
+def refused(done, *fragments):
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1, done.stderr
+    for fragment in fragments:
+        assert fragment in error[0], error[0]
+
+
+def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
+    file = config()
+    done = hbo("train", file)
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "run"
+    records = [json.loads(line) for line in (run / "balance.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [0, 4, 8]
+    keys = {"step", "start", "global", "local", "global_reward", "local_reward", "global_reward_se", "local_reward_se"}
+    assert all(set(record) == keys | {"drawn", "seconds", "probe_examples"} for record in records)
+    sizes = {"a": 57, "b": 19}
+    roots = {name: size**0.5 for name, size in sizes.items()}
+    for name, root in roots.items():
+        assert records[0]["global"][name] == pytest.approx(root / sum(roots.values()), rel=1e-12)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["method"] == "hbo"
+    assert metrics["steps"] == 8
+    assert metrics["eval"]["a"]["n"] == 3
+    assert metrics["eval"]["b"]["n"] == 1
+    nll = [metrics["eval"][name]["nll"] for name in "ab"]
+    assert metrics["macro_nll"] == pytest.approx(sum(nll) / 2)
+    ratios = [metrics["eval"][name]["nll"] / metrics["eval_before"][name]["nll"] for name in "ab"]
+    assert metrics["relative_nll"] == pytest.approx(sum(ratios) / 2)
+    assert metrics["macro_nll"] < sum(metrics["eval_before"][name]["nll"] for name in "ab") / 2
+    AutoModelForCausalLM.from_pretrained(run / "model")
+    AutoTokenizer.from_pretrained(run / "model")
+    assert (run / "checkpoint-8").is_dir()
+    assert "<html" in (run / "report.html").read_text()
+    resolved = yaml.safe_load((run / "config.yaml").read_text())
+    assert resolved["mixture"]["temperature"] == 2.0
+
+    # The same folder again is refused, and resuming a finished run changes nothing.
+    refused(hbo("train", file), "holds another run", "--resume", "--overwrite")
+    before = (run / "balance.jsonl").read_text(), metrics["eval"]
+    assert hbo("train", file, "--resume").returncode == 0
+    assert (run / "balance.jsonl").read_text() == before[0]
+    assert json.loads((run / "metrics.json").read_text())["eval"] == before[1]
+
+    # Draws being pure, a step's rows can be printed without training.
+    lines = [json.loads(line) for line in hbo("replay", run, "--step", "3").stdout.splitlines()]
+    assert len(lines) == 4
+    assert {line["dataset"] for line in lines} <= {"a", "b"}
+    assert all(line["prompt"][0]["role"] == "user" for line in lines)
+    assert hbo("report", run, "--output", tmp_path / "page.html").returncode == 0
+    assert (tmp_path / "page.html").stat().st_size > 100_000
+
+
+def test_scores_are_one_row_per_example_and_made_once(hbo, config, tmp_path):
+    file = config()
+    first = hbo("score", file, "--output", tmp_path / "scores.parquet")
+    assert first.returncode == 0, first.stderr
+    table = pq.read_table(tmp_path / "scores.parquet")
+    assert table.column_names == ["dataset", "row", "ifd", "perplexity", "perplexity_alone", "loss", "tokens"]
+    assert table.num_rows == 80
+    row = table.to_pylist()[7]
+    assert row["ifd"] == pytest.approx(row["perplexity"] / row["perplexity_alone"], rel=1e-4)
+    again = hbo("score", file, "--output", tmp_path / "again.parquet")
+    assert "read from the cache" in again.stdout
+    assert pq.read_table(tmp_path / "again.parquet").equals(table)
+
+
+def test_lora_writes_an_adapter(hbo, config, tmp_path):
+    done = hbo("train", config(lora={"r": 2, "target_modules": ["q_proj", "v_proj"]}))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()
+
+
+def test_a_dry_run_writes_nothing(hbo, config, tmp_path):
+    done = hbo("train", config(), "--dry-run", "balance.update_every=2")
+    assert done.returncode == 0, done.stderr
+    assert "4 updates" in done.stdout
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_static_method_measures_nothing(hbo, config, tmp_path):
+    done = hbo("train", config(balance={"method": "uniform"}, mixture={"temperature": None}))
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(line) for line in (tmp_path / "run" / "balance.jsonl").read_text().splitlines()]
+    assert len(records) == 1
+    assert records[0]["global"] == {"a": 0.5, "b": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("override", "fragments"),
+    [
+        ("balance.probe=3", ["balance.probe", "'probes'"]),
+        ("train.learning_rat=1", ["train.learning_rat", "'learning_rate'"]),
+        ("lora.rank=4", ["lora.rank"]),
+        ("mixture.temperature=0", ["mixture.temperature"]),
+        ("difficulty.groups=0", ["difficulty.groups"]),
+        ("difficulty.groups=50", ["dataset 'b'", "19 rows"]),
+        ("balance.min_probability=0.9", ["min_probability"]),
+        ("model=/no/such/folder", ["/no/such/folder"]),
+        ("mixture.datasets.a.path=/no/such.jsonl", ["/no/such.jsonl"]),
+        ("balance.global_reward=nothing", ["global_reward", "gradient_norm"]),
+        ("train.max_length=3", ["max_length"]),
+        ("train.packing=true", ["packing"]),
+        ("nonsense", ["key=value"]),
+    ],
+)
+def test_bad_settings_are_one_sentence(hbo, config, tmp_path, override, fragments):
+    refused(hbo("train", config(), override), *fragments)
+
+
+def test_bad_files_are_one_sentence_with_the_line(hbo, config, tmp_path):
+    good = '{"prompt": "a", "completion": "b"}\n'
+    cases = {
+        "broken.jsonl": (good + "{not json\n").encode(),
+        "latin.jsonl": good.encode() + '{"prompt": "é", "completion": "b"}\n'.encode("latin-1"),
+        "empty.jsonl": b"",
+        "shape.jsonl": b'{"left": "a", "right": "b"}\n',
+        "cut.jsonl.gz": gzip.compress(good.encode() * 1000)[:60],
+    }
+    expected = {
+        "broken.jsonl": ["line 2"],
+        "latin.jsonl": ["UTF-8"],
+        "empty.jsonl": ["'a'"],
+        "shape.jsonl": ["left", "right", "messages"],
+        "cut.jsonl.gz": ["cut.jsonl.gz"],
+    }
+    for name, content in cases.items():
+        (tmp_path / name).write_bytes(content)
+        refused(hbo("train", config(), f"mixture.datasets.a.path={tmp_path / name}"), *expected[name])
+    assert not (tmp_path / "run" / "balance.jsonl").exists()
+
+
+def test_a_folder_with_other_files_is_never_cleared(hbo, config, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("years of work")
+    refused(hbo("train", config(), "--overwrite"), "thesis.tex")
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "years of work"
