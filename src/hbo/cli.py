@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -26,8 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+# torchrun and accelerate set RANK; only the first process speaks, except to complain.
+_is_first = os.environ.get("RANK", "0") == "0"
 console = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+out = Console(highlight=False, quiet=not _is_first)
 
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as balance.probes=8.")]
@@ -172,7 +175,8 @@ def _print_plan(run: RunConfig) -> None:
 
 
 def _say(line: str) -> None:
-    console.print(line, soft_wrap=True, markup=False)
+    if _is_first:
+        console.print(line, soft_wrap=True, markup=False)
 
 
 @contextmanager
@@ -193,7 +197,7 @@ def _bars() -> Iterator[Callable[..., Any]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bars:
+    with Progress(*columns, console=console, disable=not _is_first) as bars:
 
         @contextmanager
         def track(phase: str, total: int) -> Iterator[Callable[[int], None]]:
@@ -206,5 +210,5 @@ def _bars() -> Iterator[Callable[..., Any]]:
 
 def _one_line(message: Warning | str, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> None:
     # Other libraries warn their developers; ours warn the user.
-    if category is UserWarning and Path(__file__).parent in Path(filename).parents:
+    if _is_first and category is UserWarning and Path(__file__).parent in Path(filename).parents:
         console.print(f"warning: {' '.join(str(message).split())}", soft_wrap=True, markup=False)

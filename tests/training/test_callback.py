@@ -12,7 +12,7 @@ from hbo.training.callback import HBOState
 
 
 def test_every_update_is_a_line_whose_probabilities_sum_to_one(make_trainer, tmp_path):
-    trainer, callback = make_trainer()
+    trainer, _callback = make_trainer()
     trainer.train()
     records = ledger(tmp_path / "out")
     assert [record["step"] for record in records] == [0, 2, 4, 6, 8, 10, 12]
@@ -66,7 +66,7 @@ def test_the_model_sees_exactly_the_stream(make_trainer, accumulation, workers):
 
 
 def test_the_rows_of_a_step_are_sorted_by_length(make_trainer):
-    trainer, callback = make_trainer(rows=token_rows(sizes=(24, 12)), gradient_accumulation_steps=3)
+    trainer, _callback = make_trainer(rows=token_rows(sizes=(24, 12)), gradient_accumulation_steps=3)
     widths = []
     trainer.model.register_forward_pre_hook(
         lambda model, args, kwargs: widths.append(kwargs["input_ids"].shape[1]) if model.training else None,
@@ -119,7 +119,7 @@ def test_resume_is_bitwise(make_trainer, tmp_path, workers, accumulation, peft):
     whole, _ = make_trainer("whole", **copy.deepcopy(options))
     whole.train()
     expected = weights(whole), ledger(tmp_path / "whole")
-    again, callback = make_trainer("whole", **copy.deepcopy(options))
+    again, _callback = make_trainer("whole", **copy.deepcopy(options))
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
     assert_same_weights(weights(again), expected[0])
     assert ledger(tmp_path / "whole") == expected[1]
@@ -128,7 +128,7 @@ def test_resume_is_bitwise(make_trainer, tmp_path, workers, accumulation, peft):
 def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
     trainer, _ = make_trainer(save_strategy="steps", save_steps=6)
     trainer.train()
-    again, callback = make_trainer(save_strategy="steps", save_steps=6)
+    again, _callback = make_trainer(save_strategy="steps", save_steps=6)
     asked = []
 
     def spy(self, start, stop):
@@ -144,7 +144,7 @@ def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
 
 
 def test_a_checkpoint_without_hbo_is_refused(make_trainer, tmp_path):
-    trainer, callback = make_trainer(save_strategy="steps", save_steps=6)
+    trainer, _callback = make_trainer(save_strategy="steps", save_steps=6)
     trainer.train()
     file = tmp_path / "out" / "checkpoint-6" / "trainer_state.json"
     state = json.loads(file.read_text())
@@ -212,7 +212,7 @@ def test_one_dataset_in_one_group_trains(make_trainer, tmp_path):
 
 
 def test_a_loss_that_is_nan_moves_nothing(make_trainer, tmp_path, monkeypatch):
-    trainer, callback = make_trainer()
+    trainer, _callback = make_trainer()
     monkeypatch.setattr("hbo.rewards.probe.gradient_norms_and_losses", lambda m, b: (nan(b), nan(b)))
     with pytest.warns(UserWarning, match="have moved no probability"):
         trainer.train()

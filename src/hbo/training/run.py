@@ -97,6 +97,7 @@ def train(
     balance = HBOCallback(trainer, config.balance, weights=prepare.weights(config, names), seed=config.seed)
     trainer.add_callback(balance)
     trainer.add_callback(_Progress(track))
+    trainer.accelerator.wait_for_everyone()  # every process has looked at the folder before the first changes it
     if trainer.is_world_process_zero():
         if not resume:
             run_folder.clear(folder)
@@ -112,6 +113,7 @@ def train(
         with atomic_path(folder / run_folder.METRICS) as temporary:
             temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         write_report(folder)
+    trainer.accelerator.wait_for_everyone()
     return folder
 
 

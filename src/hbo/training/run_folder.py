@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -33,9 +35,8 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
         raise ConfigError(f"{folder}: holds files that are no run of hbo ({held[0]}); give --output a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission, or a read-only file system")
     except OSError as error:
         raise ConfigError(f"{folder}: can't be written to ({error.strerror}); give --output another folder") from None
     return None
