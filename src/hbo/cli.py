@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from hbo import __version__
-from hbo.errors import ConfigError, HBOError
+from hbo.errors import ConfigError, HBOError, Interrupted
 
 if TYPE_CHECKING:
     from hbo.config import RunConfig
@@ -129,6 +129,9 @@ def main() -> None:
     warnings.showwarning = _one_line
     try:
         app(standalone_mode=False)
+    except Interrupted as stop:
+        console.print(str(stop), soft_wrap=True, markup=False)
+        sys.exit(stop.code)
     except HBOError as error:
         _complain(str(error), 2)
     except typer._click.exceptions.ClickException as error:

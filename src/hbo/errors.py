@@ -5,7 +5,8 @@
     ├── DataError             a dataset, a file or a row that can't be used
     ├── ModelError            a model, tokenizer or adapter that can't be loaded
     ├── ResumeError           a run folder or checkpoint that can't be continued
-    └── RewardError           a reward that can't be measured
+    ├── RewardError           a reward that can't be measured
+    └── Interrupted           a signal stopped the run after its checkpoint was saved; its own exit code
 
 Each message says what is wrong, where, and how to mend it.
 """
@@ -38,6 +39,18 @@ class ResumeError(HBOError):
 
 class RewardError(HBOError):
     """A reward that can't be measured."""
+
+
+class Interrupted(HBOError):  # noqa: N818 - nothing went wrong
+    """A signal stopped the run after its checkpoint was saved.
+
+    Attributes:
+        code: Exit code of the command: 128 + the signal's number.
+    """
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -58,6 +58,7 @@ def test_the_easiest_are_group_0_in_each_dataset():
 def test_ties_keep_the_order_of_row_numbers():
     assert assign_levels(["a"] * 4, scores([1.0] * 4), "loss", 2).tolist() == [0, 0, 1, 1]
     assert assign_levels(["a"] * 4, scores([1.0] * 4), "loss", 2, rows_N=[9, 2, 8, 3]).tolist() == [1, 0, 1, 0]
+    assert assign_levels(["a"] * 2, scores([5.0, 1.0], [5.0, 1.0]), "ifd", 2).tolist() == [0, 1]  # whatever the loss
 
 
 def test_rows_without_ifd_stand_last_by_perplexity_then_row_number():

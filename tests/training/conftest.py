@@ -14,7 +14,27 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-WORDS = ["alpha", "beta", "gamma", "delta", "one", "two", "three", "four", "plus", "minus", "what", "is", "the", "sum", "of", "colour", "name", "city", "river"]
+WORDS = [
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "one",
+    "two",
+    "three",
+    "four",
+    "plus",
+    "minus",
+    "what",
+    "is",
+    "the",
+    "sum",
+    "of",
+    "colour",
+    "name",
+    "city",
+    "river",
+]
 
 
 @pytest.fixture(autouse=True)

@@ -134,7 +134,9 @@ def grouped(config: RunConfig, train: Dataset, scores: Scores | None) -> Dataset
     """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer."""
     if scores is None:
         return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64))
-    level_N = assign_levels(train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups)
+    level_N = assign_levels(
+        train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups, train["hbo_row"][:]
+    )
     train = train.add_column("hbo_level", np.asarray(level_N, dtype=np.int64))
     if config.difficulty.model is None:
         train = train.add_column("hbo_reference", np.asarray(scores.loss_N, dtype=np.float64))

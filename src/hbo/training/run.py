@@ -22,13 +22,14 @@ from trl import SFTConfig, SFTTrainer
 from hbo import config_file
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError, Interrupted, nearest
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.training import prepare, run_folder
 from hbo.training.callback import HBOCallback
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.signals import StopOnSignal
 
 Say = Callable[[str], None]
 
@@ -97,6 +98,8 @@ def train(
     balance = HBOCallback(trainer, config.balance, weights=prepare.weights(config, names), seed=config.seed)
     trainer.add_callback(balance)
     trainer.add_callback(_Progress(track))
+    stop = StopOnSignal(trainer)
+    trainer.add_callback(stop)
     trainer.accelerator.wait_for_everyone()  # every process has looked at the folder before the first changes it
     if trainer.is_world_process_zero():
         if not resume:
@@ -104,6 +107,13 @@ def train(
         (folder / run_folder.CONFIG).write_text(config_file.dump(config), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.received is not None:
+        saved = folder / f"checkpoint-{trainer.state.global_step}"
+        raise Interrupted(
+            f"stopped by {stop.received.name} after step {trainer.state.global_step}; {saved} is saved, go on with "
+            "--resume",
+            128 + stop.received,
+        )
     trainer.save_model(str(folder / run_folder.MODEL))
     trainer.save_state()
     model = trainer.model

@@ -1,0 +1,58 @@
+"""SIGTERM and Ctrl-C: finish the step, save a checkpoint, then stop. A second signal stops at once."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+import torch
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class StopOnSignal(TrainerCallback):
+    """Turns the first signal into an orderly stop of `trainer`.
+
+    Attributes:
+        received: The signal that stopped training, or None.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Starts listening."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._before.setdefault(number, signal.signal(number, self._note))
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Saves and stops if a signal has come, to any process."""
+        if self._any_process_stops():
+            self.received = self.received or signal.SIGTERM
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Stops listening."""
+        self._restore()
+
+    def _note(self, number: int, frame: Any) -> None:
+        self.received = signal.Signals(number)
+        self._restore()  # the next one does what it always did
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _any_process_stops(self) -> bool:
+        accelerator = self.trainer.accelerator
+        if accelerator.num_processes == 1:
+            return self.received is not None
+        # A signal reaches the processes at different steps; they must stop at the same one.
+        flag = torch.tensor(float(self.received is not None), device=accelerator.device)
+        return bool(accelerator.reduce(flag, reduction="sum").item() > 0)

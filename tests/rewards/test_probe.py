@@ -1,0 +1,123 @@
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from tiny_models import one_at_a_time, tiny
+
+from hbo.config import HBOConfig
+from hbo.core.groups import Groups
+from hbo.errors import ConfigError
+from hbo.rewards.probe import Probe
+from hbo.scoring.batches import pad
+
+
+def mixture(sizes=(12, 6), levels=2):
+    words = np.random.default_rng(0)
+    rows = []
+    for k, size in enumerate(sizes):
+        for i in range(size):
+            ids = words.integers(5, 60, 4 + i % 5).tolist()
+            rows.append({"input_ids": ids, "labels": [-100, *ids[1:]], "hbo_dataset": "ab"[k], "hbo_level": i % levels})
+    data = Dataset.from_list(rows)
+    return data, Groups.from_columns(data["hbo_dataset"][:], data["hbo_level"][:])
+
+
+def probe(**config):
+    data, groups = mixture()
+    return Probe(data, groups, HBOConfig(**{"probes": 4, "probe_pool": 3, **config}), pad_token_id=0, token_budget=40)
+
+
+def batch_of(data, rows):
+    return pad([(np.array(data[i]["input_ids"]), np.array(data[i]["labels"])) for i in rows], 0)
+
+
+def test_the_local_reward_of_an_unmoved_model_is_one():
+    measured = probe()
+    model = tiny()
+    measured.measure_reference(model)
+    assert measured.measure(model, 1).local_KL == pytest.approx(np.ones((2, 2)), rel=1e-5)
+
+
+def test_rewards_are_means_over_each_choices_own_probes():
+    measured = probe()
+    model = tiny()
+    measured.measure_reference(model)
+    reference = dict(measured.reference)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.1)
+    found = measured.measure(model, 7)
+    cells = measured.probes(7)
+    for k in range(2):
+        norms = []
+        for j in range(2):
+            rows = cells[k * 2 + j].tolist()
+            norm_B, loss_B = (np.array(values) for values in one_at_a_time(model, batch_of(measured.rows, rows)))
+            ratio = np.exp(loss_B - np.array([reference[row] for row in rows]))
+            assert found.local_KL[k, j] == pytest.approx(ratio.mean(), rel=1e-4)
+            norms.append(norm_B.mean())
+        assert found.global_K[k] == pytest.approx(np.mean(norms), rel=1e-4)
+    assert found.examples == 8
+
+
+def test_processes_together_measure_what_one_does():
+    measured = probe()
+    model = tiny()
+    measured.measure_reference(model)
+    parts = []
+    for rank in range(2):
+        measured.measure(model, 3, rank=rank, ranks=2, reduce=lambda array: parts.append(array) or array)
+    together = measured.measure(model, 3, rank=2, ranks=3, reduce=lambda array: parts[0] + parts[1])
+    alone = measured.measure(model, 3)
+    assert together.global_K == pytest.approx(alone.global_K, rel=1e-6)
+    assert together.local_KL == pytest.approx(alone.local_KL, rel=1e-6)
+
+
+def test_probes_come_from_the_pool_and_change_with_the_step():
+    data, groups = mixture((80, 40))
+    measured = Probe(data, groups, HBOConfig(probes=8, probe_pool=15), pad_token_id=0)
+    pools = [set(pool.tolist()) for pool in measured.pool]
+    assert [len(pool) for pool in pools] == [15] * 4
+    for cell, rows in enumerate(measured.probes(5)):
+        assert len(set(rows.tolist())) == 4
+        assert set(rows.tolist()) <= pools[cell]
+    assert any((a != b).any() for a, b in zip(measured.probes(5), measured.probes(10), strict=True))
+    assert all((a == b).all() for a, b in zip(measured.probes(5), measured.probes(5), strict=True))
+
+
+def test_a_reference_that_is_known_is_not_measured():
+    data, groups = mixture()
+    data = data.add_column("hbo_reference", np.arange(18) / 10)
+    measured = Probe(data, groups, HBOConfig(), pad_token_id=0)
+    measured.measure_reference(None)
+    assert measured.reference[7] == 0.7
+
+
+def test_a_reward_of_ones_own_is_called_with_what_was_measured():
+    seen = []
+
+    def mine(model, batch, *, loss, reference, **context):
+        seen.append((sorted(context), loss.shape, reference.shape))
+        return loss * 0 + 2.5
+
+    measured = probe(global_reward=mine, local_reward="loss")
+    model = tiny()
+    measured.measure_reference(model)
+    assert measured.measure(model, 1).global_K.tolist() == [2.5, 2.5]
+    assert all(shape == again for _, shape, again in seen)
+
+
+def test_an_unknown_reward_names_the_known_ones():
+    with pytest.raises(ConfigError, match="gradient_norm"):
+        probe(global_reward="gradientnorm")
+    with pytest.raises(ConfigError, match="can't be imported"):
+        probe(local_reward="no.such.module:fn")
+
+
+def test_a_frozen_level_has_no_reward():
+    measured = probe(local_reward=None)
+    model = tiny()
+    measured.measure_reference(model)
+    found = measured.measure(model, 1)
+    assert found.local_KL is None
+    assert found.global_K.shape == (2,)

@@ -1,0 +1,61 @@
+import json
+
+import pytest
+
+from hbo.errors import ConfigError, ResumeError
+from hbo.training import run_folder
+
+
+def checkpoint(folder, step, state="whole"):
+    path = folder / f"checkpoint-{step}"
+    path.mkdir()
+    content = {"whole": json.dumps({"stateful_callbacks": {"HBOState": {}}}), "torn": '{"stateful', "other": "{}"}[
+        state
+    ]
+    (path / "trainer_state.json").write_text(content)
+    return path
+
+
+def test_a_half_written_checkpoint_is_never_chosen(tmp_path):
+    good = checkpoint(tmp_path, 9)
+    checkpoint(tmp_path, 10, "torn")
+    checkpoint(tmp_path, 11, "other")
+    (tmp_path / "checkpoint-12").mkdir()
+    assert run_folder.last_checkpoint(tmp_path) == good
+
+
+def test_checkpoints_are_ordered_by_step_not_by_name(tmp_path):
+    checkpoint(tmp_path, 90)
+    assert run_folder.last_checkpoint(tmp_path) == tmp_path / "checkpoint-90"
+    checkpoint(tmp_path, 100)
+    assert run_folder.last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+
+
+def test_looking_at_a_folder_deletes_nothing(tmp_path):
+    (tmp_path / "balance.jsonl").write_text("{}")
+    run_folder.check(tmp_path, resume=False, overwrite=True)
+    assert (tmp_path / "balance.jsonl").exists()
+
+
+def test_clearing_takes_only_what_a_run_has_written(tmp_path):
+    for name in ("balance.jsonl", "metrics.json", "notes.txt"):
+        (tmp_path / name).write_text("x")
+    checkpoint(tmp_path, 1)
+    run_folder.clear(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    with pytest.raises(ResumeError, match="no run to resume"):
+        run_folder.check(tmp_path, resume=True, overwrite=False)
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    with pytest.raises(ConfigError, match="exclude"):
+        run_folder.check(tmp_path, resume=True, overwrite=True)
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(ConfigError, match="is a file"):
+        run_folder.check(tmp_path / "file", resume=False, overwrite=False)
