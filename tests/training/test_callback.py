@@ -10,6 +10,9 @@ from peft import LoraConfig
 from hbo.errors import ConfigError, DataError, ResumeError
 from hbo.training.callback import HBOState
 
+# The mixtures here are tiny on purpose; the warning has its own test.
+pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
+
 
 def test_every_update_is_a_line_whose_probabilities_sum_to_one(make_trainer, tmp_path):
     trainer, _callback = make_trainer()
@@ -99,9 +102,8 @@ def test_workers_make_no_difference_at_the_same_lag(make_trainer, tmp_path):
 
 
 def test_a_lag_that_the_loader_cannot_keep_is_refused(make_trainer):
-    trainer, _ = make_trainer(balance={"update_lag": 1}, dataloader_num_workers=2)
     with pytest.raises(ConfigError, match="set it to 4 or more"):
-        trainer.train()
+        make_trainer(balance={"update_lag": 1}, dataloader_num_workers=2)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,13 @@ def test_a_batch_larger_than_the_mixture_trains(make_trainer):
     )
     trainer.train()
     assert callback._drawn_so_far(3).sum() == 24
+
+
+def test_a_dataset_that_is_repeated_often_is_named_once(make_trainer):
+    trainer, _ = make_trainer(rows=token_rows(sizes=(30, 2), levels=1), max_steps=12)
+    with pytest.warns(UserWarning, match="dataset 'b'") as told:
+        trainer.train()
+    assert len([warning for warning in told if "about to be seen" in str(warning.message)]) == 1
 
 
 def test_one_dataset_in_one_group_trains(make_trainer, tmp_path):

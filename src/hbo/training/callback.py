@@ -99,6 +99,7 @@ class HBOCallback(TrainerCallback):
         self.probe = Probe(rows, self.groups, self.config, pad_token_id=pad_id(self.trainer), seed=self.seed)
         self.meter = Meter(self.groups)
         self._pending: dict[str, float] = {}
+        self._warned: set[str] = set()
         self._link_state()
         if state.global_step:
             self._restore(state)
@@ -145,6 +146,7 @@ class HBOCallback(TrainerCallback):
         """Adds our scalars to the trainer's training log, through the trainer."""
         if "loss" not in (kwargs.get("logs") or {}) or self.balancer is None:
             return
+        logbook.warn_repeats(self.groups, self._drawn_so_far(state.global_step), self._warned)
         sums, tokens = sum_over(self.trainer.accelerator)(np.stack(self.meter.read()))
         extra = self._pending | logbook.losses(self.groups, sums, tokens)
         self._pending = {}

@@ -16,6 +16,7 @@ from hbo.core.ledger import Entry
 from hbo.data.cache import atomic_path
 
 FILE = "balance.jsonl"
+_PASSES = 3  # more of them and a row is likely to be learned by heart
 Floats = NDArray[np.float64]
 
 
@@ -75,6 +76,20 @@ def warn_skipped(count: int) -> None:
         UserWarning,
         stacklevel=2,
     )
+
+
+def warn_repeats(groups: Groups, drawn_KL: NDArray[np.int64], warned: set[str]) -> None:
+    """Says, once per dataset, that rows of one of its groups are about to be seen for the fourth time."""
+    for k, name in enumerate(groups.datasets):
+        passes_L = drawn_KL[k] / np.maximum(groups.sizes_KL[k], 1)
+        if passes_L.max() >= _PASSES and name not in warned:
+            warned.add(name)
+            warnings.warn(
+                f"dataset '{name}': the rows of group {int(passes_L.argmax())} are about to be seen for the "
+                f"{_PASSES + 1}th time; add rows, train for fewer steps, or lower its share",
+                UserWarning,
+                stacklevel=2,
+            )
 
 
 def _line(record: dict[str, Any]) -> str:

@@ -115,9 +115,10 @@ def train(
             128 + stop.received,
         )
     trainer.save_model(str(folder / run_folder.MODEL))
-    trainer.save_state()
     model = trainer.model
     after = evaluate("held-out loss after")
+    trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after.items()})
+    trainer.save_state()
     metrics = _metrics(config, trainer, balance, before, after)
     if trainer.is_world_process_zero():
         with atomic_path(folder / run_folder.METRICS) as temporary:
