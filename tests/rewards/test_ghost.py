@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 import transformers as hf
@@ -109,3 +112,15 @@ def test_fused_experts_fall_back():
     with pytest.warns(UserWarning, match="experts|gate"):
         norms = per_example_gradient_norms(model, padded())
     torch.testing.assert_close(norms, one_at_a_time(model, padded())[0], rtol=1e-4, atol=0)
+
+
+def test_no_activation_outlives_a_measurement():
+    model, alive = tiny(), []
+    for layer in model.modules():
+        layer.register_forward_hook(
+            lambda layer, args, output: alive.append(weakref.ref(output)) if isinstance(output, torch.Tensor) else None
+        )
+    gradient_norms_and_losses(model, padded())
+    gc.collect()
+    assert alive
+    assert [ref for ref in alive if ref() is not None] == []

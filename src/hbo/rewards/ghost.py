@@ -120,7 +120,7 @@ class Recorder:
         values = [*args, *kwargs.values()]
         if len(values) != 1 or not isinstance(values[0], Tensor) or not isinstance(output, Tensor):
             self._refuse(layer, "doesn't turn one tensor into one tensor")
-        x, out = self._one_per_row(values[0], output)
+        x, out = self._one_per_row(values[0].detach(), output)
         if not self._laid_out_by_row(layer, x, out):
             self._refuse(layer, f"was given {tuple(x.shape)}, not one entry for each row and token")
         try:
@@ -132,7 +132,8 @@ class Recorder:
             # A clone, because a leaf can't be changed in place, as a model may do with a layer's output.
             out = out.detach().requires_grad_().clone()
         self._expected.update(self.layers[layer].values())
-        out.register_hook(self._receiver(layer, x, gradients))  # type: ignore[no-untyped-call]
+        # Removed again at the end: a hook left in the graph keeps the recorder, and with it every activation, alive.
+        self._handles.append(out.register_hook(self._receiver(layer, x, gradients)))  # type: ignore[no-untyped-call]
         return out
 
     def _one_per_row(self, x: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
