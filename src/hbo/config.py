@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from hbo.errors import ConfigError
 
 
-def _stem(entry: Any) -> str:
+def stem(entry: Any) -> str:
+    """The name of a dataset that was given without one: its path's stem."""
     path = str(entry.get("path", "")) if isinstance(entry, Mapping) else str(entry)
     return path.rstrip("/").rsplit("/", 1)[-1].split(".")[0] or "dataset"
 
@@ -45,7 +46,7 @@ class DatasetConfig(_Section):
     """Row format; detected from the columns when absent."""
     columns: dict[str, str] | list[str] | None = None
     """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
-    weight: Annotated[float, Field(gt=0)] | None = None
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     """Relative share of rows drawn at the start; replaces the size in the prior."""
     group_by: str | None = None
     """Column whose values split this source into datasets of their own."""
@@ -65,7 +66,10 @@ class MixtureConfig(_Section):
     @classmethod
     def _name_a_list(cls, value: Any) -> Any:
         if isinstance(value, list):
-            return {_stem(entry): entry for entry in value}
+            names = [stem(entry) for entry in value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"two entries would be named '{twice[0]}'; write `datasets:` as a mapping name: entry")
+            value = dict(zip(names, value, strict=True))
         if isinstance(value, Mapping):
             return {str(k): {"path": v} if isinstance(v, str) else v for k, v in value.items()}
         return value
@@ -96,7 +100,7 @@ class ActorConfig(_Section):
 
     kind: Literal["softmax", "mlp", "tracking"] = "softmax"
     """One logit per choice (authors' code), two layers (paper's text), or the closed form (ours)."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     """Adam step of `softmax` and `mlp`."""
     steps: Annotated[int, Field(ge=1)] = 200
     """Adam steps per update of `softmax` and `mlp`."""

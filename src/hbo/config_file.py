@@ -10,7 +10,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hbo.config import RunConfig
+from hbo.config import RunConfig, stem
 from hbo.errors import ConfigError, nearest
 
 _Key = tuple[str | int, ...]
@@ -26,15 +26,19 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     text = read_text(file)
     try:
         data = yaml.safe_load(text)
+        lines = _lines(text, str(file))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{file}{at}: not valid YAML ({getattr(error, 'problem', None) or 'syntax error'})") from None
+    except (ValueError, RecursionError) as error:  # 2024-13-45 looks like a date; an alias can hold itself
+        raise ConfigError(f"{file}: not valid YAML ({error})") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys; a configuration starts with `model:` and `mixture:`")
     for override in overrides:
-        _apply(data, override)
-    return parse(data, source=str(file), lines=_lines(text))
+        key = _apply(data, override)
+        lines = {path: line for path, line in lines.items() if path[: len(key)] != key}
+    return parse(data, source=str(file), lines=lines)
 
 
 def parse(data: Mapping[str, Any], source: str = "configuration", lines: Mapping[_Key, int] | None = None) -> RunConfig:
@@ -78,13 +82,13 @@ def dump(config: RunConfig) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def _apply(data: dict[str, Any], override: str) -> _Key:
     key, sign, raw = override.partition("=")
     if not sign or not key:
         raise ConfigError(f"'{override}' is no override; write key=value, such as balance.probes=8")
     try:
         value = yaml.safe_load(raw) if raw else None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"'{override}': the value is not valid YAML; quote it") from None
     if isinstance(value, str):
         value = _number(value)
@@ -97,6 +101,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"'{override}': '{name}' holds a value and no keys")
     node[last] = value
+    return (*parents, last)
 
 
 def _number(text: str) -> Any:
@@ -107,18 +112,23 @@ def _number(text: str) -> Any:
         return text
 
 
-def _lines(text: str) -> dict[_Key, int]:
+def _lines(text: str, source: str) -> dict[_Key, int]:
     found: dict[_Key, int] = {}
 
     def walk(node: yaml.Node, path: _Key) -> None:
         found[path] = node.start_mark.line + 1
         if isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
             for key, value in node.value:
+                line = key.start_mark.line + 1
+                if first := seen.get(key.value):
+                    raise ConfigError(f"{source}, line {line}: the key '{key.value}' stands in line {first} already")
                 walk(value, (*path, key.value))
-                found[(*path, key.value)] = key.start_mark.line + 1
+                found[(*path, key.value)] = seen[key.value] = line
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
-                walk(value, (*path, index))
+                named = path == ("mixture", "datasets")
+                walk(value, (*path, stem(_plain(value)) if named else index))
 
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None:
@@ -126,11 +136,15 @@ def _lines(text: str) -> dict[_Key, int]:
     return found
 
 
+def _plain(node: yaml.Node) -> Any:
+    return {key.value: value.value for key, value in node.value} if isinstance(node, yaml.MappingNode) else node.value
+
+
 def _sentence(error: ValidationError, source: str, lines: Mapping[_Key, int]) -> str:
     problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    path: _Key = tuple(problem["loc"])
+    path = _without_types(tuple(problem["loc"]))
     shown = ".".join(str(part) for part in path)
-    line = lines.get(path)
+    line = lines.get(path[:-1] if problem["type"] == "missing" else path)
     where = f"{source}, line {line}" if line else source
     if problem["type"] == "extra_forbidden":
         known = _fields_at(path[:-1])
@@ -147,12 +161,27 @@ def _sentence(error: ValidationError, source: str, lines: Mapping[_Key, int]) ->
     return f"{where}: {what}"
 
 
+def _without_types(path: _Key) -> _Key:
+    # Where a value may have one of several types, pydantic appends the type to the path of its key.
+    model: type[BaseModel] = RunConfig
+    for depth, part in enumerate(path):
+        if part in model.model_fields:
+            inner = _section(model, str(part))
+            if inner is None:
+                return path[: depth + 1]
+            model = inner
+    return path
+
+
+def _section(model: type[BaseModel], field: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[field].annotation
+    inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+    return inner[0] if inner else None
+
+
 def _fields_at(path: _Key) -> list[str]:
     model: type[BaseModel] = RunConfig
     for part in path:
-        if isinstance(part, int) or part not in model.model_fields:
-            continue  # a dataset's own name, or an index: its entry is the model below
-        annotation = model.model_fields[part].annotation
-        inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
-        model = inner[0] if inner else model
+        if part in model.model_fields:  # else a dataset's own name: its entry is the model below
+            model = _section(model, str(part)) or model
     return list(model.model_fields) + (["global", "local"] if model.__name__ == "HBOConfig" else [])

@@ -50,6 +50,7 @@ class Stream:
         # Draws of every group before some known positions, and before where the last range ended.
         self._before: dict[int, Ints] = {0: np.zeros(len(self.size_C), dtype=np.int64)}
         self._last: tuple[int, Ints] = (0, self._before[0])
+        self._entries = len(ledger)
 
     def rows(self, start: int, stop: int) -> Ints:
         """Rows at positions [start, stop)."""
@@ -65,6 +66,7 @@ class Stream:
 
     def drawn_before(self, position: int) -> Ints:
         """How often each group (K·L,) stands before `position`; counted from the nearest known position."""
+        self._forget_what_changed()
         known = [p for p in (*self._before, self._last[0]) if p <= position]
         base = max(known)
         count = self._last[1] if base == self._last[0] else self._before[base]
@@ -81,8 +83,17 @@ class Stream:
 
     def load_state_dict(self, state: dict[str, list[int] | int]) -> None:
         """Undo of `state_dict`."""
+        self._entries = len(self.ledger)
         self._last = (int(state["position"]), np.array(state["drawn"], dtype=np.int64))  # type: ignore[arg-type]
         self._before[self._last[0]] = self._last[1]
+
+    def _forget_what_changed(self) -> None:
+        # Rows may have been read ahead of an entry that starts before them; counts beyond its start are void.
+        for entry in itertools.islice(self.ledger, self._entries, None):
+            self._before = {p: count for p, count in self._before.items() if p <= entry.start}
+            if self._last[0] > entry.start:
+                self._last = (0, self._before[0])
+        self._entries = len(self.ledger)
 
     def _stages(self, start: int, stop: int) -> list[tuple[int, int]]:
         borders = [entry.start for entry in self.ledger if start < entry.start < stop]

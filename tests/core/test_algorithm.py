@@ -1,0 +1,112 @@
+import json
+
+import numpy as np
+import pytest
+
+from hbo.config import HBOConfig
+from hbo.core.algorithm import HBO, Rewards
+from hbo.core.groups import Groups
+from hbo.errors import ConfigError, ResumeError
+
+FAST = {"actor": {"learning_rate": 5e-3}, "update_every": 10}
+REWARDS = Rewards(global_K=np.array([1.0, 3.0]), local_KL=np.array([[0.8, 1.0], [1.0, 0.5]]))
+
+
+def groups(sizes=(12, 4)):
+    names = ["a"] * sizes[0] + ["b"] * sizes[1]
+    return Groups.from_columns(names, [i % 2 for i in range(len(names))])
+
+
+def hbo(**config):
+    return HBO(groups(), HBOConfig(**{**FAST, **config}))
+
+
+def test_it_starts_at_the_prior_and_its_first_entry_says_so():
+    balancer = hbo()
+    assert balancer.p_K.tolist() == [0.75, 0.25]
+    assert balancer.q_KL.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert (balancer.ledger[0].step, balancer.ledger[0].start) == (0, 0)
+
+
+def test_updates_are_due_every_f_steps_and_not_at_the_start():
+    assert [step for step in range(31) if hbo().is_due(step)] == [10, 20, 30]
+    assert not any(HBO(groups(), HBOConfig(method="uniform", update_every=1)).is_due(step) for step in range(9))
+
+
+def test_an_update_moves_towards_the_rewards_and_is_recorded():
+    balancer = hbo()
+    entry = balancer.update(REWARDS, step=10, start=99, drawn_KL=np.ones((2, 2)))
+    assert entry.p_K[1] > 0.25
+    assert entry.q_KL[0, 1] > 0.5 > entry.q_KL[1, 1]
+    assert balancer.ledger[-1] is entry
+    assert (entry.p_K == balancer.p_K).all()
+
+
+def test_many_updates_reach_p_proportional_to_reward():
+    balancer = hbo()
+    for step in range(10, 1000, 10):
+        balancer.update(REWARDS, step=step, start=step)
+    assert balancer.p_K == pytest.approx([0.25, 0.75], abs=0.02)
+    assert balancer.q_KL[1] == pytest.approx([2 / 3, 1 / 3], abs=0.02)
+
+
+@pytest.mark.parametrize("tier", ["global", "local"])
+def test_a_frozen_level_never_moves(tier):
+    balancer = hbo(**{tier: False})
+    start = balancer.p_K, balancer.q_KL
+    balancer.update(REWARDS, step=10, start=10)
+    assert (balancer.p_K == start[0]).all() == (tier == "global")
+    assert (balancer.q_KL == start[1]).all() == (tier == "local")
+
+
+@pytest.mark.parametrize("bad", [np.nan, 0.0, -1.0, np.inf])
+def test_a_choice_that_could_not_be_measured_stays_where_it_is(bad):
+    names = ["a"] * 4 + ["b"] * 4 + ["c"] * 4
+    balancer = HBO(Groups.from_columns(names, [0] * 12), HBOConfig(**FAST))
+    balancer.update(Rewards(global_K=np.array([1.0, 2.0, bad])), step=10, start=10)
+    assert balancer.p_K[2] == pytest.approx(1 / 3, abs=0.01)
+    assert balancer.p_K[1] > balancer.p_K[0]
+    assert balancer.skipped == 1
+
+
+@pytest.mark.parametrize("kind", ["softmax", "mlp", "tracking"])
+def test_no_usable_reward_moves_nothing(kind):
+    balancer = hbo(actor={"kind": kind})
+    balancer.update(Rewards(np.full(2, np.nan), np.zeros((2, 2))), step=10, start=10)
+    assert balancer.p_K.tolist() == [0.75, 0.25]
+    assert balancer.q_KL.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+
+
+def test_the_floor_holds_on_both_levels():
+    balancer = hbo(min_probability=0.3, actor={"kind": "tracking", "rate": 1.0})
+    balancer.update(Rewards(np.array([1.0, 99.0]), np.array([[1.0, 99.0], [1.0, 1.0]])), step=10, start=10)
+    assert balancer.p_K == pytest.approx([0.3, 0.7])
+    assert balancer.q_KL[0] == pytest.approx([0.3, 0.7])
+    with pytest.raises(ConfigError, match="min_probability"):
+        hbo(min_probability=0.6)
+
+
+def test_one_dataset_in_one_group_is_always_one():
+    balancer = HBO(Groups.from_columns(["a"] * 3, [0] * 3), HBOConfig(**FAST))
+    balancer.update(Rewards(np.array([2.0]), np.array([[0.9]])), step=10, start=10)
+    assert balancer.p_K.tolist() == [1.0]
+    assert balancer.q_KL.tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("kind", ["softmax", "mlp", "tracking"])
+def test_a_restored_balancer_goes_on_to_the_bit(kind):
+    first, second = (hbo(actor={"kind": kind, "learning_rate": 5e-3}) for _ in range(2))
+    first.update(REWARDS, step=10, start=40)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    for balancer in (first, second):
+        balancer.update(REWARDS, step=20, start=80)
+    assert first.ledger.digest() == second.ledger.digest()
+    assert (first.stream.rows(0, 200) == second.stream.rows(0, 200)).all()
+
+
+def test_the_state_of_another_mixture_or_seed_is_refused():
+    state = hbo().state_dict()
+    with pytest.raises(ResumeError, match="sizes"):
+        HBO(groups((11, 5)), HBOConfig(**FAST)).load_state_dict(state)
+    with pytest.raises(ResumeError, match="seed"):
+        HBO(groups(), HBOConfig(**FAST), seed=1).load_state_dict(state)
