@@ -133,6 +133,7 @@ def _lines(text: str, source: str) -> dict[_Key, int]:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if root is not None:
         walk(root, ())
+        del found[()]  # the whole file has no line
     return found
 
 

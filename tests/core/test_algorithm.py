@@ -110,3 +110,108 @@ def test_the_state_of_another_mixture_or_seed_is_refused():
         HBO(groups((11, 5)), HBOConfig(**FAST)).load_state_dict(state)
     with pytest.raises(ResumeError, match="seed"):
         HBO(groups(), HBOConfig(**FAST), seed=1).load_state_dict(state)
+
+
+SPIKED = [np.nan, 0.0, -1.0, np.inf]
+
+
+@pytest.mark.parametrize("bad", SPIKED)
+@pytest.mark.parametrize("kind", ["softmax", "mlp", "tracking"])
+def test_no_reward_ever_makes_a_probability_nan(kind, bad):
+    names = ["a"] * 80 + ["b"] * 10 + ["c"] * 10
+    balancer = HBO(
+        Groups.from_columns(names, [i % 2 for i in range(100)]), HBOConfig(update_every=1, actor={"kind": kind})
+    )
+    rewards = [Rewards(np.array([1.0, bad, 3.0]), np.array([[bad, 1.0], [bad, bad], [1.0, 2.0]])), REWARDS_3]
+    for step in range(1, 7):
+        entry = balancer.update(rewards[step % 2], step=step, start=step)
+        assert np.isfinite(entry.p_K).all()
+        assert np.isfinite(entry.q_KL).all()
+        assert entry.p_K.sum() == pytest.approx(1)
+        assert entry.q_KL.sum(axis=1) == pytest.approx([1, 1, 1])
+    assert balancer.skipped == 3 * 4
+
+
+REWARDS_3 = Rewards(np.array([2.0, 1.0, 3.0]), np.ones((3, 2)))
+
+
+@pytest.mark.parametrize("kind", ["softmax", "mlp"])
+@pytest.mark.parametrize("bad", SPIKED)
+def test_an_unmeasured_choice_keeps_its_share_while_others_trade_theirs(kind, bad):
+    names = ["a"] * 80 + ["b"] * 10 + ["c"] * 10
+    balancer = HBO(Groups.from_columns(names, [0] * 100), HBOConfig(update_every=1, actor={"kind": kind}))
+    for step in range(1, 6):
+        entry = balancer.update(Rewards(np.array([1.0, 3.0, bad])), step=step, start=step)
+    assert entry.p_K[2] == pytest.approx(0.1, rel=0.002)
+    assert entry.p_K[1] > 0.115
+
+
+def test_a_single_measured_choice_moves_nothing():
+    balancer = hbo(actor={"kind": "tracking"})
+    balancer.update(Rewards(np.array([5.0, np.nan])), step=10, start=10)
+    assert balancer.p_K == pytest.approx([0.75, 0.25])
+
+
+@pytest.mark.parametrize("method", ["proportional", "temperature", "uniform"])
+def test_static_methods_never_move_whatever_they_are_told(method):
+    balancer = HBO(groups(), HBOConfig(method=method))
+    p_K, q_KL = balancer.p_K, balancer.q_KL
+    balancer.update(REWARDS, step=10, start=10)
+    assert balancer.p_K.tobytes() == p_K.tobytes()
+    assert balancer.q_KL.tobytes() == q_KL.tobytes()
+
+
+def test_the_temperature_and_the_weights_set_the_start():
+    assert hbo(temperature=float("inf")).p_K.tolist() == [0.5, 0.5]
+    assert HBO(groups(), weights={"a": 1, "b": 4}).p_K.tolist() == [0.2, 0.8]
+    with pytest.raises(ConfigError, match="weight for 'z'"):
+        HBO(groups(), weights={"z": 1})
+
+
+def test_levels_start_at_their_share_of_rows_and_an_empty_one_at_zero():
+    found = Groups.from_columns(["a"] * 4 + ["b"] * 2, [0, 0, 0, 2, 1, 2], levels=3)
+    balancer = HBO(found, HBOConfig(**FAST))
+    assert balancer.q_KL.tolist() == [[0.75, 0.0, 0.25], [0.0, 0.5, 0.5]]
+    local = np.array([[1.0, np.nan, 3.0], [np.nan, 1.0, 3.0]])
+    entry = balancer.update(Rewards(local_KL=local), step=10, start=10)
+    assert entry.q_KL[0, 1] == entry.q_KL[1, 0] == 0
+    assert entry.q_KL[1, 2] > 0.5
+
+
+def test_a_local_update_does_not_hear_of_its_rewards_scale():
+    one, ten = hbo(), hbo()
+    one.update(Rewards(local_KL=np.array([[0.8, 1.0], [1.0, 0.5]])), step=10, start=10)
+    ten.update(Rewards(local_KL=np.array([[8.0, 10.0], [0.1, 0.05]])), step=10, start=10)
+    assert ten.q_KL == pytest.approx(one.q_KL, abs=1e-12)
+
+
+def test_an_own_actor_is_used_on_both_levels():
+    made = []
+
+    class Recorder:
+        """Keeps its prior and notes what it hears."""
+
+        def __init__(self, prior):
+            self.policy, self.heard = prior, []
+            made.append(self)
+
+        def learn(self, reward):
+            self.heard.append(np.asarray(reward).tolist())
+
+    balancer = HBO(groups(), HBOConfig(**FAST), actor=Recorder)
+    balancer.update(Rewards(np.array([1.0, 3.0]), np.array([[1.0, 3.0], [2.0, 2.0]])), step=10, start=10)
+    assert [one.heard for one in made] == [[[1.0, 3.0]], [[0.5, 1.5]], [[1.0, 1.0]]]
+
+
+def test_the_state_of_other_datasets_is_refused():
+    other = HBO(Groups.from_columns(["a"] * 12 + ["z"] * 4, [i % 2 for i in range(16)]), HBOConfig(**FAST))
+    with pytest.raises(ResumeError, match="the checkpoint's datasets are"):
+        hbo().load_state_dict(other.state_dict())
+
+
+def test_unmeasured_rewards_survive_a_checkpoint():
+    first, second = hbo(), hbo()
+    first.update(Rewards(np.array([np.nan, 2.0]), np.full((2, 2), np.nan)), step=10, start=40)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
+    assert np.isnan(second.ledger[-1].global_reward_K[0])
+    assert second.skipped == first.skipped == 5

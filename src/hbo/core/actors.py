@@ -100,6 +100,7 @@ class SoftmaxActor:
             RewardError: A reward is not a finite number.
         """
         R = _checked_reward(reward, len(self.prior))
+        R[self.prior == 0] = 0.0  # its logit could rise forever and never be heard
         total = R.sum()
         for _ in range(self.steps):
             self.adam.step(self.delta, self.policy * total - R)
@@ -151,6 +152,7 @@ class MLPActor:
             RewardError: A reward is not a finite number.
         """
         R = _checked_reward(reward, len(self.prior))
+        R[self.prior == 0] = 0.0  # its logit could rise forever and never be heard
         total = R.sum()
         for _ in range(self.steps):
             W1, b1, W2, b2 = self._layers(self.parameter)

@@ -92,7 +92,7 @@ class Entry:
                 seconds=float(record["seconds"]),
                 probe_examples=int(record["probe_examples"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"a record of the ledger can't be read ({error}); is it from another mixture?") from None
 
 
