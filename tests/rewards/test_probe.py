@@ -52,7 +52,7 @@ def test_rewards_are_means_over_each_choices_own_probes():
         norms = []
         for j in range(2):
             rows = cells[k * 2 + j].tolist()
-            norm_B, loss_B = (np.array(values) for values in one_at_a_time(model, batch_of(measured.rows, rows)))
+            norm_B, loss_B = (values.numpy() for values in one_at_a_time(model, batch_of(measured.rows, rows)))
             ratio = np.exp(loss_B - np.array([reference[row] for row in rows]))
             assert found.local_KL[k, j] == pytest.approx(ratio.mean(), rel=1e-4)
             norms.append(norm_B.mean())
