@@ -320,6 +320,12 @@ def test_what_is_dumped_loads_to_an_equal_configuration(write, overrides):
     assert load(write(dump(config))) == config
 
 
+def test_the_prior_is_dumped_in_one_place(write):
+    text = dump(load(write(HEAD), ["balance.temperature=3"]))
+    assert "temperature: 3.0" in text.split("balance:")[0]
+    assert text.count("temperature:") == 1
+
+
 def test_a_callable_reward_is_dumped_by_its_name():
     config = parse({"model": "m", "mixture": {"datasets": {"a": "a"}}, "balance": {"global_reward": my_reward}})
     assert f"global_reward: {__name__}:my_reward\n" in dump(config)

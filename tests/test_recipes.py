@@ -40,3 +40,9 @@ def test_methods_differ_from_each_other():
 def test_what_is_no_method_is_refused_with_the_choices(method):
     with pytest.raises(ConfigError, match="which is no method.*choose one of hbo, proportional, temperature, uniform"):
         settings(method)
+
+
+def test_what_the_user_sets_wins_over_the_method():
+    assert HBOConfig(method="temperature", temperature=3).temperature == 3
+    assert HBOConfig(method="uniform", global_reward="gradient_norm").global_reward == "gradient_norm"
+    assert HBOConfig(method="uniform", global_reward="gradient_norm").local_reward is None

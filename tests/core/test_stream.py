@@ -184,6 +184,7 @@ def test_state_at_a_position_goes_on_identically_without_reading_the_past(positi
     cells = resumed._cells
     resumed._cells = lambda start, stop: read.append(start) or cells(start, stop)
     assert resumed.rows(position, END).tolist() == WHOLE[position:]
+    assert resumed.rows(position, END).tolist() == WHOLE[position:]  # once more, after the stream has moved on
     assert min(read) >= position
 
 
