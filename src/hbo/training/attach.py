@@ -36,7 +36,7 @@ def check_trainer(trainer: Trainer) -> None:
 
     Raises:
         ConfigError: An option of the trainer can't go with balancing.
-        DataError: The rows are a stream, or don't say which dataset they belong to.
+        DataError: The rows are a stream.
     """
     args, rows = trainer.args, trainer.train_dataset
     if not isinstance(rows, Dataset):
@@ -53,15 +53,11 @@ def check_trainer(trainer: Trainer) -> None:
         raise ConfigError(
             "packing puts rows of different groups into one, so HBO can't balance them; set packing: false"
         )
-    groups_of(rows.select(range(min(1, len(rows)))))
 
 
 def schedule_of(loader: Any, args: TrainingArguments) -> Schedule:
     """Rows per optimizer step, as the trainer will consume them from its prepared loader."""
-    batches, accumulation = len(loader), args.gradient_accumulation_steps
-    steps = -(-batches // accumulation)
-    last = batches - (steps - 1) * accumulation
-    return Schedule(loader.total_batch_size * accumulation, steps, loader.total_batch_size * last)
+    return Schedule.of(len(loader), loader.total_batch_size, args.gradient_accumulation_steps)
 
 
 def lag_of(wanted: int | None, args: TrainingArguments) -> int:

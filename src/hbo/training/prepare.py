@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+import transformers
+from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
@@ -32,13 +34,11 @@ class Data:
         train: Rows to train on; every one has a target.
         held_out: Rows never trained on.
         sizes: Dataset → training rows, in the configured order.
-        dropped: Dataset → rows left out because truncation left no target.
     """
 
     train: Dataset
     held_out: Dataset
     sizes: dict[str, int]
-    dropped: dict[str, int]
 
 
 def training_arguments(config: RunConfig) -> SFTConfig:
@@ -48,12 +48,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         ConfigError: A key isn't SFTConfig's, or it refuses a value.
     """
     given = dict(config.train)
-    known = SFTConfig.__dataclass_fields__
-    for key in given:
-        if key not in known:
-            raise ConfigError(
-                f"unknown key 'train.{key}'{nearest(key, known)}; train: takes the fields of trl.SFTConfig"
-            )
+    refuse_unknown("train", given, SFTConfig, "trl.SFTConfig")
     if given.get("output_dir", config.output) != config.output:
         raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
     # Our rows are tokenised, labelled and truncated already.
@@ -70,6 +65,27 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         raise ConfigError(f"train: {str(error).strip().splitlines()[0]}") from None
 
 
+def refuse_unknown(section: str, given: Mapping[str, Any], owner: Any, name: str) -> None:
+    """Refuses a key of `section` that is no field of the dataclass `owner`, which users know as `name`.
+
+    Raises:
+        ConfigError: There is such a key; the nearest field is named.
+    """
+    known = owner.__dataclass_fields__
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"unknown key '{section}.{key}'{nearest(key, known)}; {section}: takes the fields of {name}"
+            )
+
+
+def quiet_libraries() -> None:
+    """Leaves progress and warnings to the command line: no bars and no chatter of datasets and transformers."""
+    disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length: int | None, track: Track) -> Data:
     """The mixture's rows, tokenised.
 
@@ -82,12 +98,13 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length:
     train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=max_length, track=track))
     if len(held):
         held, _ = drop_without_target(tokenize(held, tokenizer, max_length=max_length, track=track))
-    counts = {name: len(rows) for name, rows in dropped.items() if rows}
-    for name, count in counts.items():
-        first = ", ".join(str(row) for row in dropped[name][:5])
+    for name, lost in dropped.items():
+        if not lost:
+            continue
+        first = ", ".join(str(row) for row in lost[:5])
         warnings.warn(
-            f"dataset '{name}': {count} rows (row {first}{', …' if count > 5 else ''}) have no response left after "
-            f"max_length {max_length} and are left out",
+            f"dataset '{name}': {len(lost)} rows (row {first}{', …' if len(lost) > 5 else ''}) have no response left "
+            f"after max_length {max_length} and are left out",
             UserWarning,
             stacklevel=2,
         )
@@ -99,7 +116,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length:
                 f"dataset '{name}' has {size} rows to train on, fewer than difficulty.groups = "
                 f"{config.difficulty.groups}; add rows or ask for fewer groups"
             )
-    return Data(train, held, sizes, counts)
+    return Data(train, held, sizes)
 
 
 def scored(
@@ -186,10 +203,10 @@ def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedToken
     return spec, load_tokenizer(spec)
 
 
-def load_weights(spec: str, args: SFTConfig, trust_remote_code: bool = False) -> PreTrainedModel:
+def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
     """The model in fp32: under bf16 autocast these are the master weights, which bf16 ones are too coarse to be."""
     options = dict(args.model_init_kwargs or {})
     dtype = options.get("dtype", torch.float32)
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype)
-    return load_model(spec, dtype=dtype, trust_remote_code=trust_remote_code or args.trust_remote_code)
+    return load_model(spec, dtype=dtype, trust_remote_code=args.trust_remote_code)

@@ -6,9 +6,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import transformers
-from datasets import disable_progress_bars
-
 from hbo import config_file
 from hbo.core.ledger import Ledger
 from hbo.core.stream import Stream
@@ -31,8 +28,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         raise ConfigError(f"{run}: is no run folder of hbo (it needs {CONFIG} and balance.jsonl)")
     if step < 1:
         raise ConfigError(f"--step is {step}, but steps are counted from 1")
-    disable_progress_bars()
-    transformers.utils.logging.set_verbosity_error()
+    prepare.quiet_libraries()
     config = config_file.load(run / CONFIG)
     args = prepare.training_arguments(config)
     spec, tokenizer = prepare.load(config)
@@ -49,10 +45,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         )
     stream = Stream(groups, Ledger.from_records(records, groups.datasets), config.seed)
     batch = args.per_device_train_batch_size * args.world_size
-    batches = -(-len(rows) // batch)
-    steps = -(-batches // args.gradient_accumulation_steps)
-    last = batches - (steps - 1) * args.gradient_accumulation_steps
-    schedule = Schedule(batch * args.gradient_accumulation_steps, steps, batch * last)
+    schedule = Schedule.of(-(-len(rows) // batch), batch, args.gradient_accumulation_steps)
     for number in HBOSampler(stream, schedule).window(step - 1).tolist():
         row = rows[number]
         shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from datasets import Dataset
-from datasets import disable_progress_bars as disable_dataset_bars
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
@@ -22,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from hbo import config_file
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
-from hbo.errors import ConfigError, Interrupted, nearest
+from hbo.errors import ConfigError, Interrupted
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
@@ -56,9 +54,7 @@ def train(
     """
     if config.output is None:
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
-    disable_dataset_bars()
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    prepare.quiet_libraries()
     folder = Path(config.output)
     args = prepare.training_arguments(config)
     peft_config = _lora(config)
@@ -150,12 +146,7 @@ def _lora(config: RunConfig) -> Any:
         return None
     from peft import LoraConfig
 
-    known = LoraConfig.__dataclass_fields__
-    for key in config.lora:
-        if key not in known:
-            raise ConfigError(
-                f"unknown key 'lora.{key}'{nearest(key, known)}; lora: takes the fields of peft.LoraConfig"
-            )
+    prepare.refuse_unknown("lora", config.lora, LoraConfig, "peft.LoraConfig")
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **config.lora})
     except (TypeError, ValueError) as error:

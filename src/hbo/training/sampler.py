@@ -26,6 +26,13 @@ class Schedule:
     steps_per_epoch: int
     last_rows: int
 
+    @classmethod
+    def of(cls, batches: int, batch: int, accumulation: int) -> Schedule:
+        """The schedule of a loader with `batches` batches per epoch, each of `batch` rows over all ranks."""
+        steps = -(-batches // accumulation)
+        last = batches - (steps - 1) * accumulation
+        return cls(batch * accumulation, steps, batch * last)
+
     @property
     def rows_per_epoch(self) -> int:
         """Rows of an epoch."""

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
-import transformers
-from datasets import disable_progress_bars
 
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
@@ -29,8 +27,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     Raises:
         HBOError: A source, a row or the model can't be used.
     """
-    disable_progress_bars()
-    transformers.utils.logging.set_verbosity_error()
+    prepare.quiet_libraries()
     args = prepare.training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
     spec = resolve(config.difficulty.model or config.model, track=track)
     tokenizer = load_tokenizer(spec)
