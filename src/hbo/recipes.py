@@ -32,10 +32,13 @@ def settings(method: object) -> dict[str, Any]:
     """
     if not isinstance(method, str) or method not in SETTINGS:
         raise ConfigError(
-            f"balance.method is {method!r}, which is no method{nearest(str(method), SETTINGS)}; "
+            f"the method is {method!r}, which is no method{nearest(str(method), SETTINGS)}; "
             f"choose one of {', '.join(SETTINGS)}"
         )
     return SETTINGS[method]
 
+
+# Their names say what τ is, so a `mixture.temperature` written for other methods doesn't apply to them.
+FIXED_TEMPERATURE = frozenset({"proportional", "uniform"})
 
 METHODS: dict[str, HBOConfig] = {name: HBOConfig(method=name) for name in SETTINGS}

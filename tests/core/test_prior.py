@@ -6,12 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hbo.core.groups import Groups
 from hbo.core.prior import floored, temperature_prior, weighted_prior
 from hbo.errors import ConfigError
 
 sizes = st.lists(st.integers(1, 10**9), min_size=1, max_size=10)
-GROUPS = Groups.from_columns(["a"] * 6 + ["b"] * 2 + ["c"] * 2, [0] * 10)
+SIZES = {"a": 6, "b": 2, "c": 2}
 
 
 @given(sizes, st.floats(0.2, 100))
@@ -54,31 +53,31 @@ def test_sizes_that_are_not_above_zero_are_refused(bad):
 
 
 def test_without_weights_the_sizes_decide():
-    assert weighted_prior(GROUPS, 1.0, {}) == pytest.approx([0.6, 0.2, 0.2])
+    assert weighted_prior(SIZES, 1.0, {}) == pytest.approx([0.6, 0.2, 0.2])
 
 
 def test_weights_for_all_replace_sizes_and_temperature():
     for temperature in (1.0, np.inf):
-        assert weighted_prior(GROUPS, temperature, {"a": 1, "b": 2, "c": 5}).tolist() == [0.125, 0.25, 0.625]
+        assert weighted_prior(SIZES, temperature, {"a": 1, "b": 2, "c": 5}).tolist() == [0.125, 0.25, 0.625]
 
 
 def test_datasets_without_a_weight_share_one_unit_each_by_size():
     # a weighs 2; b and c bring one unit each, which they share by size (equal here).
-    assert weighted_prior(GROUPS, 1.0, {"a": 2}).tolist() == [0.5, 0.25, 0.25]
+    assert weighted_prior(SIZES, 1.0, {"a": 2}).tolist() == [0.5, 0.25, 0.25]
     # b weighs 2; the two units of a and c go 3 : 1.
-    assert weighted_prior(GROUPS, 1.0, {"b": 2}).tolist() == [0.375, 0.5, 0.125]
-    assert weighted_prior(GROUPS, np.inf, {"b": 2}).tolist() == [0.25, 0.5, 0.25]
+    assert weighted_prior(SIZES, 1.0, {"b": 2}).tolist() == [0.375, 0.5, 0.125]
+    assert weighted_prior(SIZES, np.inf, {"b": 2}).tolist() == [0.25, 0.5, 0.25]
 
 
 def test_a_weight_for_an_unknown_dataset_names_those_there_are():
     with pytest.raises(ConfigError, match="weight for 'd', but the mixture has a, b, c"):
-        weighted_prior(GROUPS, 1.0, {"d": 1})
+        weighted_prior(SIZES, 1.0, {"d": 1})
 
 
 @pytest.mark.parametrize("weight", [0, -1, np.nan, np.inf])
 def test_a_weight_that_is_no_number_above_zero_is_refused(weight):
     with pytest.raises(ConfigError, match="the weight of 'a'"):
-        weighted_prior(GROUPS, 1.0, {"a": weight})
+        weighted_prior(SIZES, 1.0, {"a": weight})
 
 
 probabilities = hnp.arrays(np.float64, st.integers(1, 8), elements=st.just(0.0) | st.floats(1e-9, 1)).filter(np.sum)

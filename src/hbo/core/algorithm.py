@@ -96,7 +96,8 @@ class HBO:
         _check_floor(self.config.min_probability, groups)
         make = actor or actor_factory(self.config.actor)
         sizes_KL = groups.sizes_KL.astype(np.float64)
-        self.prior_K = weighted_prior(groups, self.config.temperature, weights or {})
+        sizes = dict(zip(groups.datasets, groups.sizes_K.tolist(), strict=True))
+        self.prior_K = weighted_prior(sizes, self.config.temperature, weights or {})
         self.global_actor = make(self.prior_K)
         # A dataset can have lost a whole level to the trainer's own filters; a level without rows starts at 0.
         self.local_actors = [make(n_L / max(n_L.sum(), 1.0) if n_L.any() else _uniform_prior(n_L)) for n_L in sizes_KL]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hbo.core.groups import Groups
 from hbo.errors import ConfigError
 
 Floats = NDArray[np.float64]
@@ -40,26 +39,32 @@ def temperature_prior(sizes: ArrayLike, temperature: float) -> Floats:
     return prior
 
 
-def weighted_prior(groups: Groups, temperature: float, weights: Mapping[str, float]) -> Floats:
+def weighted_prior(sizes: Mapping[str, int], temperature: float, weights: Mapping[str, float]) -> Floats:
     """The datasets' prior: those with a weight share as the weights say, the rest share what is left by size.
 
     With weights for all, the prior is the weights normalised. With some, each weight is taken relative to the sum of
     all weights plus one unit per dataset without (its share of that unit pool going by q ∝ n^(1/τ)).
 
+    Args:
+        sizes: Dataset → rows.
+        temperature: τ of those without a weight.
+        weights: Dataset → weight.
+
     Raises:
         ConfigError: A weight names no dataset or is not above 0.
     """
     for name, weight in weights.items():
-        if name not in groups.datasets:
-            raise ConfigError(f"weight for '{name}', but the mixture has {', '.join(groups.datasets)}")
+        if name not in sizes:
+            raise ConfigError(f"weight for '{name}', but the mixture has {', '.join(sizes)}")
         if not weight > 0 or not np.isfinite(weight):
             raise ConfigError(f"the weight of '{name}' is {weight}; it must be a number above 0")
+    size_K = np.array(list(sizes.values()))
     if not weights:
-        return temperature_prior(groups.sizes_K, temperature)
-    rest = np.array([name not in weights for name in groups.datasets])
-    p = np.array([weights.get(name, 0.0) for name in groups.datasets], dtype=np.float64)
+        return temperature_prior(size_K, temperature)
+    rest = np.array([name not in weights for name in sizes])
+    p = np.array([weights.get(name, 0.0) for name in sizes], dtype=np.float64)
     if rest.any():
-        p[rest] = rest.sum() * temperature_prior(groups.sizes_K[rest], temperature)
+        p[rest] = rest.sum() * temperature_prior(size_K[rest], temperature)
     prior: Floats = p / p.sum()
     return prior
 

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.core.prior import temperature_prior
+from hbo.core.prior import weighted_prior
 from hbo.data.mixture import dataset_sizes, hold_out, read_mixture
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.errors import ConfigError, DataError, nearest
@@ -178,7 +178,7 @@ def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
 
 def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
     """What a run would do, without a model: sizes, prior, steps, updates and probes."""
-    q_K = temperature_prior(list(data.sizes.values()), config.balance.temperature)
+    q_K = weighted_prior(data.sizes, config.balance.temperature, weights(config, list(data.sizes)))
     rows = sum(data.sizes.values())
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(rows / batch))
@@ -200,7 +200,7 @@ def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
 def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
     """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine."""
     spec = resolve(config.model, track=track)
-    return spec, load_tokenizer(spec)
+    return spec, load_tokenizer(spec, trust_remote_code=bool(config.train.get("trust_remote_code", False)))
 
 
 def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
