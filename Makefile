@@ -14,17 +14,20 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench docs
+.PHONY: help setup demo test test-all check bench docs
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
 
 setup: $(READY) ## install hbo and its tools into .venv
 
-demo: $(READY) ## fine-tune a real model on four domains (about 10 minutes on 2 cores) into runs/demo, anew each time
+demo: $(READY) ## fine-tune a real model on four domains (about 8 minutes on 2 cores) into runs/demo, anew each time
 	$(BIN)/hbo demo --output runs/demo --overwrite $(ARGS)
 
-test: $(READY) ## run the tests
+test: $(READY) ## run the tests, without the slow matrix
+	$(BIN)/pytest -m "not slow" $(ARGS)
+
+test-all: $(READY) ## run all tests: kills, faults and several processes too
 	$(BIN)/pytest $(ARGS)
 
 check: $(READY) ## lint, formatting, types

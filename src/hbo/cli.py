@@ -131,7 +131,7 @@ def demo(
 def main() -> None:
     """Entry point: an error of the user's is one sentence and exit code 2."""
     warnings.showwarning = _one_line
-    # torch reads it at its first large allocation: huge pages on a CPU, where clearing small ones takes a third of a step.
+    # torch reads it at its first large allocation: huge pages on a CPU, where small ones cost a third of a step.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app(standalone_mode=False)

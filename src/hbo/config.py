@@ -137,6 +137,8 @@ class HBOConfig(_Section):
     """Rows per dataset on which an update measures its rewards, spread evenly over the groups."""
     probe_pool: Annotated[int, Field(ge=1)] = 64
     """Rows per group that probes are taken from; only these need a loss of the untuned model."""
+    probe_tokens: Annotated[int, Field(ge=1)] = 2048
+    """Padded tokens per batch of probes: more is faster where memory allows."""
     global_reward: Reward = "gradient_norm"
     """Reward of the datasets: a name, `pkg.module:function` or a callable; null freezes the global actor."""
     local_reward: Reward = "perplexity_ratio"
@@ -170,9 +172,7 @@ class HBOConfig(_Section):
                 if not learns:
                     merged[reward] = None
                 elif merged.get(reward, "its default") is None:
-                    raise ValueError(
-                        f"'{tier}' is true, but method {merged.get('method', 'hbo')} has no {reward} to learn from; name one"
-                    )
+                    raise ValueError(f"'{tier}' is true, but there is no {reward} to learn from; name one")
         return merged
 
     @model_validator(mode="after")

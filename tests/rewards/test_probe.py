@@ -24,7 +24,9 @@ def mixture(sizes=(12, 6), levels=2):
 
 def probe(**config):
     data, groups = mixture()
-    return Probe(data, groups, HBOConfig(**{"probes": 4, "probe_pool": 3, **config}), pad_token_id=0, token_budget=40)
+    return Probe(
+        data, groups, HBOConfig(**{"probes": 4, "probe_pool": 3, "probe_tokens": 40, **config}), pad_token_id=0
+    )
 
 
 def batch_of(data, rows):

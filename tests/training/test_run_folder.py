@@ -9,9 +9,11 @@ from hbo.training import run_folder
 def checkpoint(folder, step, state="whole"):
     path = folder / f"checkpoint-{step}"
     path.mkdir()
-    content = {"whole": json.dumps({"stateful_callbacks": {"HBOState": {}}}), "torn": '{"stateful', "other": "{}"}[
-        state
-    ]
+    content = {
+        "whole": json.dumps({"stateful_callbacks": {"HBOState": {"attributes": {"snapshot": {"lag": 0}}}}}),
+        "torn": '{"stateful',
+        "other": "{}",
+    }[state]
     (path / "trainer_state.json").write_text(content)
     return path
 

@@ -94,7 +94,7 @@ class HBO:
         self.groups = groups
         self.config = config or HBOConfig()
         _check_floor(self.config.min_probability, groups)
-        make = actor or actor_factory(self.config.actor)
+        self._make = make = actor or actor_factory(self.config.actor)
         sizes_KL = groups.sizes_KL.astype(np.float64)
         sizes = dict(zip(groups.datasets, groups.sizes_K.tolist(), strict=True))
         self.prior_K = weighted_prior(sizes, self.config.temperature, weights or {})
@@ -102,6 +102,7 @@ class HBO:
         # A dataset can have lost a whole level to the trainer's own filters; a level without rows starts at 0.
         self.local_actors = [make(n_L / max(n_L.sum(), 1.0) if n_L.any() else _uniform_prior(n_L)) for n_L in sizes_KL]
         self.skipped = 0
+        self._loaded = self._settings()
         self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL)])
         self.stream = Stream(groups, self.ledger, seed)
 
@@ -165,6 +166,35 @@ class HBO:
         filled = np.where(usable, reward_C, p_C * reward_C[usable].sum() / p_C[usable].sum())
         actor.learn(np.maximum(filled, np.finfo(np.float64).tiny))
 
+    def restage(self, *, step: int, start: int, drawn_KL: ArrayLike) -> Entry | None:
+        """The entry that opens a new stage, if the state loaded last was saved under other settings; else None.
+
+        Weights, `min_probability` and `update_every` may change between a run and its resumption. New weights multiply
+        what the global actor has learned: p ∝ p · new prior / old prior, from where a fresh actor goes on.
+
+        Args:
+            step: Optimizer steps done.
+            start: First position in the stream that is not drawn yet.
+            drawn_KL: Rows consumed since the last entry.
+        """
+        now, then = self._settings(), self._loaded
+        changed = tuple(name for name in now if now[name] != then[name])
+        if not changed:
+            return None
+        if "weights" in changed:
+            p_K = self.global_actor.policy * self.prior_K / np.array(then["weights"])
+            self.global_actor = self._make(p_K / p_K.sum())
+        drawn_KL = np.asarray(drawn_KL, dtype=np.int64)
+        start = max(start, self.ledger[-1].start)  # an update that waits for its start goes before
+        entry = Entry(step, start, self.p_K, self.q_KL, drawn_KL=drawn_KL, changed=changed)
+        self.ledger.append(entry)
+        self._loaded = now
+        return entry
+
+    def _settings(self) -> dict[str, Any]:
+        floor, every = self.config.min_probability, self.config.update_every
+        return {"weights": self.prior_K.tolist(), "min_probability": floor, "update_every": every}
+
     def state_dict(self) -> dict[str, Any]:
         """Actors with their optimizers, and the ledger: plain JSON values."""
         return {
@@ -175,26 +205,34 @@ class HBO:
             "sizes": self.groups.sizes_KL.tolist(),
             "datasets": list(self.groups.datasets),
             "seed": self.stream.seed,
+            "order": self.groups.digest(),
+            "actor": self.config.actor.model_dump(),
+            "settings": self._settings(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Undo of `state_dict`.
 
         Raises:
-            ResumeError: The state belongs to another mixture or seed.
+            ResumeError: The state belongs to another mixture, seed or actor.
         """
-        mine = (list(self.groups.datasets), self.groups.sizes_KL.tolist(), self.stream.seed)
-        theirs = (state["datasets"], state["sizes"], state["seed"])
-        for what, here, there in zip(("datasets", "sizes of the groups", "seed"), mine, theirs, strict=True):
-            if here != there:
+        mine = self.state_dict()
+        for what, name in (("datasets", "datasets"), ("sizes", "group sizes"), ("seed", "seed"), ("actor", "actor")):
+            if mine[what] != state[what]:
                 raise ResumeError(
-                    f"the checkpoint's {what} are {there}, but this run's are {here}; resume with the data and seed "
-                    "of the first start, or begin a new run"
+                    f"{name}: {state[what]} in the checkpoint, but {mine[what]} now; resume with the data and "
+                    "settings of the first start, or begin a new run"
                 )
+        if mine["order"] != state["order"]:
+            raise ResumeError(
+                "rows stand in other difficulty groups than at the checkpoint, though sizes are the same; resume with "
+                "the data and the scores of the first start, or begin a new run"
+            )
         self.global_actor.load_state_dict(state["global_actor"])
         for actor, saved in zip(self.local_actors, state["local_actors"], strict=True):
             actor.load_state_dict(saved)
         self.skipped = int(state["skipped"])
+        self._loaded = state["settings"]
         self.ledger = Ledger.from_records(state["ledger"], self.groups.datasets)
         self.stream = Stream(self.groups, self.ledger, self.stream.seed)
 

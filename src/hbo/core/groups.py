@@ -5,6 +5,8 @@ K datasets, L levels, N rows. A group is one (dataset, level); groups are number
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,6 +95,11 @@ class Groups:
         """Rows of every dataset."""
         sizes: Ints = self.sizes_KL.sum(axis=1)
         return sizes
+
+    def digest(self) -> str:
+        """A hash of which row stands in which group."""
+        content = [self.datasets, self.offsets.tolist()]
+        return hashlib.sha256(json.dumps(content).encode() + self.order_N.tobytes()).hexdigest()
 
     def rows(self, dataset: int, level: int) -> Ints:
         """Row numbers of one group."""

@@ -35,6 +35,7 @@ class Entry:
         drawn_KL: Rows consumed since the entry before.
         seconds: Time taken by measuring and updating.
         probe_examples: Rows measured.
+        changed: Settings that a resumed run has changed, when it is they that set the probabilities: a new stage.
     """
 
     step: int
@@ -48,11 +49,12 @@ class Entry:
     drawn_KL: Ints | None = None
     seconds: float = 0.0
     probe_examples: int = 0
+    changed: tuple[str, ...] = ()
 
     def to_record(self, datasets: Sequence[str]) -> dict[str, Any]:
         """The entry as one JSON object of `balance.jsonl`."""
         drawn = np.zeros(self.q_KL.shape, dtype=np.int64) if self.drawn_KL is None else self.drawn_KL
-        return {
+        record = {
             "step": self.step,
             "start": self.start,
             "global": _named(datasets, self.p_K),
@@ -65,6 +67,7 @@ class Entry:
             "seconds": round(self.seconds, 6),
             "probe_examples": self.probe_examples,
         }
+        return {**record, "changed": list(self.changed)} if self.changed else record
 
     @classmethod
     def from_record(cls, record: dict[str, Any], datasets: Sequence[str]) -> Entry:
@@ -91,6 +94,7 @@ class Entry:
                 drawn_KL=array("drawn").astype(np.int64),
                 seconds=float(record["seconds"]),
                 probe_examples=int(record["probe_examples"]),
+                changed=tuple(record.get("changed", ())),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"a record of the ledger can't be read ({error}); is it from another mixture?") from None

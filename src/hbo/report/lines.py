@@ -68,7 +68,8 @@ def _in_order(file: Path, datasets: tuple[str, ...], found: list[tuple[int, dict
     lines: list[Line] = []
     for number, data in found:
         line = _Fields(data, f"{file}, line {number}").line(datasets)
-        if lines and line.step <= lines[-1].step:
+        # A resumed run may open a new stage at the very step of its last update.
+        if lines and line.step < lines[-1].step + ("changed" not in data):
             raise DataError(
                 f"{file}, line {number}: step {line.step} comes after step {lines[-1].step}; steps must rise, "
                 "so remove the lines of the run that was given up"

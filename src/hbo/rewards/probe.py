@@ -43,7 +43,6 @@ class Probe:
         config: Rewards and numbers of probes.
         pad_token_id: Any valid token id.
         seed: Key of the pool and the probes; no other random number is used.
-        token_budget: Padded tokens per batch.
 
     Raises:
         ConfigError: A reward isn't known.
@@ -57,10 +56,9 @@ class Probe:
         *,
         pad_token_id: int,
         seed: int = 0,
-        token_budget: int = 2048,
     ) -> None:
         self.rows, self.groups, self.config = rows, groups, config
-        self.pad_token_id, self.seed, self.token_budget = pad_token_id, seed, token_budget
+        self.pad_token_id, self.seed = pad_token_id, seed
         self.global_fn = reward_function("global_reward", config.global_reward)
         self.local_fn = reward_function("local_reward", config.local_reward)
         self.pool = [
@@ -107,7 +105,7 @@ class Probe:
         read = reader(self.rows)
         length_P = np.array([len(ids) for ids, _ in read(probe_P)])
         with left_as_found(model):
-            for number, index_B in enumerate(pack(length_P, np.arange(len(probe_P)), self.token_budget)):
+            for number, index_B in enumerate(pack(length_P, np.arange(len(probe_P)), self.config.probe_tokens)):
                 if number % ranks == rank:
                     rows_B = probe_P[index_B]
                     batch = pad(read(rows_B), self.pad_token_id)

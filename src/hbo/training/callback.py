@@ -20,7 +20,7 @@ from hbo.core.algorithm import HBO
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
 from hbo.rewards.probe import Probe
-from hbo.training import logbook
+from hbo.training import logbook, resume
 from hbo.training.attach import check_trainer, groups_of, lag_of, pad_id, schedule_of
 from hbo.training.distributed import check_same, from_first, sum_over
 from hbo.training.meter import Meter
@@ -55,6 +55,8 @@ class HBOCallback(TrainerCallback):
         config: Method and settings; absent: the paper's.
         weights: Dataset → relative share at the start, instead of its size.
         seed: Key of every draw; absent: the trainer's `data_seed`, else its `seed`.
+        fingerprints: Dataset → what stands for its content, in which a resumed run must agree; absent: made of the
+            trainer's rows.
 
     Raises:
         ConfigError: An option of the trainer can't go with balancing.
@@ -68,10 +70,12 @@ class HBOCallback(TrainerCallback):
         *,
         weights: Mapping[str, float] | None = None,
         seed: int | None = None,
+        fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         self.trainer = trainer
         self.config = config or HBOConfig()
         self.weights = weights
+        self.fingerprints = fingerprints
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
         check_trainer(trainer)
@@ -101,6 +105,8 @@ class HBOCallback(TrainerCallback):
         self._pending: dict[str, float] = {}
         self._warned: set[str] = set()
         self._link_state()
+        if self.fingerprints is None:
+            self.fingerprints = resume.fingerprints(rows)
         if state.global_step:
             self._restore(state)
         elif not self.config.is_static:
@@ -184,14 +190,17 @@ class HBOCallback(TrainerCallback):
             rewards,
             step=step,
             start=start,
-            drawn_KL=self.balancer.stream.counts(
-                self.schedule.position(self.balancer.ledger[-1].step), self.schedule.position(step)
-            ),
+            drawn_KL=self._drawn_since_entry(step),
             seconds=time.perf_counter() - began,
         )
         self.balance_seconds += entry.seconds
         check_same(accelerator, self.balancer.ledger, step)
         return entry
+
+    def _drawn_since_entry(self, step: int) -> np.ndarray:
+        assert self.balancer is not None
+        last = self.balancer.ledger[-1].step
+        return self.balancer.stream.counts(self.schedule.position(last), self.schedule.position(step))
 
     def _drawn_so_far(self, step: int) -> np.ndarray:
         assert self.balancer is not None
@@ -213,7 +222,8 @@ class HBOCallback(TrainerCallback):
             "balancer": self.balancer.state_dict(),
             "stream": self.balancer.stream.state_dict(self.schedule.position(step)),
             "lag": self.lag,
-            "rows_per_step": self.schedule.rows,
+            "schedule": [self.schedule.rows, self.schedule.steps_per_epoch, self.schedule.last_rows],
+            "data": dict(self.fingerprints or {}),
             "reference": [[row, loss] for row, loss in self.probe.reference.items()],
             "balance_seconds": self.balance_seconds,
             "train_seconds": self.train_seconds + time.perf_counter() - self._clock,
@@ -235,11 +245,12 @@ class HBOCallback(TrainerCallback):
                 f"the checkpoint of step {state.global_step} was made without HBO; begin a new run, or resume from a "
                 "checkpoint that an HBOCallback has seen"
             )
-        if snapshot["rows_per_step"] != self.schedule.rows:
+        if snapshot["schedule"][0] != self.schedule.rows:
             raise ResumeError(
-                f"the checkpoint's steps have {snapshot['rows_per_step']} rows, but this run's have "
+                f"the checkpoint's steps have {snapshot['schedule'][0]} rows, but this run's have "
                 f"{self.schedule.rows}; keep batch size × accumulation × processes as it was"
             )
+        resume.check_data(snapshot["data"], self.fingerprints or {}, {})
         if self.lag > snapshot["lag"] and self.config.update_lag is None:
             raise ResumeError(
                 f"the checkpoint's update_lag is {snapshot['lag']}, but this loader needs at least {self.lag}; resume "
@@ -249,5 +260,9 @@ class HBOCallback(TrainerCallback):
         self.balancer.load_state_dict(snapshot["balancer"])
         self.balancer.stream.load_state_dict(snapshot["stream"])
         self.probe.reference = {int(row): loss for row, loss in snapshot["reference"]}
+        drawn_KL = self._drawn_since_entry(state.global_step)
+        self.balancer.restage(
+            step=state.global_step, start=self.schedule.position(state.global_step), drawn_KL=drawn_KL
+        )
         self.balance_seconds = snapshot["balance_seconds"]
         self.train_seconds = snapshot["train_seconds"]

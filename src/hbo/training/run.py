@@ -25,6 +25,7 @@ from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.training import prepare, run_folder
+from hbo.training import resume as changes
 from hbo.training.callback import HBOCallback
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.signals import StopOnSignal
@@ -59,9 +60,14 @@ def train(
     args = prepare.training_arguments(config)
     peft_config = _lora(config)
     checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
+    if resume:
+        changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
     spec, tokenizer = prepare.load(config, track)
     data = prepare.read_data(config, tokenizer, args.max_length, track)
     model = prepare.load_weights(spec, args)
+    prints = changes.fingerprints(data.train, data.held_out)
+    if checkpoint:
+        changes.check_data(run_folder.snapshot(checkpoint)["data"], prints, _paths(config, list(data.sizes)))
     scores = None
     if prepare.needs_scores(config):
         scores = prepare.scored(config, data.train, model, tokenizer, args, track)
@@ -91,7 +97,8 @@ def train(
     for printer in (ProgressCallback, PrinterCallback):
         if args.disable_tqdm:
             trainer.remove_callback(printer)
-    balance = HBOCallback(trainer, config.balance, weights=prepare.weights(config, names), seed=config.seed)
+    shares = prepare.weights(config, names)
+    balance = HBOCallback(trainer, config.balance, weights=shares, seed=config.seed, fingerprints=prints)
     trainer.add_callback(balance)
     trainer.add_callback(_Progress(track))
     stop = StopOnSignal(trainer)
@@ -100,7 +107,8 @@ def train(
     if trainer.is_world_process_zero():
         if not resume:
             run_folder.clear(folder)
-        (folder / run_folder.CONFIG).write_text(config_file.dump(config), encoding="utf-8")
+        with atomic_path(folder / run_folder.CONFIG) as temporary:
+            temporary.write_text(config_file.dump(config), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received is not None:
@@ -151,6 +159,12 @@ def _lora(config: RunConfig) -> Any:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **config.lora})
     except (TypeError, ValueError) as error:
         raise ConfigError(f"lora: {str(error).splitlines()[0]}") from None
+
+
+def _paths(config: RunConfig, names: list[str]) -> dict[str, str]:
+    # A part of a `group_by` source is named source/value.
+    sources = {name: name if name in config.mixture.datasets else name.partition("/")[0] for name in names}
+    return {name: config.mixture.datasets[source].path for name, source in sources.items()}
 
 
 def _key(model: Any, rows: Dataset, args: SFTConfig) -> str:

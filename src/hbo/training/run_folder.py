@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from hbo.errors import ConfigError, ResumeError
 
@@ -75,9 +76,15 @@ def _checkpoint_to_resume(folder: Path) -> Path | None:
     return last_checkpoint(folder)
 
 
-def _is_whole(checkpoint: Path) -> bool:
+def snapshot(folder: Path) -> dict[str, Any]:
+    """The balancer's state in a checkpoint, or in the folder of a finished run; empty if there is none."""
     try:
-        state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(state, dict) and "HBOState" in (state.get("stateful_callbacks") or {})
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        found = state["stateful_callbacks"]["HBOState"]["attributes"]["snapshot"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    return bool(snapshot(checkpoint))

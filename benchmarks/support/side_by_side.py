@@ -1,0 +1,41 @@
+"""Two ways of doing the same thing, timed in turns in one process, so that what else the machine does hits both."""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """What one run of `work` takes."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def side_by_side(
+    ours: Callable[[], Any], reference: Callable[[], Any], rounds: int, *, warm_up: bool = True
+) -> dict[str, float]:
+    """Median seconds of both over `rounds` alternating runs, and the median of the ratios of neighbours."""
+    if warm_up:
+        ours()
+        reference()
+    pairs = [(seconds(ours), seconds(reference)) for _ in range(rounds)]
+    return {
+        "ours_seconds": round(statistics.median(own for own, _ in pairs), 4),
+        "reference_seconds": round(statistics.median(other for _, other in pairs), 4),
+        "ratio": round(statistics.median(other / own for own, other in pairs), 3),
+        "rounds": rounds,
+    }
+
+
+def say(claim: str, **figures: Any) -> None:
+    """Prints the benchmark's one line."""
+    machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    print(json.dumps({"claim": claim, **figures, "machine": machine}), flush=True)

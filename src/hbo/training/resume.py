@@ -1,0 +1,88 @@
+"""What a resumed run must have in common with its first start, and what may change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import yaml
+from datasets import Dataset
+
+from hbo import config_file
+from hbo.config import RunConfig
+from hbo.errors import ResumeError
+from hbo.scoring.fingerprint import content_fingerprint
+
+_COLUMNS = ("input_ids", "labels", "hbo_dataset")
+# A file may move, and transformers decides about `train:`, save for what the rows and the draws depend on.
+_MAY_CHANGE = {"output", "balance.min_probability", "balance.update_every"}
+_MAY_CHANGE_IN_A_DATASET = {"path", "data_dir", "weight"}
+_FIXED_IN_TRAIN = {"max_length", "seed", "data_seed"}
+
+
+def fingerprints(*tables: Dataset) -> dict[str, str]:
+    """Dataset → what stands for the content of its tokenised rows in these tables."""
+    found: dict[str, str] = {}
+    for rows in tables:
+        if not len(rows):
+            continue
+        columns = [name for name in _COLUMNS if name in rows.column_names]
+        name_N = np.array(rows["hbo_dataset"][:])
+        for name in np.unique(name_N).tolist():
+            mine = rows.select(np.flatnonzero(name_N == name))
+            found[name] = found.get(name, "") + content_fingerprint(mine, columns)
+    return found
+
+
+def check_data(then: Mapping[str, str], now: Mapping[str, str], paths: Mapping[str, str]) -> None:
+    """Refuses data that has changed since the checkpoint.
+
+    Args:
+        then: Fingerprints in the checkpoint.
+        now: Fingerprints of this run's data.
+        paths: Dataset → where it was read from, for the message.
+
+    Raises:
+        ResumeError: A dataset has changed; it and its file are named.
+    """
+    for name in then:
+        if name in now and then[name] != now[name]:
+            where = f"{paths[name]}: " if name in paths else ""
+            raise ResumeError(
+                f"{where}dataset '{name}' has changed since the run began; put its former rows back to resume, or "
+                "begin a new run"
+            )
+
+
+def check_config(then: RunConfig, now: RunConfig) -> None:
+    """Refuses a configuration that has changed in what may not change between a run and its resumption.
+
+    Raises:
+        ResumeError: It has; every such key is named.
+    """
+    before, after = _flat(yaml.safe_load(config_file.dump(then))), _flat(yaml.safe_load(config_file.dump(now)))
+    changed = [key for key in {**before, **after} if before.get(key) != after.get(key) and not _may_change(key)]
+    if changed:
+        shown = ", ".join(f"{'.'.join(key)} (was {before.get(key)}, is {after.get(key)})" for key in changed)
+        raise ResumeError(
+            f"a resumed run can't change {shown}; put it back, or begin a new run. Weights, min_probability and "
+            "update_every may change"
+        )
+
+
+def _may_change(key: tuple[str, ...]) -> bool:
+    match key:
+        case ("mixture", "datasets", _, field):
+            return field in _MAY_CHANGE_IN_A_DATASET
+        case ("train", *fields):  # none: the section was empty
+            return not _FIXED_IN_TRAIN & set(fields[:1])
+        case _:
+            return ".".join(key) in _MAY_CHANGE
+
+
+def _flat(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    # Lists and empty mappings are values; a dataset is compared field by field.
+    if not isinstance(value, dict) or not value:
+        return {path: value}
+    return {key: leaf for name, inner in value.items() for key, leaf in _flat(inner, (*path, str(name))).items()}
