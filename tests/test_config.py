@@ -43,6 +43,10 @@ def test_defaults_are_the_papers():
         (with_(mixture={**MINIMAL["mixture"], "temperature": float("nan")}), ["temperature"]),
         (with_(mixture={**MINIMAL["mixture"], "eval_fraction": 1.0}), ["eval_fraction"]),
         (with_(seed=-1), ["seed"]),
+        (with_(seed=True), ["seed", "no true or false"]),
+        (with_(balance={"probes": True}), ["balance.probes", "no true or false"]),
+        (with_(balance={"method": "uniform", "global": True}), ["'global' is true", "no global_reward"]),
+        (with_(balance={"method": "uniform", "temperature": 2}), ["uniform means temperature inf", "2 is asked for"]),
     ],
 )
 def test_what_cannot_be_used_is_named_with_its_remedy(data, fragments):
@@ -63,6 +67,14 @@ def test_a_method_sets_defaults_and_the_user_overrides_them():
     assert all(METHODS[name] == HBOConfig(method=name) for name in METHODS)
     with pytest.raises(ValidationError, match="no method"):
         HBOConfig(method="nothing")
+
+
+def test_a_method_named_after_its_temperature_keeps_it():
+    mixture = {**MINIMAL["mixture"], "temperature": 1.0}
+    with pytest.warns(UserWarning, match="mixture.temperature is 1, which does not apply: method uniform means inf"):
+        config = parse({**MINIMAL, "mixture": mixture, "balance": {"method": "uniform"}})
+    assert config.mixture.temperature == config.balance.temperature == math.inf
+    assert parse({**MINIMAL, "mixture": mixture, "balance": {"method": "proportional"}}).mixture.temperature == 1.0
 
 
 def test_false_freezes_a_level():

@@ -46,7 +46,7 @@ def _root(
         raise typer.Exit
     if context.invoked_subcommand is None:
         out.print(context.get_help(), markup=False)
-        raise typer.Exit(2)
+        raise typer.Exit
 
 
 @app.command()

@@ -143,6 +143,22 @@ def test_lora_writes_an_adapter(hbo, config, tmp_path):
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()
 
 
+def test_without_a_command_the_help_is_shown_as_it_is(hbo):
+    done = hbo()
+    assert done.returncode == 0
+    assert done.stdout.count("\n") > 10
+    assert "replay" in done.stdout
+    assert "error" not in done.stderr
+
+
+def test_the_plan_shows_the_prior_with_its_weights(hbo, config, write_rows):
+    data = {"a": {"path": str(write_rows("a", 60)), "weight": 1}, "b": {"path": str(write_rows("b", 20)), "weight": 3}}
+    done = hbo("check", config(mixture={"datasets": data}))
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if " b " in line]
+    assert "0.750" in line or "75" in line, done.stdout
+
+
 def test_a_dry_run_writes_nothing(hbo, config, tmp_path):
     done = hbo("train", config(), "--dry-run", "balance.update_every=2")
     assert done.returncode == 0, done.stderr
