@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,10 @@ from hbo.errors import DataError
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Narrow = NDArray[np.signedinteger[Any]]
+"""Whole numbers in as few bytes as they need: with 100 million rows the width decides."""
+
+_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,9 @@ class Groups:
 
     datasets: tuple[str, ...]
     levels: int
-    order_N: Ints
+    order_N: Narrow
     offsets: Ints
-    length_N: Ints | None = None
+    length_N: Narrow | None = None
 
     @classmethod
     def from_columns(
@@ -63,27 +68,51 @@ class Groups:
             >>> Groups.from_columns(["a", "a", "b"], [0, 1, 0]).sizes_KL.tolist()
             [[1, 1], [1, 0]]
         """
-        level = np.asarray(level_N, dtype=np.int64)
-        if len(level) == 0:
-            raise DataError("the mixture has no rows; add a dataset with at least one")
         names = tuple(datasets) if datasets is not None else tuple(dict.fromkeys(dataset_N))
-        count = int(level.max()) + 1 if levels is None else levels
-        if level.min() < 0 or level.max() >= count:
-            raise DataError(f"column hbo_level holds {level.min()} to {level.max()}, but levels are 0 to {count - 1}")
         number = {name: k for k, name in enumerate(names)}
         try:
-            dataset = np.fromiter((number[name] for name in dataset_N), dtype=np.int64, count=len(level))
+            code_N = np.fromiter((number[name] for name in dataset_N), dtype=np.int64, count=len(dataset_N))
         except KeyError as error:
             raise DataError(f"a row belongs to dataset {error.args[0]!r}, which the mixture does not name") from None
-        cell_N = dataset * count + level
-        sizes = np.bincount(cell_N, minlength=len(names) * count)
-        return cls(
-            datasets=names,
-            levels=count,
-            order_N=np.argsort(cell_N, kind="stable").astype(np.int64),
-            offsets=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-            length_N=None if length_N is None else np.asarray(length_N, dtype=np.int64),
-        )
+        return cls.from_codes(names, code_N, np.asarray(level_N), levels=levels, length_N=length_N)
+
+    @classmethod
+    def from_codes(
+        cls,
+        datasets: Sequence[str],
+        code_N: NDArray[Any],
+        level_N: NDArray[Any],
+        *,
+        levels: int | None = None,
+        length_N: ArrayLike | None = None,
+    ) -> Groups:
+        """As `from_columns`, each row's dataset given by its number in `datasets`; small integer types are welcome.
+
+        Raises:
+            DataError: There is no row, or a level is negative or too high.
+        """
+        if len(level_N) == 0:
+            raise DataError("the mixture has no rows; add a dataset with at least one")
+        low, high = int(level_N.min()), int(level_N.max())
+        count = high + 1 if levels is None else levels
+        if low < 0 or high >= count:
+            raise DataError(f"column hbo_level holds {low} to {high}, but levels are 0 to {count - 1}")
+        sizes = np.zeros(len(datasets) * count, dtype=np.int64)
+        chunks = [slice(at, at + _CHUNK) for at in range(0, len(level_N), _CHUNK)]
+        for chunk in chunks:
+            sizes += np.bincount(_cells(code_N[chunk], level_N[chunk], count), minlength=len(sizes))
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        order_N = np.empty(len(level_N), dtype=np.int32 if len(level_N) < 2**31 else np.int64)
+        free = offsets[:-1].copy()  # where each group's next row goes
+        for chunk in chunks:
+            cell = _cells(code_N[chunk], level_N[chunk], count)
+            order = np.argsort(cell, kind="stable")
+            found, first = np.unique(cell[order], return_index=True)
+            for c, rows in zip(found.tolist(), np.split(order, first[1:]), strict=True):
+                order_N[free[c] : free[c] + len(rows)] = rows + chunk.start
+                free[c] += len(rows)
+        length = None if length_N is None else np.asarray(length_N)
+        return cls(tuple(datasets), count, order_N, offsets, length)  # type: ignore[arg-type]
 
     @property
     def sizes_KL(self) -> Ints:
@@ -104,7 +133,11 @@ class Groups:
     def rows(self, dataset: int, level: int) -> Ints:
         """Row numbers of one group."""
         cell = dataset * self.levels + level
-        return self.order_N[self.offsets[cell] : self.offsets[cell + 1]]
+        return self.order_N[self.offsets[cell] : self.offsets[cell + 1]].astype(np.int64)
+
+
+def _cells(code_N: NDArray[Any], level_N: NDArray[Any], levels: int) -> Ints:
+    return code_N.astype(np.int64) * levels + level_N.astype(np.int64)
 
 
 def levels_by_score(score_N: ArrayLike, levels: int, tie_N: ArrayLike | None = None) -> Ints:

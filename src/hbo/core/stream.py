@@ -113,7 +113,7 @@ class Stream:
         self._last = (stop, before + np.bincount(cells, minlength=len(self.size_C)))
         size = self.size_C[cells]
         place = _permuted(self.seed, cells, drawn // size, drawn % size, size)
-        rows: Ints = self.groups.order_N[self.groups.offsets[cells] + place]
+        rows: Ints = self.groups.order_N[self.groups.offsets[cells] + place].astype(np.int64)
         return rows
 
     def _cells(self, start: int, stop: int) -> Ints:

@@ -54,12 +54,12 @@ def lengths(rows: Rows) -> np.ndarray:
         Nothing.
     """
     if not isinstance(rows, Dataset):
-        return np.array([len(row["input_ids"]) for row in rows], dtype=np.int64)
+        return np.array([len(row["input_ids"]) for row in rows], dtype=np.int32)
     import pyarrow.compute as pc
 
     tables = rows.select_columns(["input_ids"]).with_format("arrow").iter(_BATCH)
     parts = [pc.list_value_length(table["input_ids"]).to_numpy() for table in tables]
-    return np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+    return np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)
 
 
 def pack(length_N: np.ndarray, wanted: np.ndarray, token_budget: int) -> Iterator[np.ndarray]:

@@ -13,6 +13,9 @@ from hbo.errors import ConfigError, DataError
 from hbo.scoring.batches import lengths
 from hbo.training.sampler import Schedule
 
+_BATCH = 1 << 20
+_HIGHEST = 1023  # as difficulty.groups has it
+
 
 def groups_of(rows: Dataset) -> Groups:
     """The groups that the columns `hbo_dataset` and `hbo_level` of a trainer's rows describe.
@@ -27,8 +30,26 @@ def groups_of(rows: Dataset) -> Groups:
             "hbo.build_mixture"
         )
     length_N = lengths(rows) if "input_ids" in columns else None
-    level_N = rows["hbo_level"][:] if "hbo_level" in columns else np.zeros(len(rows), dtype=np.int64)
-    return Groups.from_columns(rows["hbo_dataset"][:], level_N, length_N=length_N)
+    number: dict[str, int] = {}
+    code_N, level_N = np.zeros(len(rows), dtype=np.int16), np.zeros(len(rows), dtype=np.int16)
+    done = 0
+    wanted = [name for name in ("hbo_dataset", "hbo_level") if name in columns]
+    for table in rows.select_columns(wanted).with_format("arrow").iter(_BATCH):
+        if empty := [name for name in wanted if table[name].null_count]:
+            raise DataError(f"column {empty[0]} of the training rows has empty places; every row needs a value")
+        encoded = table["hbo_dataset"].combine_chunks().dictionary_encode()
+        here = [number.setdefault(name, len(number)) for name in encoded.dictionary.to_pylist()]
+        stop = done + len(table)
+        code_N[done:stop] = np.array(here, dtype=np.int16)[encoded.indices.to_numpy()]
+        if "hbo_level" in columns:
+            level_B = table["hbo_level"].to_numpy()
+            if level_B.min() < 0 or level_B.max() > _HIGHEST:
+                raise DataError(
+                    f"column hbo_level holds {level_B.min()} to {level_B.max()}; levels are 0 to {_HIGHEST}"
+                )
+            level_N[done:stop] = level_B
+        done = stop
+    return Groups.from_codes(tuple(number), code_N, level_N, length_N=length_N)
 
 
 def check_trainer(trainer: Trainer) -> None:
