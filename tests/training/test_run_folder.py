@@ -9,11 +9,9 @@ from hbo.training import run_folder
 def checkpoint(folder, step, state="whole"):
     path = folder / f"checkpoint-{step}"
     path.mkdir()
-    content = {
-        "whole": json.dumps({"stateful_callbacks": {"HBOState": {"attributes": {"snapshot": {"lag": 0}}}}}),
-        "torn": '{"stateful',
-        "other": "{}",
-    }[state]
+    snapshot = {"lag": 0} if state == "whole" else state
+    whole = json.dumps({"stateful_callbacks": {"HBOState": {"attributes": {"snapshot": snapshot}}}})
+    content = {"torn": whole[:20], "other": "{}"}.get(state, whole) if isinstance(state, str) else whole
     (path / "trainer_state.json").write_text(content)
     return path
 
@@ -24,6 +22,15 @@ def test_a_half_written_checkpoint_is_never_chosen(tmp_path):
     checkpoint(tmp_path, 11, "other")
     (tmp_path / "checkpoint-12").mkdir()
     assert run_folder.last_checkpoint(tmp_path) == good
+
+
+def test_a_checkpoint_without_the_random_states_of_all_processes_is_never_chosen(tmp_path):
+    good = checkpoint(tmp_path, 3)
+    half = checkpoint(tmp_path, 6, {"lag": 0, "processes": 2})
+    (half / "rng_state_0.pth").touch()
+    assert run_folder.last_checkpoint(tmp_path) == good
+    (half / "rng_state_1.pth").touch()
+    assert run_folder.last_checkpoint(tmp_path) == half
 
 
 def test_checkpoints_are_ordered_by_step_not_by_name(tmp_path):

@@ -71,21 +71,23 @@ class HBOSampler(Sampler[int]):
         self.schedule = schedule or Schedule(batch, steps, batch)
         self.step = 0
         self._skip = 0
+        self._is_over = False
         self.drawn_steps = 0
         self._ahead: dict[int, Ints] = {}  # drawn, but not yet trained on
 
     def __len__(self) -> int:
         return self.schedule.rows_per_epoch
 
-    def seek(self, step: int, *, skip: int = 0) -> None:
+    def seek(self, step: int, *, skip: int = 0, is_over: bool = False) -> None:
         """The next iteration begins after `step` finished optimizer steps.
 
         Args:
             step: Steps done when the iteration's first row is used.
             skip: Steps whose rows the caller will throw away (as `accelerate.skip_first_batches` does); placeholders
                 stand for them, so that nothing is drawn again.
+            is_over: Nothing comes after these.
         """
-        self.step, self._skip = step, skip
+        self.step, self._skip, self._is_over = step, skip, is_over
 
     def window(self, step: int) -> Ints:
         """The rows of the step after `step` finished ones, shortest first."""
@@ -102,7 +104,7 @@ class HBOSampler(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         first, skip = self.step, self._skip
         self._skip = 0
-        last = first + self.schedule.steps_per_epoch
+        last = first + (skip if self._is_over else self.schedule.steps_per_epoch)
         self.step = last
         yield from repeat(0, self.schedule.position(first + skip) - self.schedule.position(first))
         for step in range(first + skip, last):

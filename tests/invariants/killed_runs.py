@@ -1,0 +1,133 @@
+"""`hbo train` in a process of its own, killed with SIGKILL at a chosen moment.
+
+Processes are forked from a server that has imported everything and run nothing, so that each starts in no time.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+_PRELOAD = ["hbo.cli", "hbo.training.run", "hbo.training.callback", "trl.trainer.sft_trainer", "peft"]
+
+
+def run(words, cache, log, kill=None):
+    """Exit code of `hbo` with these words; −9 when it was killed.
+
+    `kill` is (moment, n): the process kills itself at the n-th time that it comes to this moment.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(_PRELOAD)
+    process = context.Process(target=_child, args=([str(word) for word in words], str(cache), str(log), kill))
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None, "the run hangs"
+    return process.exitcode
+
+
+def results(folder):
+    """What two runs must agree in: weights, ledger, metrics, without times."""
+    ledger = [json.loads(line) for line in (folder / "balance.jsonl").read_text().splitlines()]
+    for record in ledger:
+        del record["seconds"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    for name in ("train_seconds", "balance_seconds", "balance_overhead", "environment"):
+        del metrics[name]
+    weights = {file.name: file.read_bytes() for file in (folder / "model").glob("*.safetensors")}
+    assert weights
+    return ledger, metrics, weights
+
+
+def _child(words, cache, log, kill):
+    with Path(log).open("ab") as file:
+        for number in (1, 2):
+            os.dup2(file.fileno(), number)
+    os.environ["HBO_CACHE"] = cache
+    import torch
+
+    from hbo.cli import main
+
+    torch.set_num_threads(1)
+    if kill is not None:
+        _arm(*kill)
+    sys.argv = ["hbo", *words]
+    main()
+
+
+def _die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _arm(moment, n):
+    from pathlib import Path
+
+    import torch
+    import transformers
+    from transformers import Trainer, TrainerState
+
+    import hbo.training.run as run_module
+    from hbo.rewards.probe import Probe
+    from hbo.training import logbook
+
+    def before(owner, name, then=lambda *args, **kwargs: None, *, when=lambda *args, **kwargs: True):
+        original, calls = getattr(owner, name), [0]
+
+        def wrapped(*args, **kwargs):
+            if when(*args, **kwargs):
+                calls[0] += 1
+                if calls[0] == n:
+                    then(*args, **kwargs)
+                    _die()
+            return original(*args, **kwargs)
+
+        setattr(owner, name, wrapped)
+
+    def half_of_state(state, path):
+        text = json.dumps(state.log_history) * 3
+        Path(path).write_text('{"stateful_callbacks": ' + text[: len(text) // 2])
+
+    def half_of_line(folder, record):
+        with (folder / logbook.FILE).open("a") as file:
+            line = json.dumps(record)
+            file.write(line[: len(line) // 2])
+
+    def one_file_less(path, *args, **kwargs):
+        next(file for file in sorted(Path(path).iterdir()) if file.is_file()).unlink()
+
+    saves = {"when": lambda self, folder=None, *args, **kwargs: "checkpoint" in str(folder)}
+    match moment:
+        case "forward":
+            before(transformers.LlamaModel, "forward")
+        case "backward":
+            before(torch.Tensor, "backward")
+        case "optimizer step":
+            before(torch.optim.AdamW, "step")
+        case "measuring":
+            before(Probe, "_measure_batch")
+        case "saving weights":
+            before(Trainer, "_save", **saves)
+        case "saving the optimizer":
+            before(Trainer, "_save_optimizer_and_scheduler")
+        case "saving random states":
+            before(Trainer, "_save_rng_state")
+        case "before the state":
+            before(TrainerState, "save_to_json")
+        case "half of the state":
+            before(TrainerState, "save_to_json", half_of_state)
+        case "rotating":
+            before(shutil, "rmtree", one_file_less, when=lambda path, *a, **k: "checkpoint" in str(path))
+        case "half of a line":
+            before(logbook, "append", half_of_line)
+        case "nothing trained yet":
+            before(Trainer, "train")
+        case "last evaluation":
+            before(run_module, "held_out", when=lambda *a, phase, **k: phase.endswith("after"))
+        case "before metrics":
+            before(run_module, "_metrics")
+        case "before the report":
+            before(run_module, "write_report")
+        case _:
+            raise ValueError(moment)

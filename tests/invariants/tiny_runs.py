@@ -1,0 +1,126 @@
+"""Whole runs of `hbo train` on a random model of two layers, in this process: what several tests here start from."""
+
+import json
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from hbo.cli import main
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+TRAIN = {
+    "max_steps": 4,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-2,
+    "bf16": False,
+    "save_strategy": "steps",
+    "save_steps": 2,
+    "logging_steps": 2,
+}
+BALANCE = {"update_every": 2, "probes": 4, "probe_pool": 4, "actor": {"learning_rate": 1e-2}}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("HBO_CACHE", str(tmp_path / "cache"))
+    torch.set_num_threads(1)
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    # Single bytes and no merges: it takes any text and needs no training.
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = {token: i for i, token in enumerate(["<|im_start|>", "<|im_end|>", *alphabet])}
+    plain = Tokenizer(models.BPE(vocab=words, merges=[]))
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    plain.decoder = decoders.ByteLevel()
+    plain.add_special_tokens(["<|im_start|>", "<|im_end|>"])
+    fast = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    fast.chat_template = CHATML
+    return fast
+
+
+def tiny_model():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return LlamaForCausalLM(
+        LlamaConfig(vocab_size=264, eos_token_id=1, pad_token_id=1, bos_token_id=None, **sizes, **heads)
+    )
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory, tokenizer):
+    folder = tmp_path_factory.mktemp("tiny_model")
+    tiny_model().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_rows(file, count, text="row"):
+    rows = [{"prompt": f"{text} {i}?", "completion": f"answer {i * 7 % 10}"} for i in range(count)]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+@pytest.fixture
+def hbo(monkeypatch, capsys):
+    """The command line in this process: `hbo("train", file)` → returncode, stdout, stderr."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["hbo", *map(str, words)])
+        code = 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            try:
+                main()
+            except SystemExit as stop:
+                code = stop.code or 0
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path, model_folder):
+    """Writes a configuration and returns its path: `config(output=…, balance={…})`."""
+
+    def make(**changes):
+        datasets = {"a": write_rows(tmp_path / "a.jsonl", 40), "b": write_rows(tmp_path / "b.jsonl", 20, "other")}
+        data = {
+            "model": str(model_folder),
+            "output": str(tmp_path / "run"),
+            "mixture": {"datasets": datasets},
+            "difficulty": {"groups": 2},
+            "balance": BALANCE,
+            "train": TRAIN,
+        }
+        for key, value in changes.items():
+            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(data, allow_unicode=True))
+        return file
+
+    return make
+
+
+def refused(done, *fragments):
+    """Sees that a command ended in one sentence and exit code 2."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1, done.stderr
+    for fragment in fragments:
+        assert fragment in error[0], error[0]
+    return error[0]
