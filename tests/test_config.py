@@ -1,7 +1,6 @@
 import math
 
 import pytest
-from pydantic import ValidationError
 
 from hbo import METHODS, HBOConfig
 from hbo.config_file import dump, load, parse
@@ -65,7 +64,7 @@ def test_a_method_sets_defaults_and_the_user_overrides_them():
     assert HBOConfig(method="proportional").is_static
     assert set(METHODS) >= {"hbo", "proportional", "temperature", "uniform"}
     assert all(METHODS[name] == HBOConfig(method=name) for name in METHODS)
-    with pytest.raises(ValidationError, match="no method"):
+    with pytest.raises(ConfigError, match="no method"):
         HBOConfig(method="nothing")
 
 

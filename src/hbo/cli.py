@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from hbo import __version__
-from hbo.errors import ConfigError, HBOError, Interrupted
+from hbo.errors import ConfigError, HBOError, Interrupted, visible
 
 if TYPE_CHECKING:
     from hbo.config import RunConfig
@@ -147,7 +147,7 @@ def main() -> None:
 
 
 def _complain(message: str, code: int) -> None:
-    console.print(f"error: {' '.join(message.split())}", soft_wrap=True, markup=False)
+    console.print(f"error: {' '.join(visible(message).split())}", soft_wrap=True, markup=False)
     sys.exit(code)
 
 
@@ -220,4 +220,4 @@ def _bars() -> Iterator[Callable[..., Any]]:
 def _one_line(message: Warning | str, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> None:
     # Other libraries warn their developers; ours warn the user.
     if _is_first and category is UserWarning and Path(__file__).parent in Path(filename).parents:
-        console.print(f"warning: {' '.join(str(message).split())}", soft_wrap=True, markup=False)
+        console.print(f"warning: {' '.join(visible(str(message)).split())}", soft_wrap=True, markup=False)

@@ -11,9 +11,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hbo.errors import ConfigError
+from hbo.validation import sentence
 
 
 def stem(entry: Any) -> str:
@@ -24,6 +25,15 @@ def stem(entry: Any) -> str:
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise ConfigError(f"{type(self).__name__}: {sentence(error, type(self))}") from None
+
+    # As pydantic marks its own: validation of a whole file goes past it, and so keeps the path to the key at fault.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
 
     @field_validator("*", mode="before")
     @classmethod

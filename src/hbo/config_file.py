@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from hbo.config import RunConfig, stem
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.validation import Key, place, sentence
 
-_Key = tuple[str | int, ...]
+_LONGEST = 2**20  # characters of a configuration
+_MOST_NODES = 100_000  # keys and values, those that aliases stand for included
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -23,16 +24,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: The file is missing, not UTF-8, not YAML, or holds a key or value that can't be used.
     """
     file = Path(path)
-    text = read_text(file)
-    try:
-        data = yaml.safe_load(text)
-        lines = _lines(text, str(file))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{file}{at}: not valid YAML ({getattr(error, 'problem', None) or 'syntax error'})") from None
-    except (ValueError, RecursionError) as error:  # 2024-13-45 looks like a date; an alias can hold itself
-        raise ConfigError(f"{file}: not valid YAML ({error})") from None
+    data, root = _read_yaml(read_text(file), str(file))
+    lines = {} if root is None else _lines(root, str(file))
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys; a configuration starts with `model:` and `mixture:`")
     for override in overrides:
@@ -41,7 +34,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     return parse(data, source=str(file), lines=lines)
 
 
-def parse(data: Mapping[str, Any], source: str = "configuration", lines: Mapping[_Key, int] | None = None) -> RunConfig:
+def parse(data: Mapping[str, Any], source: str = "configuration", lines: Mapping[Key, int] | None = None) -> RunConfig:
     """A checked RunConfig from plain data.
 
     Raises:
@@ -50,7 +43,8 @@ def parse(data: Mapping[str, Any], source: str = "configuration", lines: Mapping
     try:
         return RunConfig.model_validate(data).resolved()
     except ValidationError as error:
-        raise ConfigError(_sentence(error, source, lines or {})) from None
+        line = (lines or {}).get(place(error, RunConfig))
+        raise ConfigError(f"{source}{f', line {line}' if line else ''}: {sentence(error, RunConfig)}") from None
 
 
 def read_text(file: Path) -> str:
@@ -82,14 +76,11 @@ def dump(config: RunConfig) -> str:
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
-def _apply(data: dict[str, Any], override: str) -> _Key:
+def _apply(data: dict[str, Any], override: str) -> Key:
     key, sign, raw = override.partition("=")
     if not sign or not key:
         raise ConfigError(f"'{override}' is no override; write key=value, such as balance.probes=8")
-    try:
-        value = yaml.safe_load(raw) if raw else None
-    except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"'{override}': the value is not valid YAML; quote it") from None
+    value, _ = _read_yaml(raw, f"'{override}'"[:200])
     if isinstance(value, str):
         value = _number(value)
     node: Any = data
@@ -112,10 +103,47 @@ def _number(text: str) -> Any:
         return text
 
 
-def _lines(text: str, source: str) -> dict[_Key, int]:
-    found: dict[_Key, int] = {}
+def _read_yaml(text: str, source: str) -> tuple[Any, yaml.Node | None]:
+    """The value of a YAML text, and its nodes, which know their lines."""
+    if len(text) > _LONGEST:
+        raise ConfigError(f"{source}: has {len(text)} characters, which is no configuration; give at most {_LONGEST}")
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        if root is not None:
+            _check_size(root, source)
+        return yaml.safe_load(text), root
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f", line {mark.line + 1}" if mark else ""
+        reason = getattr(error, "problem", None) or "syntax error"
+    except (ValueError, RecursionError) as error:  # 2024-13-45 looks like a date; brackets in brackets
+        at, reason = "", str(error)
+    except (AttributeError, LookupError, TypeError):  # PyYAML's own readers of !!bool, !!int and !!timestamp
+        at, reason = "", "a value doesn't fit its tag"
+    raise ConfigError(f"{source}{at}: not valid YAML ({reason}); mend it, or quote the value")
 
-    def walk(node: yaml.Node, path: _Key) -> None:
+
+def _check_size(root: yaml.Node, source: str) -> None:
+    # Counted with its aliases written out: a few lines of them can stand for billions of values, or for themselves.
+    waiting, count = [root], 0
+    while waiting:
+        node = waiting.pop()
+        count += 1
+        if count > _MOST_NODES:
+            raise ConfigError(
+                f"{source}: holds more than {_MOST_NODES} keys and values, its aliases (*name) written out; write "
+                "fewer, and no alias inside of what it stands for"
+            )
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _lines(root: yaml.Node, source: str) -> dict[Key, int]:
+    found: dict[Key, int] = {}
+
+    def walk(node: yaml.Node, path: Key) -> None:
         found[path] = node.start_mark.line + 1
         if isinstance(node, yaml.MappingNode):
             seen: dict[str, int] = {}
@@ -130,59 +158,10 @@ def _lines(text: str, source: str) -> dict[_Key, int]:
                 named = path == ("mixture", "datasets")
                 walk(value, (*path, stem(_plain(value)) if named else index))
 
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if root is not None:
-        walk(root, ())
-        del found[()]  # the whole file has no line
+    walk(root, ())
+    del found[()]  # the whole file has no line
     return found
 
 
 def _plain(node: yaml.Node) -> Any:
     return {key.value: value.value for key, value in node.value} if isinstance(node, yaml.MappingNode) else node.value
-
-
-def _sentence(error: ValidationError, source: str, lines: Mapping[_Key, int]) -> str:
-    problem = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    path = _without_types(tuple(problem["loc"]))
-    shown = ".".join(str(part) for part in path)
-    line = lines.get(path[:-1] if problem["type"] == "missing" else path)
-    where = f"{source}, line {line}" if line else source
-    if problem["type"] == "extra_forbidden":
-        known = _fields_at(path[:-1])
-        what = f"unknown key '{shown}'{nearest(str(path[-1]), known)}; known keys here: {', '.join(known)}"
-    elif problem["type"] == "missing":
-        what = f"the key '{shown}' is missing; add it"
-    elif problem["type"] == "value_error":
-        reason = str(problem["ctx"]["error"])
-        what = f"{shown}: {reason}" if shown else reason
-    else:
-        value = problem["input"]
-        shown_value = repr(value) if not isinstance(value, float) or math.isfinite(value) else str(value)
-        what = f"'{shown}' is {shown_value[:80]}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
-    return f"{where}: {what}"
-
-
-def _without_types(path: _Key) -> _Key:
-    # Where a value may have one of several types, pydantic appends the type to the path of its key.
-    model: type[BaseModel] = RunConfig
-    for depth, part in enumerate(path):
-        if part in model.model_fields:
-            inner = _section(model, str(part))
-            if inner is None:
-                return path[: depth + 1]
-            model = inner
-    return path
-
-
-def _section(model: type[BaseModel], field: str) -> type[BaseModel] | None:
-    annotation = model.model_fields[field].annotation
-    inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
-    return inner[0] if inner else None
-
-
-def _fields_at(path: _Key) -> list[str]:
-    model: type[BaseModel] = RunConfig
-    for part in path:
-        if part in model.model_fields:  # else a dataset's own name: its entry is the model below
-            model = _section(model, str(part)) or model
-    return list(model.model_fields) + (["global", "local"] if model.__name__ == "HBOConfig" else [])

@@ -65,3 +65,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
     return f" (did you mean '{found[0]}'?)" if found else ""
+
+
+def visible(text: str) -> str:
+    """`text` with every character written out that a terminal would obey, or can't show.
+
+    Names come from files, and no escape sequence of theirs may reach the terminal.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> visible("a\x1b[2J"), visible("naïve 👍")
+        ('a\\x1b[2J', 'naïve 👍')
+    """
+    return "".join(c if c.isprintable() or c in " \n" else ascii(c)[1:-1] for c in text)

@@ -11,9 +11,6 @@ from hbo.errors import nearest
 Key = tuple[str | int, ...]
 """Where a value stands: the keys (and places in lists) on the way to it."""
 
-IN_A_FILE = {"in_a_file": True}
-"""Context of a validation whose caller tells the file and the line of an error himself."""
-
 _SHOWN = 80
 
 
@@ -25,7 +22,7 @@ def place(error: ValidationError, model: type[BaseModel]) -> Key:
 
 
 def sentence(error: ValidationError, model: type[BaseModel]) -> str:
-    """What is wrong with the first value that `model` refused, an unknown key coming last."""
+    """What is wrong with the first value that `model` refused; an unknown key comes first."""
     problem = _first(error)
     path = _without_types(tuple(problem["loc"]), model)
     key = ".".join(str(part) for part in path)
@@ -60,7 +57,7 @@ def shown(value: Any) -> str:
 
 
 def _first(error: ValidationError) -> Any:
-    return min(error.errors(include_url=False), key=lambda problem: problem["type"] == "extra_forbidden")
+    return min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
 
 
 def _without_types(path: Key, model: type[BaseModel]) -> Key:

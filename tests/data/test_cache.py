@@ -43,7 +43,7 @@ def test_the_file_is_readable_by_others_as_the_umask_says(tmp_path):
 
 def test_an_unwritable_folder_is_a_data_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="set HBO_CACHE"), atomic_path(tmp_path / "file" / "x"):
+    with pytest.raises(DataError, match="choose another folder .HBO_CACHE"), atomic_path(tmp_path / "file" / "x"):
         pass
 
 

@@ -46,6 +46,8 @@ def _child(words, cache, log, kill):
         for number in (1, 2):
             os.dup2(file.fileno(), number)
     os.environ["HBO_CACHE"] = cache
+    # As in a process of its own. Workers of a fork server would import everything anew, and outlive a killed run.
+    multiprocessing.set_start_method("fork", force=True)
     import torch
 
     from hbo.cli import main

@@ -107,7 +107,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(setup, tmp_path, kill):
     "kill",
     [
         ("nothing trained yet", 1),
-        ("forward", 30),
+        ("forward", 13),
         ("backward", 2),
         ("backward", 11),
         ("optimizer step", 7),

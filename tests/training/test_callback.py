@@ -7,6 +7,7 @@ import torch
 from conftest import MOVING, assert_same_weights, ledger, token_rows, weights
 from peft import LoraConfig
 
+from hbo.core.stream import Stream
 from hbo.errors import ConfigError, DataError, ResumeError
 from hbo.training.callback import HBOState
 
@@ -107,10 +108,20 @@ def test_a_lag_that_the_loader_cannot_keep_is_refused(make_trainer):
 
 
 @pytest.mark.parametrize(
-    ("workers", "accumulation", "peft"), [(0, 1, False), (0, 3, False), (2, 1, False), (0, 1, True)]
+    ("workers", "accumulation", "peft", "bf16"),
+    [
+        (0, 1, False, False),
+        (0, 3, False, False),
+        (2, 1, False, False),
+        (0, 1, True, False),
+        (0, 1, False, True),
+        (0, 3, True, True),
+    ],
 )
-def test_resume_is_bitwise(make_trainer, tmp_path, workers, accumulation, peft):
+def test_resume_is_bitwise(make_trainer, tmp_path, workers, accumulation, peft, bf16):
     options = {
+        "bf16": bf16,
+        "use_cpu": True,
         "dataloader_num_workers": workers,
         "gradient_accumulation_steps": accumulation,
         "save_strategy": "steps",
@@ -118,13 +129,15 @@ def test_resume_is_bitwise(make_trainer, tmp_path, workers, accumulation, peft):
         "dropout": 0.1,
         "peft_config": LoraConfig(r=2, task_type="CAUSAL_LM") if peft else None,
     }
-    whole, _ = make_trainer("whole", **copy.deepcopy(options))
+    whole, balance = make_trainer("whole", **copy.deepcopy(options))
     whole.train()
     expected = weights(whole), ledger(tmp_path / "whole")
-    again, _callback = make_trainer("whole", **copy.deepcopy(options))
+    again, callback = make_trainer("whole", **copy.deepcopy(options))
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
     assert_same_weights(weights(again), expected[0])
     assert ledger(tmp_path / "whole") == expected[1]
+    rows = balance.balancer.stream.rows(0, balance.schedule.position(12))
+    assert callback.tokens == balance.tokens == balance.groups.length_N[rows].sum()
 
 
 def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
@@ -133,16 +146,20 @@ def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
     again, _callback = make_trainer(save_strategy="steps", save_steps=6)
     asked = []
 
-    def spy(self, start, stop):
-        asked.append((start, stop))
-        return rows(self, start, stop)
+    def spy(name):
+        original = getattr(Stream, name)
 
-    from hbo.core.stream import Stream
+        def spied(self, start, stop):
+            asked.append(start)
+            return original(self, start, stop)
 
-    rows = Stream.rows
-    monkeypatch.setattr(Stream, "rows", spy)
+        monkeypatch.setattr(Stream, name, spied)
+
+    # Every draw, be it for rows or for counts, goes through `_cells`.
+    spy("rows")
+    spy("_cells")
     again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-6"))
-    assert min(start for start, _ in asked) == 24
+    assert min(asked) == 24
 
 
 def test_a_checkpoint_without_hbo_is_refused(make_trainer, tmp_path):

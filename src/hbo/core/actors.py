@@ -201,6 +201,7 @@ class TrackingActor:
         if (R <= 0).any():
             raise RewardError(f"the tracking actor needs rewards above 0, but one is {R.min():g}; use actor softmax")
         p = self._policy ** (1 - self.rate) * (R / R.sum()) ** self.rate
+        p = np.maximum(p, np.finfo(np.float64).tiny)  # what has underflowed to 0 could never rise again
         p[self._policy == 0] = 0.0
         self._policy = p / p.sum()
 
@@ -215,7 +216,7 @@ class TrackingActor:
 
 
 def _tilted(prior: Floats, delta: Floats) -> Floats:
-    weight = prior * np.exp(delta - delta.max())
+    weight = prior * np.exp(np.minimum(delta - delta[prior > 0].max(), 0.0))
     # Scaled by a ratio of sums, which is exactly 1 while delta is 0, so that an unmoved actor is exactly at its prior.
     result: Floats = weight * (prior.sum() / weight.sum())
     return result

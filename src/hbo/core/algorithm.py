@@ -34,9 +34,10 @@ from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
 from hbo.core.prior import floored, temperature_prior, weighted_prior
 from hbo.core.stream import Stream
-from hbo.errors import ConfigError, ResumeError
+from hbo.errors import ConfigError, ResumeError, RewardError
 
 Floats = NDArray[np.float64]
+_LARGEST = 1e100  # a reward above it is as good as infinite: its square, which the actors' optimizer keeps, overflows
 
 __all__ = ["HBO", "Rewards", "temperature_prior"]
 
@@ -131,7 +132,15 @@ class HBO:
             start: Position in the stream from which the new probabilities hold.
             drawn_KL: Rows consumed since the last entry.
             seconds: What measuring took.
+
+        Raises:
+            RewardError: There isn't one reward per dataset or group.
         """
+        for value, like in ((rewards.global_K, self.groups.sizes_K), (rewards.local_KL, self.groups.sizes_KL)):
+            if value is not None and np.shape(value) != like.shape:
+                raise RewardError(
+                    f"rewards have the shape {np.shape(value)}, but {like.shape} is needed, one per choice"
+                )
         if rewards.global_K is not None and self.config.global_reward is not None:
             self._learn(self.global_actor, rewards.global_K)
         if rewards.local_KL is not None and self.config.local_reward is not None:
@@ -154,16 +163,14 @@ class HBO:
         return entry
 
     def _learn(self, actor: Actor, reward_C: Floats) -> None:
-        usable = np.isfinite(reward_C) & (reward_C > 0)
-        self.skipped += int((~usable).sum())
-        if not usable.any():
+        usable, p_C = _usable(reward_C), actor.policy
+        self.skipped += int((~usable & (p_C > 0)).sum())  # a level without rows has nothing to measure
+        if not p_C[usable].sum():
             return  # nothing was learned about any choice
-        p_C = actor.policy
-        if p_C[usable].sum() <= 0:
-            return
         # A choice that couldn't be measured gets the reward that its own probability is the fixed point of, so that
         # the others' news doesn't push it.
-        filled = np.where(usable, reward_C, p_C * reward_C[usable].sum() / p_C[usable].sum())
+        with np.errstate(over="ignore"):
+            filled = np.where(usable, reward_C, p_C * min(reward_C[usable].sum() / p_C[usable].sum(), _LARGEST))
         actor.learn(np.maximum(filled, np.finfo(np.float64).tiny))
 
     def restage(self, *, step: int, start: int, drawn_KL: ArrayLike) -> Entry | None:
@@ -217,6 +224,8 @@ class HBO:
             ResumeError: The state belongs to another mixture, seed or actor.
         """
         mine = self.state_dict()
+        if missing := [name for name in mine if name not in state]:
+            raise ResumeError(f"the state has no {missing[0]}, so it is none of this version of hbo; begin a new run")
         for what, name in (("datasets", "datasets"), ("sizes", "group sizes"), ("seed", "seed"), ("actor", "actor")):
             if mine[what] != state[what]:
                 raise ResumeError(
@@ -239,8 +248,13 @@ class HBO:
 
 def relative(reward_C: Floats) -> Floats:
     """Rewards over their mean, so that their scale doesn't matter; those that couldn't be measured stay NaN."""
-    usable = np.isfinite(reward_C) & (reward_C > 0)
-    return reward_C / reward_C[usable].mean() if usable.any() else reward_C
+    known_C = reward_C[_usable(reward_C)]
+    with np.errstate(over="ignore", under="ignore"):
+        return reward_C / known_C.mean() if len(known_C) else reward_C
+
+
+def _usable(reward_C: Floats) -> NDArray[Any]:
+    return np.asarray((reward_C > 0) & (reward_C <= _LARGEST))
 
 
 def actor_factory(config: ActorConfig) -> Callable[[Floats], Actor]:

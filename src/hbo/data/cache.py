@@ -29,7 +29,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The folder is made if need be. When the block raises, nothing is left behind and an older `path` stays as it was.
 
     Raises:
-        DataError: The folder can't be made or written to.
+        DataError: The folder can't be made or written to, or its disk is full.
 
     Example:
         >>> import tempfile
@@ -44,7 +44,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
     except OSError as error:
         raise DataError(
-            f"{path.parent}: can't be written to ({error.strerror}); set HBO_CACHE to a folder that can"
+            f"{path.parent}: can't be written to ({error.strerror}); free space, or choose another folder (HBO_CACHE "
+            "for the cache, --output for a run)"
         ) from None
     os.close(handle)
     temporary = Path(name)
@@ -54,6 +55,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes it private, which a shared cache must not be
         temporary.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"{path}: can't be written ({error.strerror or error}); free space, or choose another folder (HBO_CACHE "
+            "for the cache, --output for a run)"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -72,18 +78,13 @@ def stored_table(path: Path, features: Features, tables: Iterable[pa.Table]) -> 
 
     if not path.exists():
         schema = features.arrow_schema
-        try:
-            with (
-                atomic_path(path) as temporary,
-                pa.OSFile(str(temporary), "wb") as sink,
-                pa.ipc.new_stream(sink, schema) as writer,
-            ):
-                for table in tables:
-                    writer.write_table(table.cast(schema))
-        except OSError as error:
-            raise DataError(
-                f"{path}: can't be written ({error}); free space, or set HBO_CACHE to another folder"
-            ) from None
+        with (
+            atomic_path(path) as temporary,
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_stream(sink, schema) as writer,
+        ):
+            for table in tables:
+                writer.write_table(table.cast(schema))
     try:
         table = MemoryMappedTable.from_file(str(path))
     except (pa.ArrowException, OSError) as error:

@@ -1,6 +1,6 @@
 """The rows of one file, lazily, each with where it stands; a file that can't be read says which line is at fault.
 
-    .jsonl .json    one object per line; .json may hold a list of objects instead (read as a whole)
+    .jsonl .json    one object per line; .json may hold a list of objects instead
     .parquet        read in batches
     .csv            a header and rows of its length; every value is a string
 
@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from hbo.data import json_list
 from hbo.data.turns import kind
 from hbo.data.zstd import ZstdError, open_zstd
 from hbo.errors import DataError
@@ -25,8 +26,8 @@ from hbo.errors import DataError
 Placed = tuple[dict[str, Any], str]
 """A row and where it stands, such as `data/chat.jsonl, line 3`."""
 
-MAX_LINE = 64 * 2**20
-"""Bytes that one line may have; a longer one is no row but a file of another kind."""
+MAX_LINE = 16 * 2**20
+"""Bytes that one line or row may have; a longer one is no row but a file of another kind."""
 
 _BATCH = 1000
 
@@ -81,10 +82,18 @@ def _json_lines(path: Path, file: io.BufferedReader) -> Iterator[Placed]:
 
 
 def _json_list(path: Path, file: io.BufferedReader) -> Iterator[Placed]:
-    text = _decoded(file.read(), f"{path}")
-    for i, row in enumerate(_parsed(text, f"{path}", "it starts like a list of objects")):
-        where = f"{path}, item {i}"
-        yield _object(row, where), where
+    number = 0
+    try:
+        for row in json_list.items(file, MAX_LINE):
+            where = f"{path}, item {number}"
+            yield _object(row, where), where
+            number += 1
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: not UTF-8 after item {number}; save the file as UTF-8") from None
+    except json_list.BadListError as error:
+        raise DataError(f"{path}: not valid JSON, item {number} ({error}); it starts like a list of objects") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}, item {number}: JSON that can't be read ({error})") from None
 
 
 def _parsed(text: str, where: str, expected: str) -> Any:
@@ -106,9 +115,11 @@ def _csv(path: Path) -> Iterator[Placed]:
     # The limit is the module's, not the reader's; its default is too small for a long document.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
     with _opened(path) as file:
-        reader = csv.reader((line for line, _ in _lines(path, file)), strict=True)
+        row = _Row(path, file)
+        reader = csv.reader(row, strict=True)
         header: list[str] | None = None
         while True:
+            row.size = 0
             try:
                 cells = next(reader, None)
             except csv.Error as error:
@@ -128,6 +139,26 @@ def _csv(path: Path) -> Iterator[Placed]:
                 )
             else:
                 yield dict(zip(header, cells, strict=True)), where
+
+
+class _Row:
+    """The lines of a CSV file; a row may have many, but all together they are bounded."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        self._lines = _lines(path, file)
+        self.size = 0
+
+    def __iter__(self) -> _Row:
+        return self
+
+    def __next__(self) -> str:
+        line, where = next(self._lines)
+        self.size += len(line)
+        if self.size > MAX_LINE:
+            raise DataError(
+                f"{where}: the row is longer than {MAX_LINE // 2**20} MiB by now; is a quotation mark left open?"
+            )
+        return line
 
 
 def _parquet(path: Path) -> Iterator[Placed]:

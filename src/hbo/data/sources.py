@@ -37,12 +37,15 @@ def open_source(dataset: str, config: DatasetConfig) -> Source:
     Raises:
         DataError: The file, folder or Hub dataset isn't there, or nothing in it holds rows.
     """
-    path = Path(config.path).expanduser()
-    if path.exists():
-        files = _files(dataset, path, config)
-        return Source(_fingerprint(files), [_reader(file) for file in files])
-    if _looks_local(config.path):
-        raise DataError(f"dataset '{dataset}': {_missing(path)}")
+    try:
+        path = Path(config.path).expanduser()
+        if path.exists():
+            files = _files(dataset, path, config)
+            return Source(_fingerprint(files), [_reader(file) for file in files])
+        if _looks_local(config.path):
+            raise DataError(f"dataset '{dataset}': {_missing(path)}")
+    except (OSError, RuntimeError, ValueError, NotImplementedError) as error:  # a name too long; a home of nobody
+        raise DataError(f"dataset '{dataset}': '{config.path[:200]}' can't be looked up ({error})") from None
     return from_dataset(dataset, _from_hub(dataset, config))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from hbo.errors import visible
 from hbo.report.results import Score, parse_metrics
 
 
@@ -32,8 +33,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     for name in dict.fromkeys([*found.after, *found.before]):
         before, after = found.before.get(name), found.after.get(name)
         scores = [score.perplexity if score else None for score in (before, after)]
-        # A Text, because square brackets in a plain string are markup.
-        table.add_row(Text(name), _rows(after or before), *(_number(s, 2) for s in scores), _change(*scores))
+        table.add_row(_name(name), _rows(after or before), *(_number(s, 2) for s in scores), _change(*scores))
     table.add_section()
     macro = (found.macro_before, found.macro_nll)
     table.add_row("mean NLL over datasets (macro)", "", *(_number(value, 3) for value in macro), _change(*macro))
@@ -54,7 +54,7 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
     for q in spread:
         values = (_number(value, 3) for value in (q.min, q.q25, q.q50, q.q75, q.max))
         suspect = "–" if math.isnan(q.suspect) else f"{q.suspect:.1%}"
-        table.add_row(Text(q.dataset), str(q.n), str(q.scored), *values, suspect)
+        table.add_row(_name(q.dataset), str(q.n), str(q.scored), *values, suspect)
     return table
 
 
@@ -70,8 +70,13 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for name, rows in plan["rows"].items():
         held = str(plan["held_out"].get(name, 0))
-        table.add_row(Text(name), str(rows), held, f"{plan['prior'][name]:.4f}", f"{plan['epochs'][name]:.2f}")
+        table.add_row(_name(name), str(rows), held, f"{plan['prior'][name]:.4f}", f"{plan['epochs'][name]:.2f}")
     return table
+
+
+def _name(dataset: str) -> Text:
+    # A Text, because square brackets in a plain string are markup.
+    return Text(visible(dataset).replace("\n", "\\n"))
 
 
 def _rows(score: Score | None) -> str:

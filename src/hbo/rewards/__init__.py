@@ -47,7 +47,7 @@ def reward_function(key: str, value: str | Reward | None) -> Reward | None:
         )
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a module of the user's may raise anything
         raise ConfigError(f"balance.{key} is '{value}', which can't be imported ({error})") from None
     if not callable(found):
         raise ConfigError(f"balance.{key} is '{value}', which is not a function")

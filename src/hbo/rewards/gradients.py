@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from hbo.errors import RewardError
 from hbo.rewards.ghost import Uncovered, batched_square_norms
@@ -100,6 +101,11 @@ def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
     norms, losses = [], []
     nothing = torch.tensor(torch.nan, device=targets.before_BT.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if any(isinstance(parameter, DTensor) for parameter in parameters):
+        raise RewardError(
+            f"the gradient norms of a sharded model need a batched rule for each of its parameters, and "
+            f"'{_uncovered.get(model)}' has none; train without FSDP, or choose another global_reward"
+        )
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         for r, count in enumerate(targets.counts):
             norm, loss = _one_row(model, targets.row(r), parameters) if count else (nothing, nothing)

@@ -17,6 +17,7 @@ from torch import nn
 from hbo.config import HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
+from hbo.errors import DataError, RewardError
 from hbo.rewards import REWARDS, reward_function
 from hbo.rewards.gradients import gradient_norms_and_losses
 from hbo.rewards.untouched import left_as_found
@@ -46,6 +47,7 @@ class Probe:
 
     Raises:
         ConfigError: A reward isn't known.
+        DataError: The rows have no tokens to measure it on.
     """
 
     def __init__(
@@ -61,6 +63,12 @@ class Probe:
         self.pad_token_id, self.seed = pad_token_id, seed
         self.global_fn = reward_function("global_reward", config.global_reward)
         self.local_fn = reward_function("local_reward", config.local_reward)
+        missing = [name for name in ("input_ids", "labels") if name not in rows.column_names]
+        if missing and not config.is_static:
+            raise DataError(
+                f"the training rows have no column {missing[0]}, on which rewards are measured; let SFTTrainer prepare "
+                "them, or give build_mixture a tokenizer"
+            )
         self.pool = [
             _chosen(groups.rows(k, j), config.probe_pool, (seed, _POOL, k, j))
             for k in range(len(groups.datasets))
@@ -105,11 +113,14 @@ class Probe:
         read = reader(self.rows)
         length_P = np.array([len(ids) for ids, _ in read(probe_P)])
         with left_as_found(model):
-            for number, index_B in enumerate(pack(length_P, np.arange(len(probe_P)), self.config.probe_tokens)):
-                if number % ranks == rank:
-                    rows_B = probe_P[index_B]
-                    batch = pad(read(rows_B), self.pad_token_id)
-                    value_2P[:, index_B] = self._measure_batch(model, rows_B, batch)
+            batches = list(pack(length_P, np.arange(len(probe_P)), self.config.probe_tokens))
+            # As many passes in every process, because a sharded model needs all of them for each of its passes.
+            for number in range(rank, -(-len(batches) // ranks) * ranks, ranks):
+                index_B = batches[min(number, len(batches) - 1)]
+                rows_B = probe_P[index_B]
+                found = self._measure_batch(model, rows_B, pad(read(rows_B), self.pad_token_id))
+                if number < len(batches):
+                    value_2P[:, index_B] = found
         return self._rewards(cells, reduce(value_2P))
 
     def _measure_batch(self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
@@ -126,7 +137,7 @@ class Probe:
         found = np.full((2, len(rows_B)), np.nan)
         for tier, function in enumerate(functions):
             if function is not None:
-                found[tier] = function(model, batch, **context).detach().double().cpu().numpy()
+                found[tier] = _per_row(function, model, batch, context, len(rows_B))
         return found
 
     def _rewards(self, cells: list[Ints], value_2P: Floats) -> Rewards:
@@ -138,8 +149,9 @@ class Probe:
             for tier in range(2):
                 seen = value_2C[tier][np.isfinite(value_2C[tier])]
                 if len(seen):
-                    mean[tier, cell] = seen.mean()
-                    variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
+                    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is skipped by the update
+                        mean[tier, cell] = seen.mean()
+                        variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
         mean_KL, variance_KL = mean.reshape(2, K, L), variance.reshape(2, K, L)
         share_KL = np.where(np.isfinite(mean_KL[0]), self.groups.sizes_KL, 0).astype(np.float64)
         total_K = share_KL.sum(axis=1, keepdims=True)
@@ -151,6 +163,21 @@ class Probe:
             local_se_KL=None if self.local_fn is None else np.sqrt(variance_KL[1]),
             examples=int(value_2P.shape[1]),
         )
+
+
+def _per_row(function: Callable[..., Any], model: nn.Module, batch: Any, context: dict[str, Any], rows: int) -> Floats:
+    name = f"the reward {function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
+    try:
+        value = function(model, batch, **context)
+    except Exception as error:
+        if function in REWARDS.values():
+            raise
+        raise RewardError(f"{name} failed ({type(error).__name__}: {error}); mend it, or choose another") from error
+    if not isinstance(value, torch.Tensor) or value.shape != (rows,) or value.is_complex():
+        shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise RewardError(f"{name} gave {shape} for {rows} rows; it must return a tensor with one number per row")
+    result: Floats = value.detach().double().cpu().numpy()
+    return result
 
 
 def _weighted(weight_KL: Floats, value_KL: Floats) -> Floats:

@@ -21,7 +21,7 @@ def groups_of(rows: Dataset) -> Groups:
     """The groups that the columns `hbo_dataset` and `hbo_level` of a trainer's rows describe.
 
     Raises:
-        DataError: A column is missing.
+        DataError: A column is missing or of a wrong type.
     """
     columns = rows.column_names
     if "hbo_dataset" not in columns:
@@ -37,6 +37,9 @@ def groups_of(rows: Dataset) -> Groups:
     for table in rows.select_columns(wanted).with_format("arrow").iter(_BATCH):
         if empty := [name for name in wanted if table[name].null_count]:
             raise DataError(f"column {empty[0]} of the training rows has empty places; every row needs a value")
+        kinds = {name: str(table.schema.field(name).type) for name in wanted}
+        if "string" not in kinds["hbo_dataset"] or not kinds.get("hbo_level", "int64").startswith(("int", "uint")):
+            raise DataError(f"hbo_dataset must be text and hbo_level whole numbers, but the training rows hold {kinds}")
         encoded = table["hbo_dataset"].combine_chunks().dictionary_encode()
         here = [number.setdefault(name, len(number)) for name in encoded.dictionary.to_pylist()]
         stop = done + len(table)

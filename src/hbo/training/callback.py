@@ -81,12 +81,14 @@ class HBOCallback(TrainerCallback):
         check_trainer(trainer)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
         groups = groups_of(trainer.train_dataset)
+        logbook.check_names(groups.datasets)
         HBO(groups, self.config, weights=weights)
         Probe(trainer.train_dataset, groups, self.config, pad_token_id=pad_id(trainer))
         lag_of(self.config.update_lag, args)
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
         self.train_seconds = 0.0
+        self.tokens = 0  # of all rows trained on, padding not counted
         self.state = HBOState()
         trainer.add_callback(self.state)
 
@@ -102,6 +104,7 @@ class HBOCallback(TrainerCallback):
         self.lag = lag_of(self.config.update_lag, args)
         self.probe = Probe(rows, self.groups, self.config, pad_token_id=pad_id(self.trainer), seed=self.seed)
         self.meter = Meter(self.groups)
+        self.tokens = 0
         self._pending: dict[str, float] = {}
         self._warned: set[str] = set()
         self._link_state()
@@ -123,10 +126,15 @@ class HBOCallback(TrainerCallback):
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Sets the sampler to where training stands; a resumed trainer throws away what its epoch had before."""
+        """Sets the sampler to where training stands; a resumed trainer throws away what its epoch had before.
+
+        A trainer that resumes from its last step would take one step more, so there it finds no rows.
+        """
         done = state.global_step
         skip = done % self.schedule.steps_per_epoch if done == self._resumed_at and not args.ignore_data_skip else 0
-        self.sampler.seek(done - skip, skip=skip)
+        is_over = 0 < state.max_steps <= done
+        control.should_training_stop |= is_over
+        self.sampler.seek(done - skip, skip=skip, is_over=is_over)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -134,6 +142,8 @@ class HBOCallback(TrainerCallback):
         """Tells the meter whose rows come next."""
         accelerator = self.trainer.accelerator
         rows = self.sampler.consume(state.global_step)
+        if self.groups.length_N is not None:
+            self.tokens += int(self.groups.length_N[rows].sum())
         size = self.schedule.rows // args.gradient_accumulation_steps // accelerator.num_processes
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         self.meter.expect(batches[accelerator.process_index :: accelerator.num_processes])
@@ -144,6 +154,7 @@ class HBOCallback(TrainerCallback):
             return
         entry = self._update(state.global_step)
         self._pending |= logbook.scalars(self.groups, entry, self._drawn_so_far(state.global_step))
+        self._pending["balance/skipped"] = self.balancer.skipped
         control.should_log = True  # the trainer's own line of this step carries ours with it
         if state.is_world_process_zero:
             logbook.append(Path(args.output_dir), entry.to_record(self.groups.datasets))
@@ -206,14 +217,6 @@ class HBOCallback(TrainerCallback):
         assert self.balancer is not None
         return self.balancer.stream.counts(0, self.schedule.position(step))
 
-    def tokens(self, steps: int) -> int:
-        """Tokens of all rows that the first `steps` optimizer steps train on, padding not counted."""
-        assert self.balancer is not None
-        if self.groups.length_N is None:
-            return 0
-        rows = self.balancer.stream.rows(0, self.schedule.position(steps))
-        return int(self.groups.length_N[rows].sum())
-
     def snapshot(self) -> dict[str, Any]:
         """All that a checkpoint must hold, as JSON values."""
         assert self.balancer is not None
@@ -223,7 +226,9 @@ class HBOCallback(TrainerCallback):
             "stream": self.balancer.stream.state_dict(self.schedule.position(step)),
             "lag": self.lag,
             "schedule": [self.schedule.rows, self.schedule.steps_per_epoch, self.schedule.last_rows],
+            "processes": self.trainer.accelerator.num_processes,
             "data": dict(self.fingerprints or {}),
+            "tokens": self.tokens,
             "reference": [[row, loss] for row, loss in self.probe.reference.items()],
             "balance_seconds": self.balance_seconds,
             "train_seconds": self.train_seconds + time.perf_counter() - self._clock,
@@ -264,5 +269,6 @@ class HBOCallback(TrainerCallback):
         self.balancer.restage(
             step=state.global_step, start=self.schedule.position(state.global_step), drawn_KL=drawn_KL
         )
+        self.tokens = snapshot["tokens"]
         self.balance_seconds = snapshot["balance_seconds"]
         self.train_seconds = snapshot["train_seconds"]

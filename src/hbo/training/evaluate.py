@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def held_out(
     found: Scores = {}
     for name in datasets:
         mine = loss_N[dataset_N == name]
+        if lost := int((~np.isfinite(mine)).sum()):
+            warnings.warn(
+                f"{phase}: {lost} of {len(mine)} rows of dataset '{name}' have a loss that is not a finite number and "
+                "are left out; if training has diverged, lower train.learning_rate",
+                UserWarning,
+                stacklevel=2,
+            )
         mine = mine[np.isfinite(mine)]
         if len(mine):
             nll = float(mine.mean())

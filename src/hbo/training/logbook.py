@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,25 @@ from numpy.typing import NDArray
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
 from hbo.data.cache import atomic_path
+from hbo.errors import ConfigError, DataError
 
 FILE = "balance.jsonl"
 _PASSES = 3  # more of them and a row is likely to be learned by heart
 Floats = NDArray[np.float64]
+
+
+def check_names(datasets: Sequence[str]) -> None:
+    """Refuses names whose keys in the log would be those of another dataset's groups.
+
+    Raises:
+        ConfigError: A dataset is called like another with a group's number behind it.
+    """
+    for name in datasets:
+        other, _, number = name.rpartition("/")
+        if other in datasets and number.isdecimal():
+            raise ConfigError(
+                f"dataset '{name}' would share its keys in the log with group {number} of dataset '{other}'; rename it"
+            )
 
 
 def rewrite(folder: Path, records: list[dict[str, Any]]) -> None:
@@ -27,11 +43,21 @@ def rewrite(folder: Path, records: list[dict[str, Any]]) -> None:
 
 
 def append(folder: Path, record: dict[str, Any]) -> None:
-    """Adds a line and sees it onto the disk."""
-    with (folder / FILE).open("a", encoding="utf-8") as file:
-        file.write(_line(record))
-        file.flush()
-        os.fsync(file.fileno())
+    """Adds a line and sees it onto the disk.
+
+    Raises:
+        DataError: It can't be written; a part of it may have been, which a resumed run removes.
+    """
+    try:
+        with (folder / FILE).open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(
+            f"{folder / FILE}: can't be written ({error.strerror or error}); free space, then go on from the last "
+            "checkpoint (--resume)"
+        ) from None
 
 
 def scalars(groups: Groups, entry: Entry, drawn_KL: NDArray[np.int64]) -> dict[str, float]:
@@ -72,7 +98,8 @@ def losses(groups: Groups, sum_KL: Floats, tokens_KL: Floats) -> dict[str, float
 def warn_skipped(count: int) -> None:
     """Says that some rewards couldn't be measured."""
     warnings.warn(
-        f"{count} rewards were zero or not finite and have moved no probability; look for rows with extreme losses",
+        f"{count} rewards were zero, negative or not finite and have moved no probability; look for rows with extreme "
+        "losses",
         UserWarning,
         stacklevel=2,
     )

@@ -24,6 +24,7 @@ from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.training.evaluate import autocast
+from hbo.training.logbook import check_names
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     }
     try:
         return SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
-    except (TypeError, ValueError, ImportError) as error:
-        raise ConfigError(f"train: {str(error).strip().splitlines()[0]}") from None
+    except Exception as error:  # it checks its values by using them, so anything may come out
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise ConfigError(f"train: {reason}") from None
 
 
 def refuse_unknown(section: str, given: Mapping[str, Any], owner: Any, name: str) -> None:
@@ -90,10 +92,12 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length:
     """The mixture's rows, tokenised.
 
     Raises:
+        ConfigError: Two names can't go together.
         DataError: A source, a file or a row can't be used.
     """
     mixture = read_mixture(config.mixture.datasets, track=track)
     names = list(dataset_sizes(mixture))
+    check_names(names)
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.seed)
     train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=max_length, track=track))
     if len(held):

@@ -28,6 +28,7 @@ from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.callback import HBOCallback
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.saving import save_model, saving_to
 from hbo.training.signals import StopOnSignal
 
 Say = Callable[[str], None]
@@ -110,7 +111,8 @@ def train(
         with atomic_path(folder / run_folder.CONFIG) as temporary:
             temporary.write_text(config_file.dump(config), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with saving_to(folder):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received is not None:
         saved = folder / f"checkpoint-{trainer.state.global_step}"
         raise Interrupted(
@@ -118,16 +120,17 @@ def train(
             "--resume",
             128 + stop.received,
         )
-    trainer.save_model(str(folder / run_folder.MODEL))
-    model = trainer.model
-    after = evaluate("held-out loss after")
-    trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after.items()})
-    trainer.save_state()
-    metrics = _metrics(config, trainer, balance, before, after)
-    if trainer.is_world_process_zero():
-        with atomic_path(folder / run_folder.METRICS) as temporary:
-            temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        write_report(folder)
+    with saving_to(folder):
+        save_model(trainer, folder / run_folder.MODEL)
+        model = trainer.model
+        after = evaluate("held-out loss after")
+        trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after.items()})
+        trainer.save_state()
+        metrics = _metrics(config, trainer, balance, before, after)
+        if trainer.is_world_process_zero():
+            with atomic_path(folder / run_folder.METRICS) as temporary:
+                temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_report(folder)
     trainer.accelerator.wait_for_everyone()
     return folder
 
@@ -157,8 +160,8 @@ def _lora(config: RunConfig) -> Any:
     prepare.refuse_unknown("lora", config.lora, LoraConfig, "peft.LoraConfig")
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **config.lora})
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"lora: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # it checks its values by using them, so anything may come out
+        raise ConfigError(f"lora: {next(iter(str(error).strip().splitlines()), type(error).__name__)}") from None
 
 
 def _paths(config: RunConfig, names: list[str]) -> dict[str, str]:
@@ -181,7 +184,7 @@ def _metrics(
         "method": config.balance.method,
         "seed": config.seed,
         "steps": steps,
-        "tokens": balance.tokens(steps),
+        "tokens": balance.tokens,
         "train_seconds": round(balance.train_seconds, 3),
         "balance_seconds": round(balance.balance_seconds, 3),
         "balance_overhead": round(balance.balance_seconds / plain, 6),

@@ -24,7 +24,11 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     """
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other; give one of them")
-    if folder.exists() and not folder.is_dir():
+    try:
+        is_there, is_folder = folder.exists(), folder.is_dir()
+    except (OSError, ValueError) as error:  # a name too long
+        raise ConfigError(f"{str(folder)[:100]}: is no folder's name ({error}); give --output another") from None
+    if is_there and not is_folder:
         raise ConfigError(f"{folder}: is a file; give --output a folder")
     held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     ours = _ours(folder)
@@ -38,14 +42,16 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
             raise PermissionError(errno.EACCES, "no permission, or a read-only file system")
-    except OSError as error:
-        raise ConfigError(f"{folder}: can't be written to ({error.strerror}); give --output another folder") from None
+    except (OSError, ValueError) as error:  # a ValueError for a name that no file system takes
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{folder}: can't be written to ({reason}); give --output another folder") from None
     return None
 
 
 def clear(folder: Path) -> None:
     """Removes what an earlier run left, and nothing else; called when all else is known to be fine."""
-    for path in _ours(folder):
+    # The configuration first: without it nothing here can be resumed, wherever this is interrupted.
+    for path in sorted(_ours(folder), key=lambda path: path.name != CONFIG):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -73,7 +79,14 @@ def last_checkpoint(folder: Path) -> Path | None:
 def _checkpoint_to_resume(folder: Path) -> Path | None:
     if not (folder / CONFIG).is_file():
         raise ResumeError(f"{folder}: holds no run to resume; start one without --resume")
-    return last_checkpoint(folder)
+    found = last_checkpoint(folder)
+    pickled = [*found.glob("pytorch_model*.bin"), *found.glob("adapter_model*.bin")] if found else []
+    if found and pickled and not any(found.glob("*.safetensors")):
+        raise ResumeError(
+            f"{found}: holds its weights as a pickle ({pickled[0].name}), which can run code when it is read; save "
+            "them as safetensors, or begin a new run"
+        )
+    return found
 
 
 def snapshot(folder: Path) -> dict[str, Any]:
@@ -87,4 +100,8 @@ def snapshot(folder: Path) -> dict[str, Any]:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    return bool(snapshot(checkpoint))
+    # Other processes write their random states when they get to it, perhaps after the first has written the state.
+    # There may be more than needed: left by an interrupted save of this step by more processes.
+    found = snapshot(checkpoint)
+    random_states = len(list(checkpoint.glob("rng_state_*.pth")))
+    return bool(found) and (random_states == 0 or random_states >= found.get("processes", 0))

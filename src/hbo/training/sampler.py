@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from hbo.core.stream import Ints, Stream
+from hbo.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,9 @@ class HBOSampler(Sampler[int]):
         schedule: Rows per step; absent: steps of `batch` rows.
         batch: Rows per optimizer step over all ranks, when there is no schedule.
 
+    Raises:
+        ConfigError: `batch` is below 1.
+
     Example:
         >>> import numpy as np
         >>> from hbo.core.groups import Groups
@@ -66,6 +70,8 @@ class HBOSampler(Sampler[int]):
     """
 
     def __init__(self, stream: Stream, schedule: Schedule | None = None, *, batch: int = 1) -> None:
+        if batch < 1:
+            raise ConfigError(f"batch is {batch}, but a step has at least one row")
         steps = -(-len(stream.groups.order_N) // batch)
         self.stream = stream
         self.schedule = schedule or Schedule(batch, steps, batch)

@@ -1,0 +1,81 @@
+"""A run that can't be saved or read again: what the libraries then raise, each in its own way, is one sentence."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from torch.distributed.tensor import DTensor
+from transformers import Trainer
+
+from hbo.errors import DataError, HBOError, ResumeError
+from hbo.training.run_folder import last_checkpoint
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
+# safetensors and torch write with code of their own, and tell the reason in words only.
+_IN_WORDS = re.compile(
+    r"No space left|quota exceeded|Read-only file system|(?P<torch>PytorchStreamWriter|unexpected pos)", re.I
+)
+
+
+@contextmanager
+def saving_to(folder: Path) -> Iterator[None]:
+    """Nothing; inside it, an error of writing to the run folder tells what is safe and how to go on.
+
+    Raises:
+        DataError: The disk is full, read-only or broken.
+        ResumeError: A file of the checkpoint is damaged, or would run code.
+    """
+    try:
+        yield
+    except HBOError:
+        raise
+    except Exception as error:
+        if _cannot_read(error):
+            raise ResumeError(
+                f"{folder}: a file of the checkpoint can't be read, because it is damaged or holds code "
+                f"({str(error).strip().splitlines()[0][:200]}); to resume from the one before, remove this checkpoint"
+            ) from None
+        reason = _reason(error)
+        if reason is None:
+            raise
+        saved = last_checkpoint(folder)
+        safe = f"{saved} is whole; free space, then go on with --resume" if saved else "free space, then begin again"
+        raise DataError(f"{folder}: the run can't be saved ({reason}); {safe}") from None
+
+
+def _cannot_read(error: Exception) -> bool:
+    words = ("PytorchStreamReader", "Error while deserializing header", "invalid load key")
+    return isinstance(error, pickle.UnpicklingError | EOFError) or any(part in str(error) for part in words)
+
+
+def save_model(trainer: Trainer, folder: Path) -> None:
+    """Writes the whole model and its tokenizer, so that transformers alone can load them; all processes must call it.
+
+    Raises:
+        Nothing of its own.
+    """
+    if not trainer.is_fsdp_enabled:
+        trainer.save_model(str(folder))
+        return
+    # A trainer whose checkpoints are sharded would write nothing here.
+    state = trainer.accelerator.get_state_dict(trainer.model)
+    whole = {name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in state.items()}
+    if trainer.is_world_process_zero():
+        trainer.model.save_pretrained(folder, state_dict=whole)
+        trainer.processing_class.save_pretrained(folder)
+
+
+def _reason(error: BaseException | None) -> str | None:
+    found = None
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            return str(error.strerror)
+        if match := _IN_WORDS.search(str(error)):
+            found = "a file was cut short; is there space left?" if match["torch"] else match[0]
+        error = error.__cause__ or error.__context__
+    return found

@@ -1,0 +1,87 @@
+"""Nothing that could run code is loaded unless the user writes so."""
+
+import contextlib
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_runs import cache, config, hbo, model_folder, refused, tokenizer  # noqa: F401 - fixtures
+
+from hbo.errors import ModelError
+from hbo.scoring.models import load_model, load_tokenizer
+
+
+class Trap:
+    """Unpickled, it leaves a file behind."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.fixture
+def copy(model_folder, tmp_path):  # noqa: F811
+    return shutil.copytree(model_folder, tmp_path / "model")
+
+
+def test_a_pickled_model_is_refused_unread(copy, tmp_path):
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
+    with pytest.raises(ModelError, match="pickle"):
+        load_model(str(copy))
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": ["q_proj"]}], ids=["full", "lora"])
+def test_a_pickled_checkpoint_is_refused_unread(hbo, config, tmp_path, lora):  # noqa: F811
+    file = config(lora=lora) if lora else config()
+    assert hbo("train", file).returncode == 0
+    checkpoint = tmp_path / "run" / "checkpoint-4"
+    (weights,) = checkpoint.glob("*model.safetensors")
+    trap = checkpoint / ("adapter_model.bin" if lora else "pytorch_model.bin")
+    trap.write_bytes(pickle.dumps({name: Trap(tmp_path / "ran") for name in load_file(weights)}))
+    weights.unlink()
+    refused(hbo("train", file, "--resume"), "checkpoint-4", "pickle")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])
+def test_code_in_a_checkpoints_optimizer_is_never_run(hbo, config, tmp_path, name):  # noqa: F811
+    assert hbo("train", config()).returncode == 0
+    shutil.rmtree(tmp_path / "run" / "checkpoint-4")
+    torch.save({"state": Trap(tmp_path / "ran")}, tmp_path / "run" / "checkpoint-2" / name)
+    refused(hbo("train", config(), "--resume"), "checkpoint", "holds code")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_that_a_model_brings_is_not_run_unless_the_user_writes_so(copy, tmp_path, hbo, config):  # noqa: F811
+    settings = json.loads((copy / "config.json").read_text())
+    settings |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Model"}}
+    (copy / "config.json").write_text(json.dumps(settings))
+    (copy / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Mine: pass\nclass Model: pass\n")
+    with pytest.raises(ModelError, match="can't be loaded"):
+        load_model(str(copy))
+    refused(hbo("train", config(model=str(copy))), str(copy))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_code_that_a_tokenizer_brings_is_not_run(copy, tmp_path):
+    settings = json.loads((copy / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": [None, "mine.Mine"]}}
+    (copy / "tokenizer_config.json").write_text(json.dumps(settings))
+    (copy / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Mine: pass\n")
+    with contextlib.suppress(ModelError):
+        load_tokenizer(str(copy))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_chat_template_reaches_nothing_outside_its_sandbox(copy, tmp_path, hbo, config):  # noqa: F811
+    (copy / "chat_template.jinja").write_text(
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}{% for m in messages %}{{ m.content }}{% endfor %}"
+    )
+    refused(hbo("train", config(model=str(copy))), "template")
