@@ -6,7 +6,9 @@ opening alone, so that both sides have the same T targets. Letters: N rows, B ro
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from hbo.scoring import kept
 from hbo.scoring.batches import TOKEN_BUDGET, Read, Row, pack, reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.losses import batch_losses, evaluating
+from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.scan import Scan
 from hbo.scoring.scores import Scores
 
@@ -39,6 +42,7 @@ def score(
     ifd: str = "perplexity_ratio",
     cache_dir: Path | None = None,
     track: Track = silent,
+    processes: Processes = ALONE,
 ) -> Scores:
     """The scores of all rows; from the cache, without asking the model, if the same rows have met it before.
 
@@ -52,36 +56,53 @@ def score(
         ifd: `perplexity_ratio`, or `loss_ratio` as in the authors' code; both come from the same cached losses.
         cache_dir: Holds the folder `scores`; absent: `cache_root()`.
         track: Hears of each row.
+        processes: Share the batches among them; all must call this, and only the first writes the cache.
 
     Raises:
-        ModelError: The rows have token ids that the model doesn't know, or are longer than it can take.
+        ModelError: The rows have token ids that the model doesn't know, or are longer than it can take; or the
+            processes hold different rows or weights.
         DataError: The cache can't be read or written.
     """
     before = np.asarray(opening(tokenizer), dtype=np.int64)
     scan = Scan.of(data)
     _check_fit(scan, before, model)
-    path = (cache_dir or cache_root()) / "scores" / f"{_key(data, scan, before, model)}.parquet"
-    if found := kept.load(path):
-        return Scores(*found, scan.target_N, ifd, cached=True)
+    key = _key(data, scan, before, model)
+    if not processes.agree(key):
+        raise ModelError(
+            "the processes hold different rows or weights, so they can't score together; give all of them the same "
+            "files, and leave fsdp_cpu_ram_efficient_loading and zero3_init_flag off in the accelerate config"
+        )
+    path = (cache_dir or cache_root()) / "scores" / f"{key}.parquet"
+    found = processes.from_first(kept.load(path))
+    if found is not None:
+        loss_N, alone_N = found
+        return Scores(loss_N, alone_N, scan.target_N, ifd, cached=True)
     read, is_scored = reader(data), scan.target_N > 0
+
+    def journals(suffix: str) -> list[kept.Journal]:
+        return kept.journals(path.with_suffix(suffix), processes.rank, processes.count)
+
     sides = (
-        _Side("scoring", read, scan.length_N, is_scored, kept.Journal(path.with_suffix(".given"))),
+        _Side("scoring", read, scan.length_N, is_scored, journals(".given")),
         _Side(
             "scoring without instruction",
             lambda rows_B: [_alone(row, before) for row in read(rows_B)],
             len(before) + scan.target_N,
             is_scored & scan.has_instruction_N,
-            kept.Journal(path.with_suffix(".alone")),
+            journals(".alone"),
         ),
     )
-    loss_N, alone_N = (_measure(side, model, tokenizer.pad_token_id or 0, token_budget, track) for side in sides)
+    pad = tokenizer.pad_token_id or 0
+    loss_N, alone_N = (_measure(side, model, pad, token_budget, track, processes) for side in sides)
     # A loss that has overflowed is a failure of the scorer and no score, on whichever side.
     for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
         is_broken = side.is_wanted_N & ~np.isfinite(measured_N)
         loss_N[is_broken] = alone_N[is_broken] = np.nan
-    kept.save(path, loss_N, alone_N)
-    for side in sides:
-        side.journal.remove()
+    if processes.rank == 0:
+        kept.save(path, loss_N, alone_N)
+    processes.from_first(None)  # no journal goes before all is saved
+    for journal in (journal for side in sides for journal in side.journals):
+        journal.remove()
     return Scores(loss_N, alone_N, scan.target_N, ifd)
 
 
@@ -93,22 +114,34 @@ class _Side:
     read: Read
     length_N: np.ndarray
     is_wanted_N: np.ndarray
-    journal: kept.Journal
+    journals: list[kept.Journal]
 
 
-def _measure(side: _Side, model: nn.Module, pad_token_id: int, token_budget: int, track: Track) -> np.ndarray:
-    """The losses (N,) of the wanted rows, NaN of the others; what the journal holds isn't measured again."""
-    loss_N = np.full(len(side.length_N), np.nan)
-    is_done = side.journal.read(loss_N)
+def _measure(
+    side: _Side, model: nn.Module, pad_token_id: int, token_budget: int, track: Track, processes: Processes
+) -> np.ndarray:
+    """The losses (N,) of the wanted rows, NaN of the others; what a journal holds isn't measured again."""
+    loss_N, is_done = np.full(len(side.length_N), np.nan), np.zeros(len(side.length_N), dtype=bool)
+    for journal in side.journals:
+        is_done |= journal.read(loss_N)
+    loss_N, is_done = processes.together(loss_N, is_done)
     left = np.flatnonzero(side.is_wanted_N & ~is_done)
-    total = int(side.is_wanted_N.sum())
-    with track(side.phase, total) as advance, evaluating(model), side.journal.appending() as file:
-        advance(total - len(left))
-        for rows_B in pack(side.length_N, left, token_budget):
-            loss_N[rows_B] = batch_losses(model, side.read(rows_B), pad_token_id)
-            side.journal.write(file, rows_B, loss_N[rows_B])
+
+    def share() -> Iterator[np.ndarray]:
+        # The very batches that one process would make, dealt out in turn.
+        return islice(pack(side.length_N, left, token_budget), processes.rank, None, processes.count)
+
+    measured_N, is_mine = np.full_like(loss_N, np.nan), np.zeros_like(is_done)
+    done, own = int(side.is_wanted_N.sum()) - len(left), side.journals[0]
+    with track(side.phase, done + sum(map(len, share()))) as advance, evaluating(model), own.appending() as file:
+        advance(done)
+        for rows_B in share():
+            measured_N[rows_B] = batch_losses(model, side.read(rows_B), pad_token_id)
+            is_mine[rows_B] = True
+            own.write(file, rows_B, measured_N[rows_B])
             advance(len(rows_B))
-    return loss_N
+    measured_N, is_new = processes.together(measured_N, is_mine)
+    return np.where(is_new, measured_N, loss_N)
 
 
 def _alone(row: Row, before: np.ndarray) -> Row:

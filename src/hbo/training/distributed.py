@@ -7,37 +7,45 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
+from accelerate.utils import reduce as reduce_tensor
 from numpy.typing import NDArray
 
 from hbo.core.ledger import Ledger
 from hbo.errors import HBOError
+from hbo.scoring.processes import Processes
 
 Floats = NDArray[np.float64]
 T = TypeVar("T")
 
 
-def sum_over(accelerator: Accelerator) -> Callable[[Floats], Floats]:
+def sum_over(accelerator: Accelerator | PartialState) -> Callable[[Floats], Floats]:
     """A function that sums an array over all processes, in fp64."""
 
     def total(array: Floats) -> Floats:
         if accelerator.num_processes == 1:
             return array
         # float64 exists on every backend that trains in processes, except MPS, which has only one.
-        summed = accelerator.reduce(torch.from_numpy(array).to(accelerator.device), reduction="sum")
+        summed = reduce_tensor(torch.from_numpy(array).to(accelerator.device), reduction="sum")
         result: Floats = summed.cpu().numpy()
         return result
 
     return total
 
 
-def from_first(accelerator: Accelerator, value: T) -> T:
+def from_first(accelerator: Accelerator | PartialState, value: T) -> T:
     """What the first process holds, in every process."""
     if accelerator.num_processes == 1:
         return value
     shared: T = broadcast_object_list([value])[0]
     return shared
+
+
+def all_processes() -> Processes:
+    """Those that were launched together; to be called when the training arguments have set up their device."""
+    state = PartialState()
+    return Processes(state.process_index, state.num_processes, sum_over(state), lambda value: from_first(state, value))
 
 
 def check_same(accelerator: Accelerator, ledger: Ledger, step: int) -> None:

@@ -23,6 +23,7 @@ from hbo.errors import ConfigError, DataError, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.training.distributed import all_processes
 from hbo.training.evaluate import autocast
 from hbo.training.logbook import check_names
 
@@ -148,7 +149,7 @@ def scored(
         data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
     model.to(args.device)
     with autocast(args.device, bool(args.bf16)):
-        return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track)
+        return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
 
 
 def grouped(config: RunConfig, train: Dataset, scores: Scores | None) -> Dataset:

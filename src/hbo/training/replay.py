@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from trl import SFTConfig
+
 from hbo import config_file
 from hbo.core.ledger import Ledger
 from hbo.core.stream import Stream
@@ -13,7 +15,7 @@ from hbo.errors import ConfigError, DataError
 from hbo.progress import silent
 from hbo.training import prepare
 from hbo.training.attach import groups_of
-from hbo.training.run_folder import CONFIG
+from hbo.training.run_folder import CONFIG, last_checkpoint, snapshot
 from hbo.training.sampler import HBOSampler, Schedule
 
 
@@ -44,9 +46,17 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
             f"{run}: was trained on {list(records[0]['global'])}, but its config now gives {groups.datasets}"
         )
     stream = Stream(groups, Ledger.from_records(records, groups.datasets), config.seed)
-    batch = args.per_device_train_batch_size * args.world_size
-    schedule = Schedule.of(-(-len(rows) // batch), batch, args.gradient_accumulation_steps)
-    for number in HBOSampler(stream, schedule).window(step - 1).tolist():
+    for number in HBOSampler(stream, _schedule(run, len(rows), args)).window(step - 1).tolist():
         row = rows[number]
         shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
         yield json.dumps({**shown, "prompt": row["prompt"], "completion": row["completion"]}, ensure_ascii=False)
+
+
+def _schedule(run: Path, rows: int, args: SFTConfig) -> Schedule:
+    """Rows per step as the run noted them, because how many processes it had stands nowhere else."""
+    checkpoint = last_checkpoint(run)
+    saved = snapshot(run) or (snapshot(checkpoint) if checkpoint else {})
+    if "schedule" in saved:
+        return Schedule(*saved["schedule"])
+    batch = args.per_device_train_batch_size * args.world_size
+    return Schedule.of(-(-rows // batch), batch, args.gradient_accumulation_steps)

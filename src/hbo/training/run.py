@@ -125,6 +125,8 @@ def train(
         model = trainer.model
         after = evaluate("held-out loss after")
         trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after.items()})
+        # Written by a checkpoint otherwise, of which there may be none.
+        trainer.state.stateful_callbacks["HBOState"] = balance.state.state()
         trainer.save_state()
         metrics = _metrics(config, trainer, balance, before, after)
         if trainer.is_world_process_zero():

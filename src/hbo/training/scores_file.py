@@ -16,6 +16,7 @@ from hbo.scoring.difficulty import score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
+from hbo.training.distributed import all_processes
 from hbo.training.evaluate import autocast
 
 
@@ -34,9 +35,12 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     mixture = read_mixture(config.mixture.datasets, track=track)
     data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
     model = load_model(spec, dtype=torch.float32).to(args.device)
+    processes = all_processes()
     with autocast(args.device, bool(args.bf16)):
-        scores = score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track)
+        scores = score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=processes)
     table = score_table(data, scores)
-    with atomic_path(output.absolute()) as temporary:
-        pq.write_table(table, temporary)
+    if processes.rank == 0:
+        with atomic_path(output.absolute()) as temporary:
+            pq.write_table(table, temporary)
+    processes.from_first(None)  # when any process is through, the file is there
     return quantiles(table, config.difficulty.metric), scores.cached

@@ -1,0 +1,161 @@
+"""Promises of several processes that train or score together: two real ones (gloo) each."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import ranks
+import yaml
+
+from hbo.scoring import kept
+from hbo.training.replay import rows_of_step
+
+
+@pytest.fixture
+def config(tmp_path, model_folder, write_rows):
+    file = tmp_path / "config.yaml"
+    datasets = {"a": str(write_rows("a", 50)), "b": str(write_rows("b", 22))}
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "model": str(model_folder),
+                "mixture": {"datasets": datasets},
+                "difficulty": {"groups": 2},
+                "balance": {"update_every": 3, "probes": 4, "actor": {"learning_rate": 3e-3}},
+                "train": {"max_steps": 12, "learning_rate": 1e-2, "bf16": False, "save_strategy": "no"},
+            }
+        )
+    )
+    return file
+
+
+def note_what_is_trained_on(rank):
+    """Each process writes the token ids of every training batch that it gets to rows.<rank>.jsonl, a line per step."""
+    from trl import SFTTrainer
+
+    original = SFTTrainer.training_step
+
+    def noted(self, model, inputs, *args, **kwargs):
+        ids, mask = inputs["input_ids"], inputs["attention_mask"].bool()
+        with Path(self.args.output_dir, "..", f"rows.{rank}.jsonl").open("a") as file:
+            file.write(json.dumps([row[real].tolist() for row, real in zip(ids, mask, strict=True)]) + "\n")
+        return original(self, model, inputs, *args, **kwargs)
+
+    SFTTrainer.training_step = noted
+
+
+def test_replay_gives_the_rows_that_two_processes_trained_on(tmp_path, config, tokenizer, cache):
+    words = ["train", config, "train.per_device_train_batch_size=4", "--output", tmp_path / "run"]
+    codes = ranks.run(words, tmp_path / "cache", tmp_path / "log", before=note_what_is_trained_on)
+    assert codes == [0, 0], ranks.said(tmp_path / "log", 0)
+    notes = [(tmp_path / f"rows.{rank}.jsonl").read_text() for rank in range(2)]
+    trained = [[json.loads(line) for line in note.splitlines()] for note in notes]
+    assert [len(steps) for steps in trained] == [12, 12]  # an epoch has 9
+    for step in (1, 5, 9, 10, 12):
+        replayed = [json.loads(line) for line in rows_of_step(tmp_path / "run", step)]
+        texts = [tokenizer.apply_chat_template(r["prompt"] + r["completion"], tokenize=False) for r in replayed]
+        seen = [tokenizer.decode(ids) for batches in trained for ids in batches[step - 1]]
+        assert len(seen) == 8
+        assert sorted(text.strip() for text in seen) == sorted(text.strip() for text in texts)
+
+
+def count_batches(rank):
+    """Each process notes how many rows it has scored; none may write a result but the first."""
+    import hbo.scoring.measure as measure
+    import hbo.training.scores_file as scores_file
+
+    original = measure.batch_losses
+
+    def counted(model, rows, pad_token_id):
+        print(f"scored {len(rows)}", flush=True)
+        return original(model, rows, pad_token_id)
+
+    def refused(*args, **kwargs):
+        raise AssertionError("only the first process may write")
+
+    measure.batch_losses = counted
+    if rank:
+        kept.save = scores_file.pq.write_table = refused
+
+
+def scored_rows(log, rank):
+    return sum(int(line.split()[1]) for line in ranks.said(log, rank).splitlines() if line.startswith("scored "))
+
+
+def test_processes_score_their_shares_and_write_what_one_would(tmp_path, config, monkeypatch):
+    tables = []
+    for processes in (1, 2):
+        file, log = tmp_path / f"{processes}.parquet", tmp_path / f"log{processes}-"
+        options = {"processes": processes, "before": count_batches}
+        words = ["score", config, "--output", file]
+        assert ranks.run(words, tmp_path / f"cache{processes}", log, **options) == [0] * processes, ranks.said(log, 0)
+        tables.append(pq.read_table(file))
+        shares = [scored_rows(log, rank) for rank in range(processes)]
+        assert sum(shares) == 2 * 72  # with and without the instruction, none of them twice
+        assert min(shares) > 0
+        left = [path.name for path in (tmp_path / f"cache{processes}" / "scores").iterdir()]
+        assert len(left) == 1, left
+    assert tables[0].equals(tables[1])
+
+
+def die_after_two_batches(rank):
+    import hbo.scoring.measure as measure
+
+    original, calls = measure.batch_losses, []
+
+    def mortal(*args):
+        calls.append(1)
+        if len(calls) > 1:
+            os._exit(9)
+        return original(*args)
+
+    measure.batch_losses = mortal
+    measure.TOKEN_BUDGET = 64
+    measure.score.__kwdefaults__["token_budget"] = 64
+
+
+def small_batches(rank):
+    import hbo.scoring.measure as measure
+
+    measure.score.__kwdefaults__["token_budget"] = 64
+    count_batches(rank)
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_interrupted_scoring_goes_on_with_any_number_of_processes(tmp_path, config, processes):
+    file, cache = tmp_path / "scores.parquet", tmp_path / "cache"
+    words = ["score", config, "--output", file]
+    assert ranks.run(words, cache, tmp_path / "dead", before=die_after_two_batches) == [9, 9]
+    begun = sum(path.stat().st_size for path in (cache / "scores").iterdir()) // 16
+    assert len(list((cache / "scores").iterdir())) == 2
+    assert begun > 0
+    log = tmp_path / "log"
+    options = {"processes": processes, "before": small_batches}
+    assert ranks.run(words, cache, log, **options) == [0] * processes, ranks.said(log, 0)
+    assert sum(scored_rows(log, rank) for rank in range(processes)) == 2 * 72 - begun
+    assert len(list((cache / "scores").iterdir())) == 1
+    assert np.isfinite(pq.read_table(file)["loss"].to_numpy()).all()
+
+
+def test_processes_that_hold_different_weights_do_not_score_together(tmp_path, config):
+    log = tmp_path / "log"
+    words = ["score", config, "--output", tmp_path / "scores.parquet"]
+    assert ranks.run(words, tmp_path / "cache", log, before=other_weights) == [2, 2]
+    for rank in range(2):
+        assert "error: the processes hold different rows or weights" in ranks.said(log, rank)
+
+
+def other_weights(rank):
+    import hbo.training.scores_file as scores_file
+
+    original = scores_file.load_model
+
+    def changed(*args, **kwargs):
+        model = original(*args, **kwargs)
+        next(model.parameters()).data.add_(rank)
+        return model
+
+    scores_file.load_model = changed
