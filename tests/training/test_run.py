@@ -159,6 +159,12 @@ def test_the_plan_shows_the_prior_with_its_weights(hbo, config, write_rows):
     assert "0.750" in line or "75" in line, done.stdout
 
 
+def test_a_strategy_of_no_means_no(hbo, config, tmp_path):
+    done = hbo("train", config(), "train.save_strategy=no", "train.max_steps=4")
+    assert done.returncode == 0, done.stderr
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+
+
 def test_a_dry_run_writes_nothing(hbo, config, tmp_path):
     done = hbo("train", config(), "--dry-run", "balance.update_every=2")
     assert done.returncode == 0, done.stderr

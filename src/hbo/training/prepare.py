@@ -49,7 +49,10 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     Raises:
         ConfigError: A key isn't SFTConfig's, or it refuses a value.
     """
-    given = dict(config.train)
+    # YAML reads a bare `no` as false, and `save_strategy: no` is what everybody writes.
+    given = {
+        key: "no" if value is False and key.endswith("_strategy") else value for key, value in config.train.items()
+    }
     refuse_unknown("train", given, SFTConfig, "trl.SFTConfig")
     if given.get("output_dir", config.output) != config.output:
         raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
