@@ -40,6 +40,15 @@ def test_checkpoints_are_ordered_by_step_not_by_name(tmp_path):
     assert run_folder.last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
 
 
+def test_a_checkpoint_of_the_model_only_is_not_resumed(tmp_path):
+    (tmp_path / "config.yaml").touch()
+    saved = checkpoint(tmp_path, 3)
+    with pytest.raises(ResumeError, match="checkpoint-3: holds the model without its optimizer .*save_only_model"):
+        run_folder.check(tmp_path, resume=True, overwrite=False)
+    (saved / "optimizer.pt").touch()
+    assert run_folder.check(tmp_path, resume=True, overwrite=False) == saved
+
+
 def test_looking_at_a_folder_deletes_nothing(tmp_path):
     (tmp_path / "balance.jsonl").write_text("{}")
     run_folder.check(tmp_path, resume=False, overwrite=True)

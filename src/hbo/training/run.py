@@ -63,6 +63,7 @@ def train(
     checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
     if resume:
         changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
+        say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
     spec, tokenizer = prepare.load(config, track)
     data = prepare.read_data(config, tokenizer, args.max_length, track)
     model = prepare.load_weights(spec, args)

@@ -86,6 +86,12 @@ def _checkpoint_to_resume(folder: Path) -> Path | None:
             f"{found}: holds its weights as a pickle ({pickled[0].name}), which can run code when it is read; save "
             "them as safetensors, or begin a new run"
         )
+    # DeepSpeed keeps its optimizer in a folder named after the step.
+    if found and not any(found.glob("optimizer*")) and not any(found.glob("global_step*")):
+        raise ResumeError(
+            f"{found}: holds the model without its optimizer (train.save_only_model), so the run can't go on as if it "
+            "had not stopped; begin a new run, with that model if you like"
+        )
     return found
 
 
