@@ -70,7 +70,7 @@ def main() -> None:
 
     def reference() -> None:
         model.eval()
-        norm_C, ratio_C = [], []
+        norm_C = []
         cells = probe.probes(200)
         for numbers in cells:
             norms = []
@@ -82,11 +82,10 @@ def main() -> None:
                 norms.append(sum(float(p.grad.square().sum()) for p in model.parameters()) ** 0.5)
             norm_C.append(np.mean(norms))
         model.zero_grad()
-        for numbers in cells:
-            ratio_C.append(np.mean([ratio(number) for number in numbers.tolist()]))
+        ratio_C = [np.mean([ratio(number) for number in numbers.tolist()]) for numbers in cells]
         began = time.perf_counter()
         for pool, numbers in zip(probe.pool, cells, strict=True):
-            for number in np.setdiff1d(pool, numbers)[: len(numbers)].tolist():  # noqa: PERF402
+            for number in np.setdiff1d(pool, numbers)[: len(numbers)].tolist():
                 ratio(number)
         extra.append(time.perf_counter() - began)
         shape = groups.sizes_KL.shape

@@ -50,7 +50,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         ConfigError: A key isn't SFTConfig's, or it refuses a value.
     """
     # YAML reads a bare `no` as false, and `save_strategy: no` is what everybody writes.
-    given = {
+    given: dict[str, Any] = {
         key: "no" if value is False and key.endswith("_strategy") else value for key, value in config.train.items()
     }
     refuse_unknown("train", given, SFTConfig, "trl.SFTConfig")
