@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import torch
 
 from hbo.errors import ConfigError, ResumeError
 from hbo.training import run_folder
@@ -27,9 +28,12 @@ def test_a_half_written_checkpoint_is_never_chosen(tmp_path):
 def test_a_checkpoint_without_the_random_states_of_all_processes_is_never_chosen(tmp_path):
     good = checkpoint(tmp_path, 3)
     half = checkpoint(tmp_path, 6, {"lag": 0, "processes": 2})
-    (half / "rng_state_0.pth").touch()
+    torch.save({"cpu": torch.zeros(3)}, half / "rng_state_0.pth")
     assert run_folder.last_checkpoint(tmp_path) == good
-    (half / "rng_state_1.pth").touch()
+    whole = (half / "rng_state_0.pth").read_bytes()
+    (half / "rng_state_1.pth").write_bytes(whole[: len(whole) // 2])
+    assert run_folder.last_checkpoint(tmp_path) == good
+    (half / "rng_state_1.pth").write_bytes(whole)
     assert run_folder.last_checkpoint(tmp_path) == half
 
 

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -109,5 +110,6 @@ def _is_whole(checkpoint: Path) -> bool:
     # Other processes write their random states when they get to it, perhaps after the first has written the state.
     # There may be more than needed: left by an interrupted save of this step by more processes.
     found = snapshot(checkpoint)
-    random_states = len(list(checkpoint.glob("rng_state_*.pth")))
-    return bool(found) and (random_states == 0 or random_states >= found.get("processes", 0))
+    random_states = list(checkpoint.glob("rng_state_*.pth"))
+    enough = not random_states or sum(map(zipfile.is_zipfile, random_states)) >= found.get("processes", 0)
+    return bool(found) and enough
