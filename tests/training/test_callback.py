@@ -239,7 +239,7 @@ def test_one_dataset_in_one_group_trains(make_trainer, tmp_path):
 
 def test_a_loss_that_is_nan_moves_nothing(make_trainer, tmp_path, monkeypatch):
     trainer, _callback = make_trainer()
-    monkeypatch.setattr("hbo.rewards.probe.gradient_norms_and_losses", lambda m, b: (nan(b), nan(b)))
+    monkeypatch.setattr("hbo.rewards.probe.gradient_norms_and_losses", lambda m, b, **_: (nan(b), nan(b)))
     with pytest.warns(UserWarning, match="have moved no probability"):
         trainer.train()
     records = ledger(tmp_path / "out")

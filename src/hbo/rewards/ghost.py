@@ -45,6 +45,9 @@ def batched_square_norms(model: nn.Module, targets: Targets) -> tuple[Tensor, Te
         Uncovered: A parameter is used in a way for which there is no rule.
         RewardError: The model doesn't return one logit vector per token.
     """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and "ds_id" in vars(parameter):  # its shape is empty between the layers' own hooks
+            raise Uncovered(name, "is partitioned by DeepSpeed ZeRO-3")
     recorder = Recorder(model, targets)
     for parameter in model.parameters():
         parameter.requires_grad_(False)

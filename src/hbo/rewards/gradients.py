@@ -52,10 +52,18 @@ def per_example_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) ->
     return gradient_norms_and_losses(model, batch)[0]
 
 
-def gradient_norms_and_losses(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+def gradient_norms_and_losses(
+    model: nn.Module, batch: Mapping[str, Tensor], *, passes: int = 0
+) -> tuple[Tensor, Tensor]:
     """Each row's gradient norm (B,) and mean target loss (B,) in nats, from the same pass.
 
     As `per_example_gradient_norms`, which see.
+
+    Args:
+        model: As there.
+        batch: As there.
+        passes: If rows have to be measured one at a time, make at least so many passes; a sharded model needs the
+            same number in all processes, whose batches may have more rows.
 
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
@@ -66,14 +74,14 @@ def gradient_norms_and_losses(model: nn.Module, batch: Mapping[str, Tensor]) -> 
         return nothing, nothing.clone()
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if _uncovered.get(model) in trainable:
-        return _looped(model, targets)
+        return _looped(model, targets, passes)
     try:
         with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
             square_B, loss_B = batched_square_norms(model, targets)
     except Uncovered as finding:
         _uncovered[model] = finding.parameter
         warnings.warn(f"gradient norms are measured one row at a time, which is slower: {finding}", stacklevel=2)
-        return _looped(model, targets)
+        return _looped(model, targets, passes)
     return (square_B + 0 * loss_B).clamp(min=0).sqrt().float(), loss_B
 
 
@@ -97,9 +105,11 @@ def _prepare(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[nn.Module, 
     return model, Targets.of(batch, next(model.parameters()).device)
 
 
-def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
-    norms, losses = [], []
-    nothing = torch.tensor(torch.nan, device=targets.before_BT.device)
+def _looped(model: nn.Module, targets: Targets, passes: int = 0) -> tuple[Tensor, Tensor]:
+    norm_B = torch.full((len(targets.counts),), torch.nan, device=targets.before_BT.device)
+    loss_B = norm_B.clone()
+    measured = [r for r, count in enumerate(targets.counts) if count]
+    measured += measured[-1:] * (passes - len(measured))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if any(isinstance(parameter, DTensor) for parameter in parameters):
         raise RewardError(
@@ -107,11 +117,9 @@ def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
             f"'{_uncovered.get(model)}' has none; train without FSDP, or choose another global_reward"
         )
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
-        for r, count in enumerate(targets.counts):
-            norm, loss = _one_row(model, targets.row(r), parameters) if count else (nothing, nothing)
-            norms.append(norm)
-            losses.append(loss)
-    return torch.stack(norms), torch.stack(losses)
+        for r in measured:
+            norm_B[r], loss_B[r] = _one_row(model, targets.row(r), parameters)
+    return norm_B, loss_B
 
 
 def _one_row(model: nn.Module, row: Targets, parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor]:

@@ -115,19 +115,21 @@ class Probe:
         with left_as_found(model):
             batches = list(pack(length_P, np.arange(len(probe_P)), self.config.probe_tokens))
             # As many passes in every process, because a sharded model needs all of them for each of its passes.
-            for number in range(rank, -(-len(batches) // ranks) * ranks, ranks):
-                index_B = batches[min(number, len(batches) - 1)]
+            for first in range(0, len(batches), ranks):
+                together = batches[first : first + ranks]
+                index_B = together[min(rank, len(together) - 1)]
                 rows_B = probe_P[index_B]
-                found = self._measure_batch(model, rows_B, pad(read(rows_B), self.pad_token_id))
-                if number < len(batches):
+                batch = pad(read(rows_B), self.pad_token_id)
+                found = self._measure_batch(model, rows_B, batch, max(map(len, together)))
+                if rank < len(together):
                     value_2P[:, index_B] = found
         return self._rewards(cells, reduce(value_2P))
 
-    def _measure_batch(self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
+    def _measure_batch(self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor], passes: int) -> Floats:
         functions = (self.global_fn, self.local_fn)
         context: dict[str, Any] = {}
         if REWARDS["gradient_norm"] in functions:
-            context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch)
+            context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, passes=passes)
         else:
             with torch.no_grad():
                 context["loss"] = per_example_loss(model, batch)

@@ -13,6 +13,7 @@ import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
 
 from hbo.config import RunConfig
@@ -65,10 +66,12 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         "dataloader_pin_memory": torch.cuda.is_available(),  # torch warns at every epoch where there is nothing to pin
     }
     try:
-        return SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
+        args = SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
     except Exception as error:  # it checks its values by using them, so anything may come out
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ConfigError(f"train: {reason}") from None
+    unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
+    return args
 
 
 def refuse_unknown(section: str, given: Mapping[str, Any], owner: Any, name: str) -> None:
