@@ -46,7 +46,7 @@ def test_a_model_that_turns_nan_ends_its_run_and_says_so(hbo, config, tmp_path, 
 
 
 def test_what_is_skipped_is_in_the_trainers_log(hbo, config, tmp_path, monkeypatch):  # noqa: F811
-    def nothing(model, batch):
+    def nothing(model, batch, **_):
         return (torch.full((len(batch["labels"]),), np.nan),) * 2
 
     monkeypatch.setattr("hbo.rewards.probe.gradient_norms_and_losses", nothing)

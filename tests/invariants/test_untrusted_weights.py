@@ -34,7 +34,19 @@ def test_a_pickled_model_is_refused_unread(copy, tmp_path):
     (copy / "pytorch_model.bin").write_bytes(pickle.dumps(Trap(tmp_path / "ran")))
     with pytest.raises(ModelError, match="pickle"):
         load_model(str(copy))
+    with pytest.raises(ModelError, match="can't be loaded"):
+        load_model(str(copy), pickles=True)  # torch reads tensors only
     assert not (tmp_path / "ran").exists()
+
+
+def test_pickled_weights_are_read_when_asked_for(hbo, config, copy, tmp_path):  # noqa: F811
+    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
+    (copy / "model.safetensors").unlink()
+    file = config(model=str(copy))
+    refused(hbo("train", file), "pickle", "train.model_init_kwargs.use_safetensors: false")
+    done = hbo("train", file, "train.model_init_kwargs.use_safetensors=false")
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "run" / "model").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": ["q_proj"]}], ids=["full", "lora"])

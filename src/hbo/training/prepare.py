@@ -210,8 +210,15 @@ def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
 
 def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
     """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine."""
-    spec = resolve(config.model, track=track)
-    return spec, load_tokenizer(spec, trust_remote_code=bool(config.train.get("trust_remote_code", False)))
+    pickles = may_unpickle(config.train.get("model_init_kwargs"))
+    spec = resolve(config.model, pickles=pickles, track=track)
+    trusted = bool(config.train.get("trust_remote_code", False))
+    return spec, load_tokenizer(spec, trust_remote_code=trusted, pickles=pickles)
+
+
+def may_unpickle(model_init_kwargs: Any) -> bool:
+    """Whether the user asks for pickled weights, in transformers' own words."""
+    return isinstance(model_init_kwargs, dict) and model_init_kwargs.get("use_safetensors") is False
 
 
 def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
@@ -220,4 +227,5 @@ def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
     dtype = options.get("dtype", torch.float32)
     if isinstance(dtype, str):
         dtype = getattr(torch, dtype)
-    return load_model(spec, dtype=dtype, trust_remote_code=args.trust_remote_code)
+    pickles = may_unpickle(options)
+    return load_model(spec, dtype=dtype, trust_remote_code=args.trust_remote_code, pickles=pickles)
