@@ -1,4 +1,4 @@
-"""Two real processes (gloo): under accelerate, sharded, in disagreement, on two hosts, and their rows found again."""
+"""Two real processes (gloo): under accelerate, sharded, in disagreement, on two hosts."""
 
 import json
 import os
@@ -118,21 +118,6 @@ def test_processes_that_disagree_are_stopped_with_one_sentence(config, tmp_path)
     said = " ".join(done.stderr.split())
     assert "error: the processes disagree about the sampling probabilities at step 3" in said
     assert [record["step"] for record in records(tmp_path / "run")] == [0]
-
-
-@pytest.mark.slow
-def test_replay_finds_the_rows_of_a_run_of_two_processes(config, tmp_path):
-    run, cache = tmp_path / "run", tmp_path / "cache"
-    words = ["train", config, "train.per_device_train_batch_size=4", "--output", run]
-    launch([*TORCHRUN, "-m", "hbo"], *words, cache=cache)
-    drawn = {"a": [0, 0], "b": [0, 0]}
-    for step in (1, 2, 3):
-        done = launch([sys.executable, "-m", "hbo"], "replay", run, "--step", step, cache=cache)
-        rows = [json.loads(line) for line in done.stdout.splitlines()]
-        assert len(rows) == 8
-        for row in rows:
-            drawn[row["dataset"]][row["group"]] += 1
-    assert drawn == records(run)[1]["drawn"]
 
 
 def _can_make_hosts():
