@@ -7,6 +7,8 @@ from tiny_models import one_at_a_time, tiny
 from hbo.config import HBOConfig
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
+from hbo.rewards import gradients
+from hbo.rewards.ghost import Uncovered
 from hbo.rewards.probe import Probe
 from hbo.scoring.batches import pad
 
@@ -73,6 +75,24 @@ def test_processes_together_measure_what_one_does():
     alone = measured.measure(model, 3)
     assert together.global_K == pytest.approx(alone.global_K, rel=1e-6)
     assert together.local_KL == pytest.approx(alone.local_KL, rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:gradient norms are measured one row at a time")
+@pytest.mark.parametrize("budget", [11, 17, 26])  # probes per batch, and so per process, differ
+def test_every_process_makes_as_many_passes_though_rows_are_measured_one_at_a_time(monkeypatch, budget):
+    def uncovered(*args):
+        raise Uncovered("lm_head.weight", "has no rule here")
+
+    monkeypatch.setattr(gradients, "batched_square_norms", uncovered)
+    measured, model, passes, parts = probe(probe_tokens=budget), tiny(), [0, 0], []
+    measured.measure_reference(model)
+    for rank in range(2):
+        count = model.register_forward_pre_hook(lambda *_, rank=rank: passes.__setitem__(rank, passes[rank] + 1))
+        measured.measure(model, 3, rank=rank, ranks=2, reduce=lambda array: parts.append(array) or array)
+        count.remove()
+    assert passes[0] == passes[1] > 0
+    together = measured.measure(model, 3, rank=2, ranks=3, reduce=lambda array: parts[0] + parts[1])
+    assert together.global_K == pytest.approx(measured.measure(model, 3).global_K, rel=1e-6)
 
 
 def test_probes_come_from_the_pool_and_change_with_the_step():
