@@ -62,7 +62,7 @@ def demo_config(
     Args:
         output: Folder of the run.
         method: A name in `hbo.METHODS`.
-        steps: Optimizer steps; absent: 72.
+        steps: Optimizer steps; absent: `STEPS`.
         seed: Seed of the run; the datasets are the same for every seed.
         track: Hears of downloading and writing.
 

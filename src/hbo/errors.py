@@ -67,6 +67,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean '{found[0]}'?)" if found else ""
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, without the lines after its first; its class when it says nothing.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> first_line(ValueError("no such file\\nsee the manual")), first_line(KeyError())
+        ('no such file', 'KeyError')
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def visible(text: str) -> str:
     """`text` with every character written out that a terminal would obey, or can't show.
 

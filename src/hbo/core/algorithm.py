@@ -212,7 +212,7 @@ class HBO:
             "sizes": self.groups.sizes_KL.tolist(),
             "datasets": list(self.groups.datasets),
             "seed": self.stream.seed,
-            "order": self.groups.digest(),
+            "order": self.groups.digest,
             "actor": self.config.actor.model_dump(),
             "settings": self._settings(),
         }

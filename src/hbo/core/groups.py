@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -130,10 +131,12 @@ class Groups:
         sizes: Ints = self.sizes_KL.sum(axis=1)
         return sizes
 
+    @cached_property
     def digest(self) -> str:
         """A hash of which row stands in which group."""
-        content = [self.datasets, self.offsets.tolist()]
-        return hashlib.sha256(json.dumps(content).encode() + self.order_N.tobytes()).hexdigest()
+        found = hashlib.sha256(json.dumps([self.datasets, self.offsets.tolist()]).encode())
+        found.update(np.ascontiguousarray(self.order_N).data)
+        return found.hexdigest()
 
     def rows(self, dataset: int, level: int) -> Ints:
         """Row numbers of one group."""

@@ -21,7 +21,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hbo.data.cache import cache_root
-from hbo.errors import DataError, ModelError
+from hbo.errors import DataError, ModelError, first_line
 from hbo.progress import Track, silent
 from hbo.scoring import dequantize
 
@@ -188,5 +188,4 @@ def _only_offline(name: str, pickles: bool) -> bool:
 
 
 def _sentence(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".")[:300] if lines else type(error).__name__
+    return first_line(error).rstrip(".")[:300]

@@ -108,8 +108,6 @@ class HBOCallback(TrainerCallback):
         self._pending: dict[str, float] = {}
         self._warned: set[str] = set()
         self._link_state()
-        if self.fingerprints is None:
-            self.fingerprints = resume.fingerprints(rows)
         if state.global_step:
             self._restore(state)
         elif not self.config.is_static:
@@ -227,12 +225,18 @@ class HBOCallback(TrainerCallback):
             "lag": self.lag,
             "schedule": [self.schedule.rows, self.schedule.steps_per_epoch, self.schedule.last_rows],
             "processes": self.trainer.accelerator.num_processes,
-            "data": dict(self.fingerprints or {}),
+            "data": self._content(),
             "tokens": self.tokens,
             "reference": [[row, loss] for row, loss in self.probe.reference.items()],
             "balance_seconds": self.balance_seconds,
             "train_seconds": self.train_seconds + time.perf_counter() - self._clock,
         }
+
+    def _content(self) -> dict[str, str]:
+        # Made when the first checkpoint needs it: it reads every row.
+        if self.fingerprints is None:
+            self.fingerprints = resume.fingerprints(self.trainer.train_dataset)
+        return dict(self.fingerprints)
 
     def _link_state(self) -> None:
         # With `restore_callback_states_from_checkpoint` transformers has put a rebuilt HBOState in ours' place.
@@ -255,7 +259,7 @@ class HBOCallback(TrainerCallback):
                 f"the checkpoint's steps have {snapshot['schedule'][0]} rows, but this run's have "
                 f"{self.schedule.rows}; keep batch size × accumulation × processes as it was"
             )
-        resume.check_data(snapshot["data"], self.fingerprints or {}, {})
+        resume.check_data(snapshot["data"], self._content(), {})
         if self.lag > snapshot["lag"] and self.config.update_lag is None:
             raise ResumeError(
                 f"the checkpoint's update_lag is {snapshot['lag']}, but this loader needs at least {self.lag}; resume "

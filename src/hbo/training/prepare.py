@@ -20,7 +20,7 @@ from hbo.config import RunConfig
 from hbo.core.prior import weighted_prior
 from hbo.data.mixture import dataset_sizes, hold_out, read_mixture
 from hbo.data.tokens import drop_without_target, tokenize
-from hbo.errors import ConfigError, DataError, nearest
+from hbo.errors import ConfigError, DataError, first_line, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
@@ -68,8 +68,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     try:
         args = SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
     except Exception as error:  # it checks its values by using them, so anything may come out
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ConfigError(f"train: {reason}") from None
+        raise ConfigError(f"train: {first_line(error)}") from None
     unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
     return args
 

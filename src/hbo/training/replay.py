@@ -54,9 +54,8 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
 
 def _schedule(run: Path, rows: int, args: SFTConfig) -> Schedule:
     """Rows per step as the run noted them, because how many processes it had stands nowhere else."""
-    checkpoint = last_checkpoint(run)
-    saved = snapshot(run) or (snapshot(checkpoint) if checkpoint else {})
-    if "schedule" in saved:
+    saved = snapshot(run) or snapshot(last_checkpoint(run) or run)
+    if saved:
         return Schedule(*saved["schedule"])
     batch = args.per_device_train_batch_size * args.world_size
     return Schedule.of(-(-rows // batch), batch, args.gradient_accumulation_steps)

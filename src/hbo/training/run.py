@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from hbo import config_file
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
-from hbo.errors import ConfigError, Interrupted
+from hbo.errors import ConfigError, Interrupted, first_line
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
@@ -164,7 +164,7 @@ def _lora(config: RunConfig) -> Any:
     try:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **config.lora})
     except Exception as error:  # it checks its values by using them, so anything may come out
-        raise ConfigError(f"lora: {next(iter(str(error).strip().splitlines()), type(error).__name__)}") from None
+        raise ConfigError(f"lora: {first_line(error)}") from None
 
 
 def _paths(config: RunConfig, names: list[str]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch.distributed.tensor import DTensor
 from transformers import Trainer
 
-from hbo.errors import DataError, HBOError, ResumeError
+from hbo.errors import DataError, HBOError, ResumeError, first_line
 from hbo.training.run_folder import last_checkpoint
 
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
@@ -38,7 +38,7 @@ def saving_to(folder: Path) -> Iterator[None]:
         if _cannot_read(error):
             raise ResumeError(
                 f"{folder}: a file of the checkpoint can't be read, because it is damaged or holds code "
-                f"({str(error).strip().splitlines()[0][:200]}); to resume from the one before, remove this checkpoint"
+                f"({first_line(error)[:200]}); to resume from the one before, remove this checkpoint"
             ) from None
         reason = _reason(error)
         if reason is None:
