@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 import torch
+from commands import refused
 from safetensors.torch import load_file
-from tiny_runs import cache, config, hbo, model_folder, refused, tokenizer  # noqa: F401 - fixtures
+from tiny_runs import cache, config, model_folder, tokenizer  # noqa: F401 - fixtures
 
 from hbo.errors import ModelError
 from hbo.scoring.models import load_model, load_tokenizer
@@ -47,6 +48,10 @@ def test_pickled_weights_are_read_when_asked_for(hbo, config, copy, tmp_path):  
     done = hbo("train", file, "train.model_init_kwargs.use_safetensors=false")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "run" / "model").glob("*.safetensors"))
+    scores = tmp_path / "scores.parquet"
+    done = hbo("score", file, "train.model_init_kwargs.use_safetensors=false", "--output", scores)
+    assert done.returncode == 0, done.stderr
+    assert scores.is_file()
 
 
 @pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": ["q_proj"]}], ids=["full", "lora"])

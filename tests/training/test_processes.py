@@ -149,13 +149,13 @@ def test_processes_that_hold_different_weights_do_not_score_together(tmp_path, c
 
 
 def other_weights(rank):
-    import hbo.training.scores_file as scores_file
+    from hbo.training import prepare
 
-    original = scores_file.load_model
+    original = prepare.load_model
 
     def changed(*args, **kwargs):
         model = original(*args, **kwargs)
         next(model.parameters()).data.add_(rank)
         return model
 
-    scores_file.load_model = changed
+    prepare.load_model = changed

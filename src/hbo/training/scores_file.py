@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import torch
 
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
@@ -30,11 +29,15 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     """
     prepare.quiet_libraries()
     args = prepare.training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
-    spec = resolve(config.difficulty.model or config.model, track=track)
-    tokenizer = load_tokenizer(spec)
+    if config.difficulty.model is None:
+        spec, tokenizer = prepare.load(config, track)
+    else:
+        spec = resolve(config.difficulty.model, track=track)
+        tokenizer = load_tokenizer(spec)
     mixture = read_mixture(config.mixture.datasets, track=track)
     data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
-    model = load_model(spec, dtype=torch.float32).to(args.device)
+    model = prepare.load_weights(spec, args) if config.difficulty.model is None else load_model(spec)
+    model.to(args.device)
     processes = all_processes()
     with autocast(args.device, bool(args.bf16)):
         scores = score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=processes)
