@@ -27,7 +27,7 @@ def main() -> None:
     words.add_argument("--rows", type=int, default=64)
     words.add_argument("--rounds", type=int, default=5)
     given = words.parse_args()
-    _, model, tokenizer, rows = demo_parts()
+    model, tokenizer, rows = demo_parts()
     rows = rows.select(np.linspace(0, len(rows) - 1, given.rows).astype(int))
     pad = int(tokenizer.pad_token_id)
     before = list(opening(tokenizer))

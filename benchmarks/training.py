@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from support.demo_rows import demo_parts, groups_of_rows
+from support.demo_rows import arguments, demo_parts
 from support.side_by_side import say, seconds, side_by_side
 from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
 from hbo.core.algorithm import HBO
+from hbo.training.attach import groups_of
 
 
 class _Unsorted(TrainerCallback):
@@ -43,10 +44,10 @@ def main() -> None:
     words.add_argument("--accumulation", type=int, default=4)
     words.add_argument("--bf16", action="store_true")
     given = words.parse_args()
-    _, model, tokenizer, rows = demo_parts()
+    model, tokenizer, rows = demo_parts()
     start = {name: value.clone() for name, value in model.state_dict().items()}
     count = given.steps * given.batch * given.accumulation
-    drawn = HBO(groups_of_rows(rows), HBOConfig(method="proportional")).stream.rows(0, count).tolist()
+    drawn = HBO(groups_of(rows), HBOConfig(method="proportional")).stream.rows(0, count).tolist()
     losses: dict[str, list[float]] = {}
 
     def train(name: str, data: Dataset, *, balanced: bool) -> float:
@@ -54,20 +55,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             trainer = SFTTrainer(
                 model,
-                args=SFTConfig(
+                args=arguments(
                     folder,
                     max_steps=given.steps,
                     per_device_train_batch_size=given.batch,
                     gradient_accumulation_steps=given.accumulation,
                     learning_rate=1e-5,
                     bf16=given.bf16,
-                    use_cpu=True,
-                    activation_checkpointing=False,
-                    disable_tqdm=True,
-                    report_to="none",
                     logging_steps=1,
-                    save_strategy="no",
-                    dataset_kwargs={"skip_prepare_dataset": True},
                 ),
                 train_dataset=data,
                 processing_class=tokenizer,

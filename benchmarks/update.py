@@ -17,13 +17,14 @@ import time
 
 import numpy as np
 import torch
-from support.demo_rows import batch_of, demo_parts, groups_of_rows
+from support.demo_rows import arguments, batch_of, demo_parts
 from support.side_by_side import say, side_by_side
 from transformers import TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
 from hbo.rewards.probe import Probe
+from hbo.training.attach import groups_of
 
 
 class _Clock(TrainerCallback):
@@ -44,9 +45,9 @@ def main() -> None:
     words.add_argument("--rounds", type=int, default=5)
     words.add_argument("--bf16", action="store_true")
     given = words.parse_args()
-    _, model, tokenizer, rows = demo_parts()
+    model, tokenizer, rows = demo_parts()
     pad = int(tokenizer.pad_token_id)
-    groups = groups_of_rows(rows)
+    groups = groups_of(rows)
     config = HBOConfig(probes=given.probes)
     probe = Probe(rows, groups, config, pad_token_id=pad)
     probe.measure_reference(model)
@@ -98,18 +99,12 @@ def main() -> None:
         clock = _Clock()
         trainer = SFTTrainer(
             model,
-            args=SFTConfig(
+            args=arguments(
                 folder,
                 max_steps=7,
                 per_device_train_batch_size=8,
                 learning_rate=1e-6,
                 bf16=given.bf16,
-                use_cpu=True,
-                activation_checkpointing=False,
-                disable_tqdm=True,
-                report_to="none",
-                save_strategy="no",
-                dataset_kwargs={"skip_prepare_dataset": True},
             ),
             train_dataset=rows,
             processing_class=tokenizer,

@@ -1,6 +1,7 @@
 import datasets
 import pytest
 import transformers
+from commands import hbo  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)

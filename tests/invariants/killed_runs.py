@@ -1,17 +1,13 @@
-"""`hbo train` in a process of its own, killed with SIGKILL at a chosen moment.
-
-Processes are forked from a server that has imported everything and run nothing, so that each starts in no time.
-"""
+"""`hbo train` in a process of its own, killed with SIGKILL at a chosen moment."""
 
 import json
-import multiprocessing
 import os
 import shutil
 import signal
-import sys
+from functools import partial
 from pathlib import Path
 
-_PRELOAD = ["hbo.cli", "hbo.training.run", "hbo.training.callback", "trl.trainer.sft_trainer", "peft"]
+import forked
 
 
 def run(words, cache, log, kill=None):
@@ -19,10 +15,7 @@ def run(words, cache, log, kill=None):
 
     `kill` is (moment, n): the process kills itself at the n-th time that it comes to this moment.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
-    process = context.Process(target=_child, args=([str(word) for word in words], str(cache), str(log), kill))
-    process.start()
+    process = forked.start(words, log, {"HBO_CACHE": cache}, None if kill is None else partial(_arm, *kill))
     process.join(300)
     assert process.exitcode is not None, "the run hangs"
     return process.exitcode
@@ -41,31 +34,11 @@ def results(folder):
     return ledger, metrics, weights
 
 
-def _child(words, cache, log, kill):
-    with Path(log).open("ab") as file:
-        for number in (1, 2):
-            os.dup2(file.fileno(), number)
-    os.environ["HBO_CACHE"] = cache
-    # As in a process of its own. Workers of a fork server would import everything anew, and outlive a killed run.
-    multiprocessing.set_start_method("fork", force=True)
-    import torch
-
-    from hbo.cli import main
-
-    torch.set_num_threads(1)
-    if kill is not None:
-        _arm(*kill)
-    sys.argv = ["hbo", *words]
-    main()
-
-
 def _die():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _arm(moment, n):
-    from pathlib import Path
-
     import torch
     import transformers
     from transformers import Trainer, TrainerState

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import pytest
-from tiny_runs import cache, config, hbo, model_folder, refused, tokenizer  # noqa: F401 - fixtures
+from commands import refused
+from tiny_runs import cache, config, model_folder, tokenizer  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or not shutil.which("mount"), reason="needs root to mount a tmpfs"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from tiny_runs import cache, config, hbo, model_folder, refused, tokenizer, write_rows  # noqa: F401 - fixtures
+from commands import refused
+from tiny_runs import cache, config, model_folder, tokenizer, write_rows  # noqa: F401 - fixtures
 
 from hbo import config_file
 
@@ -119,7 +120,7 @@ def test_every_file_gives_the_names_back(run):
     assert any(f"loss/{name}" in keys for name in NAMES)
 
 
-def test_scores_in_parquet_keep_the_names(run, hbo, monkeypatch, tmp_path):  # noqa: F811
+def test_scores_in_parquet_keep_the_names(run, hbo, monkeypatch, tmp_path):
     monkeypatch.setenv("HBO_CACHE", str(run[0] / "cache"))
     done = hbo("score", run[0] / "config.yaml", "--output", tmp_path / "scores.parquet")
     assert done.returncode == 0, done.stderr
@@ -127,7 +128,7 @@ def test_scores_in_parquet_keep_the_names(run, hbo, monkeypatch, tmp_path):  # n
     assert list(dict.fromkeys(pq.read_table(tmp_path / "scores.parquet")["dataset"].to_pylist())) == NAMES
 
 
-def test_a_run_with_such_names_is_resumed_and_replayed(run, hbo, monkeypatch):  # noqa: F811
+def test_a_run_with_such_names_is_resumed_and_replayed(run, hbo, monkeypatch):
     home = run[0]
     monkeypatch.setenv("HBO_CACHE", str(home / "cache"))
     before = (home / "run" / "balance.jsonl").read_text()

@@ -1,6 +1,5 @@
 """Two real processes (gloo): under accelerate, sharded, in disagreement, on two hosts."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -10,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from courses import assert_one_course, launch, records
 from safetensors.torch import load_file
 from tiny_runs import model_folder, tokenizer, write_rows  # noqa: F401 - fixtures
 from transformers import AutoModelForCausalLM
 
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parent.parent / "examples" / "distributed"
-ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+ACCELERATE = ["-m", "accelerate.commands.launch", "--config_file"]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
 
 
 @pytest.fixture
@@ -46,34 +46,9 @@ def config(tmp_path, model_folder):  # noqa: F811
     return file
 
 
-def launch(command, *words, cache, code=0):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HBO_CACHE": str(cache)}
-    words = [*map(str, command), *map(str, words)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=240, env=environment)
-    assert (done.returncode == 0) == (code == 0), done.stdout[-1000:] + done.stderr[-3000:]
-    return done
-
-
-def records(folder):
-    return [json.loads(line) for line in (folder / "balance.jsonl").read_text().splitlines()]
-
-
-def assert_one_course(left, right):
-    assert [record["step"] for record in left] == [record["step"] for record in right] == [0, 3, 6, 9]
-    for one, two in zip(left, right, strict=True):
-        assert one["drawn"] == two["drawn"]
-        assert one["start"] == two["start"]
-        for name in ("a", "b"):
-            assert two["global"][name] == pytest.approx(one["global"][name], rel=1e-4)
-            assert two["local"][name] == pytest.approx(one["local"][name], rel=1e-4)
-            if one["global_reward"] is not None:
-                assert two["global_reward"][name] == pytest.approx(one["global_reward"][name], rel=1e-3)
-                assert two["local_reward"][name] == pytest.approx(one["local_reward"][name], rel=1e-3)
-
-
 def one_process(config, output, cache):
     words = ["train", config, "train.per_device_train_batch_size=8", "--output", output]
-    launch([sys.executable, "-m", "hbo"], *words, cache=cache)
+    launch("-m", "hbo", *words, cache=cache)
     return records(output)
 
 
@@ -81,7 +56,7 @@ def one_process(config, output, cache):
 def test_accelerate_launch_with_the_documented_ddp_config(config, tmp_path):
     alone = one_process(config, tmp_path / "one", tmp_path / "cache")
     words = ["-m", "hbo", "train", config, "train.per_device_train_batch_size=4", "--output", tmp_path / "two"]
-    launch([*ACCELERATE, EXAMPLES / "ddp.yaml"], *words, cache=tmp_path / "cache")
+    launch(*ACCELERATE, EXAMPLES / "ddp.yaml", *words, cache=tmp_path / "cache")
     assert_one_course(alone, records(tmp_path / "two"))
 
 
@@ -91,30 +66,26 @@ def test_a_model_sharded_by_fsdp2_balances_as_a_whole_one_saves_and_resumes(conf
     alone = one_process(config, tmp_path / "one", cache)
     words = ["train", config, "train.per_device_train_batch_size=4", "--output", two]
     fsdp = [*ACCELERATE, EXAMPLES / "fsdp2.yaml", HERE / "fsdp_on_cpu.py", *words]
-    launch(fsdp, cache=cache)
+    launch(*fsdp, cache=cache)
     assert (two / "checkpoint-6" / "pytorch_model_fsdp_0").is_dir()  # it was sharded indeed
     assert_one_course(alone, records(two))
     whole = load_file(two / "model" / "model.safetensors")
     for name, value in load_file(tmp_path / "one" / "model" / "model.safetensors").items():
         torch.testing.assert_close(whole[name], value, rtol=1e-3, atol=1e-5)
     AutoModelForCausalLM.from_pretrained(two / "model")
-    ledger = (two / "balance.jsonl").read_text()
+    ledger = records(two)
     for step in (6, 9):
         shutil.rmtree(two / f"checkpoint-{step}")
-    launch(fsdp, "--resume", cache=cache)
+    launch(*fsdp, "--resume", cache=cache)
     for name, value in load_file(two / "model" / "model.safetensors").items():
         assert torch.equal(value, whole[name]), name
-    without_seconds = [
-        [{**json.loads(line), "seconds": 0} for line in text.splitlines()]
-        for text in (ledger, (two / "balance.jsonl").read_text())
-    ]
-    assert without_seconds[0] == without_seconds[1]
+    assert records(two) == ledger
 
 
 @pytest.mark.slow
 def test_processes_that_disagree_are_stopped_with_one_sentence(config, tmp_path):
     words = ["train", config, "--output", tmp_path / "run"]
-    done = launch([*TORCHRUN, HERE / "one_rank_differs.py"], *words, cache=tmp_path / "cache", code=2)
+    done = launch(*TORCHRUN, HERE / "one_rank_differs.py", *words, cache=tmp_path / "cache", fails=True)
     said = " ".join(done.stderr.split())
     assert "error: the processes disagree about the sampling probabilities at step 3" in said
     assert [record["step"] for record in records(tmp_path / "run")] == [0]

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from tiny_runs import cache, config, hbo, model_folder, refused, tokenizer, write_rows  # noqa: F401 - fixtures
+from commands import refused
+from tiny_runs import cache, config, model_folder, tokenizer, write_rows  # noqa: F401 - fixtures
 
 from hbo.rewards.progress import perplexity_ratio
 

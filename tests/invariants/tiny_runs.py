@@ -1,17 +1,12 @@
 """Whole runs of `hbo train` on a random model of two layers, in this process: what several tests here start from."""
 
 import json
-import sys
-import warnings
-from types import SimpleNamespace
 
 import pytest
 import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-from hbo.cli import main
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -74,25 +69,6 @@ def write_rows(file, count, text="row"):
 
 
 @pytest.fixture
-def hbo(monkeypatch, capsys):
-    """The command line in this process: `hbo("train", file)` → returncode, stdout, stderr."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["hbo", *map(str, words)])
-        code = 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code or 0
-        said = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
-
-    return run
-
-
-@pytest.fixture
 def config(tmp_path, model_folder):
     """Writes a configuration and returns its path: `config(output=…, balance={…})`."""
 
@@ -113,14 +89,3 @@ def config(tmp_path, model_folder):
         return file
 
     return make
-
-
-def refused(done, *fragments):
-    """Sees that a command ended in one sentence and exit code 2."""
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1, done.stderr
-    for fragment in fragments:
-        assert fragment in error[0], error[0]
-    return error[0]

@@ -3,6 +3,7 @@ import random
 
 import pytest
 import torch
+from commands import hbo  # noqa: F401 - a fixture
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast

@@ -1,16 +1,13 @@
 """DeepSpeed ZeRO, two real processes: the same rows, rewards and weights as one process without it."""
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from courses import assert_one_course, launch, records
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -42,32 +39,6 @@ def config(tmp_path, model_folder, write_rows):
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(data))
     return file
-
-
-def launch(*words):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [str(word) for word in (sys.executable, *words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, env=environment)
-    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
-    return done
-
-
-def records(folder):
-    lines = (folder / "balance.jsonl").read_text().splitlines()
-    return [{**json.loads(line), "seconds": 0} for line in lines]
-
-
-def assert_one_course(one, two):
-    assert [record["step"] for record in two] == [0, 3, 6, 9]
-    for left, right in zip(one, two, strict=True):
-        assert left["drawn"] == right["drawn"]
-        assert left["start"] == right["start"]
-        for name in ("a", "b"):
-            assert right["global"][name] == pytest.approx(left["global"][name], rel=1e-4)
-            assert right["local"][name] == pytest.approx(left["local"][name], rel=1e-4)
-            if left["global_reward"] is not None:
-                assert right["global_reward"][name] == pytest.approx(left["global_reward"][name], rel=1e-3)
-                assert right["local_reward"][name] == pytest.approx(left["local_reward"][name], rel=1e-3)
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])

@@ -2,34 +2,12 @@ import gzip
 import json
 import subprocess
 import sys
-import warnings
-from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from commands import refused
 from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from hbo.cli import main
-
-
-@pytest.fixture
-def hbo(monkeypatch, capsys):
-    """The command line in this process: importing trl anew for every call would take most of the time."""
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["hbo", *map(str, words)])
-        code = 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code or 0
-        said = capsys.readouterr()
-        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
-
-    return run
 
 
 def test_the_module_is_the_command(config, tmp_path):
@@ -66,15 +44,6 @@ def config(tmp_path, model_folder, write_rows):
         return file
 
     return make
-
-
-def refused(done, *fragments):
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    error = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(error) == 1, done.stderr
-    for fragment in fragments:
-        assert fragment in error[0], error[0]
 
 
 def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
