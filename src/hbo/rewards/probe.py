@@ -23,6 +23,7 @@ from hbo.rewards.gradients import gradient_norms_and_losses
 from hbo.rewards.untouched import left_as_found
 from hbo.scoring.batches import pack, pad, reader
 from hbo.scoring.losses import per_example_loss, row_losses
+from hbo.scoring.matmul import fast_matmul
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -112,7 +113,7 @@ class Probe:
         value_2P = np.zeros((2, len(probe_P)))
         read = reader(self.rows)
         length_P = np.array([len(ids) for ids, _ in read(probe_P)])
-        with left_as_found(model):
+        with left_as_found(model), fast_matmul(next(model.parameters()).device):
             batches = list(pack(length_P, np.arange(len(probe_P)), self.config.probe_tokens))
             # As many passes in every process, because a sharded model needs all of them for each of its passes.
             for first in range(0, len(batches), ranks):

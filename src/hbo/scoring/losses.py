@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from hbo.data.tokens import IGNORED
 from hbo.progress import Track, silent
 from hbo.scoring.batches import TOKEN_BUDGET, Row, Rows, lengths, pack, pad, reader
+from hbo.scoring.matmul import fast_matmul
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
 _SLICE = 2**24  # logits worked on at once: 64 MB in fp32
@@ -118,7 +119,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
-        yield
+        with fast_matmul(next(model.parameters()).device):
+            yield
     finally:
         for module, mode in modes:
             module.training = mode  # not .train(mode), which would reach into the children

@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from hbo.errors import ConfigError, Interrupted, first_line
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
+from hbo.scoring.matmul import fast_matmul
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.callback import HBOCallback
@@ -112,7 +113,8 @@ def train(
         with atomic_path(folder / run_folder.CONFIG) as temporary:
             temporary.write_text(config_file.dump(config), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
-    with saving_to(folder):
+    # A compiled model has its own matrix products.
+    with saving_to(folder), nullcontext() if args.torch_compile else fast_matmul(args.device):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received is not None:
         saved = folder / f"checkpoint-{trainer.state.global_step}"

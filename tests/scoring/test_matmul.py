@@ -1,0 +1,64 @@
+"""Products of fp32 matrices: the same numbers, whichever library multiplies."""
+
+import pytest
+import torch
+from torch import nn
+
+from hbo.scoring.matmul import OneDNN, fast_matmul, mkl_is_slow
+
+needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
+
+
+@needs_onednn
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_layer_and_its_gradients_are_the_same(dtype: torch.dtype, bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, x = nn.Linear(48, 80, bias=bias, dtype=dtype), torch.randn(3, 40, 48, dtype=dtype, requires_grad=True)
+
+    def run() -> list[torch.Tensor]:
+        out = layer(x)
+        return [out, *torch.autograd.grad(out.square().sum(), [x, *layer.parameters()])]
+
+    plain = run()
+    with OneDNN():
+        routed = run()
+    for one, other in zip(plain, routed, strict=True):
+        assert one.dtype == other.dtype
+        torch.testing.assert_close(other, one)
+
+
+@needs_onednn
+def test_products_of_fp32_matrices_go_to_onednn() -> None:
+    one, other = torch.randn(64, 32), torch.randn(32, 64)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen, OneDNN():
+        one @ other
+    assert "mkldnn::_linear_pointwise" in {event.key for event in seen.key_averages()}
+
+
+@pytest.mark.parametrize(("left", "right"), [((0, 4), (4, 3)), ((3, 0), (0, 4)), ((1, 200), (200, 300))])
+@needs_onednn
+def test_odd_shapes_stay_right(left: tuple[int, int], right: tuple[int, int]) -> None:
+    one, other = torch.randn(left), torch.randn(right)
+    expected = one @ other
+    with OneDNN():
+        torch.testing.assert_close(one @ other, expected)
+
+
+@needs_onednn
+def test_views_with_any_strides_stay_right() -> None:
+    one, other = torch.randn(90, 64)[::2, ::2], torch.randn(96, 32).t()[:, ::3]
+    expected = (one.double() @ other.double()).float()
+    with OneDNN():
+        torch.testing.assert_close(one @ other, expected)
+
+
+def test_it_does_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    mkl_is_slow.cache_clear()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    one = torch.randn(64, 64)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen, fast_matmul():
+        one @ one
+    mkl_is_slow.cache_clear()
+    assert "aten::mm" in {event.key for event in seen.key_averages()}
+    assert "mkldnn::_linear_pointwise" not in {event.key for event in seen.key_averages()}
