@@ -215,3 +215,12 @@ def test_unmeasured_rewards_survive_a_checkpoint():
     second.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
     assert np.isnan(second.ledger[-1].global_reward_K[0])
     assert second.skipped == first.skipped == 5
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0, float("inf")])
+def test_packing_changes_no_probability_of_the_start(temperature):
+    config = HBOConfig(**FAST, temperature=temperature)
+    packed = Groups.from_columns(["a"] * 3 + ["b"], [0, 1, 1, 0], examples_N=[6, 4, 2, 2])  # 12 and 2 examples
+    alone = Groups.from_columns(["a"] * 12 + ["b"] * 2, [0] * 6 + [1] * 6 + [0] * 2)
+    assert HBO(packed, config).p_K.tolist() == HBO(alone, config).p_K.tolist()
+    assert HBO(packed, config).q_KL.tolist() == HBO(alone, config).q_KL.tolist()

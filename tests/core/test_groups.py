@@ -97,3 +97,9 @@ def test_a_level_out_of_range_is_an_error(level):
 def test_a_row_of_an_unknown_dataset_is_an_error():
     with pytest.raises(DataError, match="'b'"):
         groups(datasets=["a"])
+
+
+def test_examples_of_packed_rows_are_counted_per_group():
+    rows = [("a", 0), ("b", 1), ("a", 1), ("a", 0)]
+    assert groups(rows, levels=2, examples_N=[3, 1, 4, 2]).examples_KL.tolist() == [[5, 4], [0, 1]]
+    assert groups(rows, levels=2).examples_KL.tolist() == [[2, 1], [0, 1]]

@@ -248,3 +248,27 @@ def test_the_shuffle_reaches_sizes_beyond_memory():
     assert len(set(place.tolist())) == 5
     assert (place < size).all()
     assert place.max() > 2**32
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.lists(st.lists(st.integers(0, 9), min_size=3, max_size=3), min_size=2, max_size=2).filter(
+        lambda sizes: all(map(any, sizes))
+    ),
+    st.floats(0.05, 0.95),
+    st.integers(0, 99),
+)
+def test_packed_rows_are_drawn_so_that_the_probabilities_are_shares_of_examples(sizes, p, seed):
+    words = np.random.default_rng(seed)
+    whole = make_groups(sizes)
+    part_N = words.integers(1, 12, len(whole.order_N))
+    cell_N = cell_of(whole)
+    names = np.array(whole.datasets)[cell_N // 3]
+    packed = Groups.from_columns(names, cell_N % 3, datasets=whole.datasets, levels=3, examples_N=part_N)
+    q_KL = words.dirichlet(np.ones(3), 2)
+    ledger = Ledger(whole.datasets, [Entry(0, 0, np.array([p, 1 - p]), q_KL)])
+    rows = Stream(packed, ledger, seed).rows(0, 40_000)
+    share = np.bincount(cell_N[rows], weights=part_N[rows], minlength=6).reshape(2, 3)
+    q_KL = np.where(packed.sizes_KL > 0, q_KL, 0)
+    wanted = np.array([[p], [1 - p]]) * q_KL / q_KL.sum(axis=1, keepdims=True)
+    assert share / share.sum() == pytest.approx(wanted, abs=0.015)

@@ -96,8 +96,8 @@ class HBO:
         self.config = config or HBOConfig()
         _check_floor(self.config.min_probability, groups)
         self._make = make = actor or actor_factory(self.config.actor)
-        sizes_KL = groups.sizes_KL.astype(np.float64)
-        sizes = dict(zip(groups.datasets, groups.sizes_K.tolist(), strict=True))
+        sizes_KL = groups.examples_KL.astype(np.float64)
+        sizes = dict(zip(groups.datasets, groups.examples_KL.sum(axis=1).tolist(), strict=True))
         self.prior_K = weighted_prior(sizes, self.config.temperature, weights or {})
         self.global_actor = make(self.prior_K)
         # A dataset can have lost a whole level to the trainer's own filters; a level without rows starts at 0.

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class Groups:
         order_N: Row numbers, group after group, ascending inside each.
         offsets: (K·L + 1,), where each group begins in `order_N`.
         length_N: Tokens of each row, by which a step's rows are sorted; None leaves them as drawn.
+        examples_C: Examples of each group (K·L,) when rows are packed; None: every row is one example.
     """
 
     datasets: tuple[str, ...]
@@ -42,6 +44,7 @@ class Groups:
     order_N: Narrow
     offsets: Ints
     length_N: Narrow | None = None
+    examples_C: Ints | None = None
 
     @classmethod
     def from_columns(
@@ -52,6 +55,7 @@ class Groups:
         datasets: Sequence[str] | None = None,
         levels: int | None = None,
         length_N: ArrayLike | None = None,
+        examples_N: ArrayLike | None = None,
     ) -> Groups:
         """The groups that two columns describe.
 
@@ -61,6 +65,7 @@ class Groups:
             datasets: Order of the names; absent: as they first appear.
             levels: L; absent: the highest level plus one.
             length_N: Tokens of each row.
+            examples_N: Examples packed in each row; absent: one.
 
         Raises:
             DataError: There is no row; a level is negative, too high or no whole number; a row's dataset is not among
@@ -76,7 +81,8 @@ class Groups:
             code_N = np.fromiter((number[name] for name in dataset_N), dtype=np.int64, count=len(dataset_N))
         except KeyError as error:
             raise DataError(f"a row belongs to dataset {error.args[0]!r}, which the mixture does not name") from None
-        return cls.from_codes(names, code_N, np.asarray(level_N), levels=levels, length_N=length_N)
+        level_N = np.asarray(level_N)
+        return cls.from_codes(names, code_N, level_N, levels=levels, length_N=length_N, examples_N=examples_N)
 
     @classmethod
     def from_codes(
@@ -87,6 +93,7 @@ class Groups:
         *,
         levels: int | None = None,
         length_N: ArrayLike | None = None,
+        examples_N: ArrayLike | None = None,
     ) -> Groups:
         """As `from_columns`, each row's dataset given by its number in `datasets`; small integer types are welcome.
 
@@ -118,7 +125,8 @@ class Groups:
                 order_N[free[c] : free[c] + len(rows)] = rows + chunk.start
                 free[c] += len(rows)
         length = None if length_N is None else np.asarray(length_N)
-        return cls(tuple(datasets), count, order_N, offsets, length)  # type: ignore[arg-type]
+        examples = None if examples_N is None else _sums(np.asarray(examples_N), order_N, offsets)
+        return cls(tuple(datasets), count, order_N, offsets, length, examples)  # type: ignore[arg-type]
 
     @property
     def sizes_KL(self) -> Ints:
@@ -131,6 +139,11 @@ class Groups:
         sizes: Ints = self.sizes_KL.sum(axis=1)
         return sizes
 
+    @property
+    def examples_KL(self) -> Ints:
+        """Examples of every group: its rows, unless they are packed."""
+        return self.sizes_KL if self.examples_C is None else self.examples_C.reshape(self.sizes_KL.shape)
+
     @cached_property
     def digest(self) -> str:
         """A hash of which row stands in which group."""
@@ -142,6 +155,11 @@ class Groups:
         """Row numbers of one group."""
         cell = dataset * self.levels + level
         return self.order_N[self.offsets[cell] : self.offsets[cell + 1]].astype(np.int64)
+
+
+def _sums(value_N: NDArray[Any], order_N: Narrow, offsets: Ints) -> Ints:
+    # Group by group, so that no copy of all rows is made.
+    return np.array([value_N[order_N[a:b]].sum() for a, b in pairwise(offsets)], dtype=np.int64)
 
 
 def _cells(code_N: NDArray[Any], level_N: NDArray[Any], levels: int) -> Ints:

@@ -27,7 +27,8 @@ class Stream:
     """Rows by position.
 
     Each draw picks a dataset by p_K, then a level by q_KL; inside a group rows come without replacement, in a fresh
-    order on every pass.
+    order on every pass. When rows are packed the probabilities are shares of the examples drawn, so that a group whose
+    rows hold more of them is drawn less often.
 
     Args:
         groups: Rows of every group. A group without rows is never drawn: its share goes to the others of its dataset.
@@ -122,9 +123,20 @@ class Stream:
         position = np.arange(start, stop, dtype=np.uint64)
         q_KL = np.where(self.groups.sizes_KL > 0, entry.q_KL, 0.0)
         p_K = np.where(q_KL.sum(axis=1) > 0, entry.p_K, 0.0)
+        if self.groups.examples_C is not None:
+            q_KL = _row_odds(p_K, q_KL, self.groups)
+            p_K = q_KL.sum(axis=1)
         dataset = _pick(p_K[None], _uniform(self.seed, _DATASET, position), np.zeros(len(position), dtype=np.int64))
         level = _pick(q_KL, _uniform(self.seed, _LEVEL, position), dataset)
         return dataset * self.groups.levels + level
+
+
+def _row_odds(p_K: NDArray[np.float64], q_KL: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
+    """How often to draw a row of each group, so that p_K and q_KL are the expected shares of the examples drawn."""
+    total_K1 = q_KL.sum(axis=1, keepdims=True)
+    share_KL = p_K[:, None] * np.divide(q_KL, total_K1, out=np.zeros_like(q_KL), where=total_K1 > 0)
+    odds_KL: NDArray[np.float64] = share_KL * groups.sizes_KL / np.maximum(groups.examples_KL, 1)
+    return odds_KL
 
 
 def _pick(weight_RC: NDArray[np.float64], u: NDArray[np.float64], row: Ints) -> Ints:

@@ -156,7 +156,7 @@ class Probe:
                         mean[tier, cell] = seen.mean()
                         variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
         mean_KL, variance_KL = mean.reshape(2, K, L), variance.reshape(2, K, L)
-        share_KL = np.where(np.isfinite(mean_KL[0]), self.groups.sizes_KL, 0).astype(np.float64)
+        share_KL = np.where(np.isfinite(mean_KL[0]), self.groups.examples_KL, 0).astype(np.float64)
         total_K = share_KL.sum(axis=1, keepdims=True)
         share_KL = np.divide(share_KL, total_K, out=np.full_like(share_KL, np.nan), where=total_K > 0)
         return Rewards(
