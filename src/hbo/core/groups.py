@@ -157,7 +157,7 @@ class Groups:
         return self.order_N[self.offsets[cell] : self.offsets[cell + 1]].astype(np.int64)
 
 
-def _sums(value_N: NDArray[Any], order_N: Narrow, offsets: Ints) -> Ints:
+def _sums(value_N: NDArray[Any], order_N: NDArray[Any], offsets: Ints) -> Ints:
     # Group by group, so that no copy of all rows is made.
     return np.array([value_N[order_N[a:b]].sum() for a, b in pairwise(offsets)], dtype=np.int64)
 

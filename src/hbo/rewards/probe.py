@@ -19,6 +19,7 @@ from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import DataError, RewardError
 from hbo.rewards import REWARDS, reward_function
+from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses
 from hbo.rewards.untouched import left_as_found
 from hbo.scoring.batches import pack, pad, reader
@@ -40,7 +41,7 @@ class Probe:
 
     Args:
         rows: The trainer's own rows, with `input_ids` and `labels`; `hbo_reference` (loss of the untuned model, nats)
-            spares the pass over the pool.
+            spares the pass over the pool. Of packed rows (`seq_lengths`) each example is measured by itself.
         groups: Groups of `rows`.
         config: Rewards and numbers of probes.
         pad_token_id: Any valid token id.
@@ -70,8 +71,12 @@ class Probe:
                 f"the training rows have no column {missing[0]}, on which rewards are measured; let SFTTrainer prepare "
                 "them, or give build_mixture a tokenizer"
             )
+        # What is measured: rows, or the examples packed in them; pool, probes and reference hold the numbers of these.
+        packed = PackedExamples(rows) if PACKED in rows.column_names else None
+        self.examples: Dataset | PackedExamples = rows if packed is None else packed
+        numbers = (lambda chosen: chosen) if packed is None else packed.of_rows
         self.pool = [
-            _chosen(groups.rows(k, j), config.probe_pool, (seed, _POOL, k, j))
+            _chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, _POOL, k, j))
             for k in range(len(groups.datasets))
             for j in range(groups.levels)
         ]
@@ -81,11 +86,17 @@ class Probe:
         """Notes the loss of every row of the pool under `model`, which must be the untuned one."""
         pool = np.concatenate(self.pool)
         if "hbo_reference" in self.rows.column_names:
-            losses = np.asarray(self.rows.select(pool).with_format("numpy")["hbo_reference"], dtype=np.float64)
+            losses = self._stored_reference(pool)
         else:
             with left_as_found(model):
-                losses = row_losses(model, self.rows.select(pool), pad_token_id=self.pad_token_id)
+                losses = row_losses(model, self.examples.select(pool), pad_token_id=self.pad_token_id)
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
+
+    def _stored_reference(self, pool: Ints) -> Floats:
+        chosen = self.examples.select(pool)
+        if isinstance(chosen, Dataset):
+            return np.asarray(chosen.with_format("numpy")["hbo_reference"], dtype=np.float64)
+        return np.array([example["hbo_reference"] for example in chosen], dtype=np.float64)
 
     def probes(self, step: int) -> list[Ints]:
         """The rows that the update at `step` looks at, one array per group."""
@@ -111,7 +122,7 @@ class Probe:
         cells = self.probes(step)
         probe_P = np.concatenate(cells)
         value_2P = np.zeros((2, len(probe_P)))
-        read = reader(self.rows)
+        read = reader(self.examples)
         length_P = np.array([len(ids) for ids, _ in read(probe_P)])
         with left_as_found(model), fast_matmul(next(model.parameters()).device):
             batches = list(pack(length_P, np.arange(len(probe_P)), self.config.probe_tokens))

@@ -37,7 +37,12 @@ def reader(rows: Rows) -> Read:
         Nothing.
     """
     if not isinstance(rows, Dataset):
-        return lambda rows_B: [(np.asarray(rows[i]["input_ids"]), np.asarray(rows[i]["labels"])) for i in rows_B]
+
+        def read_each(rows_B: np.ndarray) -> list[Row]:
+            found = (rows[i] for i in rows_B.tolist())
+            return [(np.asarray(row["input_ids"]), np.asarray(row["labels"])) for row in found]
+
+        return read_each
     columns = rows.select_columns(["input_ids", "labels"]).with_format("numpy")
 
     def read(rows_B: np.ndarray) -> list[Row]:

@@ -10,6 +10,7 @@ from transformers import Trainer, TrainingArguments
 
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError, DataError
+from hbo.rewards.examples import PACKED, example_counts
 from hbo.scoring.batches import lengths
 from hbo.training.sampler import Schedule
 
@@ -52,7 +53,7 @@ def groups_of(rows: Dataset) -> Groups:
                 )
             level_N[done:stop] = level_B
         done = stop
-    return Groups.from_codes(tuple(number), code_N, level_N, length_N=length_N)
+    return Groups.from_codes(tuple(number), code_N, level_N, length_N=length_N, examples_N=example_counts(rows))
 
 
 def check_trainer(trainer: Trainer) -> None:
@@ -73,9 +74,39 @@ def check_trainer(trainer: Trainer) -> None:
             f"train_sampling_strategy is '{args.train_sampling_strategy}', which HBO's own sampling would override; "
             "leave it out (rows of a step are sorted by length anyway)"
         )
-    if getattr(args, "packing", False):
+    _check_packing(args, rows)
+
+
+def check_packing_options(args: TrainingArguments) -> None:
+    """Refuses ways of packing in which examples don't stay whole and apart.
+
+    Raises:
+        ConfigError: The strategy is `wrapped`, or there is no length to pack to.
+    """
+    if not getattr(args, "packing", False):
+        return
+    if getattr(args, "packing_strategy", None) == "wrapped":
         raise ConfigError(
-            "packing puts rows of different groups into one, so HBO can't balance them; set packing: false"
+            "packing_strategy 'wrapped' cuts examples in two and lets them attend to each other, so none can be "
+            "measured by itself; leave it out (bfd)"
+        )
+    if getattr(args, "max_length", None) is None:
+        raise ConfigError("packing needs a length to pack to; set max_length")
+
+
+def _check_packing(args: TrainingArguments, rows: Dataset) -> None:
+    check_packing_options(args)
+    is_packed, wants_packing = PACKED in rows.column_names, getattr(args, "packing", False)
+    if wants_packing and not (is_packed and "hbo_dataset" in rows.column_names):
+        raise ConfigError(
+            "packing puts rows of different groups into one, so HBO can't balance them; pack them with "
+            "hbo.training.packing.pack_within_groups and give SFTConfig dataset_kwargs={'skip_prepare_dataset': True} "
+            "too, or set packing: false"
+        )
+    if is_packed and not (wants_packing or getattr(args, "padding_free", False)):
+        raise ConfigError(
+            f"the training rows are packed (they have a column {PACKED}), but the trainer would let the examples of "
+            "a row attend to each other; set packing: true"
         )
 
 

@@ -64,14 +64,34 @@ class Meter:
             return
         with torch.no_grad():
             losses = _token_losses(kwargs, output)
-        # Without labels it's not the batch's own pass; with another number of rows they were flattened or paired, and
-        # which token belongs to which row isn't known here.
-        if losses is None or losses[0].shape[0] != len(self._expected[0]):
+        if losses is None:  # without labels it's not the batch's own pass
             return
-        rows = self._expected.pop(0)
-        loss_B, tokens_B = (value.sum(dim=1).double().cpu().numpy() for value in losses)
-        np.add.at(self.sum_C, self.cell_N[rows], loss_B)
-        np.add.at(self.tokens_C, self.cell_N[rows], tokens_B)
+        rows = self._expected[0]
+        if losses[0].shape[0] == len(rows):
+            cells = self.cell_N[rows]
+            values = [value.sum(dim=1) for value in losses]
+        else:
+            found = self._flattened(rows, losses[0].shape)
+            if found is None:
+                return
+            cells = found
+            values = [value[0, : len(cells)] for value in losses]
+        self._expected.pop(0)
+        loss_X, tokens_X = (value.double().cpu().numpy() for value in values)
+        np.add.at(self.sum_C, cells, loss_X)
+        np.add.at(self.tokens_C, cells, tokens_X)
+
+    def _flattened(self, rows: Ints, shape: torch.Size) -> Ints | None:
+        """The group of each token of a batch whose rows were put one behind the other, without padding (1, T).
+
+        None when it is another kind of batch (rows in pairs, say), whose tokens can't be told apart.
+        """
+        length_N = self.groups.length_N
+        # The first token of the first row is predicted from nothing.
+        if length_N is None or shape[0] != 1 or shape[1] < length_N[rows].sum() - 1:
+            return None
+        cells: Ints = np.repeat(self.cell_N[rows], length_N[rows])[1:]
+        return cells
 
 
 def _token_losses(kwargs: dict[str, Any], output: Any) -> tuple[Tensor, Tensor] | None:

@@ -24,6 +24,7 @@ from hbo.errors import ConfigError, DataError, first_line, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.training.attach import check_packing_options
 from hbo.training.distributed import all_processes
 from hbo.training.evaluate import autocast
 from hbo.training.logbook import check_names
@@ -69,6 +70,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         args = SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
     except Exception as error:  # it checks its values by using them, so anything may come out
         raise ConfigError(f"train: {first_line(error)}") from None
+    check_packing_options(args)
     unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
     return args
 

@@ -15,6 +15,7 @@ from hbo.errors import ConfigError, DataError
 from hbo.progress import silent
 from hbo.training import prepare
 from hbo.training.attach import groups_of
+from hbo.training.packing import as_drawn
 from hbo.training.run_folder import CONFIG, last_checkpoint, snapshot
 from hbo.training.sampler import HBOSampler, Schedule
 
@@ -38,7 +39,8 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     scores = None
     if prepare.needs_scores(config):
         scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
-    rows = prepare.grouped(config, data.train, scores)
+    examples = prepare.grouped(config, data.train, scores)
+    rows = as_drawn(examples, args)
     groups = groups_of(rows)
     records = [json.loads(line) for line in (run / "balance.jsonl").read_text(encoding="utf-8").splitlines() if line]
     if list(records[0]["global"]) != list(groups.datasets):
@@ -47,9 +49,10 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         )
     stream = Stream(groups, Ledger.from_records(records, groups.datasets), config.seed)
     for number in HBOSampler(stream, _schedule(run, len(rows), args)).window(step - 1).tolist():
-        row = rows[number]
-        shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
-        yield json.dumps({**shown, "prompt": row["prompt"], "completion": row["completion"]}, ensure_ascii=False)
+        for example in rows[number]["hbo_example"] if args.packing else [number]:
+            row = examples[example]
+            shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
+            yield json.dumps({**shown, "prompt": row["prompt"], "completion": row["completion"]}, ensure_ascii=False)
 
 
 def _schedule(run: Path, rows: int, args: SFTConfig) -> Schedule:

@@ -29,6 +29,7 @@ from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.callback import HBOCallback
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.packing import as_drawn
 from hbo.training.saving import save_model, saving_to
 from hbo.training.signals import StopOnSignal
 
@@ -77,7 +78,7 @@ def train(
         say(
             "difficulty scores read from the cache" if scores.cached else f"difficulty scored on {len(data.train)} rows"
         )
-    rows = prepare.grouped(config, data.train, scores)
+    rows = as_drawn(prepare.grouped(config, data.train, scores), args, track)
 
     names = list(data.sizes)
     pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]

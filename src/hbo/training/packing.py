@@ -1,0 +1,155 @@
+"""Rows packed within their group: a packed row still belongs to one dataset and level, so that it can be balanced.
+
+The packing itself is TRL's best-fit decreasing (Ding et al. 2024, arXiv 2404.10830), done group by group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+from datasets import (
+    Dataset,
+    Features,
+    List,
+    Value,
+    are_progress_bars_disabled,
+    disable_progress_bars,
+    enable_progress_bars,
+)
+from datasets.table import InMemoryTable
+from numpy.typing import NDArray
+from trl import SFTConfig
+from trl.data_utils import pack_dataset
+
+from hbo.core.groups import Groups
+from hbo.data.cache import cache_root, stored_table
+from hbo.errors import DataError
+from hbo.progress import Track, silent
+from hbo.rewards.examples import PACKED
+from hbo.scoring.batches import lengths
+from hbo.scoring.fingerprint import content_fingerprint
+from hbo.training.attach import groups_of
+
+_BATCH = 4096  # rows of a group that are packed together
+_VERSION = "1"  # part of the cache file's name: raise it when the same rows are packed otherwise
+_TOKENS = ("input_ids", "labels")
+
+
+def pack_within_groups(
+    rows: Dataset, max_length: int, *, track: Track = silent, cache_dir: Path | None = None
+) -> Dataset:
+    """Rows of up to `max_length` tokens, each made of whole examples of one group, memory-mapped.
+
+    They have the columns `input_ids`, `labels`, `seq_lengths` (tokens of each example), `hbo_dataset`, `hbo_level`,
+    `hbo_example` (which rows of `rows` they are made of) and, if `rows` has it, `hbo_reference`. The result is a file
+    under `cache_dir` (absent: `cache_root()`), found again when the same rows are packed to the same length.
+
+    Give them to SFTTrainer with `packing=True` and `dataset_kwargs={"skip_prepare_dataset": True}`.
+
+    Args:
+        rows: Rows with `input_ids`, `labels`, `hbo_dataset` and, if there are groups, `hbo_level`.
+        max_length: Tokens that a row may have.
+        track: Hears of each example.
+        cache_dir: Where the packed rows are kept.
+
+    Raises:
+        DataError: A column is missing, or a row is longer than `max_length`.
+
+    Example:
+        >>> import tempfile
+        >>> one = {"input_ids": [1, 2], "labels": [-100, 2], "hbo_dataset": "a"}
+        >>> packed = pack_within_groups(Dataset.from_list([one] * 3), 4, cache_dir=Path(tempfile.mkdtemp()))
+        >>> sorted(packed["seq_lengths"])
+        [[2], [2, 2]]
+    """
+    if missing := [name for name in _TOKENS if name not in rows.column_names]:
+        raise DataError(
+            f"the rows have no column {missing[0]}, so they can't be packed; give build_mixture a tokenizer"
+        )
+    groups = groups_of(rows)
+    length_N = lengths(rows)
+    if length_N.max() > max_length:
+        raise DataError(
+            f"row {int(length_N.argmax())} has {length_N.max()} tokens, but packed rows hold {max_length} and no "
+            "example is cut; raise max_length, or give build_mixture this max_length"
+        )
+    kinds: dict[str, Any] = {name: List(Value("int32")) for name in (*_TOKENS, PACKED)}
+    kinds |= {"hbo_dataset": Value("string"), "hbo_level": Value("int64"), "hbo_example": List(Value("int64"))}
+    if "hbo_reference" in rows.column_names:
+        kinds["hbo_reference"] = List(Value("float64"))
+    path = (cache_dir or cache_root()) / f"packed-{_fingerprint(rows, max_length)}.arrow"
+    return stored_table(path, Features(kinds), _tables(rows, groups, max_length, track))
+
+
+def as_drawn(rows: Dataset, args: SFTConfig, track: Track = silent) -> Dataset:
+    """The rows that a run with these arguments draws: `rows` themselves, or packed.
+
+    Raises:
+        DataError: A row is longer than `max_length`.
+    """
+    return pack_within_groups(rows, int(args.max_length), track=track) if args.packing else rows
+
+
+def _fingerprint(rows: Dataset, max_length: int) -> str:
+    columns = [*_TOKENS, "hbo_dataset", "hbo_level", "hbo_reference"]
+    content = content_fingerprint(rows, [name for name in columns if name in rows.column_names])
+    return xxhash.xxh3_128_hexdigest(f"{_VERSION}-{content}-{max_length}".encode())
+
+
+def _tables(rows: Dataset, groups: Groups, max_length: int, track: Track) -> Iterator[pa.Table]:
+    beside = [name for name in ("hbo_reference",) if name in rows.column_names]
+    plain = rows.select_columns([*_TOKENS, *beside]).with_format("arrow")
+    with track("packing", len(rows)) as advance, _without_bars():
+        for k, name in enumerate(groups.datasets):
+            for level in range(groups.levels):
+                row_C = groups.rows(k, level)
+                for first in range(0, len(row_C), _BATCH):
+                    row_B = row_C[first : first + _BATCH]
+                    packed = _packed(plain.select(row_B)[:], row_B, max_length)
+                    packed["hbo_dataset"] = pa.array([name] * len(packed[PACKED]))
+                    packed["hbo_level"] = pa.array(np.full(len(packed[PACKED]), level))
+                    columns = ("input_ids", "labels", PACKED, "hbo_dataset", "hbo_level", "hbo_example", *beside)
+                    yield pa.table({column: packed[column] for column in columns})
+                    advance(len(row_B))
+
+
+def _packed(table: pa.Table, row_B: NDArray[np.int64], max_length: int) -> dict[str, pa.Array]:
+    """The packed rows of one batch, column by column."""
+    ids = table["input_ids"].combine_chunks()
+    length_B = pc.list_value_length(ids).to_numpy()
+    if not pc.list_value_length(table["labels"].combine_chunks()).equals(pc.list_value_length(ids)):
+        raise DataError("a row has more or fewer labels than tokens; give every token its label, or -100")
+    offsets = pa.array(np.concatenate([[0], np.cumsum(length_B)]).astype(np.int32))
+    # TRL keeps the columns of tokens only and says nothing of whose they are, so each token carries its example along.
+    whose = pa.ListArray.from_arrays(offsets, pa.array(np.repeat(np.arange(len(row_B)), length_B)))
+    tokens = InMemoryTable(pa.table({"input_ids": ids, "labels": table["labels"].combine_chunks(), "whose": whose}))
+    options = {"batch_size": None, "new_fingerprint": "packed", "load_from_cache_file": False}
+    packed = pack_dataset(Dataset(tokens), max_length, "bfd", map_kwargs=options).with_format("arrow")[:]
+    lengths = packed[PACKED].combine_chunks()
+    part_E = lengths.flatten().to_numpy()
+    example_E = packed["whose"].combine_chunks().flatten().to_numpy()[np.cumsum(part_E) - part_E]
+    found = {name: packed[name].combine_chunks() for name in (*_TOKENS, PACKED)}
+    found["hbo_example"] = pa.ListArray.from_arrays(lengths.offsets, pa.array(row_B[example_E]))
+    if "hbo_reference" in table.column_names:
+        reference = table["hbo_reference"].combine_chunks().take(pa.array(example_E))
+        found["hbo_reference"] = pa.ListArray.from_arrays(lengths.offsets, reference)
+    return found
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    # TRL packs with `map`, which would show a bar for every batch.
+    was_off = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not was_off:
+            enable_progress_bars()
