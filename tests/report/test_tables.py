@@ -81,3 +81,8 @@ def test_averaging_stays_in_range_and_ends_at_the_last_step(values, most):
     assert len(steps) == len(means) <= max(most, 1)
     assert steps[-1] == len(values) - 1
     assert min(values) - 1e-9 <= min(means) <= max(means) <= max(values) + 1e-9
+
+
+def test_of_packed_rows_those_with_more_examples_are_asked_for_less():
+    line = Line(0, 0, (0.5, 0.5), ((1.0,), (1.0,)), None, None, None, None, ((0,), (0,)), 0.0, 0, ((4.0,), (1.0,)))
+    assert asked_rows([line], 10.0).ravel() == pytest.approx([2.0, 8.0])

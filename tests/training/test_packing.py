@@ -1,7 +1,5 @@
 """Packed rows train as their examples would, belong to one group, and are measured example by example."""
 
-import json
-
 import numpy as np
 import pytest
 import torch

@@ -1,5 +1,6 @@
 import gzip
 import json
+import shutil
 import subprocess
 import sys
 
@@ -141,6 +142,35 @@ def test_a_dry_run_writes_nothing(hbo, config, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_packed_run_resumes_to_the_bit_and_replays_its_examples(hbo, config, tmp_path):
+    train = {"packing": True, "max_length": 96, "per_device_train_batch_size": 2}
+    file = config(train=train)
+    plan = hbo("train", file, "--dry-run")
+    assert "8 steps of 2 packed rows" in plan.stdout
+    assert hbo("train", file).returncode == 0
+    run = tmp_path / "run"
+    whole = (run / "model" / "model.safetensors").read_bytes()
+    balance, tokens = (run / "balance.jsonl").read_text(), json.loads((run / "metrics.json").read_text())["tokens"]
+    first = json.loads(balance.splitlines()[0])
+    assert first["global"]["a"] == pytest.approx(57**0.5 / (57**0.5 + 19**0.5), rel=1e-12)  # as without packing
+    assert all(held > 1 for held in first["examples_per_row"]["a"])
+    shown = [[json.loads(line) for line in hbo("replay", run, "--step", step).stdout.splitlines()] for step in (1, 8)]
+    for examples in shown:
+        assert len(examples) > 2
+        assert len({(example["dataset"], example["group"]) for example in examples}) <= 2
+        assert len({(example["dataset"], example["row"]) for example in examples}) == len(examples)
+
+    shutil.rmtree(run / "checkpoint-8")
+    (run / "trainer_state.json").unlink()
+    refused(hbo("train", file, "train.packing=false", "--resume"), "train.packing")
+    again = hbo("train", file, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert (run / "model" / "model.safetensors").read_bytes() == whole
+    assert json.loads((run / "metrics.json").read_text())["tokens"] == tokens
+    probabilities = [json.loads(line)["local"] for line in balance.splitlines()]
+    assert [json.loads(line)["local"] for line in (run / "balance.jsonl").read_text().splitlines()] == probabilities
+
+
 def test_a_static_method_measures_nothing(hbo, config, tmp_path):
     done = hbo("train", config(balance={"method": "uniform"}, mixture={"temperature": None}))
     assert done.returncode == 0, done.stderr
@@ -163,7 +193,8 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("mixture.datasets.a.path=/no/such.jsonl", ["/no/such.jsonl"]),
         ("balance.global_reward=nothing", ["global_reward", "gradient_norm"]),
         ("train.max_length=3", ["max_length"]),
-        ("train.packing=true", ["packing"]),
+        ("train={packing: true, packing_strategy: wrapped}", ["packing_strategy 'wrapped'"]),
+        ("train={packing: true, max_length: null}", ["set max_length"]),
         ("nonsense", ["key=value"]),
     ],
 )

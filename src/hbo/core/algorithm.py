@@ -104,7 +104,7 @@ class HBO:
         self.local_actors = [make(n_L / max(n_L.sum(), 1.0) if n_L.any() else _uniform_prior(n_L)) for n_L in sizes_KL]
         self.skipped = 0
         self._loaded = self._settings()
-        self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL)])
+        self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL, per_row_KL=groups.per_row_KL)])
         self.stream = Stream(groups, self.ledger, seed)
 
     @property

@@ -144,6 +144,11 @@ class Groups:
         """Examples of every group: its rows, unless they are packed."""
         return self.sizes_KL if self.examples_C is None else self.examples_C.reshape(self.sizes_KL.shape)
 
+    @property
+    def per_row_KL(self) -> Floats | None:
+        """Examples per row of every group, on average; None when rows are not packed."""
+        return None if self.examples_C is None else self.examples_KL / np.maximum(self.sizes_KL, 1)
+
     @cached_property
     def digest(self) -> str:
         """A hash of which row stands in which group."""

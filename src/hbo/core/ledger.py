@@ -36,6 +36,8 @@ class Entry:
         seconds: Time taken by measuring and updating.
         probe_examples: Rows measured.
         changed: Settings that a resumed run has changed, when it is they that set the probabilities: a new stage.
+        per_row_KL: On the first entry, when rows are packed: examples per row, on average. Probabilities are shares of
+            examples then, but `start` and `drawn_KL` count rows.
     """
 
     step: int
@@ -50,11 +52,12 @@ class Entry:
     seconds: float = 0.0
     probe_examples: int = 0
     changed: tuple[str, ...] = ()
+    per_row_KL: Floats | None = None
 
     def to_record(self, datasets: Sequence[str]) -> dict[str, Any]:
         """The entry as one JSON object of `balance.jsonl`."""
         drawn = np.zeros(self.q_KL.shape, dtype=np.int64) if self.drawn_KL is None else self.drawn_KL
-        record = {
+        record: dict[str, Any] = {
             "step": self.step,
             "start": self.start,
             "global": _named(datasets, self.p_K),
@@ -67,7 +70,11 @@ class Entry:
             "seconds": round(self.seconds, 6),
             "probe_examples": self.probe_examples,
         }
-        return {**record, "changed": list(self.changed)} if self.changed else record
+        if self.changed:
+            record["changed"] = list(self.changed)
+        if self.per_row_KL is not None:
+            record["examples_per_row"] = _named(datasets, self.per_row_KL)
+        return record
 
     @classmethod
     def from_record(cls, record: dict[str, Any], datasets: Sequence[str]) -> Entry:
@@ -78,7 +85,7 @@ class Entry:
         """
 
         def array(key: str) -> Any:
-            value = record[key]
+            value = record.get(key) if key == "examples_per_row" else record[key]
             return None if value is None else np.array([value[name] for name in datasets], dtype=np.float64)
 
         try:
@@ -95,6 +102,7 @@ class Entry:
                 seconds=float(record["seconds"]),
                 probe_examples=int(record["probe_examples"]),
                 changed=tuple(record.get("changed", ())),
+                per_row_KL=array("examples_per_row"),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"a record of the ledger can't be read ({error}); is it from another mixture?") from None

@@ -16,6 +16,7 @@ from hbo.core.groups import Groups
 from hbo.core.ledger import Ledger
 
 Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Words = NDArray[np.uint64]
 
 _DATASET, _LEVEL, _SHUFFLE = 1, 2, 3  # what a random word is for, part of its key
@@ -123,19 +124,29 @@ class Stream:
         position = np.arange(start, stop, dtype=np.uint64)
         q_KL = np.where(self.groups.sizes_KL > 0, entry.q_KL, 0.0)
         p_K = np.where(q_KL.sum(axis=1) > 0, entry.p_K, 0.0)
-        if self.groups.examples_C is not None:
-            q_KL = _row_odds(p_K, q_KL, self.groups)
+        if self.groups.per_row_KL is not None:
+            q_KL = row_odds(p_K, q_KL, self.groups.per_row_KL)
             p_K = q_KL.sum(axis=1)
         dataset = _pick(p_K[None], _uniform(self.seed, _DATASET, position), np.zeros(len(position), dtype=np.int64))
         level = _pick(q_KL, _uniform(self.seed, _LEVEL, position), dataset)
         return dataset * self.groups.levels + level
 
 
-def _row_odds(p_K: NDArray[np.float64], q_KL: NDArray[np.float64], groups: Groups) -> NDArray[np.float64]:
-    """How often to draw a row of each group, so that p_K and q_KL are the expected shares of the examples drawn."""
+def row_odds(p_K: Floats, q_KL: Floats, per_row_KL: Floats) -> Floats:
+    """How often to draw a row of each group, so that p_K and q_KL are the expected shares of the examples drawn.
+
+    Args:
+        p_K: Share of each dataset.
+        q_KL: Weight of each level inside its dataset.
+        per_row_KL: Examples per row; 0 in a group without rows.
+
+    Example:
+        >>> row_odds(np.array([0.5, 0.5]), np.ones((2, 1)), np.array([[5.0], [1.0]])).ravel().tolist()
+        [0.1, 0.5]
+    """
     total_K1 = q_KL.sum(axis=1, keepdims=True)
     share_KL = p_K[:, None] * np.divide(q_KL, total_K1, out=np.zeros_like(q_KL), where=total_K1 > 0)
-    odds_KL: NDArray[np.float64] = share_KL * groups.sizes_KL / np.maximum(groups.examples_KL, 1)
+    odds_KL: Floats = np.divide(share_KL, per_row_KL, out=np.zeros_like(share_KL), where=per_row_KL > 0)
     return odds_KL
 
 

@@ -39,6 +39,7 @@ class Line:
     drawn_KL: tuple[tuple[int, ...], ...]
     seconds: float
     probes: int
+    per_row_KL: tuple[Floats, ...] | None = None
 
 
 def read_lines(file: Path) -> tuple[tuple[str, ...], tuple[Line, ...]]:
@@ -124,6 +125,7 @@ class _Fields:
             drawn_KL=self.drawn(datasets, shape),
             seconds=self.number(self.data.get("seconds", 0.0), "seconds"),
             probes=self.count(self.data.get("probe_examples", 0), "probe_examples"),
+            per_row_KL=self.per_group("examples_per_row", datasets, shape),
         )
 
     def mapped(self, key: str, datasets: tuple[str, ...]) -> list[Any]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hbo.core.stream import row_odds
 from hbo.report.lines import Line
 
 Array = NDArray[np.float64]
@@ -75,13 +76,19 @@ def asked_rows(lines: Sequence[Line], rows: float) -> Array:
     """Rows of each group (K, L) that the probabilities in force asked for among the first `rows` of the stream.
 
     A line's probabilities are in force from its `start` to the next line's, so an update that came
-    into effect late (`update_lag`) is counted from there.
+    into effect late (`update_lag`) is counted from there. Of packed rows, of which the probabilities are shares of
+    examples, a group is asked for the fewer the more examples one holds.
     """
     levels = max(len(q) for q in lines[0].q_KL)
     starts = [0, *(line.start for line in lines[1:]), np.inf]
     asked_KL = np.zeros((len(lines[0].p_K), levels))
     for line, begin, end in zip(lines, starts[:-1], starts[1:], strict=True):
-        share_KL = np.array(line.p_K)[:, None] * np.nan_to_num(_padded(line.q_KL, levels))
+        q_KL = np.nan_to_num(_padded(line.q_KL, levels))
+        if lines[0].per_row_KL is None:
+            share_KL = np.array(line.p_K)[:, None] * q_KL
+        else:
+            share_KL = row_odds(np.array(line.p_K), q_KL, np.nan_to_num(_padded(lines[0].per_row_KL, levels)))
+            share_KL /= max(share_KL.sum(), np.finfo(float).tiny)
         asked_KL += max(0.0, min(end, rows) - min(begin, rows)) * share_KL
     return asked_KL
 

@@ -60,17 +60,27 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
 
 def plan_table(plan: Mapping[str, Any]) -> Table:
     """What a run would do: its datasets with prior and expected passes, and its steps."""
+    packed = plan["packed_rows"]
+    kind = "rows" if packed is None else "packed rows"
     title = (
-        f"{plan['method']}: {plan['steps']} steps of {plan['batch']} rows, {plan['groups']} groups, "
+        f"{plan['method']}: {plan['steps']} steps of {plan['batch']} {kind}, {plan['groups']} groups, "
         f"{plan['updates']} updates of {plan['probes_per_update']} probes"
     )
     table = Table(title=title, title_justify="left")
     table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
-    for column in ("train rows", "held out", "prior", "passes under the prior"):
+    packed_column = [] if packed is None else ["packed, about"]
+    for column in ("train rows", *packed_column, "held out", "prior", "passes under the prior"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, rows in plan["rows"].items():
         held = str(plan["held_out"].get(name, 0))
-        table.add_row(_name(name), str(rows), held, f"{plan['prior'][name]:.4f}", f"{plan['epochs'][name]:.2f}")
+        table.add_row(
+            _name(name),
+            str(rows),
+            *([] if packed is None else [str(packed[name])]),
+            held,
+            f"{plan['prior'][name]:.4f}",
+            f"{plan['epochs'][name]:.2f}",
+        )
     return table
 
 

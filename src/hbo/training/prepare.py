@@ -24,7 +24,7 @@ from hbo.errors import ConfigError, DataError, first_line, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
-from hbo.training.attach import check_packing_options
+from hbo.training.attach import check_packing_options, groups_of
 from hbo.training.distributed import all_processes
 from hbo.training.evaluate import autocast
 from hbo.training.logbook import check_names
@@ -191,13 +191,17 @@ def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
 def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
     """What a run would do, without a model: sizes, prior, steps, updates and probes."""
     q_K = weighted_prior(data.sizes, config.balance.temperature, weights(config, list(data.sizes)))
-    rows = sum(data.sizes.values())
+    packed = _packed_sizes(config, data, args) if args.packing else data.sizes
+    rows = sum(packed.values())
+    # Of packed rows, those of a dataset whose rows hold more examples are drawn less often.
+    odds = {name: float(q) * packed[name] / data.sizes[name] for name, q in zip(data.sizes, q_K, strict=True)}
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(rows / batch))
     updates = 0 if config.balance.is_static else steps // config.balance.update_every
     return {
         "method": config.balance.method,
         "rows": data.sizes,
+        "packed_rows": packed if args.packing else None,
         "held_out": dataset_sizes(data.held_out) if len(data.held_out) else {},
         "prior": dict(zip(data.sizes, q_K.tolist(), strict=True)),
         "groups": len(data.sizes) * config.difficulty.groups,
@@ -205,8 +209,19 @@ def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
         "steps": steps,
         "updates": updates,
         "probes_per_update": config.balance.probes * len(data.sizes),
-        "epochs": {n: steps * batch * float(q) / s for (n, s), q in zip(data.sizes.items(), q_K, strict=True)},
+        "epochs": {name: steps * batch * odds[name] / sum(odds.values()) / packed[name] for name in odds},
     }
+
+
+def _packed_sizes(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, int]:
+    """About how many rows each dataset's examples are packed into: the exact rows depend on groups not known yet."""
+    groups = groups_of(data.train)
+    assert groups.length_N is not None and args.max_length is not None
+    found = {}
+    for name in data.sizes:
+        tokens = int(groups.length_N[groups.rows(groups.datasets.index(name), 0)].sum())
+        found[name] = max(config.difficulty.groups, math.ceil(tokens / args.max_length))
+    return found
 
 
 def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
