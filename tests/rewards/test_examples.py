@@ -1,7 +1,11 @@
 import numpy as np
+import pytest
+import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import FAMILIES, padded, tiny
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from hbo.rewards.examples import PackedExamples, example_counts
 from hbo.scoring.batches import lengths, reader
@@ -49,3 +53,16 @@ def test_the_examples_of_rows_are_those_whose_place_is_in_them(lengths_of, data)
 def test_rows_that_are_not_packed_have_no_counts():
     assert example_counts(Dataset.from_list([{"input_ids": [1]}])) is None
     assert example_counts(packed_rows([[1, 2], [3]])).tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_in_every_family_examples_of_a_packed_row_see_themselves_only(family):
+    model = tiny(family).eval()
+    batch = padded((20, 3, 11, 7))
+    real = batch["attention_mask"].bool()
+    row = {name: batch[name][real].tolist() for name in ("input_ids", "labels")}
+    flat = DataCollatorForLanguageModeling(pad_token_id=3, padding_free=True)([row | {"seq_lengths": [20, 3, 11, 7]}])
+    with torch.no_grad():
+        together = model(**flat, use_cache=False).logits[0]
+        alone = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False).logits
+    torch.testing.assert_close(together, alone[real], rtol=1e-4, atol=1e-5)
