@@ -18,8 +18,17 @@ import numpy as np
 import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from transformers import (
+    DataCollatorForLanguageModeling,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+)
+from transformers.trainer_callback import PrinterCallback
+from trl import pack_dataset
 
 from hbo.data.cache import cache_root
 from hbo.demo import corpora
@@ -65,7 +74,7 @@ class Recipe:
     heads: int = 4
     block: int = 256
     batch: int = 8
-    steps: int = 600
+    steps: int = 800
     learning_rate: float = 3e-3
     texts: int | None = None
     seed: int = 0
@@ -177,15 +186,13 @@ def _untrained(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCa
 def _train(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, texts: Sequence[str], recipe: Recipe, track: Track
 ) -> None:
+    ids = [[*found, tokenizer.eos_token_id] for found in tokenizer(list(texts))["input_ids"]]
+    rows = Dataset.from_dict({"input_ids": ids}).shuffle(seed=recipe.seed)
     with tempfile.TemporaryDirectory() as scratch, track("pre-training the model", recipe.steps) as advance:
-        args = SFTConfig(
+        args = TrainingArguments(
             scratch,
             max_steps=recipe.steps,
             per_device_train_batch_size=recipe.batch,
-            max_length=recipe.block,
-            packing=True,
-            packing_strategy="wrapped",
-            shuffle_dataset=True,
             learning_rate=recipe.learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=0.05,
@@ -193,20 +200,21 @@ def _train(
             seed=recipe.seed,
             bf16=True,
             use_cpu=not torch.accelerator.is_available(),
-            activation_checkpointing=False,
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
             logging_strategy="no",
             save_strategy="no",
             report_to="none",
         )
-        trainer = SFTTrainer(
+        # Not SFTTrainer, whose entropy of every token takes as long again as the step.
+        trainer = Trainer(
             model,
             args=args,
-            train_dataset=Dataset.from_dict({"text": list(texts)}),
-            processing_class=tokenizer,
+            train_dataset=pack_dataset(rows, recipe.block, "wrapped"),
+            data_collator=DataCollatorForLanguageModeling(tokenizer, mlm=False),
             callbacks=[_Advance(advance)],
         )
+        trainer.remove_callback(PrinterCallback)
         trainer.train()
 
 
