@@ -193,11 +193,10 @@ def _build_tiny() -> None:
         folder = build(track=track)
         data = write_datasets(TINY, track=track)
     told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    before, after, unigram = (f"{told[key]:.2f}" for key in ("loss_untrained", "loss", "loss_unigram"))
     out.print(
-        f"model   {folder}\ndata    {data}\n"
-        f"{told['parameters']:,} parameters, built in {told['seconds']:.0f} s; loss per token on texts never trained on: "
-        f"{told['loss_untrained']:.2f} before pre-training, {told['loss']:.2f} after; {told['loss_unigram']:.2f} by token "
-        "frequencies alone",
+        f"model   {folder}\ndata    {data}\n{told['parameters']:,} parameters, built in {told['seconds']:.0f} s; loss "
+        f"per token on texts never trained on: {before} before pre-training, {after} after, {unigram} by frequency",
         soft_wrap=True,
         markup=False,
     )

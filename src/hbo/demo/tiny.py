@@ -86,12 +86,12 @@ class Recipe:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def folder_of(recipe: Recipe = Recipe(), cache_dir: Path | None = None) -> Path:  # noqa: B008 - it is frozen
+def folder_of(recipe: Recipe = Recipe(), cache_dir: Path | None = None) -> Path:
     """Where the model lies once it is built; a folder that is there is whole."""
     return (cache_dir or cache_root()) / "models" / f"tiny-{recipe.digest}"
 
 
-def build(recipe: Recipe = Recipe(), *, cache_dir: Path | None = None, track: Track = silent) -> Path:  # noqa: B008
+def build(recipe: Recipe = Recipe(), *, cache_dir: Path | None = None, track: Track = silent) -> Path:
     """The model's folder, which transformers can load; built unless it is there.
 
     The same recipe gives the same bytes on the same machine with the same number of threads.
