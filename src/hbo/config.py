@@ -209,7 +209,7 @@ class RunConfig(_Section):
     """One run of `hbo train`: a whole YAML file."""
 
     model: str
-    """Hub name, folder, GGUF file, or `pypi:package==version`."""
+    """Hub name, folder, GGUF file, `pypi:package==version`, or `demo:tiny`."""
     output: str | None = None
     """Run folder; `--output` overrides it."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
