@@ -85,7 +85,7 @@ def _name(dataset: str) -> Text:
 
 def _accuracy(metrics: Metrics, dataset: str) -> str:
     found = [metrics.right_before.get(dataset), metrics.right.get(dataset)]
-    return " → ".join(f"{score.value:.1%}" if score else "–" for score in found) if any(found) else "–"
+    return " → ".join(f"{score.value:.0%}" if score else "–" for score in found) if any(found) else "–"
 
 
 def _rows(score: Score | None) -> str:
