@@ -41,6 +41,8 @@ def test_defaults_are_the_papers():
         (with_(balance={"update_every": "often"}), ["update_every", "'often'"]),
         (with_(mixture={**MINIMAL["mixture"], "temperature": float("nan")}), ["temperature"]),
         (with_(mixture={**MINIMAL["mixture"], "eval_fraction": 1.0}), ["eval_fraction"]),
+        (with_(mixture={**MINIMAL["mixture"], "eval_fraction": True}), ["eval_fraction", "no true or false"]),
+        (with_(mixture={**MINIMAL["mixture"], "eval_accuracy": "some"}), ["eval_accuracy", "'some'"]),
         (with_(seed=-1), ["seed"]),
         (with_(seed=True), ["seed", "no true or false"]),
         (with_(balance={"probes": True}), ["balance.probes", "no true or false"]),

@@ -162,6 +162,8 @@ def shown_default(field):
     value = field.get_default(call_default_factory=True)
     if value is None:
         return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
     if not isinstance(value, str | int | float):
         return "see below"
     return f"{value:.1e}".replace("e-0", "e-") if isinstance(value, float) and 0 < value < 1e-3 else str(value)

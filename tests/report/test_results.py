@@ -26,6 +26,12 @@ def test_a_dataset_that_was_not_scored_is_left_out():
     assert math.isnan(found.after["b"].perplexity)
 
 
+def test_accuracy_is_read_where_there_is_any(tmp_path):
+    found = parse_metrics({"accuracy": {"a": {"accuracy": 0.25, "n": 8, "kind": "choice"}, "b": {"accuracy": None}}})
+    assert {name: (score.value, score.n) for name, score in found.right.items()} == {"a": (0.25, 8)}
+    assert not found.right_before
+
+
 def test_missing_files_are_none(tmp_path):
     assert read_metrics(tmp_path / "metrics.json") is None
     assert read_training(tmp_path) is None
@@ -40,6 +46,7 @@ def test_missing_files_are_none(tmp_path):
         ({"method": 3}, "'method' is '3'"),
         ({"eval": []}, "'eval' must be a mapping"),
         ({"eval": {"a": 2.0}}, "'eval', dataset 'a': must hold nll"),
+        ({"accuracy": {"a": 0.5}}, "'accuracy', dataset 'a': must hold accuracy"),
         ({"sizes": {"a": [1, -1]}}, "'sizes' must map"),
     ],
 )

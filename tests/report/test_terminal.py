@@ -36,6 +36,14 @@ def test_perplexity_before_and_after_and_the_macro_loss_are_shown():
     assert cells(rows["mean"]) == ["", "1.500", "1.100", "-26.7%"]
 
 
+def test_accuracy_is_shown_where_rows_were_answered():
+    right = {"math": {"accuracy": 0.5, "n": 8, "kind": "numeric"}}
+    shown = printed({"eval": {"math": score(1.0, 4.0), "chat": score(1.2, 3.0)}, "accuracy": right})
+    rows = {line.split()[1]: line.split("│")[6].strip() for line in shown.splitlines() if "│" in line}
+    assert (rows["math"], rows["chat"]) == ("– → 50%", "–")
+    assert "accuracy" not in printed({"eval": {"math": score(1.0, 4.0)}})
+
+
 def test_a_name_in_square_brackets_is_no_markup():
     assert "[red]math[/red]" in printed({"eval": {"[red]math[/red]": score(1.0, 2.7)}})
 

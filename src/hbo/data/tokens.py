@@ -129,7 +129,7 @@ def _any_target(batch: pa.Table) -> list[bool]:
 def _tables(data: Dataset, tokenizer: Any, max_length: int | None, track: Track) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    starts_with_bos = _adds_bos(tokenizer)
+    starts_with_bos = adds_bos(tokenizer)
     wanted = pa.list_(pa.int32())
     with track("tokenizing", len(data)) as advance:
         for table in data.with_format("arrow").iter(_BATCH):
@@ -158,7 +158,7 @@ def _encode(
     ids, labels = [], []
     for i, row in enumerate(rows):
         is_text = row["completion"][0]["role"] == "text"
-        token_ids, is_target = _targets(encoded["input_ids"][i], encoded["offset_mapping"][i], spans_of[i])
+        token_ids, is_target = targets_of(encoded["input_ids"][i], encoded["offset_mapping"][i], spans_of[i])
         # A chat template writes its own BOS; text and the plain rendering have none.
         if starts_with_bos and (is_text or not tokenizer.chat_template):
             token_ids = np.concatenate([[tokenizer.bos_token_id], token_ids])
@@ -172,10 +172,14 @@ def _encode(
     return ids, labels
 
 
-def _targets(
+def targets_of(
     token_ids: Sequence[int], offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids (T,) and whether each shares a character with a span (T,)."""
+    """Token ids (T,) and whether each shares a character with a span (T,).
+
+    Raises:
+        Nothing.
+    """
     ids = np.asarray(token_ids, dtype=np.int64)
     begin, end = np.asarray(offsets, dtype=np.int64).reshape(-1, 2).T
     # Byte-level tokenizers trim a token of blanks to the empty range at its end.
@@ -186,7 +190,12 @@ def _targets(
     return ids, is_target
 
 
-def _adds_bos(tokenizer: Any) -> bool:
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts BOS before a text by itself.
+
+    Raises:
+        Nothing.
+    """
     bos = tokenizer.bos_token_id
     return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
 

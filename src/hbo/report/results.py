@@ -22,6 +22,14 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Accuracy:
+    """The share of a dataset's answerable held-out rows that one model got right."""
+
+    value: float
+    n: int
+
+
+@dataclass(frozen=True)
 class Metrics:
     """`metrics.json`; a value that is absent or null is None, a dataset that wasn't scored is absent."""
 
@@ -38,6 +46,8 @@ class Metrics:
     relative_nll: float | None
     sizes: Mapping[str, tuple[int, ...]]
     environment: Mapping[str, str]
+    right_before: Mapping[str, Accuracy]
+    right: Mapping[str, Accuracy]
 
     @property
     def macro_before(self) -> float | None:
@@ -98,6 +108,8 @@ def parse_metrics(data: Mapping[str, Any], source: str = "metrics") -> Metrics:
         relative_nll=_number(data, "relative_nll", source),
         sizes={name: _sizes(row, source) for name, row in _mapping(data, "sizes", source).items()},
         environment={str(k): str(v) for k, v in _mapping(data, "environment", source).items()},
+        right_before=_accuracies(data, "accuracy_before", source),
+        right=_accuracies(data, "accuracy", source),
     )
 
 
@@ -190,6 +202,18 @@ def _scores(data: Mapping[str, Any], key: str, source: str) -> dict[str, Score]:
         if nll is not None:
             scores[str(name)] = Score(nll, math.nan if perplexity is None else perplexity, _count(row, "n", where) or 0)
     return scores
+
+
+def _accuracies(data: Mapping[str, Any], key: str, source: str) -> dict[str, Accuracy]:
+    found: dict[str, Accuracy] = {}
+    for name, row in _mapping(data, key, source).items():
+        where = f"{source}: '{key}', dataset '{str(name)[:40]}'"
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: must hold accuracy, n and kind")
+        value = _number(row, "accuracy", where)
+        if value is not None:
+            found[str(name)] = Accuracy(value, _count(row, "n", where) or 0)
+    return found
 
 
 def _sizes(row: Any, source: str) -> tuple[int, ...]:

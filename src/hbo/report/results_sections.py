@@ -10,7 +10,7 @@ from hbo.report import markup
 from hbo.report.figures import Figure
 from hbo.report.folder import Run
 from hbo.report.markup import MISSING, facts, how_to_read, name, number, section, table, text
-from hbo.report.results import Score
+from hbo.report.results import Metrics, Score
 from hbo.report.summary import summary
 from hbo.report.tables import Tables
 
@@ -47,14 +47,20 @@ def held_out(run: Run) -> str:
     rows = []
     for dataset in [*run.datasets, *sorted({*metrics.after, *metrics.before} - {*run.datasets})]:
         before, after = metrics.before.get(dataset), metrics.after.get(dataset)
-        rows.append([name(dataset), *_score_cells(before, after)])
+        rows.append([name(dataset), *_score_cells(before, after), *_accuracy_cells(metrics, dataset)])
     macro = [number(metrics.macro_before), number(metrics.macro_nll), _change(metrics.macro_before, metrics.macro_nll)]
-    rows.append(["<strong>Mean (macro)</strong>", *macro, "", "", ""])
+    rows.append(["<strong>Mean (macro)</strong>", *macro, "", "", "", *[""] * len(_accuracy_cells(metrics, ""))])
     head = ["Dataset", "Loss before", "Loss after", "Change", "Perplexity before", "Perplexity after", "Rows"]
+    head += ["Accuracy before", "Accuracy after", "Rows asked"] if _was_asked(metrics) else []
     explained = how_to_read(
         "held-out",
         "rows that were never trained on; loss is the mean over rows of the mean loss per response token in nats, "
-        "perplexity its counterpart; lower is better, and ▼ marks an improvement.",
+        "perplexity its counterpart; lower is better, and ▼ marks an improvement."
+        + (
+            " Accuracy is the share of right answers where rows are multiple choice or have a numeric answer."
+            if _was_asked(metrics)
+            else ""
+        ),
     )
     return section(
         "held-out",
@@ -169,6 +175,19 @@ def _score_cells(before: Score | None, after: Score | None) -> list[str]:
         *(number(value, 2) for value in perplexity),
         f"{known.n:,}" if known else MISSING,
     ]
+
+
+def _was_asked(metrics: Metrics) -> bool:
+    return bool(metrics.right or metrics.right_before)
+
+
+def _accuracy_cells(metrics: Metrics, dataset: str) -> list[str]:
+    if not _was_asked(metrics):
+        return []
+    found = [metrics.right_before.get(dataset), metrics.right.get(dataset)]
+    shown = [f"{100 * score.value:.1f} %" if score else MISSING for score in found]
+    known = found[1] or found[0]
+    return [*shown, f"{known.n:,}" if known else MISSING]
 
 
 def _change(before: float | None, after: float | None) -> str:

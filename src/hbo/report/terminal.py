@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hbo.errors import visible
-from hbo.report.results import Score, parse_metrics
+from hbo.report.results import Metrics, Score, parse_metrics
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
@@ -30,10 +30,14 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
     for column in ("rows", "before", "after", "change"):
         table.add_column(column, justify="right", no_wrap=True)
+    was_asked = bool(found.right or found.right_before)
+    if was_asked:
+        table.add_column("accuracy", justify="right", no_wrap=True)
     for name in dict.fromkeys([*found.after, *found.before]):
         before, after = found.before.get(name), found.after.get(name)
         scores = [score.perplexity if score else None for score in (before, after)]
-        table.add_row(_name(name), _rows(after or before), *(_number(s, 2) for s in scores), _change(*scores))
+        cells: list[str | Text] = [_rows(after or before), *(_number(s, 2) for s in scores), _change(*scores)]
+        table.add_row(_name(name), *cells, *([_accuracy(found, name)] if was_asked else []))
     table.add_section()
     macro = (found.macro_before, found.macro_nll)
     table.add_row("mean NLL over datasets (macro)", "", *(_number(value, 3) for value in macro), _change(*macro))
@@ -87,6 +91,11 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
 def _name(dataset: str) -> Text:
     # A Text, because square brackets in a plain string are markup.
     return Text(visible(dataset).replace("\n", "\\n"))
+
+
+def _accuracy(metrics: Metrics, dataset: str) -> str:
+    found = [metrics.right_before.get(dataset), metrics.right.get(dataset)]
+    return " → ".join(f"{score.value:.0%}" if score else "–" for score in found) if any(found) else "–"
 
 
 def _rows(score: Score | None) -> str:

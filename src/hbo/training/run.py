@@ -27,6 +27,7 @@ from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.matmul import fast_matmul
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
+from hbo.training.accuracy import VERSION, accuracy
 from hbo.training.callback import HBOCallback
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.packing import as_drawn
@@ -87,8 +88,19 @@ def train(
         with autocast(args.device, bool(args.bf16)):
             return held_out(model, data.held_out, names, pad_token_id=pad, phase=phase, track=track)
 
+    def answer(phase: str) -> Scores:
+        with autocast(args.device, bool(args.bf16)):
+            return accuracy(
+                model, data.held_out, names, tokenizer, max_length=args.max_length, phase=phase, track=track
+            )
+
     model.to(args.device)
-    before = cached(_key(model, data.held_out, args), lambda: evaluate("held-out loss before"))
+    key = _key(model, data.held_out, args)
+    before = cached(key, lambda: evaluate("held-out loss before"))
+    asked = config.mixture.eval_accuracy
+    right_before = (
+        cached(f"{key}-accuracy{VERSION}-{args.max_length}", lambda: answer("held-out answers before")) if asked else {}
+    )
     eval_sets = {name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in before}
     trainer = SFTTrainer(
         model,
@@ -128,11 +140,13 @@ def train(
         save_model(trainer, folder / run_folder.MODEL)
         model = trainer.model
         after = evaluate("held-out loss after")
+        right = answer("held-out answers after") if asked else {}
         trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after.items()})
         # Written by a checkpoint otherwise, of which there may be none.
         trainer.state.stateful_callbacks["HBOState"] = balance.state.state()
         trainer.save_state()
         metrics = _metrics(config, trainer, balance, before, after)
+        metrics |= {"accuracy": right, "accuracy_before": right_before}
         if trainer.is_world_process_zero():
             with atomic_path(folder / run_folder.METRICS) as temporary:
                 temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,90 @@
+import json
+
+import pytest
+import yaml
+from conftest import tiny_model
+from datasets import Dataset
+
+from hbo.data.mixture import read_mixture
+from hbo.data.tokens import tokenize
+from hbo.training.accuracy import accuracy
+
+
+@pytest.fixture
+def mixture(tokenizer):
+    def make(**datasets):
+        rows = {
+            name: Dataset.from_list([{"prompt": prompt, "completion": answer} for prompt, answer in pairs])
+            for name, pairs in datasets.items()
+        }
+        return tokenize(read_mixture(rows), tokenizer, max_length=None)
+
+    return make
+
+
+def measure(rows, tokenizer, names, max_length=None):
+    return accuracy(tiny_model(), rows, names, tokenizer, max_length=max_length, phase="answers")
+
+
+def test_only_rows_with_an_answer_count_and_each_dataset_says_its_kind(mixture, tokenizer):
+    pick = "which?\nA. one\nB. two"
+    rows = mixture(
+        choice=[(pick, "A. one"), (pick, "B. two"), ("what is it?", "a river")],
+        sums=[("one plus two?", "3 rivers")],
+        both=[(pick, "B"), ("two?", "2")],
+        chat=[("hello", "good day")],
+    )
+    found = measure(rows, tokenizer, ["choice", "sums", "both", "chat"])
+    assert {name: (score["kind"], score["n"]) for name, score in found.items()} == {
+        "choice": ("choice", 2),
+        "sums": ("numeric", 1),
+        "both": ("mixed", 2),
+    }
+    # The same question with either option as the right one: the model takes one of them.
+    assert found["choice"]["accuracy"] == 0.5
+
+
+def test_a_question_that_is_too_long_with_an_option_is_not_asked(mixture, tokenizer):
+    rows = mixture(choice=[("which?\nA. one\nB. two", "A. one"), ("which?\nA. one\nB. two" + " plus" * 50, "A. one")])
+    assert measure(rows, tokenizer, ["choice"], max_length=60)["choice"]["n"] == 1
+
+
+def test_without_held_out_rows_there_is_nothing(mixture, tokenizer):
+    rows = mixture(chat=[("hello", "good day")])
+    assert measure(rows.select([]), tokenizer, ["chat"]) == {}
+
+
+@pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": ["q_proj", "v_proj"]}])
+def test_a_run_learns_to_answer_and_says_so(hbo, tmp_path, model_folder, lora):
+    pick = "which {i}?\nA. alpha beta\nB. gamma delta"
+    rows = {
+        "choice": [{"prompt": pick.format(i=i), "completion": "B. gamma delta"} for i in range(40)],
+        "sums": [{"prompt": f"{i} what is the sum", "completion": "7 rivers"} for i in range(40)],
+        "chat": [{"prompt": f"{i} what is the name", "completion": "river city"} for i in range(20)],
+    }
+    for name, found in rows.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
+    config = {
+        "model": str(model_folder),
+        "output": str(tmp_path / "run"),
+        "mixture": {"eval_fraction": 0.1, "datasets": {name: str(tmp_path / f"{name}.jsonl") for name in rows}},
+        "difficulty": {"groups": 1},
+        "balance": {"method": "uniform"},
+        "train": {"max_steps": 30, "learning_rate": 3e-2, "bf16": False, "save_strategy": "no", "report_to": "none"},
+        "lora": lora,
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config))
+    done = hbo("train", file)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert set(metrics["accuracy"]) == set(metrics["accuracy_before"]) == {"choice", "sums"}
+    assert metrics["accuracy_before"]["sums"] == {"accuracy": 0.0, "n": 4, "kind": "numeric"}
+    assert metrics["accuracy"]["choice"] == {"accuracy": 1.0, "n": 4, "kind": "choice"}
+    if lora is None:
+        assert metrics["accuracy"]["sums"]["accuracy"] == 1.0
+        assert "100%" in done.stdout
+        assert "Accuracy after" in (tmp_path / "run" / "report.html").read_text()
+        again = hbo("train", file, "mixture.eval_accuracy=false", "train.max_steps=1", "--overwrite")
+        assert again.returncode == 0, again.stderr
+        assert json.loads((tmp_path / "run" / "metrics.json").read_text())["accuracy"] == {}
