@@ -80,6 +80,8 @@ class MixtureConfig(_Section):
     The methods proportional and uniform keep theirs."""
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of each dataset held out and never trained on; at least one row unless 0."""
+    split_seed: Annotated[int, Field(ge=0)] | None = None
+    """Seed that chooses the held-out rows. Absent: `seed`. `hbo compare` sets it, so that all seeds share them."""
 
     @field_validator("datasets", mode="before")
     @classmethod
