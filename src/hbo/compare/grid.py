@@ -49,9 +49,7 @@ class Cell:
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
 
-def cells(
-    config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str], output: Path
-) -> list[Cell]:
+def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str], output: Path) -> list[Cell]:
     """Every run of the grid, seed by seed, so that an unfinished grid has whole seeds.
 
     The held-out rows are those that `config` alone would hold out, whatever the seed of the run.
