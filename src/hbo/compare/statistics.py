@@ -86,7 +86,7 @@ def permutation_p(differences: ArrayLike, seed: int = 0) -> float:
         for start in range(0, total, _BATCH):
             flips = np.arange(start, min(start + _BATCH, total))[:, None] >> np.arange(x_N.size) & 1
             hits += int((np.abs((1 - 2.0 * flips) @ x_N) >= least).sum())
-        return hits / total
+        return float(hits / total)
     generator = np.random.default_rng(seed)
     signs = generator.integers(0, 2, size=(_DRAWS, x_N.size)) * 2.0 - 1
     return (1 + int((np.abs(signs @ x_N) >= least).sum())) / (_DRAWS + 1)
