@@ -90,6 +90,36 @@ def train(
 
 
 @app.command()
+def compare(
+    config: Config,
+    methods: Annotated[str, typer.Option("--methods", help="Such as hbo,proportional.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder of the grid.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="Such as 0,1,2.")] = "0",
+    vary: Annotated[list[str] | None, typer.Option("--vary", help="key=v1,v2; may be given again.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
+) -> None:
+    """Run every method with every seed on CONFIG's mixture, and compare them."""
+    from hbo.compare.grid import cells
+    from hbo.compare.results import write_results
+    from hbo.compare.runner import is_finished, run_grid
+
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds '{seeds}' is no list of whole numbers; write --seeds 0,1,2") from None
+    grid = cells(config, methods.split(","), numbers, vary or (), output)
+    if dry_run:
+        for cell in grid:
+            state = "finished" if is_finished(cell) else "to run"
+            out.print(f"{cell.label}, seed {cell.seed}: {state}", markup=False)
+        return
+    failed = run_grid(grid, output, lambda: write_results(grid, output), _say)
+    out.print(str(output / "comparison.md"), soft_wrap=True, markup=False)
+    if failed:
+        _complain(f"{failed} of {len(grid)} runs failed; the same command tries them again", 1)
+
+
+@app.command()
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     output: Annotated[Path | None, typer.Option("--output", help="HTML file; absent: RUN/report.html.")] = None,

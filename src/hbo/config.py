@@ -83,6 +83,8 @@ class MixtureConfig(_Section):
     """Share of each dataset held out and never trained on; at least one row unless 0."""
     eval_accuracy: Annotated[bool, Field(strict=True)] = True
     """Whether held-out rows of multiple choice, and those with a numeric answer, are answered as well as scored."""
+    split_seed: Annotated[int, Field(ge=0)] | None = None
+    """Seed that chooses the held-out rows. Absent: `seed`. `hbo compare` sets it, so that all seeds share them."""
 
     @field_validator("datasets", mode="before")
     @classmethod

@@ -106,7 +106,8 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length:
     mixture = read_mixture(config.mixture.datasets, track=track)
     names = list(dataset_sizes(mixture))
     check_names(names)
-    train, held = hold_out(mixture, config.mixture.eval_fraction, config.seed)
+    split_seed = config.seed if config.mixture.split_seed is None else config.mixture.split_seed
+    train, held = hold_out(mixture, config.mixture.eval_fraction, split_seed)
     train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=max_length, track=track))
     if len(held):
         held, _ = drop_without_target(tokenize(held, tokenizer, max_length=max_length, track=track))

@@ -1,0 +1,1 @@
+"""Grids of runs: what to run, running it, and what it says."""

@@ -1,0 +1,99 @@
+"""Methods × seeds × varied settings → the cells of a grid, each a checked configuration of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from hbo import config_file, recipes
+from hbo.config import RunConfig
+from hbo.errors import ConfigError
+
+_OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
+# What would give the cells other rows to be judged by, or another budget.
+_SHARED = ("mixture.eval_fraction", "mixture.split_seed", "mixture.datasets")
+_BUDGET = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a grid.
+
+    Attributes:
+        method: Balancing method.
+        seed: Seed of the run.
+        settings: What is varied, as key and value.
+        config: The run's configuration.
+    """
+
+    method: str
+    seed: int
+    settings: tuple[tuple[str, str], ...]
+    config: RunConfig
+
+    @property
+    def label(self) -> str:
+        """The method with what is varied: a row of the table."""
+        return ", ".join([self.method, *(f"{key}={value}" for key, value in self.settings)])
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return Path(str(self.config.output))
+
+    @property
+    def file(self) -> Path:
+        """Where the run's configuration stands."""
+        return self.folder.with_name(f"{self.folder.name}.yaml")
+
+
+def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str], output: Path) -> list[Cell]:
+    """Every run of the grid, seed by seed, so that an unfinished grid has whole seeds.
+
+    The held-out rows are those that `config` alone would hold out, whatever the seed of the run.
+
+    Raises:
+        ConfigError: A method, seed or varied key can't be used, or the cells would not be comparable.
+    """
+    for method in methods:
+        recipes.settings(method)
+    for option, values in (("--methods", methods), ("--seeds", seeds)):
+        if not values or len(set(values)) != len(values):
+            raise ConfigError(f"{option} names {'a value twice' if values else 'nothing'}; give each value once")
+    axes = [_axis(option) for option in vary]
+    keys = [axis[0][0] for axis in axes]
+    if len(set(keys)) != len(keys):
+        raise ConfigError("--vary names a key twice; write all its values after one key=")
+    base = config_file.load(config)
+    split = base.seed if base.mixture.split_seed is None else base.mixture.split_seed
+    found = []
+    for seed, settings, method in product(seeds, product(*axes), methods):
+        name = "-".join([method, *(f"{key}={value}" for key, value in settings), f"seed{seed}"])
+        run = config_file.load(
+            config,
+            [
+                *(f"{key}={value}" for key, value in settings),
+                f"balance.method={method}",
+                f"seed={seed}",
+                f"mixture.split_seed={split}",
+            ],
+        )
+        folder = output.absolute() / "runs" / name.replace("/", "_")
+        found.append(Cell(method, seed, settings, run.model_copy(update={"output": str(folder)})))
+    return found
+
+
+def _axis(option: str) -> list[tuple[str, str]]:
+    key, sign, raw = option.partition("=")
+    values = [value.strip() for value in raw.split(",")]
+    if not sign or not key or not all(values) or len(set(values)) != len(values):
+        raise ConfigError(f"--vary '{option}' is no list of values; write --vary balance.update_every=50,100")
+    if key in _OWN_OPTION:
+        raise ConfigError(f"--vary {key}: has an option of its own; use {_OWN_OPTION[key]}")
+    if key.startswith(_SHARED):
+        raise ConfigError(f"--vary {key}: all runs are judged by the same held-out rows; make a grid for each value")
+    if key.startswith("train.") and key.removeprefix("train.") in _BUDGET:
+        raise ConfigError(f"--vary {key}: all runs have the same budget of steps; make a grid for each value")
+    return [(key, value) for value in values]

@@ -1,0 +1,144 @@
+"""Runs the cells of a grid, one process each; several runners may share a grid."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hbo import config_file
+from hbo.compare.grid import Cell
+from hbo.data.cache import atomic_path
+from hbo.errors import ConfigError, Interrupted
+from hbo.training.run_folder import CONFIG, METRICS, last_checkpoint
+
+_POLL = 0.2
+
+
+def run_grid(cells: Sequence[Cell], output: Path, finished: Callable[[], None], say: Callable[[str], None]) -> int:
+    """How many cells failed; every other one is finished when this returns, here or by another runner.
+
+    Args:
+        cells: What to run; a cell with a metrics.json is left alone.
+        output: Folder of the grid.
+        finished: Called under a lock after each cell and at the end: writes the results.
+        say: Prints a line.
+
+    Raises:
+        ConfigError: The folder holds cells of another configuration.
+        Interrupted: SIGTERM or Ctrl-C; the run in progress has saved its checkpoint.
+    """
+    (output / "runs").mkdir(parents=True, exist_ok=True)
+    for cell in cells:
+        _write_config(cell)
+    waiting, failed = list(cells), 0
+    while waiting:
+        busy = []
+        for cell in waiting:
+            with _lock(cell.folder.with_name(f"{cell.folder.name}.lock"), wait=False) as held:
+                if held is None:
+                    busy.append(cell)
+                elif not is_finished(cell):
+                    code = _run(cell, held, output, say)
+                    if code:
+                        failed += 1
+                        log = cell.folder.with_name(f"{cell.folder.name}.log")
+                        say(f"{cell.label}, seed {cell.seed}: failed (exit code {code}): {_last_line(log)}; see {log}")
+                    _publish(output, finished)
+        waiting = busy
+        if busy:
+            time.sleep(_POLL)
+    _publish(output, finished)
+    return failed
+
+
+def is_finished(cell: Cell) -> bool:
+    """Whether the cell's results are there; they are written whole, and last.
+
+    Raises:
+        Nothing.
+    """
+    return (cell.folder / METRICS).is_file()
+
+
+def _run(cell: Cell, held: int, output: Path, say: Callable[[str], None]) -> int:
+    resume = last_checkpoint(cell.folder) is not None and (cell.folder / CONFIG).is_file()
+    say(f"{cell.label}, seed {cell.seed}: {'goes on' if resume else 'starts'}")
+    command = [sys.executable, "-m", "hbo", "train", str(cell.file), "--resume" if resume else "--overwrite"]
+    with cell.folder.with_name(f"{cell.folder.name}.log").open("wb") as log, _lock(output / "start.lock", wait=True):
+        if not resume:
+            (cell.folder / CONFIG).unlink(missing_ok=True)
+        # The child holds the cell's lock too: when this process is killed, nobody starts the cell beside it.
+        child = subprocess.Popen(
+            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, pass_fds=(held,)
+        )
+        with _signals_reach(child) as received:
+            # Scores and reference losses are in the cache once a run writes its configuration: measured once per grid.
+            while child.poll() is None and not (cell.folder / CONFIG).is_file():
+                time.sleep(_POLL)
+    with _signals_reach(child, received):
+        code = child.wait()
+    if received:
+        raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])
+    return code
+
+
+@contextmanager
+def _signals_reach(child: subprocess.Popen[bytes], received: list[int] | None = None) -> Iterator[list[int]]:
+    got: list[int] = [] if received is None else received
+
+    def pass_on(number: int, frame: Any) -> None:
+        got.append(number)
+        child.send_signal(signal.SIGTERM)  # of two, the run ignores none; one is enough to make it save
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield got
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _lock(file: Path, *, wait: bool) -> Iterator[int | None]:
+    """The descriptor of the locked file, None when another process holds it; the kernel frees it with its holders."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        os.close(descriptor)
+        yield None
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _publish(output: Path, finished: Callable[[], None]) -> None:
+    with _lock(output / "results.lock", wait=True):
+        finished()
+
+
+def _write_config(cell: Cell) -> None:
+    text = config_file.dump(cell.config)
+    if cell.file.exists():
+        if config_file.read_text(cell.file) != text:
+            raise ConfigError(
+                f"{cell.file}: belongs to a grid of another configuration; put CONFIG back, or give another --output"
+            )
+        return
+    with atomic_path(cell.file) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
