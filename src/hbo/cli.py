@@ -99,15 +99,11 @@ def compare(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
 ) -> None:
     """Run every method with every seed on CONFIG's mixture, and compare them."""
-    from hbo.compare.grid import cells
+    from hbo.compare.grid import cells, seed_numbers
     from hbo.compare.results import write_results
     from hbo.compare.runner import is_finished, run_grid
 
-    try:
-        numbers = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise ConfigError(f"--seeds '{seeds}' is no list of whole numbers; write --seeds 0,1,2") from None
-    grid = cells(config, methods.split(","), numbers, vary or (), output)
+    grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
     if dry_run:
         for cell in grid:
             state = "finished" if is_finished(cell) else "to run"

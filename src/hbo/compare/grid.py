@@ -49,6 +49,22 @@ class Cell:
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
 
+def seed_numbers(text: str) -> list[int]:
+    """The seeds in `0,1,2`.
+
+    Raises:
+        ConfigError: It is no such list.
+
+    Example:
+        >>> seed_numbers("0,1")
+        [0, 1]
+    """
+    try:
+        return [int(seed) for seed in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--seeds '{text}' is no list of whole numbers; write --seeds 0,1,2") from None
+
+
 def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str], output: Path) -> list[Cell]:
     """Every run of the grid, seed by seed, so that an unfinished grid has whole seeds.
 
