@@ -10,12 +10,14 @@ from hbo.compare.statistics import bootstrap_interval, mean_and_error, paired, p
 differences = st.lists(st.integers(-5, 5), min_size=1, max_size=8)
 
 
+@settings(deadline=None)
 @given(differences)
 def test_the_p_value_is_that_of_all_sign_flips(x):
     sums = [abs(sum(s * v for s, v in zip(signs, x, strict=True))) for signs in product((1, -1), repeat=len(x))]
     assert permutation_p([v / 10 for v in x]) == sum(s >= abs(sum(x)) for s in sums) / len(sums)
 
 
+@settings(deadline=None)
 @given(differences)
 def test_the_p_value_does_not_know_which_method_comes_first(x):
     assert permutation_p(x) == permutation_p([-v for v in x])
