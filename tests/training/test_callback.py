@@ -9,7 +9,7 @@ from peft import LoraConfig
 
 from hbo.core.stream import Stream
 from hbo.errors import ConfigError, DataError, ResumeError
-from hbo.training.callback import HBOState
+from hbo.training.state import HBOState
 
 # The mixtures here are tiny on purpose; the warning has its own test.
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")

@@ -92,6 +92,14 @@ class Probe:
                 losses = row_losses(model, self.examples.select(pool), pad_token_id=self.pad_token_id)
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
 
+    def state_dict(self) -> dict[str, Any]:
+        """The reference losses, as JSON values."""
+        return {"reference": [[row, loss] for row, loss in self.reference.items()]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        self.reference = {int(row): loss for row, loss in state["reference"]}
+
     def _stored_reference(self, pool: Ints) -> Floats:
         chosen = self.examples.select(pool)
         if isinstance(chosen, Dataset):

@@ -13,35 +13,18 @@ from typing import Any
 
 import numpy as np
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
 
 from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
-from hbo.rewards.probe import Probe
+from hbo.rewards.measurer import measurer_for
 from hbo.training import logbook, resume
 from hbo.training.attach import check_trainer, groups_of, lag_of, pad_id, schedule_of
 from hbo.training.distributed import check_same, from_first, sum_over
 from hbo.training.meter import Meter
 from hbo.training.sampler import HBOSampler
-
-
-class HBOState(TrainerCallback, ExportableState):
-    """The part of HBOCallback that checkpoints hold.
-
-    transformers writes what `state()` returns into `trainer_state.json`, the last file of a checkpoint, and may rebuild
-    this object from it; so it has no argument and does nothing else.
-    """
-
-    def __init__(self) -> None:
-        self.snapshot: dict[str, Any] | None = None
-        self.source: HBOCallback | None = None
-
-    def state(self) -> dict[str, Any]:
-        """The balancer as it stands, as JSON values."""
-        snapshot = self.source.snapshot() if self.source and self.source.balancer else self.snapshot
-        return {"args": {}, "attributes": {"snapshot": snapshot}}
+from hbo.training.state import HBOState
 
 
 class HBOCallback(TrainerCallback):
@@ -83,7 +66,7 @@ class HBOCallback(TrainerCallback):
         groups = groups_of(trainer.train_dataset)
         logbook.check_names(groups.datasets)
         HBO(groups, self.config, weights=weights)
-        Probe(trainer.train_dataset, groups, self.config, pad_token_id=pad_id(trainer))
+        measurer_for(trainer.train_dataset, groups, self.config, pad_token_id=pad_id(trainer))
         lag_of(self.config.update_lag, args)
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
@@ -102,7 +85,7 @@ class HBOCallback(TrainerCallback):
         self.balancer = HBO(self.groups, self.config, weights=self.weights, seed=self.seed)
         self.schedule = schedule_of(loader, args)
         self.lag = lag_of(self.config.update_lag, args)
-        self.probe = Probe(rows, self.groups, self.config, pad_token_id=pad_id(self.trainer), seed=self.seed)
+        self.measurer = measurer_for(rows, self.groups, self.config, pad_token_id=pad_id(self.trainer), seed=self.seed)
         self.meter = Meter(self.groups)
         self.tokens = 0
         self._pending: dict[str, float] = {}
@@ -111,8 +94,8 @@ class HBOCallback(TrainerCallback):
         if state.global_step:
             self._restore(state)
         elif not self.config.is_static:
-            self.probe.measure_reference(self.trainer.model)
-            self.probe.reference = from_first(self.trainer.accelerator, self.probe.reference)
+            self.measurer.measure_reference(self.trainer.model)
+            self.measurer.load_state_dict(from_first(self.trainer.accelerator, self.measurer.state_dict()))
         self.sampler = HBOSampler(self.balancer.stream, self.schedule)
         loader.set_sampler(self.sampler)
         self._resumed_at = state.global_step
@@ -181,7 +164,7 @@ class HBOCallback(TrainerCallback):
         assert self.balancer is not None
         began = time.perf_counter()
         accelerator = self.trainer.accelerator
-        rewards = self.probe.measure(
+        rewards = self.measurer.measure(
             self.trainer.model,
             step,
             rank=accelerator.process_index,
@@ -215,9 +198,10 @@ class HBOCallback(TrainerCallback):
         assert self.balancer is not None
         return self.balancer.stream.counts(0, self.schedule.position(step))
 
-    def snapshot(self) -> dict[str, Any]:
-        """All that a checkpoint must hold, as JSON values."""
-        assert self.balancer is not None
+    def snapshot(self) -> dict[str, Any] | None:
+        """All that a checkpoint must hold, as JSON values; None before training begins."""
+        if self.balancer is None:
+            return None
         step = self.trainer.state.global_step
         return {
             "balancer": self.balancer.state_dict(),
@@ -227,7 +211,7 @@ class HBOCallback(TrainerCallback):
             "processes": self.trainer.accelerator.num_processes,
             "data": self._content(),
             "tokens": self.tokens,
-            "reference": [[row, loss] for row, loss in self.probe.reference.items()],
+            "rewards": self.measurer.state_dict(),
             "balance_seconds": self.balance_seconds,
             "train_seconds": self.train_seconds + time.perf_counter() - self._clock,
         }
@@ -268,7 +252,7 @@ class HBOCallback(TrainerCallback):
         self.lag = int(snapshot["lag"])
         self.balancer.load_state_dict(snapshot["balancer"])
         self.balancer.stream.load_state_dict(snapshot["stream"])
-        self.probe.reference = {int(row): loss for row, loss in snapshot["reference"]}
+        self.measurer.load_state_dict(snapshot["rewards"])
         drawn_KL = self._drawn_since_entry(state.global_step)
         self.balancer.restage(
             step=state.global_step, start=self.schedule.position(state.global_step), drawn_KL=drawn_KL
