@@ -154,6 +154,8 @@ class HBOConfig(_Section):
     """Rows per group that probes are taken from; only these need a loss of the untuned model."""
     probe_tokens: Annotated[int, Field(ge=1)] = 2048
     """Padded tokens per batch of probes: more is faster where memory allows."""
+    rewards: Literal["probe", "stream"] = "probe"
+    """Where rewards come from: rows measured for the purpose (the paper), or the training batches before an update."""
     global_reward: Reward = "gradient_norm"
     """Reward of the datasets: a name, `pkg.module:function` or a callable; null freezes the global actor."""
     local_reward: Reward = "perplexity_ratio"

@@ -150,6 +150,14 @@ class Groups:
         return None if self.examples_C is None else self.examples_KL / np.maximum(self.sizes_KL, 1)
 
     @cached_property
+    def cell_N(self) -> Narrow:
+        """The group of each row."""
+        cells = np.arange(self.sizes_KL.size, dtype=np.int32)
+        cell_N = np.empty(len(self.order_N), dtype=np.int32)
+        cell_N[self.order_N] = np.repeat(cells, self.sizes_KL.ravel())
+        return cell_N
+
+    @cached_property
     def digest(self) -> str:
         """A hash of which row stands in which group."""
         found = hashlib.sha256(json.dumps([self.datasets, self.offsets.tolist()]).encode())

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ class Recorder:
         self._square_B = torch.zeros(len(targets.counts), device=targets.before_BT.device)
         self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         for layer in self.layers:
             self._handles.append(layer.register_forward_pre_hook(self._starts))
             # The first of all hooks, so that the output is the layer's own and not one that another hook changed.

@@ -14,6 +14,7 @@ from hbo.config import HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.rewards.probe import Probe
+from hbo.rewards.window import Window
 
 Reduce = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
@@ -43,4 +44,5 @@ def measurer_for(rows: Dataset, groups: Groups, config: HBOConfig, *, pad_token_
         ConfigError: A reward isn't known.
         DataError: The rows have no tokens to measure it on.
     """
-    return Probe(rows, groups, config, pad_token_id=pad_token_id, seed=seed)
+    probe = Probe(rows, groups, config, pad_token_id=pad_token_id, seed=seed)
+    return Window(probe) if config.rewards == "stream" and not config.is_static else probe

@@ -5,7 +5,7 @@ K datasets, L levels, P probes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from hbo.config import HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import DataError, RewardError
-from hbo.rewards import REWARDS, reward_function
+from hbo.rewards import REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses
 from hbo.rewards.untouched import left_as_found
@@ -128,8 +128,22 @@ class Probe:
             reduce: Sums an array over all processes.
         """
         cells = self.probes(step)
-        probe_P = np.concatenate(cells)
-        value_2P = np.zeros((2, len(probe_P)))
+        functions = (self.global_fn, self.local_fn)
+        value_2P = self.values(model, np.concatenate(cells), functions, rank=rank, ranks=ranks, reduce=reduce)
+        return self._rewards(cells, value_2P)
+
+    def values(
+        self,
+        model: nn.Module,
+        probe_P: Ints,
+        functions: Sequence[Reward | None],
+        *,
+        rank: int = 0,
+        ranks: int = 1,
+        reduce: Reduce = np.copy,
+    ) -> Floats:
+        """What each of the F reward functions gives for each of these rows (F, P); as `measure` otherwise."""
+        value_FP = np.zeros((len(functions), len(probe_P)))
         read = reader(self.examples)
         length_P = np.array([len(ids) for ids, _ in read(probe_P)])
         with left_as_found(model), fast_matmul(next(model.parameters()).device):
@@ -140,13 +154,19 @@ class Probe:
                 index_B = together[min(rank, len(together) - 1)]
                 rows_B = probe_P[index_B]
                 batch = pad(read(rows_B), self.pad_token_id)
-                found = self._measure_batch(model, rows_B, batch, max(map(len, together)))
+                found = self._measure_batch(model, rows_B, batch, functions, max(map(len, together)))
                 if rank < len(together):
-                    value_2P[:, index_B] = found
-        return self._rewards(cells, reduce(value_2P))
+                    value_FP[:, index_B] = found
+        return reduce(value_FP)
 
-    def _measure_batch(self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor], passes: int) -> Floats:
-        functions = (self.global_fn, self.local_fn)
+    def _measure_batch(
+        self,
+        model: nn.Module,
+        rows_B: Ints,
+        batch: dict[str, torch.Tensor],
+        functions: Sequence[Reward | None],
+        passes: int,
+    ) -> Floats:
         context: dict[str, Any] = {}
         if REWARDS["gradient_norm"] in functions:
             context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, passes=passes)
@@ -156,16 +176,15 @@ class Probe:
         reference = [self.reference.get(row, np.nan) for row in rows_B.tolist()]
         context["loss"] = context["loss"].double()
         context["reference"] = torch.tensor(reference, dtype=torch.float64, device=context["loss"].device)
-        found = np.full((2, len(rows_B)), np.nan)
+        found = np.full((len(functions), len(rows_B)), np.nan)
         for tier, function in enumerate(functions):
             if function is not None:
-                found[tier] = _per_row(function, model, batch, context, len(rows_B))
+                found[tier] = per_row(function, model, batch, context, len(rows_B))
         return found
 
     def _rewards(self, cells: list[Ints], value_2P: Floats) -> Rewards:
-        K, L = len(self.groups.datasets), self.groups.levels
-        mean = np.full((2, K * L), np.nan)
-        variance = np.full((2, K * L), np.nan)  # of the mean
+        mean = np.full((2, len(cells)), np.nan)
+        variance = np.full((2, len(cells)), np.nan)  # of the mean
         borders = np.cumsum([len(rows) for rows in cells])[:-1]
         for cell, value_2C in enumerate(np.split(value_2P, borders, axis=1)):
             for tier in range(2):
@@ -174,20 +193,40 @@ class Probe:
                     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is skipped by the update
                         mean[tier, cell] = seen.mean()
                         variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
-        mean_KL, variance_KL = mean.reshape(2, K, L), variance.reshape(2, K, L)
-        share_KL = np.where(np.isfinite(mean_KL[0]), self.groups.examples_KL, 0).astype(np.float64)
-        total_K = share_KL.sum(axis=1, keepdims=True)
-        share_KL = np.divide(share_KL, total_K, out=np.full_like(share_KL, np.nan), where=total_K > 0)
-        return Rewards(
-            global_K=None if self.global_fn is None else _weighted(share_KL, mean_KL[0]),
-            local_KL=None if self.local_fn is None else mean_KL[1],
-            global_se_K=None if self.global_fn is None else np.sqrt(_weighted(share_KL**2, variance_KL[0])),
-            local_se_KL=None if self.local_fn is None else np.sqrt(variance_KL[1]),
-            examples=int(value_2P.shape[1]),
-        )
+        learns = self.global_fn is not None, self.local_fn is not None
+        return rewards_of(self.groups, mean, variance, learns, examples=int(value_2P.shape[1]))
 
 
-def _per_row(function: Callable[..., Any], model: nn.Module, batch: Any, context: dict[str, Any], rows: int) -> Floats:
+def rewards_of(
+    groups: Groups, mean_2C: Floats, variance_2C: Floats, learns: tuple[bool, bool], examples: int
+) -> Rewards:
+    """The rewards of both levels, from each group's mean and the variance of that mean; NaN where nothing was seen.
+
+    A dataset's reward is the mean of its groups', each weighted by its examples.
+
+    Raises:
+        Nothing.
+    """
+    shape = len(groups.datasets), groups.levels
+    mean_KL, variance_KL = mean_2C.reshape(2, *shape), variance_2C.reshape(2, *shape)
+    share_KL = np.where(np.isfinite(mean_KL[0]), groups.examples_KL, 0).astype(np.float64)
+    total_K = share_KL.sum(axis=1, keepdims=True)
+    share_KL = np.divide(share_KL, total_K, out=np.full_like(share_KL, np.nan), where=total_K > 0)
+    return Rewards(
+        global_K=_weighted(share_KL, mean_KL[0]) if learns[0] else None,
+        local_KL=mean_KL[1] if learns[1] else None,
+        global_se_K=np.sqrt(_weighted(share_KL**2, variance_KL[0])) if learns[0] else None,
+        local_se_KL=np.sqrt(variance_KL[1]) if learns[1] else None,
+        examples=examples,
+    )
+
+
+def per_row(function: Reward, model: nn.Module | None, batch: Any, context: dict[str, Any], rows: int) -> Floats:
+    """What a reward gives for each row (B,).
+
+    Raises:
+        RewardError: A user's own one failed, or gave something else.
+    """
     name = f"the reward {function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
     try:
         value = function(model, batch, **context)

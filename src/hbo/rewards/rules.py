@@ -1,7 +1,8 @@
 """How a layer's input and the slope of its output give the gradient of its parameters, for each row.
 
-A rule is called with the layer and its input while the forward runs; what it returns is called with the slope during
-the backward, and gives for each parameter an Outer (kept as factors) or, for vectors, the gradients (B, …) themselves.
+A rule is called with the layer, its input, its output (None if that isn't at hand) and, for the head, the number of
+targets of each row; what it returns is called with the slope of the output, and gives for each parameter an Outer (kept
+as factors) or, for vectors, the gradients (B, …) themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 from hbo.rewards.outer import Outer, widened
 
 Gradients = Callable[[Tensor], dict[str, Outer | Tensor]]
-Rule = Callable[[nn.Module, Tensor, Tensor, list[int] | None], Gradients]
+Rule = Callable[[nn.Module, Tensor, Tensor | None, list[int] | None], Gradients]
 
 
 class Unruly(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
@@ -43,7 +44,7 @@ def rule_for(layer: nn.Module) -> Rule | None:
     return vectors if alone and all(layer.get_parameter(name).dim() <= 1 for name in own) else None
 
 
-def linear(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+def linear(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | None) -> Gradients:
     """The rule of `nn.Linear`: weight (out, in).
 
     Raises:
@@ -57,7 +58,7 @@ def linear(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -
     return gradients
 
 
-def conv1d(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+def conv1d(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | None) -> Gradients:
     """The rule of GPT-2's Conv1D: a linear layer with weight (in, out).
 
     Raises:
@@ -71,7 +72,7 @@ def conv1d(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -
     return gradients
 
 
-def embedding(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+def embedding(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | None) -> Gradients:
     """The rule of `nn.Embedding` and of subclasses that multiply what was looked up (Gemma's).
 
     Raises:
@@ -85,7 +86,7 @@ def embedding(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None
         with torch.no_grad():
             ones = torch.ones((), dtype=layer.weight.dtype, device=x.device).expand_as(layer.weight)
             scale = functional_call(_Bare(layer), {"layer.weight": ones}, (x,))
-            if not _alike(nn.functional.embedding(x, layer.weight) * scale, out):
+            if out is not None and not _alike(nn.functional.embedding(x, layer.weight) * scale, out):
                 raise Unruly("isn't a lookup times a constant")
 
     def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
@@ -97,7 +98,7 @@ def embedding(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None
     return gradients
 
 
-def vectors(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) -> Gradients:
+def vectors(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | None) -> Gradients:
     """The rule of any layer that owns vectors only (RMSNorm, LayerNorm): differentiated row by row.
 
     Raises:
@@ -106,7 +107,7 @@ def vectors(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) 
     if counts is not None:
         raise Unruly("is part of the head")
     own = {f"layer.{name}": p.detach() for name, p in layer.named_parameters() if p.dim() <= 1}
-    version, bare = out._version, _Bare(layer)
+    version, bare = None if out is None else out._version, _Bare(layer)
 
     def of_row(x_row: Tensor, slope_row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         again, pull = vjp(lambda weights: functional_call(bare, weights, (x_row[None],)), own)  # type: ignore[misc]
@@ -117,7 +118,7 @@ def vectors(layer: nn.Module, x: Tensor, out: Tensor, counts: list[int] | None) 
             again, found = vmap(of_row)(x.detach(), slope)
         except (RuntimeError, ValueError, NotImplementedError) as error:
             raise Unruly(f"can't be differentiated row by row ({error})") from error
-        if out._version == version and not _alike(again, out):
+        if out is not None and out._version == version and not _alike(again, out):
             raise Unruly("gives a row alone something else than within its batch")
         return {name.removeprefix("layer."): widened(gradient) for name, gradient in found.items()}
 

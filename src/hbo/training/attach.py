@@ -8,6 +8,7 @@ import numpy as np
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
+from hbo.config import HBOConfig
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.examples import PACKED, example_counts
@@ -56,8 +57,8 @@ def groups_of(rows: Dataset) -> Groups:
     return Groups.from_codes(tuple(number), code_N, level_N, length_N=length_N, examples_N=example_counts(rows))
 
 
-def check_trainer(trainer: Trainer) -> None:
-    """Refuses, by name, what HBO can't balance.
+def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
+    """Refuses, by name, what HBO can't balance as `config` asks for.
 
     Raises:
         ConfigError: An option of the trainer can't go with balancing.
@@ -75,6 +76,26 @@ def check_trainer(trainer: Trainer) -> None:
             "leave it out (rows of a step are sorted by length anyway)"
         )
     _check_packing(args, rows)
+    check_stream_options(args, config, is_sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+
+
+def check_stream_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: bool = False) -> None:
+    """Refuses training whose passes can't be read, if rewards are to be read off them.
+
+    Raises:
+        ConfigError: Says which option stands in the way.
+    """
+    if config.rewards != "stream" or config.is_static:
+        return
+    reasons = {
+        "packing": (getattr(args, "packing", False), "a packed row holds several examples"),
+        "padding_free": (getattr(args, "padding_free", False), "a batch without padding is one long row"),
+        "torch_compile": (args.torch_compile, "a compiled model doesn't show what its layers are given"),
+        "FSDP or DeepSpeed": (is_sharded or args.fsdp or args.deepspeed, "no process holds a whole layer"),
+    }
+    for option, (is_on, why) in reasons.items():
+        if is_on:
+            raise ConfigError(f"balance.rewards stream can't go with {option}, where {why}; set rewards: probe")
 
 
 def check_packing_options(args: TrainingArguments) -> None:

@@ -19,6 +19,7 @@ from hbo.core.algorithm import HBO
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
 from hbo.rewards.measurer import measurer_for
+from hbo.rewards.window import Window
 from hbo.training import logbook, resume
 from hbo.training.attach import check_trainer, groups_of, lag_of, pad_id, schedule_of
 from hbo.training.distributed import check_same, from_first, sum_over
@@ -61,7 +62,7 @@ class HBOCallback(TrainerCallback):
         self.fingerprints = fingerprints
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
-        check_trainer(trainer)
+        check_trainer(trainer, self.config)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
         groups = groups_of(trainer.train_dataset)
         logbook.check_names(groups.datasets)
@@ -79,6 +80,7 @@ class HBOCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Attaches everything; called again when `auto_find_batch_size` starts over."""
+        self._let_go()
         loader = kwargs["train_dataloader"]
         rows = self.trainer.train_dataset
         self.groups = groups_of(rows)
@@ -86,6 +88,7 @@ class HBOCallback(TrainerCallback):
         self.schedule = schedule_of(loader, args)
         self.lag = lag_of(self.config.update_lag, args)
         self.measurer = measurer_for(rows, self.groups, self.config, pad_token_id=pad_id(self.trainer), seed=self.seed)
+        self.window = self.measurer if isinstance(self.measurer, Window) else None
         self.meter = Meter(self.groups)
         self.tokens = 0
         self._pending: dict[str, float] = {}
@@ -127,11 +130,19 @@ class HBOCallback(TrainerCallback):
             self.tokens += int(self.groups.length_N[rows].sum())
         size = self.schedule.rows // args.gradient_accumulation_steps // accelerator.num_processes
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
-        self.meter.expect(batches[accelerator.process_index :: accelerator.num_processes])
+        mine = batches[accelerator.process_index :: accelerator.num_processes]
+        self.meter.expect(mine)
+        if self.window and self.balancer is not None:
+            is_due = self.balancer.is_due
+            self.window.watch(self.trainer.model, mine, step=state.global_step, is_due=is_due, rows=self.schedule.rows)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measures, updates and appends when an update is due."""
-        if self.balancer is None or not self.balancer.is_due(state.global_step):
+        if self.balancer is None:
+            return
+        if self.window:
+            self.window.step_done(sum_over(self.trainer.accelerator))
+        if not self.balancer.is_due(state.global_step):
             return
         entry = self._update(state.global_step)
         self._pending |= logbook.scalars(self.groups, entry, self._drawn_so_far(state.global_step))
@@ -155,10 +166,16 @@ class HBOCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Stops listening, and says what a choice that couldn't be measured has cost."""
-        self.meter.detach()
+        self._let_go()
         self.train_seconds += time.perf_counter() - self._clock
         if self.balancer is not None and self.balancer.skipped:
             logbook.warn_skipped(self.balancer.skipped)
+
+    def _let_go(self) -> None:
+        if self.balancer is not None:
+            self.meter.detach()
+            if self.window:
+                self.window.close()
 
     def _update(self, step: int) -> Entry:
         assert self.balancer is not None
@@ -183,7 +200,7 @@ class HBOCallback(TrainerCallback):
             step=step,
             start=start,
             drawn_KL=self._drawn_since_entry(step),
-            seconds=time.perf_counter() - began,
+            seconds=time.perf_counter() - began + (self.window.spent() if self.window else 0),
         )
         self.balance_seconds += entry.seconds
         check_same(accelerator, self.balancer.ledger, step)

@@ -30,8 +30,6 @@ class Meter:
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
-        self.cell_N = np.empty(len(groups.order_N), dtype=np.int64)
-        self.cell_N[groups.order_N] = np.repeat(np.arange(groups.sizes_KL.size), groups.sizes_KL.ravel())
         self.sum_C = np.zeros(groups.sizes_KL.size)
         self.tokens_C = np.zeros(groups.sizes_KL.size)
         self._expected: list[Ints] = []
@@ -68,7 +66,7 @@ class Meter:
             return
         rows = self._expected[0]
         if losses[0].shape[0] == len(rows):
-            cells = self.cell_N[rows]
+            cells = self.groups.cell_N[rows]
             values = [value.sum(dim=1) for value in losses]
         else:
             found = self._flattened(rows, losses[0].shape)
@@ -90,7 +88,7 @@ class Meter:
         # The first token of the first row is predicted from nothing.
         if length_N is None or shape[0] != 1 or shape[1] < length_N[rows].sum() - 1:
             return None
-        cells: Ints = np.repeat(self.cell_N[rows], length_N[rows])[1:]
+        cells: Ints = np.repeat(self.groups.cell_N[rows], length_N[rows])[1:]
         return cells
 
 

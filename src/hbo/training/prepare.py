@@ -24,7 +24,7 @@ from hbo.errors import ConfigError, DataError, first_line, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
-from hbo.training.attach import check_packing_options, groups_of
+from hbo.training.attach import check_packing_options, check_stream_options, groups_of
 from hbo.training.distributed import all_processes
 from hbo.training.evaluate import autocast
 from hbo.training.logbook import check_names
@@ -71,6 +71,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     except Exception as error:  # it checks its values by using them, so anything may come out
         raise ConfigError(f"train: {first_line(error)}") from None
     check_packing_options(args)
+    check_stream_options(args, config.balance)
     unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
     return args
 

@@ -1,0 +1,226 @@
+"""Rewards read off the training batches of the last few steps before an update, so that no extra forward runs.
+
+What differs from probes (`hbo.rewards.probe`, the paper's way):
+
+    rows        what training draws, so a group is seen as often as it is trained on; probes top up those seen too
+                rarely
+    model       as it was at each of those steps, in training mode; not as it stands at the update
+    reward      of the group's mean loss and mean gradient norm; the perplexity ratio is exp(mean loss now − mean loss
+                of the group's pool under the untuned model), the ratio of perplexities over all tokens alike
+
+C = K · L groups. Hooks are on the model during the window only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import extract_model_from_parallel
+from numpy.typing import NDArray
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from hbo.core.algorithm import Rewards
+from hbo.errors import ConfigError
+from hbo.rewards import REWARDS
+from hbo.rewards.ghost import Uncovered
+from hbo.rewards.observer import Observer
+from hbo.rewards.probe import Probe, per_row, rewards_of
+from hbo.rewards.targets import Targets
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Reduce = Callable[[Floats], Floats]
+
+_NORM, _LOSS = 0, 1
+
+
+class Window:
+    """Measures as a Probe does, on the batches that training shows it; a process sees its own batches.
+
+    Args:
+        probe: Measures what training doesn't show, and all there is if its passes can't be read.
+
+    Raises:
+        ConfigError: A reward is more than a function of losses and norms.
+    """
+
+    def __init__(self, probe: Probe) -> None:
+        self.probe, self.groups, self.config = probe, probe.groups, probe.config
+        self.functions = probe.global_fn, probe.local_fn
+        for key, function in zip(("global_reward", "local_reward"), self.functions, strict=True):
+            if function is not None and function not in REWARDS.values():
+                raise ConfigError(
+                    f"balance.rewards is 'stream', which reads losses and gradient norms off the training batches, but "
+                    f"balance.{key} needs a pass of its own; choose one of {', '.join(REWARDS)}, or set rewards: probe"
+                )
+        self.seconds = 0.0
+        self.failed = False
+        self._wants_norms = REWARDS["gradient_norm"] in self.functions
+        # Per group, for norms and losses: how many were seen, their sum, the sum of their squares.
+        self._sums = np.zeros((2, 3, self.groups.sizes_KL.size))
+        self._local = np.zeros_like(self._sums)
+        self._why = ""
+        self._expected: list[Ints] = []
+        self._seeing: tuple[Observer, Ints] | None = None
+        self._handles: list[RemovableHandle] = []
+
+    def measure_reference(self, model: nn.Module) -> None:
+        """As `Probe.measure_reference`."""
+        self.probe.measure_reference(model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the probe holds and what was seen since the last update, as JSON values."""
+        return {**self.probe.state_dict(), "seen": self._sums.tolist(), "failed": self.failed}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        self.probe.load_state_dict(state)
+        self._sums, self.failed = np.array(state["seen"]), bool(state["failed"])
+
+    def watch(
+        self, model: nn.Module, batches: Sequence[Ints], *, step: int, is_due: Callable[[int], bool], rows: int
+    ) -> None:
+        """Looks at the coming step, if an update is so near that the steps until then have as many rows as the probes.
+
+        Args:
+            model: The model in training.
+            batches: Rows of the step's micro-batches in this process.
+            step: Steps done.
+            is_due: Whether an update follows a step.
+            rows: Rows of a step in all processes.
+        """
+        steps = -(-self.config.probes * len(self.groups.datasets) // rows)
+        if self.failed or not any(is_due(step + ahead) for ahead in range(1, 1 + steps)):
+            return
+        self._expected = list(batches)
+        self._handles = [
+            model.register_forward_pre_hook(self._before, with_kwargs=True),
+            model.register_forward_hook(self._after),
+        ]
+
+    def step_done(self, reduce: Reduce) -> None:
+        """Takes in what all processes saw of the step that was watched, if one was."""
+        if not self._handles:
+            return
+        self.close()
+        if self._expected:
+            self._why = self._why or "the model was not called once for each batch"
+        total = reduce(np.append(self._local.ravel(), float(bool(self._why))))
+        self._sums += total[:-1].reshape(self._sums.shape)
+        self._local[:] = 0
+        if total[-1]:
+            self.failed = True
+            warnings.warn(
+                "rewards can't be read off the training batches, so they are measured on probes: "
+                + (self._why or "another process says why"),
+                stacklevel=2,
+            )
+
+    def close(self) -> None:
+        """Takes every hook off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+        self._take()
+
+    def spent(self) -> float:
+        """Seconds spent in hooks since the last call."""
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
+
+    def measure(
+        self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
+    ) -> Rewards:
+        """As `Probe.measure`, but only groups seen too rarely since the last update are measured now."""
+        if self.failed:
+            return self.probe.measure(model, step, rank=rank, ranks=ranks, reduce=reduce)
+        seen_C = self._sums[_LOSS, 0]
+        cells = [
+            rows if seen_C[cell] < max(1, len(rows) // 4) else rows[:0]
+            for cell, rows in enumerate(self.probe.probes(step))
+        ]
+        rows_P = np.concatenate(cells)
+        if len(rows_P):
+            norm = REWARDS["gradient_norm"] if self._wants_norms else None
+            value_2P = self.probe.values(model, rows_P, (norm, REWARDS["loss"]), rank=rank, ranks=ranks, reduce=reduce)
+            self._add(self._sums, np.repeat(np.arange(len(cells)), [len(rows) for rows in cells]), value_2P)
+        rewards = self._rewards()
+        self._sums[:] = 0
+        return rewards
+
+    def _rewards(self) -> Rewards:
+        count_2C, sum_2C, squares_2C = self._sums.swapaxes(0, 1)
+        with np.errstate(all="ignore"):  # what nobody saw is NaN
+            mean_2C = sum_2C / count_2C
+            variance_2C = (squares_2C - sum_2C * mean_2C).clip(min=0) / (count_2C - 1) / count_2C
+            variance_2C[~np.isfinite(variance_2C)] = np.nan
+        value_2C, spread_2C = np.full_like(mean_2C, np.nan), np.full_like(mean_2C, np.nan)
+        for tier, function in enumerate(self.functions):
+            if function is not None:
+                value_2C[tier] = self._of_means(function, mean_2C)
+                shifted = self._of_means(function, mean_2C + np.sqrt(variance_2C))
+                with np.errstate(over="ignore", invalid="ignore"):
+                    spread_2C[tier] = (shifted - value_2C[tier]) ** 2
+        learns = self.functions[0] is not None, self.functions[1] is not None
+        return rewards_of(self.groups, value_2C, spread_2C, learns, examples=int(count_2C[_LOSS].sum()))
+
+    def _of_means(self, function: Any, mean_2C: Floats) -> Floats:
+        reference_C = [_mean([self.probe.reference[row] for row in rows.tolist()]) for rows in self.probe.pool]
+        values = {"gradient_norm": mean_2C[_NORM], "loss": mean_2C[_LOSS], "reference": np.array(reference_C)}
+        context = {name: torch.from_numpy(value) for name, value in values.items()}
+        return per_row(function, None, None, context, mean_2C.shape[1])
+
+    def _before(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        if self._why or not self._expected or not model.training or not torch.is_grad_enabled():
+            return
+        labels = kwargs.get("labels")
+        if labels is None:  # not the batch's own pass
+            return
+        self._take()
+        rows = self._expected.pop(0)
+        if len(labels) != len(rows) or "input_ids" not in kwargs:
+            self._why = f"a batch of {len(rows)} rows came as {len(labels)}"
+            return
+        inner = extract_model_from_parallel(model, keep_torch_compile=False)
+        inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+        try:
+            targets = Targets.of(kwargs, labels.device)
+            observer = Observer(model, inner, targets, norms=self._wants_norms)
+        except Uncovered as finding:
+            self._why = str(finding)
+            return
+        observer.__enter__()
+        self._seeing = observer, self.groups.cell_N[rows].astype(np.int64)
+
+    def _after(self, model: nn.Module, args: Any, output: Any) -> None:
+        if self._seeing and not self._seeing[0].forward_is_over:
+            self._seeing[0].forward_done()
+
+    def _take(self) -> None:
+        """What the last observer has seen, its backward being over."""
+        if self._seeing is None:
+            return
+        (observer, cell_B), self._seeing = self._seeing, None
+        try:
+            norm_B, loss_B = observer.finish()
+        except Uncovered as finding:
+            self._why = str(finding)
+            return
+        self.seconds += observer.seconds
+        self._add(self._local, cell_B, np.stack([norm_B.double().cpu().numpy(), loss_B.double().cpu().numpy()]))
+
+    def _add(self, sums: NDArray[Any], cell_B: Ints, value_2B: Floats) -> None:
+        for value_B, into in zip(value_2B, sums, strict=True):
+            known = np.isfinite(value_B)
+            for power, sum_C in enumerate(into):
+                np.add.at(sum_C, cell_B[known], value_B[known] ** power)
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.mean(known)) if known else np.nan
