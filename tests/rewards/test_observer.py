@@ -92,7 +92,7 @@ def test_no_hook_stays_on_the_model():
 def test_losses_alone():
     model, batch = tiny(), padded()
     _, expected = gradient_norms_and_losses(model, batch)
-    norm, loss = observed(model, batch, norms=False)
+    _, loss = observed(model, batch, norms=False)
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-6)
 
 

@@ -14,7 +14,8 @@ def train(config, output, processes, batch):
     return records(output)
 
 
-def test_ranks_draw_one_stream_and_hold_one_policy(tmp_path, model_folder, write_rows):
+@pytest.mark.parametrize("rewards", ["probe", "stream"])
+def test_ranks_draw_one_stream_and_hold_one_policy(tmp_path, model_folder, write_rows, rewards):
     config = tmp_path / "config.yaml"
     config.write_text(
         yaml.safe_dump(
@@ -22,7 +23,7 @@ def test_ranks_draw_one_stream_and_hold_one_policy(tmp_path, model_folder, write
                 "model": str(model_folder),
                 "mixture": {"datasets": {"a": str(write_rows("a", 50)), "b": str(write_rows("b", 22))}},
                 "difficulty": {"groups": 2},
-                "balance": {"update_every": 3, "probes": 4, "actor": {"learning_rate": 3e-3}},
+                "balance": {"rewards": rewards, "update_every": 3, "probes": 4, "actor": {"learning_rate": 3e-3}},
                 "train": {"max_steps": 9, "learning_rate": 1e-2, "bf16": False, "max_grad_norm": 1.0},
             }
         )

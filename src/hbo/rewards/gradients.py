@@ -85,6 +85,15 @@ def gradient_norms_and_losses(
     return (square_B + 0 * loss_B).clamp(min=0).sqrt().float(), loss_B
 
 
+def is_covered(model: nn.Module) -> bool:
+    """Whether the batched rules cover the model, as far as it has been measured.
+
+    Raises:
+        Nothing.
+    """
+    return extract_model_from_parallel(model, keep_torch_compile=False) not in _uncovered
+
+
 def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     """The same norms (B,) as `per_example_gradient_norms`, by autograd, one row at a time.
 

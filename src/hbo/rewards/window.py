@@ -28,6 +28,7 @@ from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError
 from hbo.rewards import REWARDS
 from hbo.rewards.ghost import Uncovered
+from hbo.rewards.gradients import is_covered
 from hbo.rewards.observer import Observer
 from hbo.rewards.probe import Probe, per_row, rewards_of
 from hbo.rewards.targets import Targets
@@ -70,17 +71,22 @@ class Window:
         self._handles: list[RemovableHandle] = []
 
     def measure_reference(self, model: nn.Module) -> None:
-        """As `Probe.measure_reference`."""
+        """As `Probe.measure_reference`; a model with parameters that have no rule is left to the probe from here on."""
         self.probe.measure_reference(model)
+        if self._wants_norms:
+            one = next(rows[:1] for rows in self.probe.pool if len(rows))
+            self.probe.values(model, one, [REWARDS["gradient_norm"]])  # its warning names the parameter
+            self.failed = not is_covered(model)
 
     def state_dict(self) -> dict[str, Any]:
         """What the probe holds and what was seen since the last update, as JSON values."""
         return {**self.probe.state_dict(), "seen": self._sums.tolist(), "failed": self.failed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Takes over what `state_dict` gave; from a Probe's state it begins with nothing seen."""
         self.probe.load_state_dict(state)
-        self._sums, self.failed = np.array(state["seen"]), bool(state["failed"])
+        self._sums = np.array(state.get("seen", np.zeros_like(self._sums)))
+        self.failed = bool(state.get("failed"))
 
     def watch(
         self, model: nn.Module, batches: Sequence[Ints], *, step: int, is_due: Callable[[int], bool], rows: int
