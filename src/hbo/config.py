@@ -44,6 +44,19 @@ class _Section(BaseModel):
         return value
 
 
+_ALIGNMENTS = frozenset({"gradient_alignment", "lookahead_alignment"})
+UNCERTAINTY_REWARDS = frozenset(
+    {"entropy", "eos_entropy", "expected_probability", "sequence_probability", "variance", "combined", "dev_loss"}
+)
+DEV_REWARDS = _ALIGNMENTS | UNCERTAINTY_REWARDS
+"""Rewards measured on rows of each dataset that are set aside for it."""
+GRADIENT_REWARDS = _ALIGNMENTS | {"batch_gradient_norm"}
+"""Rewards of a dataset's mean gradient."""
+DATASET_REWARDS = DEV_REWARDS | GRADIENT_REWARDS | {"transferability"}
+"""Rewards that a dataset has as a whole."""
+SIGNED_REWARDS = _ALIGNMENTS | {"transferability"}
+"""Rewards that may be negative, and then push a choice down."""
+
 Temperature = Annotated[float, Field(gt=0)]
 Reward = str | Callable[..., Any] | None
 
@@ -122,8 +135,8 @@ class DifficultyConfig(_Section):
 class ActorConfig(_Section):
     """How an actor turns rewards into probabilities."""
 
-    kind: Literal["softmax", "mlp", "tracking"] = "softmax"
-    """One logit per choice (authors' code), two layers (paper's text), or the closed form (ours)."""
+    kind: Literal["softmax", "mlp", "tracking", "loss_softmax", "exp3", "odm"] = "softmax"
+    """One logit per choice (authors' code), two layers (paper's text), the closed form (ours), or that of a method."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     """Adam step of `softmax` and `mlp`."""
     steps: Annotated[int, Field(ge=1)] = 200
@@ -132,6 +145,8 @@ class ActorConfig(_Section):
     """Hidden units of `mlp`."""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the way, in log space, that `tracking` goes towards p ∝ reward per update."""
+    ema: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Weight of the newest reward in the moving average, begun at 1, that an actor learns from; 1: no average."""
 
 
 class HBOConfig(_Section):
@@ -181,6 +196,9 @@ class HBOConfig(_Section):
             merged = {**settings(given.get("method", "hbo")), **given}
         except ConfigError as error:
             raise ValueError(str(error)) from None
+        own = settings(given.get("method", "hbo")).get("actor")
+        if own and isinstance(given.get("actor"), Mapping):
+            merged["actor"] = {**own, **given["actor"]}
         for tier in ("global", "local"):
             if tier in merged:
                 learns, reward = merged.pop(tier), f"{tier}_reward"
@@ -202,6 +220,22 @@ class HBOConfig(_Section):
                 "or choose method temperature"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rewards_fit(self) -> HBOConfig:
+        if self.is_flat and self.global_reward is not None:
+            raise ValueError(f"method {self.method} has one actor over all groups: leave 'global_reward' out")
+        learned_by = self.local_reward if self.is_flat else self.global_reward
+        if learned_by in SIGNED_REWARDS and self.actor.kind not in ("softmax", "mlp"):
+            raise ValueError(
+                f"the reward {learned_by} may be negative, which actor {self.actor.kind} can't take; choose softmax"
+            )
+        return self
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether one actor holds the groups of all datasets."""
+        return self.method == "mos+"
 
     @property
     def is_static(self) -> bool:

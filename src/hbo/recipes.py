@@ -12,6 +12,7 @@ from typing import Any
 from hbo.config import HBOConfig
 from hbo.errors import ConfigError, nearest
 
+_GLOBAL: dict[str, Any] = {"local_reward": None}
 _STATIC: dict[str, Any] = {"global_reward": None, "local_reward": None}
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -21,6 +22,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "proportional": _STATIC | {"temperature": 1.0},
     "temperature": _STATIC | {"temperature": 10.0},
     "uniform": _STATIC | {"temperature": math.inf},
+    # The paper's dynamic baselines, each after its own paper; their rewards say more: hbo.rewards.alignment,
+    # .uncertainty and .transferability.
+    "multidds": _GLOBAL
+    | {"global_reward": "gradient_alignment", "probes": 8, "update_every": 1000, "min_probability": 0.01},
+    "multiuat": _GLOBAL | {"global_reward": "entropy", "update_every": 1000},
+    "mos": _GLOBAL | {"global_reward": "transferability", "probes": 64},
+    "mos+": {"global_reward": None},
+    # Beyond the paper; hbo.core.bandits.
+    "loss_softmax": _GLOBAL | {"global_reward": "loss", "actor": {"kind": "loss_softmax"}},
+    "exp3": _GLOBAL | {"global_reward": "loss", "actor": {"kind": "exp3"}},
+    "odm": _GLOBAL | {"global_reward": "loss", "actor": {"kind": "odm"}},
 }
 
 

@@ -82,7 +82,7 @@ class SoftmaxActor:
     """
 
     def __init__(self, prior: ArrayLike, learning_rate: float = 1e-4, steps: int = 200) -> None:
-        self.prior = _checked_prior(prior)
+        self.prior = checked_prior(prior)
         self.steps = steps
         # The logits relative to log prior: all zero is the prior to the last bit, and a choice of prior 0 stays there.
         self.delta = np.zeros(len(self.prior))
@@ -99,7 +99,7 @@ class SoftmaxActor:
         Raises:
             RewardError: A reward is not a finite number.
         """
-        R = _checked_reward(reward, len(self.prior))
+        R = checked_reward(reward, len(self.prior))
         R[self.prior == 0] = 0.0  # its logit could rise forever and never be heard
         total = R.sum()
         for _ in range(self.steps):
@@ -125,7 +125,7 @@ class MLPActor:
     def __init__(
         self, prior: ArrayLike, learning_rate: float = 1e-4, steps: int = 200, hidden: int = 32, seed: int = 0
     ) -> None:
-        self.prior = _checked_prior(prior)
+        self.prior = checked_prior(prior)
         self.steps = steps
         self.hidden = hidden
         C = len(self.prior)
@@ -151,7 +151,7 @@ class MLPActor:
         Raises:
             RewardError: A reward is not a finite number.
         """
-        R = _checked_reward(reward, len(self.prior))
+        R = checked_reward(reward, len(self.prior))
         R[self.prior == 0] = 0.0  # its logit could rise forever and never be heard
         total = R.sum()
         for _ in range(self.steps):
@@ -180,7 +180,7 @@ class TrackingActor:
     """
 
     def __init__(self, prior: ArrayLike, rate: float = 0.5) -> None:
-        self.prior = _checked_prior(prior)
+        self.prior = checked_prior(prior)
         if not 0 < rate <= 1:
             raise ConfigError(f"rate is {rate}; it must be above 0 and at most 1")
         self.rate = rate
@@ -197,7 +197,7 @@ class TrackingActor:
         Raises:
             RewardError: A reward is not finite and positive (its logarithm is needed).
         """
-        R = _checked_reward(reward, len(self.prior))
+        R = checked_reward(reward, len(self.prior))
         if (R <= 0).any():
             raise RewardError(f"the tracking actor needs rewards above 0, but one is {R.min():g}; use actor softmax")
         p = self._policy ** (1 - self.rate) * (R / R.sum()) ** self.rate
@@ -222,14 +222,24 @@ def _tilted(prior: Floats, delta: Floats) -> Floats:
     return result
 
 
-def _checked_prior(prior: ArrayLike) -> Floats:
+def checked_prior(prior: ArrayLike) -> Floats:
+    """The prior as an array of its own.
+
+    Raises:
+        ConfigError: It isn't a list of probabilities.
+    """
     p = np.array(prior, dtype=np.float64)
     if p.ndim != 1 or len(p) == 0 or not np.isfinite(p).all() or (p < 0).any() or abs(p.sum() - 1) > 1e-6:
         raise ConfigError(f"a prior is a list of probabilities that sum to 1, not {prior!r}")
     return p
 
 
-def _checked_reward(reward: ArrayLike, count: int) -> Floats:
+def checked_reward(reward: ArrayLike, count: int) -> Floats:
+    """The rewards as an array of their own.
+
+    Raises:
+        RewardError: One is not a finite number, or there are more or fewer than choices.
+    """
     R = np.array(reward, dtype=np.float64)
     if R.shape != (count,) or not np.isfinite(R).all():
         raise RewardError(f"{count} finite rewards are needed, one per choice, not {reward!r}")

@@ -28,13 +28,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hbo.config import ActorConfig, HBOConfig
-from hbo.core.actors import Actor, MLPActor, SoftmaxActor, TrackingActor
+from hbo.config import SIGNED_REWARDS, HBOConfig
+from hbo.core.actors import Actor
+from hbo.core.factory import actor_factory
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
-from hbo.core.prior import floored, temperature_prior, weighted_prior
+from hbo.core.prior import check_floor, floored, temperature_prior, weighted_prior
 from hbo.core.stream import Stream
-from hbo.errors import ConfigError, ResumeError, RewardError
+from hbo.errors import ResumeError, RewardError
 
 Floats = NDArray[np.float64]
 _LARGEST = 1e100  # a reward above it is as good as infinite: its square, which the actors' optimizer keeps, overflows
@@ -94,14 +95,17 @@ class HBO:
     ) -> None:
         self.groups = groups
         self.config = config or HBOConfig()
-        _check_floor(self.config.min_probability, groups)
+        check_floor(self.config.min_probability, len(groups.datasets), groups.levels)
         self._make = make = actor or actor_factory(self.config.actor)
         sizes_KL = groups.examples_KL.astype(np.float64)
         sizes = dict(zip(groups.datasets, groups.examples_KL.sum(axis=1).tolist(), strict=True))
         self.prior_K = weighted_prior(sizes, self.config.temperature, weights or {})
-        self.global_actor = make(self.prior_K)
         # A dataset can have lost a whole level to the trainer's own filters; a level without rows starts at 0.
-        self.local_actors = [make(n_L / max(n_L.sum(), 1.0) if n_L.any() else _uniform_prior(n_L)) for n_L in sizes_KL]
+        levels = [n_L / max(n_L.sum(), 1.0) if n_L.any() else _uniform_prior(n_L) for n_L in sizes_KL]
+        if self.config.is_flat:  # one actor over all groups, no hierarchy
+            self.global_actor, self.local_actors = make((self.prior_K[:, None] * np.stack(levels)).ravel()), []
+        else:
+            self.global_actor, self.local_actors = make(self.prior_K), [make(prior_L) for prior_L in levels]
         self.skipped = 0
         self._loaded = self._settings()
         self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL, per_row_KL=groups.per_row_KL)])
@@ -110,12 +114,19 @@ class HBO:
     @property
     def p_K(self) -> Floats:
         """Probabilities of the datasets as the actor holds them, above the floor."""
-        return floored(self.global_actor.policy, self.config.min_probability)
+        policy = self.global_actor.policy
+        p_K = policy.reshape(self.groups.sizes_KL.shape).sum(axis=1) if self.config.is_flat else policy
+        return floored(p_K, self.config.min_probability)
 
     @property
     def q_KL(self) -> Floats:
         """Probabilities of the levels inside each dataset, above the floor."""
-        return np.stack([floored(actor.policy, self.config.min_probability) for actor in self.local_actors])
+        if self.config.is_flat:
+            cell_KL = self.global_actor.policy.reshape(self.groups.sizes_KL.shape)
+            inside = cell_KL / cell_KL.sum(axis=1, keepdims=True)
+        else:
+            inside = np.stack([actor.policy for actor in self.local_actors])
+        return np.stack([floored(q_L, self.config.min_probability) for q_L in inside])
 
     def is_due(self, step: int) -> bool:
         """Whether rewards are to be measured after optimizer step `step` (counted from 1)."""
@@ -143,7 +154,9 @@ class HBO:
                 )
         if rewards.global_K is not None and self.config.global_reward is not None:
             self._learn(self.global_actor, rewards.global_K)
-        if rewards.local_KL is not None and self.config.local_reward is not None:
+        if self.config.is_flat and rewards.local_KL is not None:
+            self._learn(self.global_actor, rewards.local_KL.ravel())
+        elif rewards.local_KL is not None and self.config.local_reward is not None:
             for k, actor in enumerate(self.local_actors):
                 self._learn(actor, relative(rewards.local_KL[k]))
         entry = Entry(
@@ -163,7 +176,9 @@ class HBO:
         return entry
 
     def _learn(self, actor: Actor, reward_C: Floats) -> None:
-        usable, p_C = _usable(reward_C), actor.policy
+        # A reward that may be negative keeps its sign; any other at or below 0 is no measurement.
+        is_signed = bool({self.config.global_reward, self.config.local_reward} & SIGNED_REWARDS)
+        usable, p_C = (np.abs(reward_C) <= _LARGEST) if is_signed else _usable(reward_C), actor.policy
         self.skipped += int((~usable & (p_C > 0)).sum())  # a level without rows has nothing to measure
         if not p_C[usable].sum():
             return  # nothing was learned about any choice
@@ -171,7 +186,7 @@ class HBO:
         # the others' news doesn't push it.
         with np.errstate(over="ignore"):
             filled = np.where(usable, reward_C, p_C * min(reward_C[usable].sum() / p_C[usable].sum(), _LARGEST))
-        actor.learn(np.maximum(filled, np.finfo(np.float64).tiny))
+        actor.learn(filled if is_signed else np.maximum(filled, np.finfo(np.float64).tiny))
 
     def restage(self, *, step: int, start: int, drawn_KL: ArrayLike) -> Entry | None:
         """The entry that opens a new stage, if the state loaded last was saved under other settings; else None.
@@ -189,7 +204,9 @@ class HBO:
         if not changed:
             return None
         if "weights" in changed:
-            p_K = self.global_actor.policy * self.prior_K / np.array(then["weights"])
+            ratio_K = self.prior_K / np.array(then["weights"])
+            policy = self.global_actor.policy
+            p_K = policy * np.repeat(ratio_K, len(policy) // len(ratio_K))
             self.global_actor = self._make(p_K / p_K.sum())
         drawn_KL = np.asarray(drawn_KL, dtype=np.int64)
         start = max(start, self.ledger[-1].start)  # an update that waits for its start goes before
@@ -257,24 +274,5 @@ def _usable(reward_C: Floats) -> NDArray[Any]:
     return np.asarray((reward_C > 0) & (reward_C <= _LARGEST))
 
 
-def actor_factory(config: ActorConfig) -> Callable[[Floats], Actor]:
-    """What makes the actor that `config` describes from its prior."""
-    match config.kind:
-        case "softmax":
-            return lambda prior: SoftmaxActor(prior, config.learning_rate, config.steps)
-        case "mlp":
-            return lambda prior: MLPActor(prior, config.learning_rate, config.steps, config.hidden)
-        case "tracking":
-            return lambda prior: TrackingActor(prior, config.rate)
-
-
 def _uniform_prior(size_L: Floats) -> Floats:
     return np.full(len(size_L), 1.0 / len(size_L))
-
-
-def _check_floor(floor: float, groups: Groups) -> None:
-    for what, count in (("datasets", len(groups.datasets)), ("groups per dataset", groups.levels)):
-        if floor * count > 1:
-            raise ConfigError(
-                f"min_probability is {floor}, but with {count} {what} it can be {1 / count:.4g} at the most"
-            )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -151,9 +151,9 @@ class Groups:
 
     @cached_property
     def cell_N(self) -> Narrow:
-        """The group of each row."""
+        """The group of each row; of a row that was set aside, 0."""
         cells = np.arange(self.sizes_KL.size, dtype=np.int32)
-        cell_N = np.empty(len(self.order_N), dtype=np.int32)
+        cell_N = np.zeros(int(self.order_N.max()) + 1, dtype=np.int32)
         cell_N[self.order_N] = np.repeat(cells, self.sizes_KL.ravel())
         return cell_N
 
@@ -163,6 +163,20 @@ class Groups:
         found = hashlib.sha256(json.dumps([self.datasets, self.offsets.tolist()]).encode())
         found.update(np.ascontiguousarray(self.order_N).data)
         return found.hexdigest()
+
+    def without(self, rows: ArrayLike) -> Groups:
+        """The same groups but for these rows, which are never drawn; numbers of the other rows stay.
+
+        Raises:
+            DataError: Rows are packed: what one holds can't be set aside by itself.
+        """
+        if self.examples_C is not None:
+            raise DataError("rows can't be set aside from packed ones; set packing: false")
+        keeps = np.ones(len(self.order_N), dtype=bool)
+        keeps[np.asarray(rows, dtype=np.int64)] = False
+        stays_N = keeps[self.order_N]
+        offsets = np.concatenate([[0], np.cumsum(stays_N)])[self.offsets].astype(np.int64)
+        return replace(self, order_N=self.order_N[stays_N], offsets=offsets)
 
     def rows(self, dataset: int, level: int) -> Ints:
         """Row numbers of one group."""

@@ -84,3 +84,16 @@ def floored(p_C: Floats, floor: float) -> Floats:
         kept = p_C[~low].sum()
         result = np.where(low, floor, p_C * (room / kept) if kept > 0 else floor)
     return result
+
+
+def check_floor(floor: float, datasets: int, levels: int) -> None:
+    """Refuses a floor that leaves no room.
+
+    Raises:
+        ConfigError: So many choices can't all be at or above it.
+    """
+    for what, count in (("datasets", datasets), ("groups per dataset", levels)):
+        if floor * count > 1:
+            raise ConfigError(
+                f"min_probability is {floor}, but with {count} {what} it can be {1 / count:.4g} at the most"
+            )

@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from hbo.config import DATASET_REWARDS
 from hbo.errors import ConfigError, nearest
 from hbo.rewards.progress import gradient_norm, loss, loss_ratio, perplexity, perplexity_ratio
 
@@ -41,9 +42,10 @@ def reward_function(key: str, value: str | Reward | None) -> Reward | None:
         return REWARDS[value]
     module, colon, name = value.partition(":")
     if not colon:
+        names = [*REWARDS, *sorted(DATASET_REWARDS)] if key == "global_reward" else list(REWARDS)
         raise ConfigError(
-            f"balance.{key} is '{value}', which is no reward{nearest(value, REWARDS)}; choose one of "
-            f"{', '.join(REWARDS)}, or write pkg.module:function"
+            f"balance.{key} is '{value}', which is no reward{nearest(value, names)}; choose one of "
+            f"{', '.join(names)}, or write pkg.module:function"
         )
     try:
         found = getattr(importlib.import_module(module), name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,9 +10,11 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import nn
 
-from hbo.config import HBOConfig
+from hbo.config import DATASET_REWARDS, HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
+from hbo.errors import ConfigError
+from hbo.rewards.per_dataset import PerDataset
 from hbo.rewards.probe import Probe
 from hbo.rewards.window import Window
 
@@ -37,12 +39,37 @@ class Measurer(Protocol):
         """Takes over what `state_dict` gave."""
 
 
-def measurer_for(rows: Dataset, groups: Groups, config: HBOConfig, *, pad_token_id: int, seed: int = 0) -> Measurer:
+def measurer_for(
+    rows: Dataset,
+    groups: Groups,
+    config: HBOConfig,
+    *,
+    pad_token_id: int,
+    seed: int = 0,
+    dev_K: Sequence[NDArray[np.int64]] = (),
+) -> Measurer:
     """The measurer of `config`; arguments as `Probe` takes them.
 
+    Args:
+        rows: As there.
+        groups: As there.
+        config: As there.
+        pad_token_id: As there.
+        seed: As there.
+        dev_K: Rows of each dataset that are set aside.
+
     Raises:
-        ConfigError: A reward isn't known.
+        ConfigError: A reward isn't known, or can't be measured in the way asked for.
         DataError: The rows have no tokens to measure it on.
     """
-    probe = Probe(rows, groups, config, pad_token_id=pad_token_id, seed=seed)
+    key = "local_reward" if config.is_flat else "global_reward"
+    whole = getattr(config, key)
+    left = config.model_copy(update={key: None}) if whole in DATASET_REWARDS else config
+    probe = Probe(rows, groups, left, pad_token_id=pad_token_id, seed=seed)
+    if whole in DATASET_REWARDS:
+        if config.rewards == "stream":
+            raise ConfigError(
+                f"balance.rewards is 'stream', but {key} {whole} needs passes of its own; set it to probe"
+            )
+        return PerDataset(probe, whole, list(dev_K))
     return Window(probe) if config.rewards == "stream" and not config.is_static else probe

@@ -21,10 +21,9 @@ from hbo.errors import DataError, RewardError
 from hbo.rewards import REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses
+from hbo.rewards.passes import over_rows
 from hbo.rewards.untouched import left_as_found
-from hbo.scoring.batches import pack, pad, reader
 from hbo.scoring.losses import per_example_loss, row_losses
-from hbo.scoring.matmul import fast_matmul
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -76,7 +75,7 @@ class Probe:
         self.examples: Dataset | PackedExamples = rows if packed is None else packed
         numbers = (lambda chosen: chosen) if packed is None else packed.of_rows
         self.pool = [
-            _chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, _POOL, k, j))
+            chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, _POOL, k, j))
             for k in range(len(groups.datasets))
             for j in range(groups.levels)
         ]
@@ -111,7 +110,7 @@ class Probe:
         levels = self.groups.levels
         share = [self.config.probes // levels + (j < self.config.probes % levels) for j in range(levels)]
         return [
-            _chosen(pool, max(1, share[cell % levels]), (self.seed, _PROBES, step, cell))
+            chosen(pool, max(1, share[cell % levels]), (self.seed, _PROBES, step, cell))
             for cell, pool in enumerate(self.pool)
         ]
 
@@ -143,21 +142,18 @@ class Probe:
         reduce: Reduce = np.copy,
     ) -> Floats:
         """What each of the F reward functions gives for each of these rows (F, P); as `measure` otherwise."""
-        value_FP = np.zeros((len(functions), len(probe_P)))
-        read = reader(self.examples)
-        length_P = np.array([len(ids) for ids, _ in read(probe_P)])
-        with left_as_found(model), fast_matmul(next(model.parameters()).device):
-            batches = list(pack(length_P, np.arange(len(probe_P)), self.config.probe_tokens))
-            # As many passes in every process, because a sharded model needs all of them for each of its passes.
-            for first in range(0, len(batches), ranks):
-                together = batches[first : first + ranks]
-                index_B = together[min(rank, len(together) - 1)]
-                rows_B = probe_P[index_B]
-                batch = pad(read(rows_B), self.pad_token_id)
-                found = self._measure_batch(model, rows_B, batch, functions, max(map(len, together)))
-                if rank < len(together):
-                    value_FP[:, index_B] = found
-        return reduce(value_FP)
+        return over_rows(
+            model,
+            self.examples,
+            probe_P,
+            lambda rows_B, batch, passes: self._measure_batch(model, rows_B, batch, functions, passes),
+            len(functions),
+            token_budget=self.config.probe_tokens,
+            pad_token_id=self.pad_token_id,
+            rank=rank,
+            ranks=ranks,
+            reduce=reduce,
+        )
 
     def _measure_batch(
         self,
@@ -246,7 +242,7 @@ def _weighted(weight_KL: Floats, value_KL: Floats) -> Floats:
     return total
 
 
-def _chosen(rows: Ints, count: int, key: tuple[int, ...]) -> Ints:
+def chosen(rows: Ints, count: int, key: tuple[int, ...]) -> Ints:
     """`count` of the rows, all different, in ascending order; all of them if there are fewer."""
     if len(rows) <= count:
         return rows

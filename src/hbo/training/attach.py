@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from numpy.typing import NDArray
 from transformers import Trainer, TrainingArguments
 
-from hbo.config import HBOConfig
+from hbo.config import DEV_REWARDS, GRADIENT_REWARDS, HBOConfig
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.examples import PACKED, example_counts
@@ -17,6 +19,8 @@ from hbo.training.sampler import Schedule
 
 _BATCH = 1 << 20
 _HIGHEST = 1023  # as difficulty.groups has it
+_SHARE_ASIDE, _LEAST_ASIDE = 0.05, 8
+_ASIDE = 14  # what a generator is for, part of its key
 
 
 def groups_of(rows: Dataset) -> Groups:
@@ -57,6 +61,30 @@ def groups_of(rows: Dataset) -> Groups:
     return Groups.from_codes(tuple(number), code_N, level_N, length_N=length_N, examples_N=example_counts(rows))
 
 
+def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, list[NDArray[np.int64]]]:
+    """The groups that training draws from, and the rows of each dataset that are set aside for a reward (else none).
+
+    These are 5% of a dataset and at least 8, but never more than half, chosen by the seed.
+
+    Raises:
+        DataError: As `groups_of`; or a dataset has a single row, of which none can be set aside; or rows are packed.
+    """
+    groups = groups_of(rows)
+    if config.global_reward not in DEV_REWARDS:
+        return groups, []
+    dev_K = []
+    for k, name in enumerate(groups.datasets):
+        own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
+        count = min(max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own))), len(own) // 2)
+        if not count:
+            raise DataError(
+                f"dataset '{name}' has a single row to train on, but the reward {config.global_reward} needs rows set "
+                "aside of each; give it more, or choose another method"
+            )
+        dev_K.append(np.sort(np.random.default_rng((seed, _ASIDE, k)).choice(own, count, replace=False)))
+    return groups.without(np.concatenate(dev_K)), dev_K
+
+
 def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
     """Refuses, by name, what HBO can't balance as `config` asks for.
 
@@ -76,7 +104,13 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
             "leave it out (rows of a step are sorted by length anyway)"
         )
     _check_packing(args, rows)
-    check_stream_options(args, config, is_sharded=trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
+    is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
+    check_stream_options(args, config, is_sharded=is_sharded)
+    if is_sharded and config.global_reward in GRADIENT_REWARDS:
+        raise ConfigError(
+            f"the reward {config.global_reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
+            "choose another reward"
+        )
 
 
 def check_stream_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: bool = False) -> None:

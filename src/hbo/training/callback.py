@@ -16,12 +16,13 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
+from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
-from hbo.rewards.measurer import measurer_for
+from hbo.rewards.measurer import Measurer, measurer_for
 from hbo.rewards.window import Window
 from hbo.training import logbook, resume
-from hbo.training.attach import check_trainer, groups_of, lag_of, pad_id, schedule_of
+from hbo.training.attach import check_trainer, drawn_groups, lag_of, pad_id, schedule_of
 from hbo.training.distributed import check_same, from_first, sum_over
 from hbo.training.meter import Meter
 from hbo.training.sampler import HBOSampler
@@ -64,10 +65,9 @@ class HBOCallback(TrainerCallback):
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
         check_trainer(trainer, self.config)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
-        groups = groups_of(trainer.train_dataset)
+        groups, _ = self._parts()
         logbook.check_names(groups.datasets)
         HBO(groups, self.config, weights=weights)
-        measurer_for(trainer.train_dataset, groups, self.config, pad_token_id=pad_id(trainer))
         lag_of(self.config.update_lag, args)
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
@@ -82,12 +82,10 @@ class HBOCallback(TrainerCallback):
         """Attaches everything; called again when `auto_find_batch_size` starts over."""
         self._let_go()
         loader = kwargs["train_dataloader"]
-        rows = self.trainer.train_dataset
-        self.groups = groups_of(rows)
+        self.groups, self.measurer = self._parts()
         self.balancer = HBO(self.groups, self.config, weights=self.weights, seed=self.seed)
         self.schedule = schedule_of(loader, args)
         self.lag = lag_of(self.config.update_lag, args)
-        self.measurer = measurer_for(rows, self.groups, self.config, pad_token_id=pad_id(self.trainer), seed=self.seed)
         self.window = self.measurer if isinstance(self.measurer, Window) else None
         self.meter = Meter(self.groups)
         self.tokens = 0
@@ -170,6 +168,11 @@ class HBOCallback(TrainerCallback):
         self.train_seconds += time.perf_counter() - self._clock
         if self.balancer is not None and self.balancer.skipped:
             logbook.warn_skipped(self.balancer.skipped)
+
+    def _parts(self) -> tuple[Groups, Measurer]:
+        rows, pad = self.trainer.train_dataset, pad_id(self.trainer)
+        groups, dev_K = drawn_groups(rows, self.config, self.seed)
+        return groups, measurer_for(rows, groups, self.config, pad_token_id=pad, seed=self.seed, dev_K=dev_K)
 
     def _let_go(self) -> None:
         if self.balancer is not None:

@@ -14,7 +14,7 @@ from hbo.core.stream import Stream
 from hbo.errors import ConfigError, DataError
 from hbo.progress import silent
 from hbo.training import prepare
-from hbo.training.attach import groups_of
+from hbo.training.attach import drawn_groups
 from hbo.training.packing import as_drawn
 from hbo.training.run_folder import CONFIG, last_checkpoint, snapshot
 from hbo.training.sampler import HBOSampler, Schedule
@@ -41,7 +41,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
     examples = prepare.grouped(config, data.train, scores)
     rows = as_drawn(examples, args)
-    groups = groups_of(rows)
+    groups, _ = drawn_groups(rows, config.balance, config.seed)
     records = [json.loads(line) for line in (run / "balance.jsonl").read_text(encoding="utf-8").splitlines() if line]
     if list(records[0]["global"]) != list(groups.datasets):
         raise DataError(
