@@ -35,6 +35,6 @@ def assert_one_course(one, two):
         for name in ("a", "b"):
             assert right["global"][name] == pytest.approx(left["global"][name], rel=1e-4)
             assert right["local"][name] == pytest.approx(left["local"][name], rel=1e-4)
-            if left["global_reward"] is not None:
-                assert right["global_reward"][name] == pytest.approx(left["global_reward"][name], rel=1e-3)
-                assert right["local_reward"][name] == pytest.approx(left["local_reward"][name], rel=1e-3)
+            for reward in ("global_reward", "local_reward"):
+                if left[reward] is not None:
+                    assert right[reward][name] == pytest.approx(left[reward][name], rel=1e-3, abs=1e-6)

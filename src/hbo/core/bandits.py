@@ -41,7 +41,7 @@ class LossSoftmaxActor:
             RewardError: A reward is not a finite number.
         """
         R = checked_reward(reward, len(self.prior)) / self.temperature
-        weight = np.where(self.prior > 0, np.exp(R - R[self.prior > 0].max()), 0.0)
+        weight = np.exp(np.where(self.prior > 0, R - R[self.prior > 0].max(), -np.inf))
         self._policy = weight / weight.sum()
 
     def state_dict(self) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def aligned_after_a_step(
                 for rows in dev_K[1:]:
                     torch._foreach_add_(dev, gradients.of(model, rows))
                 cosine_K[i] = cosine(own, dev)
+                _move(parameters, before)
         finally:
             _move(parameters, before)
     return reduce(cosine_K)

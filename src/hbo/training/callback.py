@@ -91,7 +91,8 @@ class HBOCallback(TrainerCallback):
         self.tokens = 0
         self._pending: dict[str, float] = {}
         self._warned: set[str] = set()
-        self._link_state()
+        self.state = self.state.in_use(self.trainer.callback_handler.callbacks)
+        self.state.source = self
         if state.global_step:
             self._restore(state)
         elif not self.config.is_static:
@@ -241,13 +242,6 @@ class HBOCallback(TrainerCallback):
         if self.fingerprints is None:
             self.fingerprints = resume.fingerprints(self.trainer.train_dataset)
         return dict(self.fingerprints)
-
-    def _link_state(self) -> None:
-        # With `restore_callback_states_from_checkpoint` transformers has put a rebuilt HBOState in ours' place.
-        for callback in self.trainer.callback_handler.callbacks:
-            if isinstance(callback, HBOState):
-                self.state = callback
-        self.state.source = self
 
     def _restore(self, state: TrainerState) -> None:
         assert self.balancer is not None

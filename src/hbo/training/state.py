@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from transformers import TrainerCallback
@@ -30,3 +31,7 @@ class HBOState(TrainerCallback, ExportableState):
         """The balancer as it stands, as JSON values."""
         live = self.source.snapshot() if self.source else None
         return {"args": {}, "attributes": {"snapshot": self.snapshot if live is None else live}}
+
+    def in_use(self, callbacks: Iterable[object]) -> HBOState:
+        """The one among the trainer's callbacks: `restore_callback_states_from_checkpoint` puts a rebuilt one there."""
+        return next((callback for callback in callbacks if isinstance(callback, HBOState)), self)

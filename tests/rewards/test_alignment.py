@@ -1,0 +1,103 @@
+"""MultiDDS's rewards and the norm per batch, against autograd and their formulas."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from test_probe import batch_of, mixture
+from tiny_models import tiny
+
+from hbo.config import HBOConfig
+from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
+from hbo.scoring.losses import per_example_loss
+
+ROWS, DEV = [np.array([0, 3, 5]), np.array([12, 14])], [np.array([1, 2]), np.array([13, 15, 17])]
+ALL = (aligned, aligned_after_a_step, batch_norms)
+
+
+def of(model, rows):
+    model = copy.deepcopy(model).eval()
+    per_example_loss(model, batch_of(mixture()[0], rows.tolist())).mean().backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]).double().numpy()
+
+
+def cos(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
+def measured(function, model, budget=40, **parts):
+    given = {"rank": 0, "ranks": 1, "reduce": np.copy, **parts}
+    return function(model, Gradients(mixture()[0], budget, 0), ROWS, DEV, **given)
+
+
+def test_the_stable_form_is_the_mean_cosine_with_every_dev_gradient():
+    model = tiny()
+    dev = [of(model, rows) for rows in DEV]
+    expected = [np.mean([cos(of(model, rows), d) for d in dev]) for rows in ROWS]
+    assert measured(aligned, model) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_first_form_looks_one_small_step_ahead():
+    model, expected = tiny(), []
+    for rows in ROWS:
+        own, ahead, at = of(model, rows), copy.deepcopy(model), 0
+        with torch.no_grad():
+            for parameter in ahead.parameters():
+                step = torch.from_numpy(own[at : at + parameter.numel()]).float().view_as(parameter)
+                parameter.sub_(0.001 * step)
+                at += parameter.numel()
+        expected.append(cos(own, sum(of(ahead, dev) for dev in DEV)))
+    assert measured(aligned_after_a_step, model) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_norm_per_batch_is_that_of_the_mean_gradient():
+    model = tiny()
+    expected = [np.linalg.norm(of(model, rows)) for rows in ROWS]
+    assert measured(batch_norms, model) == pytest.approx(expected, rel=1e-4)
+    assert measured(batch_norms, model, budget=1000) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("function", ALL)
+@pytest.mark.parametrize("lora", [False, True])
+def test_no_trace_is_left(function, lora):
+    model = tiny()
+    if lora:
+        model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
+    one = next(p for p in model.parameters() if p.requires_grad)
+    one.grad = mine = torch.ones_like(one)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    measured(function, model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert sum(p.grad is not None for p in model.parameters()) == 1
+    assert one.grad is mine
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("function", ALL)
+def test_parameters_come_back_when_measuring_fails(function):
+    model = tiny()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def broken(array):
+        raise RuntimeError("lost a process")
+
+    with pytest.raises(RuntimeError, match="lost"):
+        measured(function, model, reduce=broken)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("function", ALL)
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_processes_share_the_datasets(function, ranks):
+    parts = [measured(function, tiny(), rank=rank, ranks=ranks, reduce=np.copy) for rank in range(ranks)]
+    assert sum(parts) == pytest.approx(measured(function, tiny()), rel=1e-5)
+
+
+def test_the_method_multidds_is_the_stable_form_with_a_floor():
+    config = HBOConfig(method="multidds")
+    assert (config.global_reward, config.local_reward) == ("gradient_alignment", None)
+    assert (config.probes, config.update_every, config.min_probability) == (8, 1000, 0.01)
