@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from hbo.errors import ConfigError
+from hbo.reward_names import SIGNED_REWARDS
 from hbo.validation import sentence
 
 
@@ -43,19 +44,6 @@ class _Section(BaseModel):
             raise ValueError(f"takes no true or false, but is {str(value).lower()}")
         return value
 
-
-_ALIGNMENTS = frozenset({"gradient_alignment", "lookahead_alignment"})
-UNCERTAINTY_REWARDS = frozenset(
-    {"entropy", "eos_entropy", "expected_probability", "sequence_probability", "variance", "combined", "dev_loss"}
-)
-DEV_REWARDS = _ALIGNMENTS | UNCERTAINTY_REWARDS
-"""Rewards measured on rows of each dataset that are set aside for it."""
-GRADIENT_REWARDS = _ALIGNMENTS | {"batch_gradient_norm"}
-"""Rewards of a dataset's mean gradient."""
-DATASET_REWARDS = DEV_REWARDS | GRADIENT_REWARDS | {"transferability"}
-"""Rewards that a dataset has as a whole."""
-SIGNED_REWARDS = _ALIGNMENTS | {"transferability"}
-"""Rewards that may be negative, and then push a choice down."""
 
 Temperature = Annotated[float, Field(gt=0)]
 Reward = str | Callable[..., Any] | None

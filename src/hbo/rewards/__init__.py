@@ -11,8 +11,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from hbo.config import DATASET_REWARDS
 from hbo.errors import ConfigError, nearest
+from hbo.reward_names import DATASET_REWARDS
 from hbo.rewards.progress import gradient_norm, loss, loss_ratio, perplexity, perplexity_ratio
 
 Reward = Callable[..., Any]

@@ -10,10 +10,11 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from torch import nn
 
-from hbo.config import DATASET_REWARDS, HBOConfig
+from hbo.config import HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
+from hbo.reward_names import DATASET_REWARDS
 from hbo.rewards.per_dataset import PerDataset
 from hbo.rewards.probe import Probe
 from hbo.rewards.window import Window

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from hbo.config import DEV_REWARDS
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError, DataError
+from hbo.reward_names import DEV_REWARDS
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
 from hbo.rewards.passes import Reduce, over_rows
 from hbo.rewards.probe import Probe, chosen
@@ -38,7 +38,7 @@ class PerDataset:
 
     Args:
         probe: Rows, their pools, and the reward that is left to it.
-        reward: A name of `hbo.config.DATASET_REWARDS`.
+        reward: A name of `hbo.reward_names.DATASET_REWARDS`.
         dev_K: Rows of each dataset that are set aside, for rewards that need them.
 
     Raises:

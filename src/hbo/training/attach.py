@@ -10,9 +10,10 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from transformers import Trainer, TrainingArguments
 
-from hbo.config import DEV_REWARDS, GRADIENT_REWARDS, HBOConfig
+from hbo.config import HBOConfig
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError, DataError
+from hbo.reward_names import DEV_REWARDS, GRADIENT_REWARDS
 from hbo.rewards.examples import PACKED, example_counts
 from hbo.scoring.batches import lengths
 from hbo.training.sampler import Schedule
