@@ -226,6 +226,11 @@ class HBOConfig(_Section):
         return self.method == "mos+"
 
     @property
+    def is_stratified(self) -> bool:
+        """Whether the rows of every step have the exact shares."""
+        return self.method == "stratified"
+
+    @property
     def is_static(self) -> bool:
         """Whether both levels are frozen, so that nothing is ever measured."""
         return self.global_reward is None and self.local_reward is None

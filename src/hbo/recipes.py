@@ -22,6 +22,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "proportional": _STATIC | {"temperature": 1.0},
     "temperature": _STATIC | {"temperature": 10.0},
     "uniform": _STATIC | {"temperature": math.inf},
+    # Beyond the paper: the prior's exact shares in every step.
+    "stratified": _STATIC,
     # The paper's dynamic baselines, each after its own paper; their rewards say more: hbo.rewards.alignment,
     # .uncertainty and .transferability.
     "multidds": _GLOBAL

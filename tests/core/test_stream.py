@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
@@ -272,3 +273,57 @@ def test_packed_rows_are_drawn_so_that_the_probabilities_are_shares_of_examples(
     q_KL = np.where(packed.sizes_KL > 0, q_KL, 0)
     wanted = np.array([[p], [1 - p]]) * q_KL / q_KL.sum(axis=1, keepdims=True)
     assert share / share.sum() == pytest.approx(wanted, abs=0.015)
+
+
+def stratified(p_K, q_KL, sizes, rows=8, per_epoch=None, seed=0):
+    names, levels = [], []
+    for k, row in enumerate(sizes):
+        for j, size in enumerate(row):
+            names += ["abcdefgh"[k]] * size
+            levels += [j] * size
+    groups = Groups.from_columns(names, levels)
+    ledger = Ledger(groups.datasets, [Entry(0, 0, np.array(p_K), np.array(q_KL))])
+    stream = Stream(groups, ledger, seed, stratified=True)
+    stream.steps = rows, per_epoch or 10 * rows
+    return stream
+
+
+@settings(deadline=None)
+@given(
+    weights=hnp.arrays(np.float64, (3, 2), elements=st.floats(0.01, 1.0)),
+    rows=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+    last=st.integers(0, 39),
+)
+def test_every_stratified_step_has_the_exact_shares(weights, rows, seed, last):
+    p_K = weights.sum(axis=1) / weights.sum()
+    q_KL = weights / weights.sum(axis=1, keepdims=True)
+    last = min(last, rows - 1)  # of an epoch's last, shorter step
+    stream = stratified(p_K, q_KL, [[5, 5]] * 3, rows, 4 * rows + last, seed)
+    position = 0
+    for step in range(15):
+        size = last if last and step % 5 == 4 else rows
+        if not last and step % 5 == 4:
+            continue
+        count_KL = stream.counts(position, position + size)
+        for exact, seen in ((size * p_K, count_KL.sum(axis=1)), (size * p_K[:, None] * q_KL, count_KL)):
+            assert (np.floor(exact - 1e-6) <= seen).all()
+            assert (seen <= np.ceil(exact + 1e-6)).all()
+        position += size
+
+
+def test_a_rare_source_comes_as_often_as_is_due_and_evenly():
+    stream = stratified([0.99, 0.01], [[1.0], [1.0]], [[900], [10]])  # due once in 12.5 steps of 8
+    steps = [step for step in range(1000) if stream.counts(8 * step, 8 * step + 8)[1, 0]]
+    assert len(steps) == pytest.approx(80, abs=1)
+    assert np.diff(steps).max() <= 25
+
+
+def test_stratified_rows_are_a_function_of_position_and_come_without_replacement():
+    stream = stratified([0.5, 0.5], [[1.0], [1.0]], [[12], [12]])
+    whole = stream.rows(0, 48)
+    assert sorted(whole[:24].tolist()) == list(range(24))
+    again = stratified([0.5, 0.5], [[1.0], [1.0]], [[12], [12]])
+    assert again.rows(17, 31).tolist() == whole[17:31].tolist()
+    other = stratified([0.5, 0.5], [[1.0], [1.0]], [[12], [12]], seed=1)
+    assert other.rows(0, 48).tolist() != whole.tolist()

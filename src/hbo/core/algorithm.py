@@ -110,7 +110,7 @@ class HBO:
         self.skipped = 0
         self._loaded = self._settings()
         self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL, per_row_KL=groups.per_row_KL)])
-        self.stream = Stream(groups, self.ledger, seed)
+        self.stream = Stream(groups, self.ledger, seed, stratified=self.config.is_stratified)
 
     @property
     def p_K(self) -> Floats:
@@ -261,7 +261,7 @@ class HBO:
         self.skipped = int(state["skipped"])
         self._loaded = state["settings"]
         self.ledger = Ledger.from_records(state["ledger"], self.groups.datasets)
-        self.stream = Stream(self.groups, self.ledger, self.stream.seed)
+        self.stream = self.stream.following(self.ledger)
 
 
 def relative(reward_C: Floats) -> Floats:

@@ -19,7 +19,9 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Words = NDArray[np.uint64]
 
-_DATASET, _LEVEL, _SHUFFLE = 1, 2, 3  # what a random word is for, part of its key
+_DATASET, _LEVEL, _SHUFFLE, _STEP = 1, 2, 3, 4  # what a random word is for, part of its key
+_GOLDEN = (5**0.5 - 1) / 2
+_BELOW_ONE = float(np.nextafter(1.0, 0.0))
 _ROUNDS = 8  # of the Feistel network; with the usual four, the orders of groups under 14 rows are visibly uneven
 _CHUNK = 1 << 18
 
@@ -35,6 +37,8 @@ class Stream:
         groups: Rows of every group. A group without rows is never drawn: its share goes to the others of its dataset.
         ledger: Probabilities by position; may grow while the stream is read.
         seed: Key of all draws.
+        stratified: Every step's rows have the exact shares, rounded to whole rows: of a group that is due 2.3 rows per
+            step it gets 2 or 3, and 2.3 on average. The field `steps` says which positions are one step's.
 
     Example:
         >>> from hbo.core.ledger import Entry
@@ -44,15 +48,24 @@ class Stream:
         [0, 1, 2]
     """
 
-    def __init__(self, groups: Groups, ledger: Ledger, seed: int = 0) -> None:
+    def __init__(self, groups: Groups, ledger: Ledger, seed: int = 0, *, stratified: bool = False) -> None:
         self.groups = groups
         self.ledger = ledger
         self.seed = seed
+        self.stratified = stratified
+        self.steps = (1, 1)
+        """Rows per step, and rows per epoch, whose last step may be shorter; heeded if stratified."""
         self.size_C = groups.sizes_KL.ravel()
         # Draws of every group before some known positions, and before where the last range ended.
         self._before: dict[int, Ints] = {0: np.zeros(len(self.size_C), dtype=np.int64)}
         self._last: tuple[int, Ints] = (0, self._before[0])
         self._entries = len(ledger)
+
+    def following(self, ledger: Ledger) -> Stream:
+        """The same draws from another ledger."""
+        stream = Stream(self.groups, ledger, self.seed, stratified=self.stratified)
+        stream.steps = self.steps
+        return stream
 
     def rows(self, start: int, stop: int) -> Ints:
         """Rows at positions [start, stop)."""
@@ -127,9 +140,28 @@ class Stream:
         if self.groups.per_row_KL is not None:
             q_KL = row_odds(p_K, q_KL, self.groups.per_row_KL)
             p_K = q_KL.sum(axis=1)
+        if self.stratified:
+            inside = np.divide(q_KL, q_KL.sum(axis=1, keepdims=True), out=np.zeros_like(q_KL), where=p_K[:, None] > 0)
+            weight_1C = (p_K[:, None] * inside).reshape(1, -1)
+            return _pick(weight_1C, self._spread(position), np.zeros(len(position), dtype=np.int64))
         dataset = _pick(p_K[None], _uniform(self.seed, _DATASET, position), np.zeros(len(position), dtype=np.int64))
         level = _pick(q_KL, _uniform(self.seed, _LEVEL, position), dataset)
         return dataset * self.groups.levels + level
+
+    def _spread(self, position: Words) -> Floats:
+        """Evenly spaced numbers in [0, 1) for the rows of a step, from a start that itself is spread over the steps.
+
+        Systematic sampling (Madow & Madow 1944): n equally spaced points meet a share p of the line ⌊np⌋ or ⌈np⌉ times.
+        Starts are multiples of the golden ratio, so that a group due once in ten steps comes about every tenth.
+        """
+        rows, per_epoch = (np.uint64(value) for value in self.steps)
+        epoch, within = position // per_epoch, position % per_epoch
+        step, place = within // rows, within % rows
+        size = np.minimum(rows, per_epoch - step * rows)
+        number = epoch * np.uint64(-(-self.steps[1] // self.steps[0])) + step
+        start = (_uniform(self.seed, _STEP, np.zeros(1, dtype=np.uint64)) + number.astype(np.float64) * _GOLDEN) % 1.0
+        spread: Floats = np.minimum((place + start) / size, _BELOW_ONE)
+        return spread
 
 
 def row_odds(p_K: Floats, q_KL: Floats, per_row_KL: Floats) -> Floats:

@@ -85,6 +85,7 @@ class HBOCallback(TrainerCallback):
         self.groups, self.measurer = self._parts()
         self.balancer = HBO(self.groups, self.config, weights=self.weights, seed=self.seed)
         self.schedule = schedule_of(loader, args)
+        self.balancer.stream.steps = self.schedule.rows, self.schedule.rows_per_epoch
         self.lag = lag_of(self.config.update_lag, args)
         self.window = self.measurer if isinstance(self.measurer, Window) else None
         self.meter = Meter(self.groups)

@@ -47,7 +47,8 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         raise DataError(
             f"{run}: was trained on {list(records[0]['global'])}, but its config now gives {groups.datasets}"
         )
-    stream = Stream(groups, Ledger.from_records(records, groups.datasets), config.seed)
+    ledger = Ledger.from_records(records, groups.datasets)
+    stream = Stream(groups, ledger, config.seed, stratified=config.balance.is_stratified)
     for number in HBOSampler(stream, _schedule(run, len(rows), args)).window(step - 1).tolist():
         for example in rows[number]["hbo_example"] if args.packing else [number]:
             row = examples[example]

@@ -75,6 +75,7 @@ class HBOSampler(Sampler[int]):
         steps = -(-len(stream.groups.order_N) // batch)
         self.stream = stream
         self.schedule = schedule or Schedule(batch, steps, batch)
+        stream.steps = self.schedule.rows, self.schedule.rows_per_epoch
         self.step = 0
         self._skip = 0
         self._is_over = False
