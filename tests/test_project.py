@@ -17,7 +17,21 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hbo"
 LONGEST = 280
 RANKS = {
-    **dict.fromkeys(("hbo", "errors", "validation", "config", "config_file", "recipes", "progress", "reward_names"), 0),
+    **dict.fromkeys(
+        (
+            "hbo",
+            "errors",
+            "validation",
+            "config",
+            "config_file",
+            "recipes",
+            "progress",
+            "reward_names",
+            "section",
+            "actor_config",
+        ),
+        0,
+    ),
     "core": 1,
     **dict.fromkeys(("data", "report"), 2),
     "scoring": 3,

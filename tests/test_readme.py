@@ -14,7 +14,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig
 
 from hbo import cli, config_file
-from hbo.config import ActorConfig, DatasetConfig, DifficultyConfig, HBOConfig, MixtureConfig, RunConfig
+from hbo.actor_config import ActorConfig
+from hbo.config import DatasetConfig, DifficultyConfig, HBOConfig, MixtureConfig, RunConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,11 +11,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from hbo.actor_config import ActorConfig
 from hbo.errors import ConfigError
 from hbo.reward_names import SIGNED_REWARDS
-from hbo.validation import sentence
+from hbo.section import Section
+from hbo.validation import shown
 
 
 def stem(entry: Any) -> str:
@@ -24,32 +26,13 @@ def stem(entry: Any) -> str:
     return path.rstrip("/").rsplit("/", 1)[-1].split(".")[0] or "dataset"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    def __init__(self, /, **data: Any) -> None:
-        try:
-            super().__init__(**data)
-        except ValidationError as error:
-            raise ConfigError(f"{type(self).__name__}: {sentence(error, type(self))}") from None
-
-    # As pydantic marks its own: validation of a whole file goes past it, and so keeps the path to the key at fault.
-    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
-        takes = cls.model_fields[info.field_name].annotation if info.field_name else None
-        if isinstance(value, bool) and takes is not bool:  # which would pass as 0 or 1
-            raise ValueError(f"takes no true or false, but is {str(value).lower()}")
-        return value
-
-
+TIERS: tuple[Literal["global", "local"], ...] = ("global", "local")
+Steps = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(gt=0)]
 Reward = str | Callable[..., Any] | None
 
 
-class DatasetConfig(_Section):
+class DatasetConfig(Section):
     """One dataset of the mixture."""
 
     path: str
@@ -72,7 +55,7 @@ class DatasetConfig(_Section):
     """Column whose values split this source into datasets of their own."""
 
 
-class MixtureConfig(_Section):
+class MixtureConfig(Section):
     """Which datasets, how they start, what is held out."""
 
     datasets: dict[str, DatasetConfig]
@@ -107,7 +90,7 @@ class MixtureConfig(_Section):
         return value
 
 
-class DifficultyConfig(_Section):
+class DifficultyConfig(Section):
     """How the rows of a dataset are cut into difficulty groups."""
 
     metric: Literal["ifd", "perplexity", "loss"] = "ifd"
@@ -120,24 +103,7 @@ class DifficultyConfig(_Section):
     """PPL(y|x)/PPL(y) as in the paper, or the ratio of mean losses as in the authors' code."""
 
 
-class ActorConfig(_Section):
-    """How an actor turns rewards into probabilities."""
-
-    kind: Literal["softmax", "mlp", "tracking", "loss_softmax", "exp3", "odm"] = "softmax"
-    """One logit per choice (authors' code), two layers (paper's text), the closed form (ours), or that of a method."""
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
-    """Adam step of `softmax` and `mlp`."""
-    steps: Annotated[int, Field(ge=1)] = 200
-    """Adam steps per update of `softmax` and `mlp`."""
-    hidden: Annotated[int, Field(ge=1)] = 32
-    """Hidden units of `mlp`."""
-    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the way, in log space, that `tracking` goes towards p ∝ reward per update."""
-    ema: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Weight of the newest reward in the moving average, begun at 1, that an actor learns from; 1: no average."""
-
-
-class HBOConfig(_Section):
+class HBOConfig(Section):
     """How the mixture is balanced while the model trains: the YAML's `balance:`.
 
     Example:
@@ -149,8 +115,8 @@ class HBOConfig(_Section):
 
     method: str = "hbo"
     """A name in `hbo.METHODS`; it sets the defaults of the fields below."""
-    update_every: Annotated[int, Field(ge=1)] = 200
-    """Optimizer steps between two updates (F in the paper)."""
+    update_every: Steps | dict[Literal["global", "local"], Steps] = 200
+    """Optimizer steps between two updates (F in the paper), or `{global: …, local: …}` where the levels differ."""
     probes: Annotated[int, Field(ge=1)] = 32
     """Rows per dataset on which an update measures its rewards, spread evenly over the groups."""
     probe_pool: Annotated[int, Field(ge=1)] = 64
@@ -172,6 +138,14 @@ class HBOConfig(_Section):
     update_lag: Annotated[int, Field(ge=0)] | None = None
     """Whole steps an update waits before it takes effect; absent: the least the loader's prefetch allows."""
 
+    @field_validator("update_every", mode="before")
+    @classmethod
+    def _an_interval_each(cls, value: Any) -> Any:
+        for tier, every in value.items() if isinstance(value, Mapping) else ():
+            if tier not in TIERS or not isinstance(every, int) or isinstance(every, bool) or every < 1:
+                raise ValueError(f"{shown(tier)}: {shown(every)} is no interval; write {{global: 200, local: 400}}")
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _from_method(cls, data: Any) -> Any:
@@ -187,7 +161,7 @@ class HBOConfig(_Section):
         own = settings(given.get("method", "hbo")).get("actor")
         if own and isinstance(given.get("actor"), Mapping):
             merged["actor"] = {**own, **given["actor"]}
-        for tier in ("global", "local"):
+        for tier in TIERS:
             if tier in merged:
                 learns, reward = merged.pop(tier), f"{tier}_reward"
                 if not isinstance(learns, bool):
@@ -213,6 +187,8 @@ class HBOConfig(_Section):
     def _rewards_fit(self) -> HBOConfig:
         if self.is_flat and self.global_reward is not None:
             raise ValueError(f"method {self.method} has one actor over all groups: leave 'global_reward' out")
+        if self.rewards == "stream" and isinstance(self.update_every, dict):
+            raise ValueError("rewards stream reads both levels' rewards at once: give 'update_every' one number")
         learned_by = self.local_reward if self.is_flat else self.global_reward
         if learned_by in SIGNED_REWARDS and self.actor.kind not in ("softmax", "mlp"):
             raise ValueError(
@@ -230,13 +206,24 @@ class HBOConfig(_Section):
         """Whether the rows of every step have the exact shares."""
         return self.method == "stratified"
 
+    def due(self, step: int) -> tuple[bool, bool]:
+        """Whether the datasets and the groups learn after `step`, counted from 1."""
+        every = self.update_every
+        each = [every.get(tier, 200) for tier in TIERS] if isinstance(every, dict) else [every, every]
+        known = self.global_reward is not None, self.local_reward is not None
+        return known[0] and step > 0 and step % each[0] == 0, known[1] and step > 0 and step % each[1] == 0
+
+    def measured(self, step: int) -> tuple[bool, bool]:
+        """Which level's reward a measurement after `step` is for: both, unless their intervals differ."""
+        return self.due(step) if isinstance(self.update_every, dict) else (True, True)
+
     @property
     def is_static(self) -> bool:
         """Whether both levels are frozen, so that nothing is ever measured."""
         return self.global_reward is None and self.local_reward is None
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """One run of `hbo train`: a whole YAML file."""
 
     model: str
@@ -251,7 +238,7 @@ class RunConfig(_Section):
     """Scores and groups."""
     balance: HBOConfig = Field(default_factory=HBOConfig)
     """Method and its settings."""
-    train: dict[str, Any] = {}
+    train: dict[str, Any] = Field(default_factory=dict)
     """`trl.SFTConfig`, as it is."""
     lora: dict[str, Any] | None = None
     """`peft.LoraConfig`, as it is; absent: full fine-tuning."""

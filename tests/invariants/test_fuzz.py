@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hbo import HBOConfig, build_mixture, config_file
-from hbo.config import ActorConfig, DatasetConfig, DifficultyConfig, MixtureConfig, RunConfig
+from hbo.actor_config import ActorConfig
+from hbo.config import DatasetConfig, DifficultyConfig, MixtureConfig, RunConfig
 from hbo.data.formats import ALIASES, FORMATS, converter
 from hbo.errors import ConfigError, DataError, HBOError
 

@@ -131,7 +131,7 @@ class HBO:
 
     def is_due(self, step: int) -> bool:
         """Whether rewards are to be measured after optimizer step `step` (counted from 1)."""
-        return not self.config.is_static and step > 0 and step % self.config.update_every == 0
+        return any(self.config.due(step))
 
     def update(
         self, rewards: Rewards, *, step: int, start: int, drawn_KL: ArrayLike | None = None, seconds: float = 0.0

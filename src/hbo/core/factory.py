@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo.config import ActorConfig
+from hbo.actor_config import ActorConfig
 from hbo.core.actors import Actor, MLPActor, SoftmaxActor, TrackingActor
 from hbo.core.bandits import Exp3Actor, LossSoftmaxActor, ODMActor, Smoothed
 

@@ -72,5 +72,5 @@ def measurer_for(
             raise ConfigError(
                 f"balance.rewards is 'stream', but {key} {whole} needs passes of its own; set it to probe"
             )
-        return PerDataset(probe, whole, list(dev_K))
+        return PerDataset(probe, config, whole, list(dev_K))
     return Window(probe) if config.rewards == "stream" and not config.is_static else probe

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from hbo.config import HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError, DataError
 from hbo.reward_names import DEV_REWARDS
@@ -38,6 +39,7 @@ class PerDataset:
 
     Args:
         probe: Rows, their pools, and the reward that is left to it.
+        config: Settings of both levels.
         reward: A name of `hbo.reward_names.DATASET_REWARDS`.
         dev_K: Rows of each dataset that are set aside, for rewards that need them.
 
@@ -45,8 +47,8 @@ class PerDataset:
         DataError: There are no such rows.
     """
 
-    def __init__(self, probe: Probe, reward: str, dev_K: list[Ints]) -> None:
-        self.probe, self.reward, self.dev_K = probe, reward, dev_K
+    def __init__(self, probe: Probe, config: HBOConfig, reward: str, dev_K: list[Ints]) -> None:
+        self.probe, self.config, self.reward, self.dev_K = probe, config, reward, dev_K
         if reward in DEV_REWARDS and not dev_K:
             raise DataError(f"the reward {reward} is measured on rows set aside, but none are")
         if probe.examples is not probe.rows:
@@ -72,30 +74,37 @@ class PerDataset:
         self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
     ) -> Rewards:
         """As `Probe.measure`; no standard error is known of a reward of the whole."""
-        shape = len(self.probe.groups.datasets), self.probe.groups.levels
+        is_due, local_is_due = self.config.measured(step)
         cells = self.probe.probes(step)
-        row_K = [np.concatenate(cells[k * shape[1] : (k + 1) * shape[1]]) for k in range(shape[0])]
-        if self.reward in _OF_GRADIENTS:
-            gradients = Gradients(self.probe.rows, self.probe.config.probe_tokens, self.probe.pad_token_id)
-            measure = _OF_GRADIENTS[self.reward]
-            value = measure(model, gradients, row_K, self._dev(step) if self.dev_K else [], rank, ranks, reduce)
-        elif self.reward in UNCERTAINTIES:
-            dev_K = self._dev(step)
-            row_7P = self._over(model, dev_K, statistics, WIDTH, rank, ranks, reduce)
-            value = np.array([_known(UNCERTAINTIES[self.reward], row) for row in _split(row_7P, dev_K)])
-        else:
-            units = cells if self.probe.config.is_flat else row_K
-            state_HP = self._over(model, units, mean_states, hidden_size(model), rank, ranks, reduce)
-            value = alikeness(np.stack([_mean(state) for state in _split(state_HP, units)]))
-            if self.probe.config.is_flat:
-                return Rewards(local_KL=value.reshape(shape), examples=int(sum(map(len, cells))))
+        if self.config.is_flat:
+            value = self._alikeness(model, cells, rank, ranks, reduce)
+            return Rewards(local_KL=value.reshape(-1, self.probe.groups.levels), examples=int(sum(map(len, cells))))
         rewards = Rewards(examples=0)
-        if self.probe.local_fn is not None:
+        if self.probe.local_fn is not None and local_is_due:
             rewards = self.probe.measure(model, step, rank=rank, ranks=ranks, reduce=reduce)
+        if not is_due:
+            return rewards
+        levels = self.probe.groups.levels
+        row_K = [np.concatenate(cells[k : k + levels]) for k in range(0, len(cells), levels)]
+        value = self._whole(model, step, row_K, rank, ranks, reduce)
         return replace(rewards, global_K=value, examples=rewards.examples + int(sum(map(len, row_K))))
 
+    def _whole(self, model: nn.Module, step: int, row_K: list[Ints], rank: int, ranks: int, reduce: Reduce) -> Floats:
+        if self.reward in _OF_GRADIENTS:
+            gradients = Gradients(self.probe.rows, self.config.probe_tokens, self.probe.pad_token_id)
+            return _OF_GRADIENTS[self.reward](model, gradients, row_K, self._dev(step), rank, ranks, reduce)
+        if self.reward in UNCERTAINTIES:
+            dev_K = self._dev(step)
+            row_7P = self._over(model, dev_K, statistics, WIDTH, rank, ranks, reduce)
+            return np.array([_known(UNCERTAINTIES[self.reward], row) for row in _split(row_7P, dev_K)])
+        return self._alikeness(model, row_K, rank, ranks, reduce)
+
+    def _alikeness(self, model: nn.Module, sets: list[Ints], rank: int, ranks: int, reduce: Reduce) -> Floats:
+        state_HP = self._over(model, sets, mean_states, hidden_size(model), rank, ranks, reduce)
+        return alikeness(np.stack([_mean(state) for state in _split(state_HP, sets)]))
+
     def _dev(self, step: int) -> list[Ints]:
-        count, seed = self.probe.config.probes, self.probe.seed
+        count, seed = self.config.probes, self.probe.seed
         return [chosen(rows, count, (seed, _DEV, step, k)) for k, rows in enumerate(self.dev_K)]
 
     def _over(
@@ -114,7 +123,7 @@ class PerDataset:
             np.concatenate(sets),
             lambda rows_B, batch, passes: measure(model, batch),
             width,
-            token_budget=self.probe.config.probe_tokens,
+            token_budget=self.config.probe_tokens,
             pad_token_id=self.probe.pad_token_id,
             rank=rank,
             ranks=ranks,

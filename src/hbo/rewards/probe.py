@@ -127,9 +127,11 @@ class Probe:
             reduce: Sums an array over all processes.
         """
         cells = self.probes(step)
-        functions = (self.global_fn, self.local_fn)
+        both = zip((self.global_fn, self.local_fn), self.config.measured(step), strict=True)
+        functions = [function if is_due else None for function, is_due in both]
         value_2P = self.values(model, np.concatenate(cells), functions, rank=rank, ranks=ranks, reduce=reduce)
-        return self._rewards(cells, value_2P)
+        learns = functions[0] is not None, functions[1] is not None
+        return self._rewards(cells, value_2P, learns)
 
     def values(
         self,
@@ -178,7 +180,7 @@ class Probe:
                 found[tier] = per_row(function, model, batch, context, len(rows_B))
         return found
 
-    def _rewards(self, cells: list[Ints], value_2P: Floats) -> Rewards:
+    def _rewards(self, cells: list[Ints], value_2P: Floats, learns: tuple[bool, bool]) -> Rewards:
         mean = np.full((2, len(cells)), np.nan)
         variance = np.full((2, len(cells)), np.nan)  # of the mean
         borders = np.cumsum([len(rows) for rows in cells])[:-1]
@@ -189,7 +191,6 @@ class Probe:
                     with np.errstate(over="ignore", invalid="ignore"):  # what overflows is skipped by the update
                         mean[tier, cell] = seen.mean()
                         variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
-        learns = self.global_fn is not None, self.local_fn is not None
         return rewards_of(self.groups, mean, variance, learns, examples=int(value_2P.shape[1]))
 
 

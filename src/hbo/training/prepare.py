@@ -199,7 +199,7 @@ def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
     odds = {name: float(q) * packed[name] / data.sizes[name] for name, q in zip(data.sizes, q_K, strict=True)}
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
     steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(rows / batch))
-    updates = 0 if config.balance.is_static else steps // config.balance.update_every
+    updates = sum(any(config.balance.due(step)) for step in range(1, steps + 1))
     return {
         "method": config.balance.method,
         "rows": data.sizes,
