@@ -69,8 +69,9 @@ def score(
     key = _key(data, scan, before, model)
     if not processes.agree(key):
         raise ModelError(
-            "the processes hold different rows or weights, so they can't score together; give all of them the same "
-            "files, and leave fsdp_cpu_ram_efficient_loading and zero3_init_flag off in the accelerate config"
+            "the processes hold different rows or weights, or score in different precisions, so they can't score "
+            "together; give all of them the same files and difficulty.precision, and leave "
+            "fsdp_cpu_ram_efficient_loading and zero3_init_flag off in the accelerate config"
         )
     path = (cache_dir or cache_root()) / "scores" / f"{key}.parquet"
     found = processes.from_first(kept.load(path))
