@@ -24,9 +24,9 @@ def is_bf16_native(device: torch.device | str) -> bool:
     """
     match torch.device(device).type:
         case "cuda":
-            return torch.cuda.is_bf16_supported(including_emulation=False)
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
         case "cpu":
-            found = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 hasn't got it yet
+            found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 hasn't got it yet
             return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
         case _:
             return False
