@@ -5,11 +5,13 @@
 #   make TORCH_INDEX=https://download.pytorch.org/whl/cpu …
 #                                   torch for the CPU only: on Linux x86_64 PyPI's own brings gigabytes of CUDA
 #   make demo ARGS="--steps 20"     further arguments of the command behind a target
+#   make bench RESULTS=mine.jsonl   where the benchmarks' lines are kept; ARGS="--rounds 3" for a shorter run
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
 ARGS ?=
+RESULTS ?= bench.jsonl
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
@@ -35,13 +37,12 @@ check: $(READY) ## lint, formatting, types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## run every benchmarks/*.py
-	@set -e; ran=0; \
+bench: $(READY) ## run every benchmarks/*.py, one after the other, on an idle machine; their lines go to RESULTS too
+	@failed=; : > $(RESULTS); \
 	for file in benchmarks/*.py; do \
-	  [ -e "$$file" ] || continue; \
-	  echo "== $$file"; $(BIN)/python "$$file" $(ARGS); ran=1; \
+	  echo "== $$file"; BENCH_RESULTS=$(RESULTS) $(BIN)/python "$$file" $(ARGS) || failed="$$failed $$file"; \
 	done; \
-	[ $$ran = 1 ] || echo "There are no benchmarks yet: a benchmark is a file benchmarks/NAME.py that prints its result."
+	echo "results: $(RESULTS)"; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
 docs: ## say where the documentation is
 	@echo "The documentation is Markdown and is not built; read:"

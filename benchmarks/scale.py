@@ -4,7 +4,7 @@ The rows are an index only (dataset and level of each), written to a memory-mapp
 process holds beyond its libraries; pages of the mapped file, which the system takes back at will, aren't counted. The
 reference draws as the authors' code does: numpy picks dataset and level, row by row, from arrays of row numbers.
 
-    python benchmarks/scale.py [--rows 100000000] [--datasets 50] [--levels 4]
+    python benchmarks/scale.py [--rows 100000000] [--datasets 50] [--levels 4] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ def main() -> None:
     words.add_argument("--rows", type=int, default=100_000_000)
     words.add_argument("--datasets", type=int, default=50)
     words.add_argument("--levels", type=int, default=4)
+    words.add_argument("--rounds", type=int, default=5)
     given = words.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -85,7 +86,7 @@ def main() -> None:
             opened = time.perf_counter() - began
             count, at = 1_000_000, 0
             speeds = []
-            for _ in range(5):
+            for _ in range(given.rounds):
                 speeds.append(count / seconds(lambda at=at: balancer.stream.rows(at, at + count)))
                 at += count
     groups = balancer.groups
@@ -111,7 +112,7 @@ def main() -> None:
         open_seconds=round(opened, 2),
         peak_mb=round(memory[0]),
         draws_per_second=round(statistics.median(speeds)),
-        against_one_by_one=side_by_side(ours, one_by_one, 5),
+        against_one_by_one=side_by_side(ours, one_by_one, given.rounds),
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +38,10 @@ def side_by_side(
 
 
 def say(claim: str, **figures: Any) -> None:
-    """Prints the benchmark's one line."""
+    """Prints the benchmark's one line, and adds it to the file that `make bench` names."""
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
-    print(json.dumps({"claim": claim, **figures, "machine": machine}), flush=True)
+    line = json.dumps({"claim": claim, **figures, "machine": machine})
+    print(line, flush=True)
+    if results := os.environ.get("BENCH_RESULTS"):
+        with Path(results).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")

@@ -101,6 +101,8 @@ class DifficultyConfig(Section):
     """A separate scorer; absent: the model itself."""
     ifd: Literal["perplexity_ratio", "loss_ratio"] = "perplexity_ratio"
     """PPL(y|x)/PPL(y) as in the paper, or the ratio of mean losses as in the authors' code."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """What the scorer computes in; auto: bf16 where the processor multiplies in it, else fp32."""
 
 
 class HBOConfig(Section):

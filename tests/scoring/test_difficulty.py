@@ -17,7 +17,7 @@ def data(cache):
 
 @pytest.mark.parametrize("metric", ["ifd", "perplexity", "loss"])
 def test_levels_follow_the_score_inside_each_dataset(metric, data, llama, tokenizer):
-    found = stratify(data, model=llama, tokenizer=tokenizer, score=metric, levels=3)
+    found = stratify(data, model=llama, tokenizer=tokenizer, score=metric, levels=3, precision="fp32")
     assert found.column_names == [*data.column_names, "hbo_level"]
     assert found["prompt"][:] == data["prompt"][:]
     scores = score(tokenize(data, tokenizer), llama, tokenizer)
@@ -40,7 +40,7 @@ def test_a_second_call_asks_no_model(data, llama, tokenizer, forwards):
 
 
 def test_the_reference_is_the_loss_under_the_scorer(data, llama, tokenizer):
-    found = stratify(data, model=llama, tokenizer=tokenizer, reference=True, levels=1)
+    found = stratify(data, model=llama, tokenizer=tokenizer, reference=True, levels=1, precision="fp32")
     expected = score(tokenize(data, tokenizer), llama, tokenizer).loss_N
     np.testing.assert_array_equal(found["hbo_reference"][:], expected)
     assert set(found["hbo_level"]) == {0}
@@ -88,7 +88,22 @@ def test_the_steps_fit_together(data, llama, tokenizer):
     table = score_table(rows, scores)
     assert [(q.dataset, q.n, q.scored) for q in quantiles(table)] == [("math", 9, 9), ("chat", 4, 4)]
     levels = assign_levels(rows["hbo_dataset"][:], scores, "ifd", 4, rows["hbo_row"][:])
-    assert levels.tolist() == stratify(data, model=llama, tokenizer=tokenizer)["hbo_level"][:]
+    assert levels.tolist() == stratify(data, model=llama, tokenizer=tokenizer, precision="fp32")["hbo_level"][:]
+
+
+def test_each_precision_has_scores_of_its_own(data, llama, tokenizer, forwards):
+    def reference(precision):
+        return np.array(
+            stratify(data, model=llama, tokenizer=tokenizer, reference=True, precision=precision)["hbo_reference"][:]
+        )
+
+    exact, coarse = reference("fp32"), reference("bf16")
+    assert (exact != coarse).any()
+    np.testing.assert_allclose(coarse, exact, rtol=3e-2)
+    forwards.clear()
+    np.testing.assert_array_equal(reference("fp32"), exact)
+    np.testing.assert_array_equal(reference("bf16"), coarse)
+    assert forwards == []
 
 
 @pytest.mark.parametrize(
@@ -98,6 +113,7 @@ def test_the_steps_fit_together(data, llama, tokenizer):
             {"score": "perplexit"},
             r"score is 'perplexit'; choose one of ifd, perplexity, loss \(did you mean 'perplexity'\?\)",
         ),
+        ({"precision": "fp16"}, "precision is 'fp16'; choose one of auto, bf16, fp32"),
         ({"ifd": "ratio"}, "ifd is 'ratio'; choose one of perplexity_ratio, loss_ratio"),
         ({"levels": 0}, "levels is 0; it must be a whole number from 1 to 1024"),
         ({"levels": 1025}, "levels is 1025"),

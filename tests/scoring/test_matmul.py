@@ -46,6 +46,19 @@ def test_odd_shapes_stay_right(left: tuple[int, int], right: tuple[int, int]) ->
 
 
 @needs_onednn
+@pytest.mark.parametrize("batch", [0, 1, 3])
+def test_large_products_of_a_batch_go_there_one_by_one(batch: int) -> None:
+    torch.manual_seed(0)
+    one, other = torch.randn(batch, 128, 192), torch.randn(batch, 96, 192).mT
+    expected = one @ other
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen, OneDNN():
+        torch.testing.assert_close(one @ other, expected)
+        torch.testing.assert_close(one[:, :4] @ other, expected[:, :4])  # these are too small
+    calls = {event.key: event.count for event in seen.key_averages()}
+    assert calls.get("mkldnn::_linear_pointwise", 0) == batch
+
+
+@needs_onednn
 def test_views_with_any_strides_stay_right() -> None:
     one, other = torch.randn(90, 64)[::2, ::2], torch.randn(96, 32).t()[:, ::3]
     expected = (one.double() @ other.double()).float()

@@ -69,19 +69,19 @@ def test_replay_gives_the_rows_that_two_processes_trained_on(tmp_path, config, t
 
 def count_batches(rank):
     """Each process notes how many rows it has scored; none may write a result but the first."""
-    import hbo.scoring.measure as measure
     import hbo.training.scores_file as scores_file
+    from hbo.scoring.prefix import PrefixScorer
 
-    original = measure.batch_losses
+    original = PrefixScorer.losses
 
-    def counted(model, rows, pad_token_id):
+    def counted(scorer, rows, pad_token_id):
         print(f"scored {len(rows)}", flush=True)
-        return original(model, rows, pad_token_id)
+        return original(scorer, rows, pad_token_id)
 
     def refused(*args, **kwargs):
         raise AssertionError("only the first process may write")
 
-    measure.batch_losses = counted
+    PrefixScorer.losses = counted
     if rank:
         kept.save = scores_file.pq.write_table = refused
 
@@ -108,8 +108,9 @@ def test_processes_score_their_shares_and_write_what_one_would(tmp_path, config,
 
 def die_after_two_batches(rank):
     import hbo.scoring.measure as measure
+    from hbo.scoring.prefix import PrefixScorer
 
-    original, calls = measure.batch_losses, []
+    original, calls = PrefixScorer.losses, []
 
     def mortal(*args):
         calls.append(1)
@@ -117,7 +118,7 @@ def die_after_two_batches(rank):
             os._exit(9)
         return original(*args)
 
-    measure.batch_losses = mortal
+    PrefixScorer.losses = mortal
     measure.TOKEN_BUDGET = 64
     measure.score.__kwdefaults__["token_budget"] = 64
 

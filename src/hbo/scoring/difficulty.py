@@ -20,6 +20,7 @@ from hbo.progress import Track, silent
 from hbo.scoring.levels import assign_levels, check_sizes
 from hbo.scoring.measure import score
 from hbo.scoring.models import load_model, load_tokenizer
+from hbo.scoring.precision import Precision, scoring_autocast, uses_bf16
 from hbo.scoring.scores import IFD_KINDS, METRICS, Quantiles, Scores, quantiles, score_table
 from hbo.scoring.tokenized import checked, tokenized
 
@@ -40,6 +41,7 @@ def stratify(
     max_length: int | None = 1024,
     ifd: str = "perplexity_ratio",
     reference: bool = False,
+    precision: Precision = "auto",
     cache_dir: str | Path | None = None,
     track: Track = silent,
 ) -> Dataset:
@@ -57,7 +59,9 @@ def stratify(
         max_length: Tokens of a row that are scored. Rows that have the scorer's tokens already are taken as they are.
         ifd: `perplexity_ratio`, or `loss_ratio` as in the authors' code.
         reference: Also add `hbo_reference`, the row's loss under the scorer (NaN without a response). Ask for it if
-            the scorer is the very model that will be trained: the local reward then needn't measure it again.
+            the scorer is the very model that will be trained, in the same precision: the local reward then needn't
+            measure it again.
+        precision: `bf16`, `fp32`, or `auto`: bf16 where the processor multiplies in it. Weights stay as they are.
         cache_dir: Where tokens and scores are kept; `$HBO_CACHE` or `~/.cache/hbo` when absent.
         track: Hears of each row.
 
@@ -72,6 +76,7 @@ def stratify(
         [0, 0]
     """
     _check_options(score, levels, ifd)
+    uses_bf16("cpu", precision)  # refuses what is no precision
     checked(data)
     added = {"hbo_level": np.zeros(len(data), dtype=np.int64)}
     if levels > 1 or reference:
@@ -80,7 +85,8 @@ def stratify(
         scorer, tokenizer = _scorer(model, tokenizer)
         folder = Path(cache_dir) if cache_dir is not None else None
         rows = tokenized(data, tokenizer, max_length, folder, track)
-        scores = _score(rows, scorer, tokenizer, ifd=ifd, cache_dir=folder, track=track)
+        with scoring_autocast(next(scorer.parameters()).device, precision):
+            scores = _score(rows, scorer, tokenizer, ifd=ifd, cache_dir=folder, track=track)
         added["hbo_level"] = assign_levels(names, scores, score, levels, data["hbo_row"][:])
         if reference:
             added["hbo_reference"] = scores.loss_N

@@ -15,7 +15,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import Cache, PreTrainedModel
 
 from hbo.data.tokens import IGNORED
 from hbo.progress import Track, silent
@@ -26,7 +26,7 @@ _INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
 _SLICE = 2**24  # logits worked on at once: 64 MB in fp32
 
 
-def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor], cache: Cache | None = None) -> Tensor:
     """Each row's mean target-token loss (B,) in nats, in fp32 and differentiable; NaN for a row without a target.
 
     The model stays in the mode it is in (train or eval), and runs under the caller's autocast if there is one.
@@ -35,6 +35,8 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
         model: A causal language model, also wrapped by PEFT, accelerate or DistributedDataParallel.
         batch: `input_ids`, `attention_mask` and `labels`, each (B, T). Labels aren't shifted (the token at t is
             predicted at t − 1) and are −100 where not a target.
+        cache: Keys and values of tokens that stand before every row; `attention_mask` is (B, those + T) then. The
+            model adds to it.
 
     Raises:
         Nothing of its own.
@@ -55,11 +57,13 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
     before_BT = torch.zeros_like(labels_BT, dtype=torch.bool)  # True where the logits predict a target
     before_BT[:, :-1] = labels_BT[:, 1:] != IGNORED
     if "attention_mask" in inputs:
-        before_BT &= inputs["attention_mask"].bool()  # nothing real predicts the first token after left padding
+        before_BT &= inputs["attention_mask"][
+            :, -labels_BT.shape[1] :
+        ].bool()  # nothing real predicts the first token after left padding
     loss_BT = torch.zeros(labels_BT.shape, device=device)
     if before_BT.any():
         label_N = labels_BT.roll(-1, dims=1)[before_BT]
-        loss_BT[before_BT] = _token_losses(_target_logits(model, inputs, before_BT), label_N)
+        loss_BT[before_BT] = _token_losses(_target_logits(model, inputs, before_BT, cache), label_N)
     return loss_BT.sum(1) / before_BT.sum(1)
 
 
@@ -126,31 +130,41 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode  # not .train(mode), which would reach into the children
 
 
-def _target_logits(model: nn.Module, inputs: Mapping[str, Tensor], before_BT: Tensor) -> Tensor:
+def _target_logits(
+    model: nn.Module, inputs: Mapping[str, Tensor], before_BT: Tensor, cache: Cache | None = None
+) -> Tensor:
     """The logits (N, V) that predict the targets."""
-    keep = {"logits_to_keep": before_BT} if _head_takes_mask(model) else {}
-    logits: Tensor = model(**inputs, use_cache=False, **keep).logits
+    keep = {"logits_to_keep": before_BT} if head_of(model) else {}
+    past = {"past_key_values": cache, "use_cache": True} if cache is not None else {"use_cache": False}
+    logits: Tensor = model(**inputs, **past, **keep).logits
     if logits.ndim == 2:
         return logits
     # Prompt tuning puts learned tokens before the row, and the model answers for these too.
     return logits[:, -before_BT.shape[1] :][before_BT]
 
 
-def _head_takes_mask(model: nn.Module) -> bool:
-    """Whether the model can run its head on chosen positions only, which saves most of it where prompts are long."""
+def head_of(model: nn.Module) -> PreTrainedModel | None:
+    """The model inside all wrappers, if it can run its head on chosen positions only; else None.
+
+    That saves most of the head where prompts are long. It also says that the code is transformers' own.
+
+    Raises:
+        Nothing.
+    """
     inner: PreTrainedModel | None = None
     for module in model.modules():
         if isinstance(module, PeftModel) and module.active_peft_config.is_prompt_learning:
-            return False
+            return None
         if isinstance(module, PreTrainedModel):
             inner = module
             break
     # Code from elsewhere may know the argument, but as a number only.
-    return (
+    knows = (
         inner is not None
         and type(inner).__module__.startswith("transformers.")
         and "logits_to_keep" in inspect.signature(type(inner).forward).parameters
     )
+    return inner if knows else None
 
 
 def _token_losses(logits_NV: Tensor, label_N: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 _CPUINFO = Path("/proc/cpuinfo")
 _LEAST = 2**14  # multiplications below which MKL's smaller overhead wins
+_LEAST_OF_MANY = 2**21  # the same for one product of a batch, which oneDNN here takes one by one
 _entered = ContextVar("entered", default=False)
 
 
@@ -65,7 +66,7 @@ def mkl_is_slow() -> bool:
 
 
 class OneDNN(TorchDispatchMode):
-    """Sends the two operations to which linear layers and their backward come down to oneDNN."""
+    """Sends the operations to which linear layers, their backward and gradient norms come down to oneDNN."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -73,20 +74,29 @@ class OneDNN(TorchDispatchMode):
         if func is torch.ops.aten.mm.default:
             left, right = args
             if _suits(left, right):
-                return torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
+                return _product(left, right)
         elif func is torch.ops.aten.addmm.default and not kwargs:
             bias, left, right = args
             if bias.dim() == 1 and len(bias) == right.shape[1] and bias.dtype is left.dtype and _suits(left, right):
                 return torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
+        elif func is torch.ops.aten.bmm.default:
+            left, right = args
+            if len(left) and _suits(left, right, _LEAST_OF_MANY):
+                return torch.stack([_product(one, other) for one, other in zip(left, right, strict=True)])
         return func(*args, **(kwargs or {}))
 
 
-def _suits(left: Any, right: Any) -> bool:
+def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
+    return product
+
+
+def _suits(left: Any, right: Any, least: int = _LEAST) -> bool:
     # Only plain tensors: a sharded one knows what else has to happen.
     plain = type(left) in (torch.Tensor, torch.nn.Parameter) and type(right) in (torch.Tensor, torch.nn.Parameter)
     return (
         plain
         and left.dtype is right.dtype is torch.float32
         and left.device.type == right.device.type == "cpu"
-        and left.shape[0] * right.numel() >= _LEAST
+        and left.shape[-2] * right.shape[-2] * right.shape[-1] >= least
     )

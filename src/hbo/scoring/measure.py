@@ -25,7 +25,8 @@ from hbo.progress import Track, silent
 from hbo.scoring import kept
 from hbo.scoring.batches import TOKEN_BUDGET, Read, Row, pack, reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
-from hbo.scoring.losses import batch_losses, evaluating
+from hbo.scoring.losses import evaluating
+from hbo.scoring.prefix import PrefixScorer
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.scan import Scan
 from hbo.scoring.scores import Scores
@@ -69,8 +70,9 @@ def score(
     key = _key(data, scan, before, model)
     if not processes.agree(key):
         raise ModelError(
-            "the processes hold different rows or weights, so they can't score together; give all of them the same "
-            "files, and leave fsdp_cpu_ram_efficient_loading and zero3_init_flag off in the accelerate config"
+            "the processes hold different rows or weights, or score in different precisions, so they can't score "
+            "together; give all of them the same files and difficulty.precision, and leave "
+            "fsdp_cpu_ram_efficient_loading and zero3_init_flag off in the accelerate config"
         )
     path = (cache_dir or cache_root()) / "scores" / f"{key}.parquet"
     found = processes.from_first(kept.load(path))
@@ -133,10 +135,11 @@ def _measure(
 
     measured_N, is_mine = np.full_like(loss_N, np.nan), np.zeros_like(is_done)
     done, own = int(side.is_wanted_N.sum()) - len(left), side.journals[0]
+    scorer = PrefixScorer(model)
     with track(side.phase, done + sum(map(len, share()))) as advance, evaluating(model), own.appending() as file:
         advance(done)
         for rows_B in share():
-            measured_N[rows_B] = batch_losses(model, side.read(rows_B), pad_token_id)
+            measured_N[rows_B] = scorer.losses(side.read(rows_B), pad_token_id)
             is_mine[rows_B] = True
             own.write(file, rows_B, measured_N[rows_B])
             advance(len(rows_B))

@@ -24,9 +24,9 @@ from hbo.errors import ConfigError, DataError, first_line, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.precision import scoring_autocast, uses_bf16
 from hbo.training.attach import check_packing_options, check_stream_options, groups_of
 from hbo.training.distributed import all_processes
-from hbo.training.evaluate import autocast
 from hbo.training.logbook import check_names
 
 
@@ -148,7 +148,7 @@ def scored(
         data: Tokenised rows.
         model: The untuned model.
         tokenizer: Its tokenizer.
-        args: For device, precision and length.
+        args: For device and length.
         track: Hears of progress.
     """
     if config.difficulty.model is not None:
@@ -157,19 +157,20 @@ def scored(
         texts = data.remove_columns(["input_ids", "labels"])
         data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
     model.to(args.device)
-    with autocast(args.device, bool(args.bf16)):
+    with scoring_autocast(args.device, config.difficulty.precision):
         return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
 
 
-def grouped(config: RunConfig, train: Dataset, scores: Scores | None) -> Dataset:
-    """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer."""
+def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> Dataset:
+    """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer, as precise as in training."""
     if scores is None:
         return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64))
     level_N = assign_levels(
         train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups, train["hbo_row"][:]
     )
     train = train.add_column("hbo_level", np.asarray(level_N, dtype=np.int64))
-    if config.difficulty.model is None:
+    as_trained = uses_bf16(args.device, config.difficulty.precision) == bool(args.bf16)
+    if config.difficulty.model is None and as_trained:
         train = train.add_column("hbo_reference", np.asarray(scores.loss_N, dtype=np.float64))
     return train
 

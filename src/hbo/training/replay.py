@@ -39,7 +39,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     scores = None
     if prepare.needs_scores(config):
         scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
-    examples = prepare.grouped(config, data.train, scores)
+    examples = prepare.grouped(config, data.train, scores, args)
     rows = as_drawn(examples, args)
     groups, _ = drawn_groups(rows, config.balance, config.seed)
     records = [json.loads(line) for line in (run / "balance.jsonl").read_text(encoding="utf-8").splitlines() if line]

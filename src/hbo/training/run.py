@@ -79,7 +79,7 @@ def train(
         say(
             "difficulty scores read from the cache" if scores.cached else f"difficulty scored on {len(data.train)} rows"
         )
-    rows = as_drawn(prepare.grouped(config, data.train, scores), args, track)
+    rows = as_drawn(prepare.grouped(config, data.train, scores, args), args, track)
 
     names = list(data.sizes)
     pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]

@@ -13,10 +13,10 @@ from hbo.data.tokens import tokenize
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import score
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.precision import scoring_autocast
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
 from hbo.training.distributed import all_processes
-from hbo.training.evaluate import autocast
 
 
 def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
@@ -39,7 +39,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     model = prepare.load_weights(spec, args) if config.difficulty.model is None else load_model(spec)
     model.to(args.device)
     processes = all_processes()
-    with autocast(args.device, bool(args.bf16)):
+    with scoring_autocast(args.device, config.difficulty.precision):
         scores = score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=processes)
     table = score_table(data, scores)
     if processes.rank == 0:

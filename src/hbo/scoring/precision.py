@@ -1,0 +1,57 @@
+"""In which precision a scorer runs: bf16 where the processor multiplies in it, fp32 elsewhere.
+
+bf16 keeps three significant digits, which is enough to sort rows by difficulty. On a processor without such
+instructions it is emulated, and slower than fp32.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+
+from hbo.errors import ConfigError, nearest
+
+Precision = Literal["auto", "bf16", "fp32"]
+"""`auto` is bf16 where it is native, else fp32."""
+
+
+def is_bf16_native(device: torch.device | str) -> bool:
+    """Whether the processor behind `device` multiplies in bf16 by itself.
+
+    Raises:
+        Nothing.
+    """
+    match torch.device(device).type:
+        case "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        case "cpu":
+            found: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.8 hasn't got it yet
+            return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        case _:
+            return False
+
+
+def uses_bf16(device: torch.device | str, precision: Precision) -> bool:
+    """Whether a scorer on `device` runs in bf16.
+
+    Raises:
+        ConfigError: `precision` isn't one of the three.
+
+    Example:
+        >>> uses_bf16("cpu", "bf16"), uses_bf16("cpu", "fp32")
+        (True, False)
+    """
+    if precision not in get_args(Precision):
+        known = get_args(Precision)
+        raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(known)}{nearest(precision, known)}")
+    return precision == "bf16" or (precision == "auto" and is_bf16_native(device))
+
+
+def scoring_autocast(device: torch.device | str, precision: Precision) -> torch.autocast:
+    """What a scorer on `device` runs under; weights stay as they are.
+
+    Raises:
+        ConfigError: `precision` isn't one of the three.
+    """
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=uses_bf16(device, precision))

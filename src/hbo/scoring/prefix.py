@@ -1,0 +1,99 @@
+"""What all rows of a batch begin with is run once, not once per row.
+
+Chat templates put the same tokens before every row (a system prompt, the turn's opening), and all responses scored
+without their instruction stand after the very same opening. The keys and values of these tokens are those of a prefix,
+whatever follows, so one pass over it serves the whole batch.
+
+Letters: B rows of a batch, P tokens of the prefix.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from hbo.data.tokens import IGNORED
+from hbo.scoring.batches import Row, pad
+from hbo.scoring.losses import head_of, per_example_loss
+
+_WORTHWHILE = 64  # tokens saved per batch, below which the pass over the prefix costs more
+_TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where rounding alone is that large
+
+
+def shared_prefix(rows: Sequence[Row]) -> int:
+    """How many tokens all rows begin with, fewer than stand before any target's predecessor.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> one = np.array([5, 6, 7, 8]), np.array([-100, -100, -100, 8])
+        >>> two = np.array([5, 6, 7, 9]), np.array([-100, -100, -100, 9])
+        >>> shared_prefix([one, two])
+        2
+    """
+    # The token before the first target predicts it, and so has to be run with its row.
+    most = min(int(np.argmax(labels[1:] != IGNORED)) if (labels[1:] != IGNORED).any() else 0 for _, labels in rows)
+    start_BP = np.stack([ids[:most] for ids, _ in rows])
+    differs_P = (start_BP != start_BP[0]).any(axis=0)
+    return int(np.argmax(differs_P)) if differs_P.any() else most
+
+
+class PrefixScorer:
+    """The losses of batches under one model, each batch's shared prefix run once.
+
+    A model is asked in this way only if it keeps plain keys and values of every token (none with a sliding window or a
+    recurrent state), and if the first row comes out the same without it.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        inner = head_of(model)
+        self._works = inner is not None and "past_key_values" in inspect.signature(type(inner).forward).parameters
+        self._is_checked = False
+        self._ids = np.empty(0, dtype=np.int64)
+        self._cache = DynamicCache()
+
+    @torch.no_grad()
+    def losses(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
+        """The losses (B,) of these rows as one batch, in fp64.
+
+        Raises:
+            Nothing of its own.
+        """
+        P = shared_prefix(rows) if self._works else 0
+        if P * (len(rows) - 1) < _WORTHWHILE or not self._knows(rows[0][0][:P]):
+            return self._plain(rows, pad_token_id)
+        batch = pad([(ids[P:], labels[P:]) for ids, labels in rows], pad_token_id)
+        batch["attention_mask"] = torch.nn.functional.pad(batch["attention_mask"], (P, 0), value=1)
+        shared = [(layer.keys, layer.values) for layer in self._cache.layers]
+        cache = DynamicCache([tuple(kept.expand(len(rows), -1, -1, -1) for kept in layer) for layer in shared])
+        loss_B: np.ndarray = per_example_loss(self._model, batch, cache).cpu().double().numpy()
+        if not self._is_checked:
+            self._is_checked = True
+            tolerance = _TOLERANCE[cache.layers[0].keys.dtype.itemsize < 4]
+            self._works = bool(np.isclose(loss_B[0], self._plain(rows[:1], pad_token_id)[0], rtol=tolerance, atol=1e-3))
+            return loss_B if self._works else self._plain(rows, pad_token_id)
+        return loss_B
+
+    def _plain(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
+        found: np.ndarray = per_example_loss(self._model, pad(rows, pad_token_id)).cpu().double().numpy()
+        return found
+
+    def _knows(self, ids_P: np.ndarray) -> bool:
+        """Runs the prefix unless it is that of the batch before; False if the model keeps something else of it."""
+        if not np.array_equal(ids_P, self._ids):
+            device = next(self._model.parameters()).device
+            found = self._model(input_ids=torch.tensor(ids_P, device=device)[None], use_cache=True, logits_to_keep=1)
+            kept = found.past_key_values
+            self._works = type(kept) is DynamicCache and all(
+                type(layer) is DynamicLayer and layer.get_seq_length() == len(ids_P) for layer in kept.layers
+            )
+            self._ids, self._cache = ids_P, kept
+        return self._works
