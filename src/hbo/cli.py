@@ -100,17 +100,18 @@ def compare(
 ) -> None:
     """Run every method with every seed on CONFIG's mixture, and compare them."""
     from hbo.compare.grid import cells, seed_numbers
+    from hbo.compare.plan import plan
     from hbo.compare.results import write_results
-    from hbo.compare.runner import is_finished, run_grid
+    from hbo.compare.runner import run_grid
 
     grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
     if dry_run:
-        for cell in grid:
-            state = "finished" if is_finished(cell) else "to run"
-            out.print(f"{cell.label}, seed {cell.seed}: {state}", markup=False)
+        for line in plan(grid):
+            out.print(line, markup=False)
         return
     failed = run_grid(grid, output, lambda: write_results(grid, output), _say)
-    out.print(str(output / "comparison.md"), soft_wrap=True, markup=False)
+    for name in ("comparison.md", "comparison.html"):
+        out.print(str(output / name), soft_wrap=True, markup=False)
     if failed:
         _complain(f"{failed} of {len(grid)} runs failed; the same command tries them again", 1)
 

@@ -1,22 +1,112 @@
+"""Real grids of tiny runs: to a table, killed, shared by two processes, with a cell that crashes."""
+
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import yaml
 from tiny_runs import cache, config, model_folder, tokenizer  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
 
+def command(file, output, methods="hbo,uniform", seeds="0,1", *more):
+    words = ["--methods", methods, "--seeds", seeds, "--output", str(output), *more]
+    return [sys.executable, "-m", "hbo", "compare", str(file), *words]
+
+
+def run(*words, code=0):
+    done = subprocess.run(command(*words), capture_output=True, text=True, timeout=500)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def results(output):
+    """What must not depend on when and how often the grid was started."""
+    lines = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "overhead")} for line in lines]
+
+
+def stamps(output):
+    return {f.parent.name: (f.stat().st_ino, f.stat().st_mtime_ns) for f in output.glob("runs/*/metrics.json")}
+
+
 def test_a_grid_runs_to_a_table_and_nothing_runs_twice(config, tmp_path):  # noqa: F811
-    command = [sys.executable, "-m", "hbo", "compare", str(config()), "--methods", "hbo,uniform", "--seeds", "0"]
-    command += ["--output", str(tmp_path / "grid")]
-    first = subprocess.run(command, capture_output=True, text=True)
-    assert first.returncode == 0, first.stderr
-    files = {f: f.stat().st_mtime_ns for f in tmp_path.glob("grid/runs/*/metrics.json")}
-    table = (tmp_path / "grid/comparison.md").read_text()
-    assert len((tmp_path / "grid/results.jsonl").read_text().splitlines()) == len(files) == 2
-    assert json.loads((tmp_path / "grid/results.jsonl").read_text().splitlines()[0])["steps"] == 4
-    assert subprocess.run(command, capture_output=True).returncode == 0
-    assert {f: f.stat().st_mtime_ns for f in files} == files
-    assert (tmp_path / "grid/comparison.md").read_text() == table
+    output = tmp_path / "grid"
+    run(config(), output)
+    files, table = stamps(output), (output / "comparison.md").read_text()
+    assert len(results(output)) == len(files) == 4
+    assert results(output)[0]["steps"] == 4
+    assert "<table" in (output / "comparison.html").read_text()
+    held_out = {tuple(sorted(line["nll_before"].items())) for line in results(output)}
+    assert len(held_out) == 1  # of the same model on the same rows, whatever the seed
+    run(config(), output)
+    assert stamps(output) == files
+    assert (output / "comparison.md").read_text() == table
+    assert "4 runs: 4 finished, 0 to run" in run(config(), output, "hbo,uniform", "0,1", "--dry-run").stdout
+
+
+def test_killed_in_the_middle_it_goes_on_and_ends_the_same(config, tmp_path):  # noqa: F811
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run(config(), whole)
+    process = subprocess.Popen(command(config(), killed), stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while len(stamps(killed)) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(1.0)  # somewhere inside the third
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = stamps(killed)
+    assert 2 <= len(before) < 4
+    run(config(), killed)
+    after = stamps(killed)
+    assert {name: after[name] for name in before} == before
+    assert results(killed) == results(whole)
+
+
+def test_two_processes_share_a_grid(config, tmp_path):  # noqa: F811
+    output = tmp_path / "grid"
+    file = config()
+    both = [subprocess.Popen(command(file, output), stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=500)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    started = [line for text in said for line in text.splitlines() if line.endswith(("starts", "goes on"))]
+    assert len(started) == len(set(started)) == 4
+    assert len(results(output)) == 4
+
+
+def test_a_cell_that_crashes_costs_only_itself(config, tmp_path):  # noqa: F811
+    output = tmp_path / "grid"
+    run(config(), output, "hbo", "0", "--dry-run")
+    (tmp_path / "grid" / "runs").mkdir(parents=True)
+    # A folder stands where this cell wants to write its configuration.
+    (tmp_path / "grid" / "runs" / "hbo-seed0" / "config.yaml" / "inside").mkdir(parents=True)
+    done = run(config(), output, code=1)
+    assert "hbo, seed 0: failed" in done.stdout + done.stderr
+    assert "hbo-seed0.log" in done.stdout + done.stderr
+    assert [(line["method"], line["seed"]) for line in results(output)] == [("uniform", 0), ("hbo", 1), ("uniform", 1)]
+
+
+def test_settings_vary(config, tmp_path):  # noqa: F811
+    output = tmp_path / "grid"
+    run(config(), output, "hbo,mos+", "0", "--vary", "balance.probes=2,4")
+    assert [line["label"] for line in results(output)] == [
+        f"{method}, balance.probes={probes}" for probes in (2, 4) for method in ("hbo", "mos+")
+    ]
+
+
+def test_another_configuration_does_not_take_over_a_grid(config, tmp_path):  # noqa: F811
+    output, file = tmp_path / "grid", config()
+    run(file, output, "uniform", "0")
+    changed = yaml.safe_load(file.read_text())
+    changed["train"]["max_steps"] = 3
+    file.write_text(yaml.safe_dump(changed))
+    done = run(file, output, "uniform", "0", code=2)
+    assert "another configuration" in done.stderr
+    assert results(output)[0]["steps"] == 4

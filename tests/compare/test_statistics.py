@@ -47,7 +47,17 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
 def test_seeds_are_paired_by_number():
     found = paired({0: 1.0, 1: 5.0, 2: 9.0}, {2: 10.0, 1: 6.0})
-    assert (found.mean, found.pairs, found.verdict) == (-1, 2, "lower")
+    assert (found.mean, found.pairs) == (-1, 2)
+    assert found.verdict == "lower in all 2 seeds, which are too few to tell"
+
+
+def test_a_claim_needs_both_the_interval_and_the_p_value():
+    six = {seed: 1.0 + 0.01 * seed for seed in range(6)}
+    assert paired(six, dict.fromkeys(six, 0.0)).verdict == "higher"
+    mixed = dict(enumerate([-1, -1, -1, -1, -1, -1, 0.6, 0.6]))
+    found = paired(mixed, dict.fromkeys(mixed, 0.0))
+    assert found.high < 0 < 0.05 < found.p
+    assert found.verdict == "no clear difference"
 
 
 def test_an_interval_with_zero_is_no_difference_seen():

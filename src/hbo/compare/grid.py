@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
+from peft import LoraConfig
+
 from hbo import config_file, recipes
 from hbo.config import RunConfig
 from hbo.errors import ConfigError
+from hbo.training import prepare
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
@@ -97,7 +100,11 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
             ],
         )
         folder = output.absolute() / "runs" / name.replace("/", "_")
-        found.append(Cell(method, seed, settings, run.model_copy(update={"output": str(folder)})))
+        run = run.model_copy(update={"output": str(folder)})
+        if seed == seeds[0]:  # the keys that TRL and PEFT know are checked before anything runs
+            prepare.training_arguments(run)
+            prepare.refuse_unknown("lora", run.lora or {}, LoraConfig, "peft.LoraConfig")
+        found.append(Cell(method, seed, settings, run))
     return found
 
 
@@ -112,4 +119,6 @@ def _axis(option: str) -> list[tuple[str, str]]:
         raise ConfigError(f"--vary {key}: all runs are judged by the same held-out rows; make a grid for each value")
     if key.startswith("train.") and key.removeprefix("train.") in _BUDGET:
         raise ConfigError(f"--vary {key}: all runs have the same budget of steps; make a grid for each value")
+    if key == "train.max_length":
+        raise ConfigError(f"--vary {key}: it cuts the held-out rows too; make a grid for each value")
     return [(key, value) for value in values]

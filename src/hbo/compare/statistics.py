@@ -15,6 +15,7 @@ _EXACT = 16  # pairs up to which every flip of signs is tried
 _DRAWS = 20_000
 _BATCH = 4096
 _TIE = 1e-12
+_LEVEL = 0.05
 
 Array = NDArray[np.float64]
 
@@ -39,12 +40,20 @@ class Paired:
 
     @property
     def verdict(self) -> str:
-        """The difference in words, for a measure of which less is better."""
+        """The difference in words; claims nothing that interval and p-value don't both show.
+
+        Where all differences have the same sign but the seeds are too few for p ≤ 0.05 (fewer than six), says so.
+        """
         if self.pairs < 2:
             return "one seed: no interval" if self.pairs else "no seed in common"
         if self.low <= 0 <= self.high:
             return "no difference seen"
-        return "lower" if self.mean < 0 else "higher"
+        way = "lower" if self.mean < 0 else "higher"
+        if self.p <= _LEVEL:
+            return way
+        if self.p <= 2.0 ** (1 - self.pairs):
+            return f"{way} in all {self.pairs} seeds, which are too few to tell"
+        return "no clear difference"
 
 
 def mean_and_error(values: ArrayLike) -> tuple[float, float]:

@@ -135,7 +135,7 @@ class Observer(Recorder):
         if self.forward_is_over and layer in self._first_seen and args:
             x = args[0].detach()
             if layer in self._slope_of:
-                self._timed(lambda slope: self._learn(layer, x, None, slope))(self._slope_of.pop(layer))
+                self._timed(lambda slope: self._learn(layer, x, slope))(self._slope_of.pop(layer))
             else:
                 self._input_of[layer] = x
 
@@ -158,12 +158,12 @@ class Observer(Recorder):
             self._first_seen.add(layer)
             self._handles.append(out.register_hook(self._timed(lambda slope: self._later(layer, slope))))
             return None
-        version, known = x._version, out.detach()
+        version = x._version
 
         def work(slope: Tensor) -> None:
             if x._version != version:
                 raise Unruly("a layer has its input overwritten later")
-            self._learn(layer, x, known, slope)
+            self._learn(layer, x, slope)
 
         self._handles.append(out.register_hook(self._timed(work)))
         return None if out is output else out
@@ -171,12 +171,13 @@ class Observer(Recorder):
     def _later(self, layer: nn.Module, slope: Tensor) -> None:
         """The slope of a layer's output, whose input may only come now, with the second forward."""
         if layer in self._input_of:
-            self._learn(layer, self._input_of.pop(layer), None, slope)
+            self._learn(layer, self._input_of.pop(layer), slope)
         else:
             self._slope_of[layer] = slope
 
-    def _learn(self, layer: nn.Module, x: Tensor, out: Tensor | None, slope: Tensor) -> None:
-        found = self.rules[layer](layer, x, out, None)(slope)
+    def _learn(self, layer: nn.Module, x: Tensor, slope: Tensor) -> None:
+        # Without the output, which only serves to check that the rule fits the layer: whoever watches has probed.
+        found = self.rules[layer](layer, x, None, None)(slope)
         for name, parameter in self.layers[layer].items():
             self._collect(parameter, found[name])
 

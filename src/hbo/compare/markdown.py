@@ -1,0 +1,73 @@
+"""The table of a comparison as Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hbo.compare.table import Column, Contest, Entry, Table
+
+READING = (
+    "Mean ± standard error over the seeds of a row. NLL is the mean negative log-likelihood of a dataset's held-out "
+    "responses, per token, in nats. Macro is its mean over datasets, relative the mean of NLL over NLL before "
+    "training, worst that of the dataset where it is highest; accuracy is the mean over the datasets that have "
+    "one. The averages belong together: which method wins often depends on the average. The best of a column is bold, "
+    "the second underlined; wins counts the datasets whose NLL is lowest."
+)
+
+
+def markdown(table: Table | None) -> str:
+    """The whole of comparison.md.
+
+    Raises:
+        Nothing.
+    """
+    if table is None:
+        return "No run is finished yet.\n"
+    parts = [READING, "", *_grid(table, table.columns, wins=True)]
+    if table.accuracies:
+        parts += ["", "Accuracy:", "", *_grid(table, table.accuracies)]
+    for contest in table.contests:
+        parts += ["", *_differences(contest)]
+    return "\n".join(parts) + "\n"
+
+
+def figures(entry: Entry, digits: int) -> str:
+    """`mean ± error` in plain characters, a dash where nothing was measured.
+
+    Raises:
+        Nothing.
+    """
+    if math.isnan(entry.mean):
+        return "–"
+    error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"
+    return f"{entry.mean:.{digits}f}{error}"
+
+
+def _grid(table: Table, columns: Sequence[Column], *, wins: bool = False) -> list[str]:
+    head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
+    lines = ["| " + " | ".join(map(_cell, head)) + " |", "|---" * len(head) + "|"]
+    for label in table.labels:
+        shown = [_marked(table.entries[label, column.name], column.digits) for column in columns]
+        last = [str(table.wins[label])] if wins else []
+        lines.append("| " + " | ".join([_cell(label), str(table.seeds[label]), *shown, *last]) + " |")
+    return lines
+
+
+def _marked(entry: Entry, digits: int) -> str:
+    shown = figures(entry, digits)
+    return {1: f"**{shown}**", 2: f"<u>{shown}</u>"}.get(entry.rank, shown)
+
+
+def _differences(contest: Contest) -> list[str]:
+    wanted = "less" if contest.column.better < 0 else "more"
+    lines = [f"{contest.column.name} ({wanted} is better), paired over seeds against {_cell(contest.best)}:", ""]
+    for difference in contest.differences:
+        d = difference.found
+        numbers = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = {d.p:.3f}, " if d.pairs > 1 else ""
+        lines.append(f"- {_cell(difference.label)}: {numbers}{d.pairs} seeds: {d.verdict}")
+    return lines
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

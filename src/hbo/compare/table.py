@@ -1,0 +1,163 @@
+"""The runs of a grid → what its tables show: means over seeds, best and second best, wins, paired differences.
+
+A row stands for a method with its varied settings, a column for a measure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hbo.compare.statistics import Paired, mean_and_error, paired
+
+Run = dict[str, Any]
+"""A line of results.jsonl."""
+
+_TIE = 1e-12
+
+
+@dataclass(frozen=True)
+class Column:
+    """A measure.
+
+    Attributes:
+        name: As shown.
+        of: Its value in a run; None where the run has none.
+        better: −1 if less is better, 1 if more is, 0 if neither wins.
+        digits: Decimals shown.
+    """
+
+    name: str
+    of: Callable[[Run], float | None]
+    better: int = -1
+    digits: int = 3
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Mean and standard error over the seeds of a row; `rank` is 1 for the best of its column, 2 for the next."""
+
+    mean: float
+    error: float
+    seeds: int
+    rank: int = 0
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A row's paired difference to the best baseline in one measure."""
+
+    label: str
+    found: Paired
+
+
+@dataclass(frozen=True)
+class Contest:
+    """All rows against the best baseline in one measure: the baseline of the best mean."""
+
+    column: Column
+    best: str
+    differences: list[Difference]
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a comparison shows.
+
+    Attributes:
+        labels: Rows.
+        columns: Measures: each dataset's NLL, then the averages, always together.
+        entries: By row and column name.
+        accuracies: Columns of each dataset's accuracy, where it has one.
+        wins: Datasets in which a row has the lowest mean NLL; a tie counts for each.
+        contests: Against the best baseline, measure by measure.
+        seeds: How many seeds each row has.
+    """
+
+    labels: list[str]
+    columns: list[Column]
+    accuracies: list[Column]
+    entries: dict[tuple[str, str], Entry]
+    wins: dict[str, int]
+    contests: list[Contest]
+    seeds: dict[str, int]
+
+
+def tabulate(runs: Sequence[Run]) -> Table:
+    """The table of some finished runs, of which there is at least one.
+
+    Raises:
+        Nothing.
+    """
+    labels = list(dict.fromkeys(run["label"] for run in runs))
+    names = list(dict.fromkeys(name for run in runs for name in run["nll"]))
+    answered = [name for name in names if any(_accuracy(name)(run) is not None for run in runs)]
+    nll = [Column(name, _nll(name)) for name in names]
+    averages = [
+        Column("macro NLL", lambda run: run["macro_nll"]),
+        Column("relative NLL", lambda run: run["relative_nll"]),
+        Column("worst NLL", lambda run: run["worst_nll"]),
+        *([Column("accuracy", _mean_accuracy, better=1)] if answered else []),
+    ]
+    costs = [
+        Column("overhead", lambda run: run["overhead"], better=0, digits=4),
+        Column("seconds", lambda run: run["seconds"], better=0, digits=0),
+    ]
+    accuracies = [Column(f"accuracy of {name}", _accuracy(name), better=1) for name in answered]
+    entries: dict[tuple[str, str], Entry] = {}
+    for column in (*nll, *averages, *costs, *accuracies):
+        entries |= _ranked(column, labels, runs)
+    wins = {label: sum(entries[label, column.name].rank == 1 for column in nll) for label in labels}
+    seeds = {label: sum(run["label"] == label for run in runs) for label in labels}
+    contests = [contest for column in averages if (contest := _contest(column, labels, runs, entries))]
+    return Table(labels, [*nll, *averages, *costs], accuracies, entries, wins, contests, seeds)
+
+
+def _nll(name: str) -> Callable[[Run], float | None]:
+    return lambda run: run["nll"].get(name)
+
+
+def _accuracy(name: str) -> Callable[[Run], float | None]:
+    return lambda run: ((run["accuracy"] or {}).get(name) or {}).get("accuracy")
+
+
+def _mean_accuracy(run: Run) -> float | None:
+    known = [score["accuracy"] for score in (run["accuracy"] or {}).values()]
+    return sum(known) / len(known) if known else None
+
+
+def _ranked(column: Column, labels: Sequence[str], runs: Sequence[Run]) -> dict[tuple[str, str], Entry]:
+    found = {}
+    for label in labels:
+        values = [v for run in runs if run["label"] == label and (v := column.of(run)) is not None]
+        found[label] = (*mean_and_error(values), len(values))
+    levels = sorted({-column.better * mean for mean, _, _ in found.values() if not math.isnan(mean)})
+    steps = [level for i, level in enumerate(levels) if not i or level - levels[i - 1] > _TIE]
+
+    def rank(mean: float) -> int:
+        if not column.better or math.isnan(mean) or len(labels) < 2:
+            return 0
+        place = sum(step < -column.better * mean - _TIE for step in steps) + 1
+        return place if place <= 2 else 0
+
+    return {(label, column.name): Entry(*figures, rank(figures[0])) for label, figures in found.items()}
+
+
+def _contest(
+    column: Column, labels: Sequence[str], runs: Sequence[Run], entries: dict[tuple[str, str], Entry]
+) -> Contest | None:
+    methods = {run["label"]: run["method"] for run in runs}
+    baselines = [
+        label for label in labels if methods[label] != "hbo" and not math.isnan(entries[label, column.name].mean)
+    ]
+    if not baselines:
+        return None
+    best = min(baselines, key=lambda label: -column.better * entries[label, column.name].mean)
+    by: dict[str, dict[int, float]] = {label: {} for label in labels}
+    for run in runs:
+        if (value := column.of(run)) is not None:
+            by[run["label"]][run["seed"]] = value
+    others = [Difference(label, paired(by[label], by[best])) for label in labels if label != best]
+    return Contest(column, best, others)

@@ -1,0 +1,89 @@
+"""Which cells a grid has, and what is refused before anything runs."""
+
+import pytest
+import yaml
+
+from hbo.compare.grid import cells, seed_numbers
+from hbo.compare.plan import plan
+from hbo.errors import ConfigError, HBOError
+
+
+@pytest.fixture
+def config(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "model": "nothing",
+                "seed": 5,
+                "mixture": {"datasets": {"a": "a.jsonl", "b": "b.jsonl"}},
+                "balance": {"update_every": 7},
+                "train": {"max_steps": 4},
+            }
+        )
+    )
+    return file
+
+
+def grid(config, methods=("hbo", "mos+"), seeds=(0, 1), vary=()):
+    return cells(config, methods, seeds, vary, config.parent / "grid")
+
+
+def test_every_method_has_every_seed_and_the_same_held_out_rows(config):
+    found = grid(config)
+    assert [(cell.method, cell.seed) for cell in found] == [("hbo", 0), ("mos+", 0), ("hbo", 1), ("mos+", 1)]
+    assert {cell.config.mixture.split_seed for cell in found} == {5}
+    assert {cell.config.balance.update_every for cell in found} == {7}
+    assert len({cell.folder for cell in found}) == 4
+
+
+def test_varied_settings_are_rows_of_their_own(config):
+    found = grid(config, methods=["hbo"], seeds=[0], vary=["balance.probes=4,8", "train.learning_rate=1.0e-3"])
+    assert [cell.label for cell in found] == [
+        f"hbo, balance.probes={probes}, train.learning_rate=1.0e-3" for probes in (4, 8)
+    ]
+    assert [cell.config.balance.probes for cell in found] == [4, 8]
+    assert [cell.config.train["learning_rate"] for cell in found] == [1e-3, 1e-3]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"methods": ["hb"]}, "no method.*hbo"),
+        ({"methods": ["hbo", "hbo"]}, "--methods names a value twice"),
+        ({"seeds": []}, "--seeds names nothing"),
+        ({"vary": ["balance.probes"]}, "no list of values"),
+        ({"vary": ["balance.probe=4,8"]}, "unknown key 'balance.probe'"),
+        ({"vary": ["balance.probes=4", "balance.probes=8"]}, "names a key twice"),
+        ({"vary": ["seed=1,2"]}, "use --seeds"),
+        ({"vary": ["balance.method=hbo"]}, "use --methods"),
+        ({"vary": ["mixture.eval_fraction=0.1,0.2"]}, "same held-out rows"),
+        ({"vary": ["train.max_length=64,128"]}, "cuts the held-out rows too"),
+        ({"vary": ["train.max_steps=4,8"]}, "same budget of steps"),
+        ({"vary": ["train.learning_rat=1,2"]}, "unknown key 'train.learning_rat'.*learning_rate"),
+        ({"vary": ["lora.rank=1,2"]}, "unknown key 'lora.rank'"),
+    ],
+)
+def test_a_grid_that_cannot_be_is_one_sentence(config, given, message):
+    with pytest.raises(HBOError, match=message) as error:
+        grid(config, **given)
+    assert "\n" not in str(error.value)
+    assert not (config.parent / "grid" / "runs").exists() or not list((config.parent / "grid" / "runs").iterdir())
+
+
+def test_seeds_are_whole_numbers():
+    assert seed_numbers("0,12") == [0, 12]
+    with pytest.raises(ConfigError, match="--seeds '0,x'"):
+        seed_numbers("0,x")
+
+
+def test_the_plan_says_steps_and_estimates_once_a_cell_is_finished(config):
+    found = grid(config)
+    lines = list(plan(found))
+    assert lines[0] == "hbo, seed 0: 4 steps, to run"
+    assert lines[-1] == "4 runs: 0 finished, 4 to run"
+    found[0].folder.mkdir(parents=True, exist_ok=True)
+    (found[0].folder / "metrics.json").write_text('{"train_seconds": 120.0}')
+    lines = list(plan(found))
+    assert lines[0] == "hbo, seed 0: 4 steps, finished"
+    assert lines[-1].startswith("4 runs: 1 finished, 3 to run, about 6 minutes of training")

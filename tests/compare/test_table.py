@@ -1,0 +1,104 @@
+"""From lines of results.jsonl to what the tables claim."""
+
+import re
+
+import pytest
+
+from hbo.compare.markdown import markdown
+from hbo.compare.page import page
+from hbo.compare.table import tabulate
+
+
+def run(label, seed, nll, *, method=None, accuracy=None, relative=None):
+    worst = max(nll, key=nll.get)
+    return {
+        "label": label, "method": method or label.split(",")[0], "seed": seed, "settings": {}, "nll": nll,
+        "accuracy": accuracy, "macro_nll": sum(nll.values()) / len(nll), "relative_nll": relative or 0.5,
+        "worst": worst, "worst_nll": nll[worst], "seconds": 10.0, "overhead": 0.01,
+    }  # fmt: skip
+
+
+RUNS = [
+    run("hbo", 0, {"a": 1.0, "b": 3.0}, accuracy={"a": {"accuracy": 0.5, "n": 4}}),
+    run("hbo", 1, {"a": 1.2, "b": 3.2}, accuracy={"a": {"accuracy": 0.7, "n": 4}}),
+    run("uniform", 0, {"a": 1.4, "b": 2.0}, accuracy={"a": {"accuracy": 0.4, "n": 4}}),
+    run("uniform", 1, {"a": 1.6, "b": 2.2}, accuracy={"a": {"accuracy": 0.4, "n": 4}}),
+    run("mos+", 0, {"a": 1.4, "b": 4.0}, accuracy={"a": {"accuracy": 0.9, "n": 4}}),
+    run("mos+", 1, {"a": 1.6, "b": 4.2}, accuracy={"a": {"accuracy": 0.9, "n": 4}}),
+]
+
+
+def test_best_and_second_best_of_a_column_with_ties():
+    table = tabulate(RUNS)
+    ranks = {label: table.entries[label, "a"].rank for label in table.labels}
+    assert ranks == {"hbo": 1, "uniform": 2, "mos+": 2}
+    assert [table.entries[label, "accuracy"].rank for label in table.labels] == [2, 0, 1]
+    assert [table.entries[label, "seconds"].rank for label in table.labels] == [0, 0, 0]
+
+
+def test_wins_are_datasets_of_lowest_mean():
+    assert tabulate(RUNS).wins == {"hbo": 1, "uniform": 1, "mos+": 0}
+
+
+def test_means_and_errors_are_over_seeds():
+    entry = tabulate(RUNS).entries["hbo", "macro NLL"]
+    assert (entry.mean, entry.error, entry.seeds) == (pytest.approx(2.1), pytest.approx(0.1), 2)
+
+
+def test_the_best_baseline_is_chosen_measure_by_measure_and_is_never_hbo():
+    best = {contest.column.name: contest.best for contest in tabulate(RUNS).contests}
+    assert best == {"macro NLL": "uniform", "relative NLL": "uniform", "worst NLL": "uniform", "accuracy": "mos+"}
+
+
+def test_varied_hbo_is_no_baseline():
+    varied = [run("hbo, balance.probes=8", s, {"a": 1.0}, method="hbo") for s in (0, 1)]
+    assert tabulate(varied).contests == []
+    assert tabulate([*varied, run("uniform", 0, {"a": 0.5})]).contests[0].best == "uniform"
+
+
+def test_all_averages_stand_together():
+    head = next(line for line in markdown(tabulate(RUNS)).splitlines() if line.startswith("| method"))
+    names = [cell.strip() for cell in head.strip("|").split("|")]
+    assert names == [
+        "method", "seeds", "a", "b", "macro NLL", "relative NLL", "worst NLL", "accuracy", "overhead", "seconds", "wins",
+    ]  # fmt: skip
+
+
+def test_the_markdown_marks_and_says_what_is_seen():
+    text = markdown(tabulate(RUNS))
+    assert "| **1.100 ± 0.100** |" in text
+    assert "<u>1.500 ± 0.100</u>" in text
+    assert (
+        "- hbo: +0.3000 [+0.3000, +0.3000], p = 0.500, 2 seeds: higher in all 2 seeds, which are too few to tell"
+        in text
+    )
+
+
+def test_one_seed_gives_no_interval_and_says_so():
+    text = markdown(tabulate([each for each in RUNS if each["seed"] == 0]))
+    assert "±" not in text.split("\n", 1)[1]
+    assert "one seed: no interval" in text
+    assert "nan" not in text + page(tabulate([each for each in RUNS if each["seed"] == 0]), "one")
+
+
+def test_without_any_answer_there_is_no_accuracy():
+    table = tabulate([run("hbo", 0, {"a": 1.0}), run("uniform", 0, {"a": 2.0})])
+    assert "accuracy" not in {column.name for column in table.columns}
+    assert table.accuracies == []
+
+
+def test_a_grid_half_done_is_a_table_too():
+    found = page(tabulate(RUNS[:3]), "half")
+    assert found.count("<tr>") >= 3
+    assert "No run is finished" in page(None, "none")
+    assert "No run is finished" in markdown(None)
+
+
+def test_the_page_loads_nothing_and_trusts_no_name():
+    nasty = '<img src=x onerror="alert(1)">|'
+    text = page(tabulate([run(f"hbo, model={nasty}", 0, {nasty: 1.0}), run("uniform", 0, {nasty: 2.0})]), nasty)
+    assert "<img" not in text
+    assert not re.search(r"(?:src|href)\s*=\s*[\"']?(?:https?:)?//", text)
+    assert "default-src 'none'" in text
+    plain = markdown(tabulate([run("hbo", 0, {"a|b": 1.0}), run("uniform", 0, {"a|b": 2.0})]))
+    assert "a\\|b" in plain
