@@ -35,7 +35,7 @@ from hbo.scoring.matmul import fast_matmul
 _EVERY = 200  # the paper's F, to which costs are scaled
 _BATCH = 8
 _WATCHED = 32 * 4 // _BATCH
-_PERIOD = 2 * _WATCHED
+_PERIOD = _WATCHED + 4
 
 
 class _Clock(TrainerCallback):

@@ -166,7 +166,7 @@ def own_reward(model, batch, *, loss, **_):
     ("balance", "train", "message"),
     [
         ({"global_reward": own_reward}, {}, "global_reward needs a pass of its own"),
-        ({"local_reward": "test_stream:own_reward"}, {}, "local_reward needs a pass of its own"),
+        ({"local_reward": "test_streamed_rewards:own_reward"}, {}, "local_reward needs a pass of its own"),
         (
             {},
             {"padding_free": True, "max_length": None},
