@@ -67,7 +67,7 @@ def test_a_ratio_of_perplexities_is_taken_before_they_overflow(loss, reference, 
 
 @pytest.mark.parametrize("reference", [1e4, -1e4])
 def test_a_reference_that_overflows_moves_nothing_and_is_counted(hbo, config, tmp_path, monkeypatch, reference):  # noqa: F811
-    from hbo.training.callback import Probe
+    from hbo.rewards.probe import Probe
 
     def absurd(self, model):
         self.reference = {int(row): reference for row in np.concatenate(self.pool)}
