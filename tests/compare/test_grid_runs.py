@@ -73,8 +73,8 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(config, tmp_path):  #
 def test_two_processes_share_a_grid(config, tmp_path):  # noqa: F811
     output = tmp_path / "grid"
     file = config()
-    both = [subprocess.Popen(command(file, output), stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    said = [process.communicate(timeout=500)[0] for process in both]
+    both = [subprocess.Popen(command(file, output), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=500)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0]
     started = [line for text in said for line in text.splitlines() if line.endswith(("starts", "goes on"))]
     assert len(started) == len(set(started)) == 4

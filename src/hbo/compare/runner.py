@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ def _run(cell: Cell, held: int, output: Path, say: Callable[[str], None]) -> int
     command = [sys.executable, "-m", "hbo", "train", str(cell.file), "--resume" if resume else "--overwrite"]
     with cell.folder.with_name(f"{cell.folder.name}.log").open("wb") as log, _lock(output / "start.lock", wait=True):
         if not resume:
-            (cell.folder / CONFIG).unlink(missing_ok=True)
+            with suppress(OSError):  # what can't be removed is the run's to complain of
+                (cell.folder / CONFIG).unlink()
         # The child holds the cell's lock too: when this process is killed, nobody starts the cell beside it.
         child = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, pass_fds=(held,)
