@@ -231,13 +231,13 @@ def _build_tiny() -> None:
 
 def _print_plan(run: RunConfig) -> None:
     from hbo.report.terminal import plan_table
-    from hbo.training import prepare
+    from hbo.training import plan, prepare
 
     with _bars() as track:
         args = prepare.training_arguments(run if run.output else run.model_copy(update={"output": "runs/unnamed"}))
         _, tokenizer = prepare.load(run, track)
-        data = prepare.read_data(run, tokenizer, args.max_length, track)
-    out.print(plan_table(prepare.plan(run, data, args)))
+        data = prepare.read_data(run, tokenizer, args, track)
+    out.print(plan_table(plan.plan(run, data, args)))
 
 
 def _say(line: str) -> None:

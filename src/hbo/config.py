@@ -67,6 +67,10 @@ class MixtureConfig(Section):
     """Share of each dataset held out and never trained on; at least one row unless 0."""
     eval_accuracy: Annotated[bool, Field(strict=True)] = True
     """Whether held-out rows of multiple choice, and those with a numeric answer, are answered as well as scored."""
+    train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each dataset's training rows that is used, chosen by the split seed; at least one row."""
+    max_passes: Annotated[int, Field(ge=1)] | None = None
+    """How often each row may be trained on; a group that has had as much leaves its share to the others."""
     split_seed: Annotated[int, Field(ge=0)] | None = None
     """Seed that chooses the held-out rows. Absent: `seed`. `hbo compare` sets it, so that all seeds share them."""
 
@@ -101,6 +105,8 @@ class DifficultyConfig(Section):
     """A separate scorer; absent: the model itself."""
     ifd: Literal["perplexity_ratio", "loss_ratio"] = "perplexity_ratio"
     """PPL(y|x)/PPL(y) as in the paper, or the ratio of mean losses as in the authors' code."""
+    drop_easiest: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each dataset's rows, the easiest, that is left out of training; the number of steps stays."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """What the scorer computes in; auto: bf16 where the processor multiplies in it, else fp32."""
 

@@ -46,6 +46,20 @@ def test_varied_settings_are_rows_of_their_own(config):
     assert [cell.config.train["learning_rate"] for cell in found] == [1e-3, 1e-3]
 
 
+def test_an_interval_for_each_level_is_one_value(config):
+    found = grid(config, methods=["hbo"], seeds=[0], vary=["balance.update_every={global: 50, local: 100},200"])
+    assert [cell.config.balance.update_every for cell in found] == [{"global": 50, "local": 100}, 200]
+
+
+def test_a_share_of_the_data_is_varied_at_one_budget_only(config):
+    found = grid(config, methods=["hbo"], seeds=[0], vary=["mixture.train_fraction=0.2,1"])
+    assert [cell.config.mixture.train_fraction for cell in found] == [0.2, 1]
+    epochs = yaml.safe_load(config.read_text()) | {"train": {"num_train_epochs": 1}}
+    config.write_text(yaml.safe_dump(epochs))
+    with pytest.raises(ConfigError, match="set train.max_steps"):
+        grid(config, methods=["hbo"], seeds=[0], vary=["mixture.train_fraction=0.2,1"])
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
 from hbo.core.stream import Stream, _permuted
+from hbo.errors import ConfigError
 
 # 2 datasets × 3 levels: 30 rows.
 SIZES = [[7, 5, 1], [4, 8, 5]]
@@ -185,7 +186,7 @@ def test_state_at_a_position_goes_on_identically_without_reading_the_past(positi
     resumed.load_state_dict(state)
     read = []
     cells = resumed._cells
-    resumed._cells = lambda start, stop: read.append(start) or cells(start, stop)
+    resumed._cells = lambda start, stop, is_open: read.append(start) or cells(start, stop, is_open)
     assert resumed.rows(position, END).tolist() == WHOLE[position:]
     assert resumed.rows(position, END).tolist() == WHOLE[position:]  # once more, after the stream has moved on
     assert min(read) >= position
@@ -327,3 +328,47 @@ def test_stratified_rows_are_a_function_of_position_and_come_without_replacement
     assert again.rows(17, 31).tolist() == whole[17:31].tolist()
     other = stratified([0.5, 0.5], [[1.0], [1.0]], [[12], [12]], seed=1)
     assert other.rows(0, 48).tolist() != whole.tolist()
+
+
+def capped(most, p=(0.9, 0.1), sizes=((4, 4), (6, 6)), seed=0):
+    groups = make_groups(sizes)
+    ledger = Ledger(groups.datasets, [Entry(0, 0, np.array(p), np.full((len(sizes), len(sizes[0])), 0.5))])
+    return Stream(groups, ledger, seed, max_passes=most)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), most=st.integers(1, 3), p=st.floats(0.01, 0.99))
+def test_no_row_is_drawn_more_often_than_the_cap_allows(seed, most, p):
+    stream = capped(most, (p, 1 - p), seed=seed)
+    rows = stream.rows(0, 20 * most)
+    assert np.bincount(rows, minlength=20).tolist() == [most] * 20  # all there is, to the last draw
+    assert len(stream.rows(20 * most, 20 * most + 5)) == 5  # of which none can be kept
+
+
+def test_the_share_of_a_full_group_goes_to_its_dataset_first():
+    stream = capped(1, (0.5, 0.5), ((1, 500), (250, 250)))
+    count_KL = stream.counts(0, 400)
+    assert count_KL[0, 0] == 1
+    assert count_KL.sum(axis=1)[0] == pytest.approx(200, abs=40)
+
+
+def test_capped_draws_do_not_depend_on_how_they_are_read():
+    whole = capped(2).rows(0, 40)
+    parts = capped(2)
+    assert np.concatenate([parts.rows(a, b) for a, b in ((0, 7), (7, 8), (8, 40))]).tolist() == whole.tolist()
+    assert capped(2).rows(23, 40).tolist() == whole[23:].tolist()
+    resumed = capped(2)
+    resumed.load_state_dict(json.loads(json.dumps(parts.state_dict(13))))
+    assert resumed.rows(13, 40).tolist() == whole[13:].tolist()
+    assert capped(2).rows(0, 8).tolist() == capped(None).rows(0, 8).tolist()  # nothing is full yet
+
+
+def test_the_cap_is_void_where_nothing_else_has_a_share():
+    stream = capped(1, (1.0, 0.0))
+    assert set(stream.rows(0, 30).tolist()) == set(stream.groups.rows(0, 0)) | set(stream.groups.rows(0, 1))
+
+
+@pytest.mark.parametrize("most", [0, -1, 1.5, True])
+def test_a_cap_that_is_no_count_is_refused(most):
+    with pytest.raises(ConfigError, match="max_passes is"):
+        capped(most)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -134,6 +136,36 @@ def test_an_unknown_reward_names_the_known_ones():
         probe(global_reward="gradientnorm")
     with pytest.raises(ConfigError, match="can't be imported"):
         probe(local_reward="no.such.module:fn")
+
+
+def test_ifd_ratio_is_that_of_ifd_now_and_at_the_start():
+    data, groups = mixture()
+    config = HBOConfig(local_reward="ifd_ratio", global_reward=None, probes=4, probe_pool=3, probe_tokens=40)
+    measured = Probe(data, groups, config, pad_token_id=0, opening=[3, 4])
+    model = tiny()
+
+    def ifd(row):
+        ids = torch.tensor([data[row]["input_ids"]])
+        alone = torch.tensor([[3, 4, *data[row]["input_ids"][1:]]])
+        with torch.no_grad():
+            given = model(ids, labels=torch.tensor([data[row]["labels"]])).loss
+            without = model(alone, labels=alone.where(torch.arange(alone.shape[1]) >= 2, -100)).loss
+        return float(torch.exp(given - without))
+
+    rows = [cell.tolist() for cell in measured.probes(7)]
+    start = [[ifd(row) for row in cell] for cell in rows]
+    measured.measure_reference(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(1.3)
+    expected = [
+        np.mean([ifd(row) / was for row, was in zip(*pair, strict=True)]) for pair in zip(rows, start, strict=True)
+    ]
+    again = Probe(data, groups, config, pad_token_id=0, opening=[3, 4])
+    again.load_state_dict(json.loads(json.dumps(measured.state_dict())))
+    found = again.measure(model, 7).local_KL
+    assert found.ravel() == pytest.approx(expected, rel=1e-4)
+    assert np.abs(found - 1).max() > 0.01
 
 
 def test_a_frozen_level_has_no_reward():

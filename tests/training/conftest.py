@@ -119,7 +119,7 @@ def token_rows(sizes=(21, 10), levels=2):
 
 @pytest.fixture
 def make_trainer(tmp_path, tokenizer):
-    def make(folder="out", *, rows=None, balance=None, dropout=0.0, peft_config=None, **train):
+    def make(folder="out", *, rows=None, balance=None, dropout=0.0, peft_config=None, max_passes=None, **train):
         options = {
             "per_device_train_batch_size": 4,
             "max_steps": 12,
@@ -140,7 +140,7 @@ def make_trainer(tmp_path, tokenizer):
             processing_class=tokenizer,
             peft_config=peft_config,
         )
-        callback = HBOCallback(trainer, HBOConfig(**{**MOVING, **(balance or {})}))
+        callback = HBOCallback(trainer, HBOConfig(**{**MOVING, **(balance or {})}), max_passes=max_passes)
         trainer.add_callback(callback)
         return trainer, callback
 

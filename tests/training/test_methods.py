@@ -8,6 +8,7 @@ from hbo import METHODS, HBOConfig
 from hbo.errors import ConfigError, DataError
 from hbo.reward_names import DATASET_REWARDS, DEV_REWARDS
 from hbo.rewards import per_dataset
+from hbo.training.attach import parts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
 
@@ -78,8 +79,8 @@ def test_rows_set_aside_are_never_trained_on(make_trainer, reward):
 
 def test_a_twentieth_is_set_aside_of_a_large_dataset_and_never_more_than_half(make_trainer):
     rows = token_rows(sizes=(300, 6))
-    _, callback = make_trainer(rows=rows, balance=own("multiuat"))
-    aside = callback._parts()[1].dev_K
+    trainer, callback = make_trainer(rows=rows, balance=own("multiuat"))
+    aside = parts_of(trainer, callback.config, callback.seed)[1].dev_K
     assert [len(rows) for rows in aside] == [15, 3]
 
 

@@ -46,10 +46,13 @@ def test_rewards_are_those_of_the_training_rows_in_the_window(make_trainer, tmp_
     counts = np.bincount(cells, minlength=4)
     assert counts.min() >= 2  # no group is topped up
     norm, loss = measured_alone(trainer.model, seen, rows)
+    has_norm = (len(seen) - 1 - np.arange(len(seen))) // callback.schedule.rows % 2 == 0  # every second step
+    assert np.bincount(cells[has_norm], minlength=4).min() >= 1
+    assert not has_norm.all()
     record = ledger(tmp_path / "out")[1]
     assert record["probe_examples"] == len(seen)
     for k, name in enumerate("ab"):
-        groups = [norm[cells == 2 * k + j].mean() for j in range(2)]
+        groups = [norm[has_norm & (cells == 2 * k + j)].mean() for j in range(2)]
         assert record["global_reward"][name] == pytest.approx(np.mean(groups), rel=1e-3)
         for j in range(2):
             pool = callback.measurer.probe.pool[2 * k + j]

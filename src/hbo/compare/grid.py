@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,6 +18,7 @@ from hbo.training import prepare
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
 _SHARED = ("mixture.eval_fraction", "mixture.split_seed", "mixture.datasets")
+_COMMA = re.compile(r",(?![^{\[]*[}\]])")  # outside of {global: 100, local: 200}
 _BUDGET = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
 
 
@@ -102,7 +104,12 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
         folder = output.absolute() / "runs" / name.replace("/", "_")
         run = run.model_copy(update={"output": str(folder)})
         if seed == seeds[0]:  # the keys that TRL and PEFT know are checked before anything runs
-            prepare.training_arguments(run)
+            args = prepare.training_arguments(run)
+            if args.max_steps <= 0 and "mixture.train_fraction" in keys:
+                raise ConfigError(
+                    "--vary mixture.train_fraction: epochs over less data are fewer steps, but all runs have the same "
+                    "budget; set train.max_steps in CONFIG"
+                )
             prepare.refuse_unknown("lora", run.lora or {}, LoraConfig, "peft.LoraConfig")
         found.append(Cell(method, seed, settings, run))
     return found
@@ -110,7 +117,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
 
 def _axis(option: str) -> list[tuple[str, str]]:
     key, sign, raw = option.partition("=")
-    values = [value.strip() for value in raw.split(",")]
+    values = [value.strip() for value in _COMMA.split(raw)]
     if not sign or not key or not all(values) or len(set(values)) != len(values):
         raise ConfigError(f"--vary '{option}' is no list of values; write --vary balance.update_every=50,100")
     if key in _OWN_OPTION:

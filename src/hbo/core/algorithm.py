@@ -71,9 +71,10 @@ class HBO:
         weights: Dataset → relative share at the start, instead of its size (then τ does not apply to it).
         actor: Makes an actor from a prior (C,); absent: `config.actor`.
         seed: Key of every draw.
+        max_passes: How often every row may be drawn at the most.
 
     Raises:
-        ConfigError: A weight names no dataset, or the floor leaves no room.
+        ConfigError: A weight names no dataset, the floor leaves no room, or `max_passes` is below 1.
 
     Example:
         >>> groups = Groups.from_columns(["a"] * 6 + ["b"] * 2, [0, 1] * 4)
@@ -93,6 +94,7 @@ class HBO:
         weights: Mapping[str, float] | None = None,
         actor: Callable[[Floats], Actor] | None = None,
         seed: int = 0,
+        max_passes: int | None = None,
     ) -> None:
         self.groups = groups
         self.config = config or HBOConfig()
@@ -102,7 +104,7 @@ class HBO:
         sizes = dict(zip(groups.datasets, groups.examples_KL.sum(axis=1).tolist(), strict=True))
         self.prior_K = weighted_prior(sizes, self.config.temperature, weights or {})
         # A dataset can have lost a whole level to the trainer's own filters; a level without rows starts at 0.
-        levels = [n_L / max(n_L.sum(), 1.0) if n_L.any() else _uniform_prior(n_L) for n_L in sizes_KL]
+        levels = [n_L / n_L.sum() if n_L.any() else np.full(len(n_L), 1 / len(n_L)) for n_L in sizes_KL]
         if self.config.is_flat:  # one actor over all groups, no hierarchy
             self.global_actor, self.local_actors = make((self.prior_K[:, None] * np.stack(levels)).ravel()), []
         else:
@@ -110,7 +112,8 @@ class HBO:
         self.skipped = 0
         self._loaded = self._settings()
         self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL, per_row_KL=groups.per_row_KL)])
-        self.stream = Stream(groups, self.ledger, seed, stratified=self.config.is_stratified)
+        stratified = self.config.is_stratified
+        self.stream = Stream(groups, self.ledger, seed, stratified=stratified, max_passes=max_passes)
 
     @property
     def p_K(self) -> Floats:
@@ -230,6 +233,7 @@ class HBO:
             "sizes": self.groups.sizes_KL.tolist(),
             "datasets": list(self.groups.datasets),
             "seed": self.stream.seed,
+            "max_passes": self.stream.max_passes,
             "order": self.groups.digest,
             "actor": self.config.actor.model_dump(),
             "settings": self._settings(),
@@ -244,10 +248,10 @@ class HBO:
         mine = self.state_dict()
         if missing := [name for name in mine if name not in state]:
             raise ResumeError(f"the state has no {missing[0]}, so it is none of this version of hbo; begin a new run")
-        for what, name in (("datasets", "datasets"), ("sizes", "group sizes"), ("seed", "seed"), ("actor", "actor")):
+        for what in ("datasets", "sizes", "seed", "actor", "max_passes"):
             if mine[what] != state[what]:
                 raise ResumeError(
-                    f"{name}: {state[what]} in the checkpoint, but {mine[what]} now; resume with the data and "
+                    f"{what}: {state[what]} in the checkpoint, but {mine[what]} now; resume with the data and "
                     "settings of the first start, or begin a new run"
                 )
         if mine["order"] != state["order"]:
@@ -273,7 +277,3 @@ def relative(reward_C: Floats) -> Floats:
 
 def _usable(reward_C: Floats) -> NDArray[Any]:
     return np.asarray((reward_C > 0) & (reward_C <= _LARGEST))
-
-
-def _uniform_prior(size_L: Floats) -> Floats:
-    return np.full(len(size_L), 1.0 / len(size_L))

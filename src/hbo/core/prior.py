@@ -97,3 +97,13 @@ def check_floor(floor: float, datasets: int, levels: int) -> None:
             raise ConfigError(
                 f"min_probability is {floor}, but with {count} {what} it can be {1 / count:.4g} at the most"
             )
+
+
+def check_passes(max_passes: int | None) -> None:
+    """Refuses what is no number of passes.
+
+    Raises:
+        ConfigError: It isn't a whole number above 0.
+    """
+    if max_passes is not None and (isinstance(max_passes, bool) or not isinstance(max_passes, int) or max_passes < 1):
+        raise ConfigError(f"max_passes is {max_passes!r}; it must be a whole number above 0, or None for no cap")

@@ -8,12 +8,14 @@ ledger entry on, never from the beginning.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hbo.core.groups import Groups
 from hbo.core.ledger import Ledger
+from hbo.core.prior import check_passes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -48,11 +50,15 @@ class Stream:
         [0, 1, 2]
     """
 
-    def __init__(self, groups: Groups, ledger: Ledger, seed: int = 0, *, stratified: bool = False) -> None:
+    def __init__(
+        self, groups: Groups, ledger: Ledger, seed: int = 0, *, stratified: bool = False, max_passes: int | None = None
+    ) -> None:
+        check_passes(max_passes)
         self.groups = groups
         self.ledger = ledger
         self.seed = seed
         self.stratified = stratified
+        self.max_passes = max_passes
         self.steps = (1, 1)
         """Rows per step, and rows per epoch, whose last step may be shorter; heeded if stratified."""
         self.size_C = groups.sizes_KL.ravel()
@@ -63,7 +69,7 @@ class Stream:
 
     def following(self, ledger: Ledger) -> Stream:
         """The same draws from another ledger."""
-        stream = Stream(self.groups, ledger, self.seed, stratified=self.stratified)
+        stream = Stream(self.groups, ledger, self.seed, stratified=self.stratified, max_passes=self.max_passes)
         stream.steps = self.steps
         return stream
 
@@ -85,10 +91,8 @@ class Stream:
         known = [p for p in (*self._before, self._last[0]) if p <= position]
         base = max(known)
         count = self._last[1] if base == self._last[0] else self._before[base]
-        for low, high in self._stages(base, position):
-            for chunk in range(low, high, _CHUNK):
-                cells = self._cells(chunk, min(chunk + _CHUNK, high))
-                count = count + np.bincount(cells, minlength=len(self.size_C))
+        for cells in self._draws(base, position, count):
+            count = count + np.bincount(cells, minlength=len(self.size_C))
         self._last = (position, count)
         return count
 
@@ -117,7 +121,7 @@ class Stream:
 
     def _rows(self, start: int, stop: int) -> Ints:
         before = self.drawn_before(start)
-        cells = np.concatenate([self._cells(a, b) for a, b in self._stages(start, stop)])
+        cells = np.concatenate(list(self._draws(start, stop, before)))
         order = np.argsort(cells, kind="stable")
         in_order = cells[order]
         # The n-th draw of its group inside this range: position in the sorted run of its group.
@@ -131,11 +135,27 @@ class Stream:
         rows: Ints = self.groups.order_N[self.groups.offsets[cells] + place].astype(np.int64)
         return rows
 
-    def _cells(self, start: int, stop: int) -> Ints:
-        """Group of each position in a range that lies within one entry."""
+    def _draws(self, start: int, stop: int, drawn_C: Ints) -> Iterator[Ints]:
+        """Groups of the positions in a range, piece by piece, where every group was drawn `drawn_C` times before it."""
+        most_C = self.size_C * (self.max_passes or 0)
+        for low, high in self._stages(start, stop):
+            while low < high:
+                cells = self._cells(low, min(low + _CHUNK, high), drawn_C < most_C if self.max_passes else None)
+                if self.max_passes:
+                    cells = cells[: _first_full(cells, most_C - drawn_C)]
+                    drawn_C = drawn_C + np.bincount(cells, minlength=len(self.size_C))
+                low += len(cells)
+                yield cells
+
+    def _cells(self, start: int, stop: int, is_open_C: NDArray[np.bool_] | None) -> Ints:
+        """Group of each position in a range that lies within one entry, of the open ones (None: of all)."""
         entry = self.ledger.at(start)
         position = np.arange(start, stop, dtype=np.uint64)
         q_KL = np.where(self.groups.sizes_KL > 0, entry.q_KL, 0.0)
+        if is_open_C is not None:
+            left_KL = np.where(is_open_C.reshape(q_KL.shape), q_KL, 0.0)
+            if (entry.p_K[left_KL.sum(axis=1) > 0] > 0).any():
+                q_KL = left_KL
         p_K = np.where(q_KL.sum(axis=1) > 0, entry.p_K, 0.0)
         if self.groups.per_row_KL is not None:
             q_KL = row_odds(p_K, q_KL, self.groups.per_row_KL)
@@ -162,6 +182,13 @@ class Stream:
         start = (_uniform(self.seed, _STEP, np.zeros(1, dtype=np.uint64)) + number.astype(np.float64) * _GOLDEN) % 1.0
         spread: Floats = np.minimum((place + start) / size, _BELOW_ONE)
         return spread
+
+
+def _first_full(cells: Ints, room_C: Ints) -> int:
+    """How many of the draws there are until a group has no room left; all of them if none fills up."""
+    filling = np.flatnonzero((room_C > 0) & (np.bincount(cells, minlength=len(room_C)) >= room_C))
+    ends = [int(np.flatnonzero(cells == cell)[room_C[cell] - 1]) + 1 for cell in filling]
+    return min(ends, default=len(cells))
 
 
 def row_odds(p_K: Floats, q_KL: Floats, per_row_KL: Floats) -> Floats:

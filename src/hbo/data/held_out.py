@@ -42,6 +42,23 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
     return data.select(np.flatnonzero(~is_held_out)), data.select(np.flatnonzero(is_held_out))
 
 
+def fraction_of(data: Dataset, fraction: float, seed: int) -> Dataset:
+    """This share of each dataset's rows, at least one; a smaller share of the same seed is part of a larger one.
+
+    Raises:
+        Nothing.
+    """
+    if fraction == 1:
+        return data
+    chosen = [
+        positions[
+            np.argsort(_keys(seed, f"part of {name}", rows), kind="stable")[: max(1, round(fraction * len(rows)))]
+        ]
+        for name, (positions, rows) in _positions(data).items()
+    ]
+    return data.select(np.sort(np.concatenate(chosen)))
+
+
 def dataset_sizes(data: Dataset) -> dict[str, int]:
     """Rows per dataset, in the order in which the datasets first appear, which is that of the configuration."""
     sizes: dict[str, int] = {}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hbo.data.cache import cache_root, stored_table
 from hbo.data.entries import Entry, open_entry
 from hbo.data.formats import Convert, converter
-from hbo.data.held_out import dataset_names, dataset_sizes, hold_out
+from hbo.data.held_out import dataset_names, dataset_sizes, fraction_of, hold_out
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.data.turns import BadRowError, kind, text_of
 from hbo.errors import ConfigError, DataError, nearest
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from datasets import Dataset, DatasetDict, Features
 
-__all__ = ["build_mixture", "dataset_names", "dataset_sizes", "hold_out", "read_mixture"]
+__all__ = ["build_mixture", "dataset_names", "dataset_sizes", "fraction_of", "hold_out", "read_mixture"]
 
 _BATCH = 1000
 _VERSION = "1"  # part of every cache file's name: raise it when the same files give other rows

@@ -2,7 +2,8 @@
 
 A reward is `fn(model, batch, **context) -> Tensor[B]`, one number above 0 per row; the higher, the more the actor
 wants to see of that choice. `context` holds what the one pass over the probes has measured already: `loss` (B,),
-`reference` (B,), the loss under the untuned model, and `gradient_norm` (B,) if any reward asks for it by name.
+`reference` (B,), the loss under the untuned model, `gradient_norm` (B,) if any reward asks for it by name, and
+`loss_alone` and `reference_alone` (B,), the losses without the instruction, if one is `ifd_ratio`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from hbo.errors import ConfigError, nearest
 from hbo.reward_names import DATASET_REWARDS
-from hbo.rewards.progress import gradient_norm, loss, loss_ratio, perplexity, perplexity_ratio
+from hbo.rewards.progress import gradient_norm, ifd_ratio, loss, loss_ratio, perplexity, perplexity_ratio
 
 Reward = Callable[..., Any]
 
@@ -21,6 +22,7 @@ REWARDS: dict[str, Reward] = {
     "gradient_norm": gradient_norm,
     "perplexity_ratio": perplexity_ratio,
     "loss_ratio": loss_ratio,
+    "ifd_ratio": ifd_ratio,
     "perplexity": perplexity,
     "loss": loss,
 }

@@ -48,6 +48,7 @@ def measurer_for(
     pad_token_id: int,
     seed: int = 0,
     dev_K: Sequence[NDArray[np.int64]] = (),
+    opening: Sequence[int] = (),
 ) -> Measurer:
     """The measurer of `config`; arguments as `Probe` takes them.
 
@@ -58,6 +59,7 @@ def measurer_for(
         pad_token_id: As there.
         seed: As there.
         dev_K: Rows of each dataset that are set aside.
+        opening: As there.
 
     Raises:
         ConfigError: A reward isn't known, or can't be measured in the way asked for.
@@ -66,7 +68,7 @@ def measurer_for(
     key = "local_reward" if config.is_flat else "global_reward"
     whole = getattr(config, key)
     left = config.model_copy(update={key: None}) if whole in DATASET_REWARDS else config
-    probe = Probe(rows, groups, left, pad_token_id=pad_token_id, seed=seed)
+    probe = Probe(rows, groups, left, pad_token_id=pad_token_id, seed=seed, opening=opening)
     if whole in DATASET_REWARDS:
         if config.rewards == "stream":
             raise ConfigError(

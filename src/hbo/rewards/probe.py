@@ -23,7 +23,9 @@ from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses
 from hbo.rewards.passes import over_rows
 from hbo.rewards.untouched import left_as_found
+from hbo.scoring.batches import Row, pad, reader
 from hbo.scoring.losses import per_example_loss, row_losses
+from hbo.scoring.measure import alone
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -45,6 +47,8 @@ class Probe:
         config: Rewards and numbers of probes.
         pad_token_id: Any valid token id.
         seed: Key of the pool and the probes; no other random number is used.
+        opening: Token ids that stand before a response without its instruction (`hbo.data.tokens.opening`), needed by
+            the reward `ifd_ratio` only.
 
     Raises:
         ConfigError: A reward isn't known.
@@ -59,6 +63,7 @@ class Probe:
         *,
         pad_token_id: int,
         seed: int = 0,
+        opening: Sequence[int] = (),
     ) -> None:
         self.rows, self.groups, self.config = rows, groups, config
         self.pad_token_id, self.seed = pad_token_id, seed
@@ -80,6 +85,8 @@ class Probe:
             for j in range(groups.levels)
         ]
         self.reference: dict[int, float] = {}
+        self.reference_alone: dict[int, float] = {}
+        self._opening = np.asarray(opening, dtype=np.int64)
 
     def measure_reference(self, model: nn.Module) -> None:
         """Notes the loss of every row of the pool under `model`, which must be the untuned one."""
@@ -90,14 +97,25 @@ class Probe:
             with left_as_found(model):
                 losses = row_losses(model, self.examples.select(pool), pad_token_id=self.pad_token_id)
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
+        if REWARDS["ifd_ratio"] in (self.global_fn, self.local_fn):
+            rows = [
+                dict(zip(("input_ids", "labels"), row, strict=True)) for row in self._alone(reader(self.examples)(pool))
+            ]
+            with left_as_found(model):
+                losses = row_losses(model, rows, pad_token_id=self.pad_token_id)
+            self.reference_alone = dict(zip(pool.tolist(), losses.tolist(), strict=True))
+
+    def _alone(self, rows: Sequence[Row]) -> list[Row]:
+        return [alone(row, self._opening) for row in rows]
 
     def state_dict(self) -> dict[str, Any]:
         """The reference losses, as JSON values."""
-        return {"reference": [[row, loss] for row, loss in self.reference.items()]}
+        return {"reference": list(self.reference.items()), "reference_alone": list(self.reference_alone.items())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
         self.reference = {int(row): loss for row, loss in state["reference"]}
+        self.reference_alone = {int(row): loss for row, loss in state["reference_alone"]}
 
     def _stored_reference(self, pool: Ints) -> Floats:
         chosen = self.examples.select(pool)
@@ -171,9 +189,16 @@ class Probe:
         else:
             with torch.no_grad():
                 context["loss"] = per_example_loss(model, batch)
-        reference = [self.reference.get(row, np.nan) for row in rows_B.tolist()]
+        if REWARDS["ifd_ratio"] in functions:
+            labels = batch["labels"].cpu().numpy()
+            with torch.no_grad():
+                without = per_example_loss(model, pad(self._alone([(row, row) for row in labels]), self.pad_token_id))
+            context["loss_alone"] = without.double()
+        device = context["loss"].device
         context["loss"] = context["loss"].double()
-        context["reference"] = torch.tensor(reference, dtype=torch.float64, device=context["loss"].device)
+        for name, known in (("reference", self.reference), ("reference_alone", self.reference_alone)):
+            values = [known.get(row, np.nan) for row in rows_B.tolist()]
+            context[name] = torch.tensor(values, dtype=torch.float64, device=device)
         found = np.full((len(functions), len(rows_B)), np.nan)
         for tier, function in enumerate(functions):
             if function is not None:

@@ -18,6 +18,20 @@ def loss_ratio(model: nn.Module, batch: Any, *, loss: Tensor, reference: Tensor,
     return loss / reference
 
 
+def ifd_ratio(
+    model: nn.Module,
+    batch: Any,
+    *,
+    loss: Tensor,
+    reference: Tensor,
+    loss_alone: Tensor,
+    reference_alone: Tensor,
+    **_: Any,
+) -> Tensor:
+    """IFD(y|x; θ) / IFD(y|x; θ₀) of each row (B,), with IFD = PPL(y|x) / PPL(y): high where x has come to help less."""
+    return torch.exp((loss - loss_alone) - (reference - reference_alone))
+
+
 def perplexity(model: nn.Module, batch: Any, *, loss: Tensor, **_: Any) -> Tensor:
     """PPL(y|x; θ) of each row (B,), without a reference."""
     return torch.exp(loss)

@@ -3,7 +3,7 @@
 What differs from probes (`hbo.rewards.probe`, the paper's way):
 
     rows        what training draws, so a group is seen as often as it is trained on; probes top up those seen too
-                rarely
+                rarely; gradient norms, most of the cost, are read in every second step
     model       as it was at each of those steps, in training mode; not as it stands at the update
     reward      of the group's mean loss and mean gradient norm; the perplexity ratio is exp(mean loss now − mean loss
                 of the group's pool under the untuned model), the ratio of perplexities over all tokens alike
@@ -53,11 +53,13 @@ class Window:
     def __init__(self, probe: Probe) -> None:
         self.probe, self.groups, self.config = probe, probe.groups, probe.config
         self.functions = probe.global_fn, probe.local_fn
+        names = [name for name in REWARDS if name != "ifd_ratio"]
+        readable = [REWARDS[name] for name in names]
         for key, function in zip(("global_reward", "local_reward"), self.functions, strict=True):
-            if function is not None and function not in REWARDS.values():
+            if function is not None and function not in readable:
                 raise ConfigError(
                     f"balance.rewards is 'stream', which reads losses and gradient norms off the training batches, but "
-                    f"balance.{key} needs a pass of its own; choose one of {', '.join(REWARDS)}, or set rewards: probe"
+                    f"balance.{key} needs a pass of its own; choose one of {', '.join(names)}, or set rewards: probe"
                 )
         self.seconds = 0.0
         self.failed = False
@@ -65,6 +67,7 @@ class Window:
         # Per group, for norms and losses: how many were seen, their sum, the sum of their squares.
         self._sums = np.zeros((2, 3, self.groups.sizes_KL.size))
         self._local = np.zeros_like(self._sums)
+        self._reads_norms = False  # in this step
         self._why = ""
         self._expected: list[Ints] = []
         self._seeing: tuple[Observer, Ints] | None = None
@@ -101,8 +104,10 @@ class Window:
             rows: Rows of a step in all processes.
         """
         steps = -(-self.config.probes * len(self.groups.datasets) // rows)
-        if self.failed or not any(is_due(step + ahead) for ahead in range(1, 1 + steps)):
+        ahead = next((ahead for ahead in range(1, 1 + steps) if is_due(step + ahead)), None)
+        if self.failed or ahead is None:
             return
+        self._reads_norms = self._wants_norms and ahead % 2 == 1  # so the last step before an update is one
         self._expected = list(batches)
         self._handles = [
             model.register_forward_pre_hook(self._before, with_kwargs=True),
@@ -145,10 +150,10 @@ class Window:
         """As `Probe.measure`, but only groups seen too rarely since the last update are measured now."""
         if self.failed:
             return self.probe.measure(model, step, rank=rank, ranks=ranks, reduce=reduce)
-        seen_C = self._sums[_LOSS, 0]
+        norms_C, losses_C = self._sums[:, 0]
         cells = [
-            rows if seen_C[cell] < max(1, len(rows) // 4) else rows[:0]
-            for cell, rows in enumerate(self.probe.probes(step))
+            rows if losses_C[c] < max(1, len(rows) // 4) or (self._wants_norms and norms_C[c] < 1) else rows[:0]
+            for c, rows in enumerate(self.probe.probes(step))
         ]
         rows_P = np.concatenate(cells)
         if len(rows_P):
@@ -196,7 +201,7 @@ class Window:
         inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
         try:
             targets = Targets.of(kwargs, labels.device)
-            observer = Observer(model, inner, targets, norms=self._wants_norms)
+            observer = Observer(model, inner, targets, norms=self._reads_norms)
         except Uncovered as finding:
             self._why = str(finding)
             return
@@ -218,6 +223,7 @@ class Window:
             self._why = str(finding)
             return
         self.seconds += observer.seconds
+        norm_B = norm_B if self._reads_norms else torch.full_like(loss_B, torch.nan)
         self._add(self._local, cell_B, np.stack([norm_B.double().cpu().numpy(), loss_B.double().cpu().numpy()]))
 
     def _add(self, sums: NDArray[Any], cell_B: Ints, value_2B: Floats) -> None:

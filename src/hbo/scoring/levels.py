@@ -41,18 +41,61 @@ def assign_levels(
     check_sizes(dataset_names_N, levels)
     names = np.asarray(dataset_names_N)
     rows = np.arange(len(names)) if rows_N is None else np.asarray(rows_N)
-    value_N = scores.ifd_N if metric == "ifd" else scores.loss_N
+    value_N = _values(scores, metric)
     level_N = np.zeros(len(names), dtype=np.int64)
     for name in dict.fromkeys(names.tolist()):
         mine = np.flatnonzero(names == name)
         if levels > 1 and np.isnan(value_N[mine]).any():
             warnings.warn(_unscored(name, mine, value_N, scores, metric, rows), UserWarning, stacklevel=2)
-        # NaN sorts last, so this one order says all: metric, then loss, then row number.
-        order = np.lexsort((rows[mine], np.where(np.isnan(value_N), scores.loss_N, 0)[mine], value_N[mine]))
         rank = np.empty(len(mine))
-        rank[order] = np.arange(len(mine))
+        rank[_easiest_first(mine, value_N, scores, rows)] = np.arange(len(mine))
         level_N[mine] = levels_by_score(rank, levels)
     return level_N
+
+
+def without_easiest(
+    dataset_names_N: Sequence[str], scores: Scores, metric: str, share: float, rows_N: Sequence[int] | np.ndarray
+) -> np.ndarray:
+    """The numbers of the rows that are left, ascending, without the easiest of each dataset.
+
+    Args:
+        dataset_names_N: Each row's dataset.
+        scores: Each row's scores.
+        metric: As `assign_levels` takes it; the order is the same.
+        share: Of each dataset's rows; a part of a row stays.
+        rows_N: Each row's number in its dataset, for ties.
+
+    Raises:
+        Nothing.
+    """
+    names, rows, value_N = np.asarray(dataset_names_N), np.asarray(rows_N), _values(scores, metric)
+    left = []
+    for name in dict.fromkeys(names.tolist()):
+        mine = np.flatnonzero(names == name)
+        left.append(mine[_easiest_first(mine, value_N, scores, rows)[len(mine) - count_left(len(mine), share) :]])
+    return np.sort(np.concatenate(left))
+
+
+def count_left(count: int, share: float) -> int:
+    """How many of `count` rows are left without the easiest `share` of them.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> count_left(10, 0.25)
+        8
+    """
+    return count - int(count * share)
+
+
+def _values(scores: Scores, metric: str) -> np.ndarray:
+    return scores.ifd_N if metric == "ifd" else scores.loss_N
+
+
+def _easiest_first(mine: np.ndarray, value_N: np.ndarray, scores: Scores, rows: np.ndarray) -> np.ndarray:
+    # NaN sorts last, so this one order says all: metric, then loss, then row number.
+    return np.lexsort((rows[mine], np.where(np.isnan(value_N), scores.loss_N, 0)[mine], value_N[mine]))
 
 
 def check_sizes(dataset_names_N: Sequence[str], levels: int) -> None:

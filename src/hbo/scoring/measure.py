@@ -88,7 +88,7 @@ def score(
         _Side("scoring", read, scan.length_N, is_scored, journals(".given")),
         _Side(
             "scoring without instruction",
-            lambda rows_B: [_alone(row, before) for row in read(rows_B)],
+            lambda rows_B: [alone(row, before) for row in read(rows_B)],
             len(before) + scan.target_N,
             is_scored & scan.has_instruction_N,
             journals(".alone"),
@@ -147,8 +147,12 @@ def _measure(
     return np.where(is_new, measured_N, loss_N)
 
 
-def _alone(row: Row, before: np.ndarray) -> Row:
-    """The row's targets, all turns in one, after the opening."""
+def alone(row: Row, before: np.ndarray) -> Row:
+    """The row's targets, all turns in one, after the opening.
+
+    Raises:
+        Nothing.
+    """
     labels = row[1][1:]
     targets = labels[labels != IGNORED]
     return np.concatenate([before, targets]), np.concatenate([np.full(len(before), IGNORED), targets])

@@ -6,7 +6,7 @@ Letters: N rows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +39,15 @@ class Scores:
     """Which ratio `ifd_N` is: `perplexity_ratio` or `loss_ratio`."""
     cached: bool = False
     """All was found in the cache, and the model was not asked."""
+
+    def of(self, rows: np.ndarray) -> Scores:
+        """The scores of some rows, by their numbers."""
+        return replace(
+            self,
+            loss_N=self.loss_N[rows],
+            loss_alone_N=self.loss_alone_N[rows],
+            tokens_N=self.tokens_N[rows],
+        )
 
     @property
     def ifd_N(self) -> np.ndarray:

@@ -12,9 +12,11 @@ from transformers import Trainer, TrainingArguments
 
 from hbo.config import HBOConfig
 from hbo.core.groups import Groups
+from hbo.data.tokens import opening
 from hbo.errors import ConfigError, DataError
 from hbo.reward_names import DEV_REWARDS, GRADIENT_REWARDS
 from hbo.rewards.examples import PACKED, example_counts
+from hbo.rewards.measurer import Measurer, measurer_for
 from hbo.scoring.batches import lengths
 from hbo.training.sampler import Schedule
 
@@ -166,6 +168,21 @@ def _check_packing(args: TrainingArguments, rows: Dataset) -> None:
         )
 
 
+def check_passes(args: TrainingArguments, rows: int, max_passes: int | None) -> None:
+    """Refuses training that a cap on passes leaves without rows before it is over.
+
+    Raises:
+        ConfigError: Says how many rows are wanted and how many there may be.
+    """
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    wanted = args.max_steps * batch if args.max_steps > 0 else math.ceil(args.num_train_epochs * rows)
+    if max_passes is not None and wanted > max_passes * rows:
+        raise ConfigError(
+            f"max_passes is {max_passes}, which allows {max_passes * rows} draws of {rows} rows, but training takes "
+            f"{wanted}; set it to {math.ceil(wanted / rows)} or more, or train less"
+        )
+
+
 def schedule_of(loader: Any, args: TrainingArguments) -> Schedule:
     """Rows per optimizer step, as the trainer will consume them from its prepared loader."""
     return Schedule.of(len(loader), loader.total_batch_size, args.gradient_accumulation_steps)
@@ -187,6 +204,21 @@ def lag_of(wanted: int | None, args: TrainingArguments) -> int:
             f"can take effect after {least} steps at the earliest; set it to {least} or more, or use fewer workers"
         )
     return least if wanted is None else wanted
+
+
+def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Measurer]:
+    """What a trainer's rows are drawn from, and what measures the rewards on them.
+
+    Raises:
+        ConfigError: A reward isn't known, or can't be measured in the way asked for.
+        DataError: The rows aren't labelled as they must be.
+        ModelError: A reward asks for what the tokenizer lacks.
+    """
+    rows, tokenizer = trainer.train_dataset, trainer.processing_class
+    groups, dev_K = drawn_groups(rows, config, seed)
+    before = opening(tokenizer) if "ifd_ratio" in (config.global_reward, config.local_reward) else ()
+    measurer = measurer_for(rows, groups, config, pad_token_id=pad_id(trainer), seed=seed, dev_K=dev_K, opening=before)
+    return groups, measurer
 
 
 def pad_id(trainer: Trainer) -> int:

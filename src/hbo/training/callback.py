@@ -16,13 +16,11 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
-from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
-from hbo.rewards.measurer import Measurer, measurer_for
 from hbo.rewards.window import Window
 from hbo.training import logbook, resume
-from hbo.training.attach import check_trainer, drawn_groups, lag_of, pad_id, schedule_of
+from hbo.training.attach import check_passes, check_trainer, lag_of, parts_of, schedule_of
 from hbo.training.distributed import check_same, from_first, sum_over
 from hbo.training.meter import Meter
 from hbo.training.sampler import HBOSampler
@@ -39,6 +37,7 @@ class HBOCallback(TrainerCallback):
         trainer: SFTTrainer, or any other trainer of transformers' family.
         config: Method and settings; absent: the paper's.
         weights: Dataset → relative share at the start, instead of its size.
+        max_passes: How often each row may be trained on; a group that has had as much leaves its share to the others.
         seed: Key of every draw; absent: the trainer's `data_seed`, else its `seed`.
         fingerprints: Dataset → what stands for its content, in which a resumed run must agree; absent: made of the
             trainer's rows.
@@ -54,20 +53,22 @@ class HBOCallback(TrainerCallback):
         config: HBOConfig | None = None,
         *,
         weights: Mapping[str, float] | None = None,
+        max_passes: int | None = None,
         seed: int | None = None,
         fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         self.trainer = trainer
         self.config = config or HBOConfig()
-        self.weights = weights
+        self.weights, self.max_passes = weights, max_passes
         self.fingerprints = fingerprints
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
         check_trainer(trainer, self.config)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
-        groups, _ = self._parts()
+        groups, _ = parts_of(trainer, self.config, self.seed)
         logbook.check_names(groups.datasets)
-        HBO(groups, self.config, weights=weights)
+        HBO(groups, self.config, weights=weights, max_passes=max_passes)
+        check_passes(args, len(groups.order_N), max_passes)
         lag_of(self.config.update_lag, args)
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
@@ -82,8 +83,8 @@ class HBOCallback(TrainerCallback):
         """Attaches everything; called again when `auto_find_batch_size` starts over."""
         self._let_go()
         loader = kwargs["train_dataloader"]
-        self.groups, self.measurer = self._parts()
-        self.balancer = HBO(self.groups, self.config, weights=self.weights, seed=self.seed)
+        self.groups, self.measurer = parts_of(self.trainer, self.config, self.seed)
+        self.balancer = HBO(self.groups, self.config, weights=self.weights, seed=self.seed, max_passes=self.max_passes)
         self.schedule = schedule_of(loader, args)
         self.balancer.stream.steps = self.schedule.rows, self.schedule.rows_per_epoch
         self.lag = lag_of(self.config.update_lag, args)
@@ -170,11 +171,6 @@ class HBOCallback(TrainerCallback):
         self.train_seconds += time.perf_counter() - self._clock
         if self.balancer is not None and self.balancer.skipped:
             logbook.warn_skipped(self.balancer.skipped)
-
-    def _parts(self) -> tuple[Groups, Measurer]:
-        rows, pad = self.trainer.train_dataset, pad_id(self.trainer)
-        groups, dev_K = drawn_groups(rows, self.config, self.seed)
-        return groups, measurer_for(rows, groups, self.config, pad_token_id=pad, seed=self.seed, dev_K=dev_K)
 
     def _let_go(self) -> None:
         if self.balancer is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.core.prior import weighted_prior
-from hbo.data.mixture import dataset_sizes, hold_out, read_mixture
+from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.errors import ConfigError, DataError, first_line, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
+from hbo.scoring.levels import count_left, without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.precision import scoring_autocast, uses_bf16
-from hbo.training.attach import check_packing_options, check_stream_options, groups_of
+from hbo.training.attach import check_packing_options, check_passes, check_stream_options
 from hbo.training.distributed import all_processes
 from hbo.training.logbook import check_names
 
@@ -37,7 +36,7 @@ class Data:
     Attributes:
         train: Rows to train on; every one has a target.
         held_out: Rows never trained on.
-        sizes: Dataset → training rows, in the configured order.
+        sizes: Dataset → training rows, in the configured order, those that difficulty.drop_easiest drops among them.
     """
 
     train: Dataset
@@ -72,6 +71,11 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         raise ConfigError(f"train: {first_line(error)}") from None
     check_packing_options(args)
     check_stream_options(args, config.balance)
+    if config.difficulty.drop_easiest and args.packing and args.max_steps <= 0:
+        raise ConfigError(
+            "difficulty.drop_easiest keeps the number of steps, but with packing that depends on what is dropped; set "
+            "train.max_steps"
+        )
     unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
     return args
 
@@ -97,11 +101,11 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length: int | None, track: Track) -> Data:
+def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTConfig, track: Track) -> Data:
     """The mixture's rows, tokenised.
 
     Raises:
-        ConfigError: Two names can't go together.
+        ConfigError: Two names can't go together, or training is longer than `mixture.max_passes` allows.
         DataError: A source, a file or a row can't be used.
     """
     mixture = read_mixture(config.mixture.datasets, track=track)
@@ -109,27 +113,31 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, max_length:
     check_names(names)
     split_seed = config.seed if config.mixture.split_seed is None else config.mixture.split_seed
     train, held = hold_out(mixture, config.mixture.eval_fraction, split_seed)
-    train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=max_length, track=track))
+    train = fraction_of(train, config.mixture.train_fraction, split_seed)
+    train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=args.max_length, track=track))
     if len(held):
-        held, _ = drop_without_target(tokenize(held, tokenizer, max_length=max_length, track=track))
+        held, _ = drop_without_target(tokenize(held, tokenizer, max_length=args.max_length, track=track))
     for name, lost in dropped.items():
         if not lost:
             continue
         first = ", ".join(str(row) for row in lost[:5])
         warnings.warn(
             f"dataset '{name}': {len(lost)} rows (row {first}{', …' if len(lost) > 5 else ''}) have no response left "
-            f"after max_length {max_length} and are left out",
+            f"after max_length {args.max_length} and are left out",
             UserWarning,
             stacklevel=2,
         )
     found = dataset_sizes(train)
     sizes = {name: found[name] for name in names}
-    for name, size in sizes.items():
+    left = {name: count_left(size, config.difficulty.drop_easiest) for name, size in sizes.items()}
+    for name, size in left.items():
         if size < config.difficulty.groups:
             raise DataError(
                 f"dataset '{name}' has {size} rows to train on, fewer than difficulty.groups = "
                 f"{config.difficulty.groups}; add rows or ask for fewer groups"
             )
+    if not args.packing:  # how many rows packed ones are is not known yet
+        check_passes(args, sum(left.values()), config.mixture.max_passes)
     return Data(train, held, sizes)
 
 
@@ -162,9 +170,15 @@ def scored(
 
 
 def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> Dataset:
-    """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer, as precise as in training."""
+    """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer, as precise as in training.
+
+    Without the rows that `difficulty.drop_easiest` drops.
+    """
     if scores is None:
         return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64))
+    if share := config.difficulty.drop_easiest:
+        left = without_easiest(train["hbo_dataset"][:], scores, config.difficulty.metric, share, train["hbo_row"][:])
+        train, scores = train.select(left), scores.of(left)
     level_N = assign_levels(
         train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups, train["hbo_row"][:]
     )
@@ -176,8 +190,8 @@ def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTC
 
 
 def needs_scores(config: RunConfig) -> bool:
-    """Whether groups mean anything to this run; with one group there is nothing to sort."""
-    return config.difficulty.groups > 1
+    """Whether difficulty means anything to this run; with one group there is nothing to sort."""
+    return config.difficulty.groups > 1 or config.difficulty.drop_easiest > 0
 
 
 def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
@@ -188,42 +202,6 @@ def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
             continue
         parts = [source] if source in names else [name for name in names if name.startswith(f"{source}/")]
         found |= {name: entry.weight / len(parts) for name in parts}
-    return found
-
-
-def plan(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, Any]:
-    """What a run would do, without a model: sizes, prior, steps, updates and probes."""
-    q_K = weighted_prior(data.sizes, config.balance.temperature, weights(config, list(data.sizes)))
-    packed = _packed_sizes(config, data, args) if args.packing else data.sizes
-    rows = sum(packed.values())
-    # Of packed rows, those of a dataset whose rows hold more examples are drawn less often.
-    odds = {name: float(q) * packed[name] / data.sizes[name] for name, q in zip(data.sizes, q_K, strict=True)}
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    steps = args.max_steps if args.max_steps > 0 else math.ceil(args.num_train_epochs * math.ceil(rows / batch))
-    updates = sum(any(config.balance.due(step)) for step in range(1, steps + 1))
-    return {
-        "method": config.balance.method,
-        "rows": data.sizes,
-        "packed_rows": packed if args.packing else None,
-        "held_out": dataset_sizes(data.held_out) if len(data.held_out) else {},
-        "prior": dict(zip(data.sizes, q_K.tolist(), strict=True)),
-        "groups": len(data.sizes) * config.difficulty.groups,
-        "batch": batch,
-        "steps": steps,
-        "updates": updates,
-        "probes_per_update": config.balance.probes * len(data.sizes),
-        "epochs": {name: steps * batch * odds[name] / sum(odds.values()) / packed[name] for name in odds},
-    }
-
-
-def _packed_sizes(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, int]:
-    """About how many rows each dataset's examples are packed into: the exact rows depend on groups not known yet."""
-    groups = groups_of(data.train)
-    assert groups.length_N is not None and args.max_length is not None
-    found = {}
-    for name in data.sizes:
-        tokens = int(groups.length_N[groups.rows(groups.datasets.index(name), 0)].sum())
-        found[name] = max(config.difficulty.groups, math.ceil(tokens / args.max_length))
     return found
 
 

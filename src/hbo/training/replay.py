@@ -35,7 +35,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     config = config_file.load(run / CONFIG)
     args = prepare.training_arguments(config)
     spec, tokenizer = prepare.load(config)
-    data = prepare.read_data(config, tokenizer, args.max_length, silent)
+    data = prepare.read_data(config, tokenizer, args, silent)
     scores = None
     if prepare.needs_scores(config):
         scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
@@ -48,7 +48,8 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
             f"{run}: was trained on {list(records[0]['global'])}, but its config now gives {groups.datasets}"
         )
     ledger = Ledger.from_records(records, groups.datasets)
-    stream = Stream(groups, ledger, config.seed, stratified=config.balance.is_stratified)
+    is_stratified, cap = config.balance.is_stratified, config.mixture.max_passes
+    stream = Stream(groups, ledger, config.seed, stratified=is_stratified, max_passes=cap)
     for number in HBOSampler(stream, _schedule(run, len(rows), args)).window(step - 1).tolist():
         for example in rows[number]["hbo_example"] if args.packing else [number]:
             row = examples[example]

@@ -31,6 +31,7 @@ from hbo.training.accuracy import VERSION, accuracy
 from hbo.training.callback import HBOCallback
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.packing import as_drawn
+from hbo.training.plan import keep_steps
 from hbo.training.saving import save_model, saving_to
 from hbo.training.signals import StopOnSignal
 
@@ -68,7 +69,7 @@ def train(
         changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
         say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
     spec, tokenizer = prepare.load(config, track)
-    data = prepare.read_data(config, tokenizer, args.max_length, track)
+    data = prepare.read_data(config, tokenizer, args, track)
     model = prepare.load_weights(spec, args)
     prints = changes.fingerprints(data.train, data.held_out)
     if checkpoint:
@@ -80,6 +81,8 @@ def train(
             "difficulty scores read from the cache" if scores.cached else f"difficulty scored on {len(data.train)} rows"
         )
     rows = as_drawn(prepare.grouped(config, data.train, scores, args), args, track)
+    if config.difficulty.drop_easiest:
+        keep_steps(args, len(data.train))
 
     names = list(data.sizes)
     pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
@@ -114,7 +117,10 @@ def train(
         if args.disable_tqdm:
             trainer.remove_callback(printer)
     shares = prepare.weights(config, names)
-    balance = HBOCallback(trainer, config.balance, weights=shares, seed=config.seed, fingerprints=prints)
+    cap = config.mixture.max_passes
+    balance = HBOCallback(
+        trainer, config.balance, weights=shares, max_passes=cap, seed=config.seed, fingerprints=prints
+    )
     trainer.add_callback(balance)
     trainer.add_callback(_Progress(track))
     stop = StopOnSignal(trainer)
