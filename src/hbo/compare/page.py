@@ -11,6 +11,7 @@ from hbo.compare.table import Column, Contest, Entry, Table
 from hbo.report import markup
 
 _WIDTH, _ROW, _LEFT, _RIGHT = 760, 26, 230, 20
+_APART = 60  # of two labels of the axis, so that they don't overlap
 
 
 def page(table: Table | None, title: str) -> str:
@@ -38,7 +39,7 @@ def page(table: Table | None, title: str) -> str:
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{markup.text(title)}</title>\n<style>{style}\n.second{{text-decoration:underline}}</style>\n</head>\n"
+        f"<title>{markup.text(title)}</title>\n<style>{style}\nh1{{padding-top:1.5rem}}.second{{text-decoration:underline}}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{markup.text(title)}</h1>\n{inner}\n</main>\n"
         "<footer>Written by hbo from the grid's results.jsonl. This page loads nothing from the network.</footer>\n"
         "</body>\n</html>\n"
@@ -98,6 +99,7 @@ def _drawing(contest: Contest, caption: str) -> str:
     parts += [
         f'<text x="{at(value)}" y="{height - 4}" text-anchor="middle">{markup.number(value)}</text>'
         for value in sorted({low, 0.0, max(ends)})
+        if value == 0.0 or abs(at(value) - at(0)) > _APART
     ]
     return (
         f'<figure><svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{markup.text(caption)}" '

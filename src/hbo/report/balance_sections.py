@@ -138,12 +138,13 @@ def _local_rewards(run: Run, series: Tables) -> list[str]:
     def cell(k: int, j: int) -> str:
         return with_error(series.reward_SKL[last, k, j], series.reward_se_SKL[last, k, j])
 
+    inside = "of all groups" if run.method == "mos+" else "inside one dataset"
     return [
         "<h3>Of the groups</h3>",
         how_to_read(
             "local-reward",
-            "what each update measured for each group, with ±1 standard error; only the comparison inside one dataset "
-            "matters: a group above the others is drawn more.",
+            f"what each update measured for each group, with ±1 standard error; only the comparison {inside} matters: "
+            "a group above the others is drawn more.",
         ),
         markup.legend("local-reward-", _group_keys(series)),
         _grid(run, "local-reward", "Line chart of the groups' rewards inside"),
