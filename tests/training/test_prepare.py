@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from conftest import token_rows
 
 from hbo.config import RunConfig
@@ -28,6 +29,18 @@ def test_a_reference_of_another_precision_than_training_is_measured_again(precis
     found = prepare.grouped(config, train, scores, prepare.training_arguments(config))
     assert set(found["hbo_level"]) == {0, 1}
     assert ("hbo_reference" in found.column_names) is kept
+
+
+@pytest.mark.parametrize(
+    ("native", "given", "bf16"),
+    [(False, {}, False), (False, {"bf16": True}, True), (False, {"use_cpu": True, "fp16": False}, False), (True, {}, True)],
+)
+def test_bf16_is_the_default_only_where_a_cpu_multiplies_in_it(monkeypatch, tmp_path, native, given, bf16):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native}, raising=False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    mixture = {"datasets": {"a": "a.jsonl"}}
+    config = RunConfig(model="m", output=str(tmp_path), mixture=mixture, train=given)
+    assert prepare.training_arguments(config).bf16 is bf16
 
 
 def test_the_easiest_rows_of_each_dataset_are_dropped_before_groups_are_cut(tmp_path):

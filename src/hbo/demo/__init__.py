@@ -67,7 +67,6 @@ def _settings(output: str, method: str, steps: int, seed: int) -> dict[str, Any]
             "learning_rate": 2e-5,
             "lr_scheduler_type": "linear",
             "warmup_steps": 0.1,
-            "bf16": True,
             "activation_checkpointing": False,
             "max_length": 512,
             "logging_steps": 5,

@@ -34,8 +34,8 @@ from hbo.data.cache import cache_root
 from hbo.demo import corpora
 from hbo.progress import Track, silent
 from hbo.scoring.losses import row_losses
+from hbo.scoring.precision import scoring_autocast, uses_bf16
 from hbo.scoring.wheels import new_folder
-from hbo.training.evaluate import autocast
 from hbo.training.prepare import quiet_libraries
 
 SUMMARY = "tiny.json"
@@ -198,7 +198,7 @@ def _train(
             warmup_steps=0.05,
             weight_decay=0.1,
             seed=recipe.seed,
-            bf16=True,
+            bf16=uses_bf16(torch.accelerator.current_accelerator() or "cpu", "auto"),
             use_cpu=not torch.accelerator.is_available(),
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
@@ -237,7 +237,7 @@ def _loss(
     """The mean over all tokens of these texts, in nats."""
     rows = _rows(tokenizer, texts, recipe)
     weight_N = np.array([len(row["input_ids"]) - 1 for row in rows])
-    with autocast(model.device, True):
+    with scoring_autocast(model.device, "auto"):
         loss_N = row_losses(
             model, rows, pad_token_id=int(tokenizer.pad_token_id), track=track, phase="loss on texts never trained on"
         )

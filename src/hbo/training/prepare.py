@@ -23,7 +23,7 @@ from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import count_left, without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
-from hbo.scoring.precision import scoring_autocast, uses_bf16
+from hbo.scoring.precision import is_bf16_native, scoring_autocast, uses_bf16
 from hbo.training.attach import check_packing_options, check_passes, check_stream_options
 from hbo.training.distributed import all_processes
 from hbo.training.logbook import check_names
@@ -65,6 +65,8 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         "use_cpu": not torch.accelerator.is_available(),  # without it transformers refuses bf16 on a CPU
         "dataloader_pin_memory": torch.cuda.is_available(),  # torch warns at every epoch where there is nothing to pin
     }
+    if given.get("use_cpu", defaults["use_cpu"]) and not is_bf16_native("cpu"):
+        defaults["bf16"] = False  # TRL's default is true, which is several times slower where it has to be emulated
     try:
         args = SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
     except Exception as error:  # it checks its values by using them, so anything may come out
