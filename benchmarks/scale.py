@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ def main() -> None:
             count, at = 1_000_000, 0
             speeds = []
             for _ in range(given.rounds):
-                speeds.append(count / seconds(lambda at=at: balancer.stream.rows(at, at + count)))
+                speeds.append(count / seconds(partial(balancer.stream.rows, at, at + count)))
                 at += count
     groups = balancer.groups
     random = np.random.default_rng(0)

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from support.demo_rows import arguments, demo_parts
@@ -30,6 +30,7 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
+from hbo.actor_config import ActorConfig
 from hbo.scoring.matmul import fast_matmul
 
 _EVERY = 200  # the paper's F, to which costs are scaled
@@ -83,7 +84,9 @@ def course(steps: int) -> dict[str, Any]:
     }
 
 
-def timed(rewards: str, rounds: int, parts: Any, *, bf16: bool) -> tuple[np.ndarray, list[float]]:
+def timed(
+    rewards: Literal["probe", "stream"], rounds: int, parts: Any, *, bf16: bool
+) -> tuple[np.ndarray, list[float]]:
     """Seconds of each step, one line per update, and of each update as the ledger has them; draws are the same."""
     model, tokenizer, rows = parts
     with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +96,7 @@ def timed(rewards: str, rounds: int, parts: Any, *, bf16: bool) -> tuple[np.ndar
         )
         clock = _Clock()
         trainer.add_callback(clock)
-        frozen = {"learning_rate": 1e-300}
+        frozen = ActorConfig(learning_rate=1e-300)
         balance = HBOCallback(trainer, HBOConfig(rewards=rewards, update_every=_PERIOD, actor=frozen))
         trainer.add_callback(balance)
         with fast_matmul(trainer.args.device):

@@ -60,6 +60,7 @@ def main() -> None:
     def ours() -> None:
         with precision:
             rewards = probe.measure(model, step=200)
+        assert rewards.global_K is not None and rewards.local_KL is not None
         found["ours"] = rewards.global_K, rewards.local_KL
 
     extra: list[float] = []  # what the second half of the forwards takes

@@ -92,7 +92,9 @@ def test_an_unknown_key_at_any_depth_names_its_line_and_the_nearest(write, tail,
 
 def test_an_unknown_key_like_no_other_lists_those_there_are(write):
     message = refusal(write(HEAD + "difficulty: {zzz: 1}\n"))
-    assert message.endswith("unknown key 'difficulty.zzz'; known keys here: metric, groups, model, ifd, drop_easiest, precision")
+    assert message.endswith(
+        "unknown key 'difficulty.zzz'; known keys here: metric, groups, model, ifd, drop_easiest, precision"
+    )
 
 
 def test_an_unknown_key_comes_before_other_complaints(write):

@@ -22,7 +22,7 @@ def demo_parts() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Dataset]:
     prepare.quiet_libraries()
     config = demo_config("unused")
     spec, tokenizer = prepare.load(config)
-    rows = prepare.read_data(config, tokenizer, 512, silent).train
+    rows = prepare.read_data(config, tokenizer, prepare.training_arguments(config), silent).train
     model = load_model(spec, dtype=torch.float32)
     return model, tokenizer, rows.add_column("hbo_level", [i % 4 for i in range(len(rows))])
 

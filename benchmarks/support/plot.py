@@ -57,7 +57,7 @@ def write_curve(
 
 
 def _rounded_up(value: float) -> float:
-    unit = 10 ** math.floor(math.log10(value))
+    unit = 10.0 ** math.floor(math.log10(value))
     return next(step * unit for step in (1, 2, 4, 6, 8, 10) if step * unit >= value)
 
 

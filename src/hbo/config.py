@@ -129,8 +129,8 @@ class HBOConfig(Section):
     """Rows per dataset on which an update measures its rewards, spread evenly over the groups."""
     probe_pool: Annotated[int, Field(ge=1)] = 64
     """Rows per group that probes are taken from; only these need a loss of the untuned model."""
-    probe_tokens: Annotated[int, Field(ge=1)] = 2048
-    """Padded tokens per batch of probes: more is faster where memory allows."""
+    probe_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Padded tokens per batch of probes; absent: 512 on a CPU, whose caches they fit, else 2048."""
     rewards: Literal["probe", "stream"] = "probe"
     """Where rewards come from: rows measured for the purpose (the paper), or the training batches before an update."""
     global_reward: Reward = "gradient_norm"

@@ -33,7 +33,12 @@ def test_a_reference_of_another_precision_than_training_is_measured_again(precis
 
 @pytest.mark.parametrize(
     ("native", "given", "bf16"),
-    [(False, {}, False), (False, {"bf16": True}, True), (False, {"use_cpu": True, "fp16": False}, False), (True, {}, True)],
+    [
+        (False, {}, False),
+        (False, {"bf16": True}, True),
+        (False, {"use_cpu": True, "fp16": False}, False),
+        (True, {}, True),
+    ],
 )
 def test_bf16_is_the_default_only_where_a_cpu_multiplies_in_it(monkeypatch, tmp_path, native, given, bf16):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": native}, raising=False)

@@ -22,6 +22,7 @@ from hbo.rewards.passes import Reduce, over_rows
 from hbo.rewards.probe import Probe, chosen
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
+from hbo.scoring.batches import TOKEN_BUDGET
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -91,7 +92,7 @@ class PerDataset:
 
     def _whole(self, model: nn.Module, step: int, row_K: list[Ints], rank: int, ranks: int, reduce: Reduce) -> Floats:
         if self.reward in _OF_GRADIENTS:
-            gradients = Gradients(self.probe.rows, self.config.probe_tokens, self.probe.pad_token_id)
+            gradients = Gradients(self.probe.rows, self.config.probe_tokens or TOKEN_BUDGET, self.probe.pad_token_id)
             return _OF_GRADIENTS[self.reward](model, gradients, row_K, self._dev(step), rank, ranks, reduce)
         if self.reward in UNCERTAINTIES:
             dev_K = self._dev(step)
