@@ -2,9 +2,9 @@ import datasets
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value
 
-from hbo.config import DatasetConfig
 from hbo.data.sources import from_dataset, open_source
 from hbo.errors import DataError
+from hbo.mixture_config import DatasetConfig
 
 
 def rows(source):

@@ -88,7 +88,6 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
     if len(set(keys)) != len(keys):
         raise ConfigError("--vary names a key twice; write all its values after one key=")
     base = config_file.load(config)
-    split = base.seed if base.mixture.split_seed is None else base.mixture.split_seed
     found = []
     for seed, settings, method in product(seeds, product(*axes), methods):
         name = "-".join([method, *(f"{key}={value}" for key, value in settings), f"seed{seed}"])
@@ -98,7 +97,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
                 *(f"{key}={value}" for key, value in settings),
                 f"balance.method={method}",
                 f"seed={seed}",
-                f"mixture.split_seed={split}",
+                f"mixture.split_seed={base.split_seed}",
             ],
         )
         folder = output.absolute() / "runs" / name.replace("/", "_")
@@ -124,7 +123,7 @@ def _axis(option: str) -> list[tuple[str, str]]:
         raise ConfigError(f"--vary {key}: has an option of its own; use {_OWN_OPTION[key]}")
     if key.startswith(_SHARED):
         raise ConfigError(f"--vary {key}: all runs are judged by the same held-out rows; make a grid for each value")
-    if key.startswith("train.") and key.removeprefix("train.") in _BUDGET:
+    if key == "global_batch_size" or (key.startswith("train.") and key.removeprefix("train.") in _BUDGET):
         raise ConfigError(f"--vary {key}: all runs have the same budget of steps; make a grid for each value")
     if key == "train.max_length":
         raise ConfigError(f"--vary {key}: it cuts the held-out rows too; make a grid for each value")

@@ -110,12 +110,11 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
         ConfigError: Two names can't go together, or training is longer than `mixture.max_passes` allows.
         DataError: A source, a file or a row can't be used.
     """
-    mixture = read_mixture(config.mixture.datasets, track=track)
+    mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     names = list(dataset_sizes(mixture))
     check_names(names)
-    split_seed = config.seed if config.mixture.split_seed is None else config.mixture.split_seed
-    train, held = hold_out(mixture, config.mixture.eval_fraction, split_seed)
-    train = fraction_of(train, config.mixture.train_fraction, split_seed)
+    train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
+    train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
     train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=args.max_length, track=track))
     if len(held):
         held, _ = drop_without_target(tokenize(held, tokenizer, max_length=args.max_length, track=track))

@@ -34,7 +34,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     else:
         spec = resolve(config.difficulty.model, track=track)
         tokenizer = load_tokenizer(spec)
-    mixture = read_mixture(config.mixture.datasets, track=track)
+    mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
     model = prepare.load_weights(spec, args) if config.difficulty.model is None else load_model(spec)
     model.to(args.device)
