@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from peft import LoraConfig
-
 from hbo import config_file, recipes
 from hbo.config import RunConfig
 from hbo.errors import ConfigError
-from hbo.training import prepare
+from hbo.training.arguments import adapter, training_arguments
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
@@ -103,13 +101,13 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
         folder = output.absolute() / "runs" / name.replace("/", "_")
         run = run.model_copy(update={"output": str(folder)})
         if seed == seeds[0]:  # the keys that TRL and PEFT know are checked before anything runs
-            args = prepare.training_arguments(run)
+            args = training_arguments(run)
             if args.max_steps <= 0 and "mixture.train_fraction" in keys:
                 raise ConfigError(
                     "--vary mixture.train_fraction: epochs over less data are fewer steps, but all runs have the same "
                     "budget; set train.max_steps in CONFIG"
                 )
-            prepare.refuse_unknown("lora", run.lora or {}, LoraConfig, "peft.LoraConfig")
+            adapter(run)
         found.append(Cell(method, seed, settings, run))
     return found
 

@@ -16,6 +16,7 @@ from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.precision import scoring_autocast
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
+from hbo.training.arguments import training_arguments
 from hbo.training.distributed import all_processes
 
 
@@ -28,7 +29,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
         HBOError: A source, a row or the model can't be used.
     """
     prepare.quiet_libraries()
-    args = prepare.training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
+    args = training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
     if config.difficulty.model is None:
         spec, tokenizer = prepare.load(config, track)
     else:
