@@ -45,6 +45,8 @@ class DatasetConfig(SourceConfig):
 
     also: list[SourceConfig] = Field(default_factory=list)
     """Further sources whose rows belong to the same dataset, each with the keys from `path` to `where`."""
+    drop_unusable: Annotated[bool, Field(strict=True)] = False
+    """Whether a row that can't be used (a null text, no answer) is left out and counted, rather than refused."""
     max_rows: Annotated[int, Field(ge=1)] | None = None
     """Rows the dataset has at most, chosen by the split seed; a dry run that doesn't read it plans with as many."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None

@@ -232,3 +232,23 @@ def test_max_rows_holds_for_every_part_of_group_by(chat, tmp_path):
     rows = write(tmp_path / "kinds.jsonl", [{**row, "kind": "x" if i < 7 else "y"} for i, row in enumerate(CHAT)])
     data = read_mixture({"a": {"path": rows, "group_by": "kind", "max_rows": 4}, "ab": chat})
     assert dataset_sizes(data) == {"a/x": 4, "a/y": 3, "ab": 10}
+
+
+def test_rows_that_cannot_be_used_are_left_out_only_when_asked(tmp_path):
+    file = write(tmp_path / "chat.jsonl", [*CHAT[:3], {"prompt": None, "completion": "x"}, *CHAT[3:5]])
+    with pytest.raises(DataError, match=r"chat\.jsonl, line 4: prompt is null"):
+        read_mixture({"a": file})
+    with pytest.warns(
+        UserWarning, match=r"dataset 'a': 1 rows of .*can't be used and are left out; the first: .*line 4"
+    ):
+        data = read_mixture({"a": {"path": file, "drop_unusable": True}})
+    assert data["hbo_row"][:] == [0, 1, 2, 3, 4]
+    assert data[3]["completion"][0]["content"] == "answer 3"
+    with pytest.raises(DataError, match="prompt is null"):
+        read_mixture({"a": file})  # what was read otherwise is not taken from the cache
+    write(file, [{"prompt": None, "completion": "x"}] * 2)
+    with pytest.raises(DataError, match=r"dataset 'a': none of 2 rows of .* can be used; the first: .*line 1"):
+        read_mixture({"a": {"path": file, "drop_unusable": True}})
+    write(file, [{"left": "x"}])
+    with pytest.raises(DataError, match="no known row format"):  # which is no matter of a row
+        read_mixture({"a": {"path": file, "drop_unusable": True}})

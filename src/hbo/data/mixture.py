@@ -125,17 +125,27 @@ def _rows(entry: Entry, origin: dict[str, str], advance: Callable[[int], None]) 
     number = 0
     for config, source in entry.sources:
         convert: Convert | None = None
+        unusable, reason, before = 0, "", number
         for row, place in _read(source, advance):
             if convert is None:
                 convert = converter(row, entry.name, config.format, config.columns)
-            prompt, completion = convert(row, place)
+            try:
+                prompt, completion = convert(row, place)
+            except DataError as error:
+                if not entry.config.drop_unusable:
+                    raise
+                unusable, reason = unusable + 1, reason or str(error)
+                continue
             dataset = _dataset_of(row, entry, place)
             if origin.setdefault(dataset, entry.name) != entry.name:
                 raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
             yield {"prompt": prompt, "completion": completion, "hbo_dataset": dataset, "hbo_row": number}
             number += 1
-        if convert is None:
-            raise DataError(f"dataset '{entry.name}': {_nothing_in(config)}")
+        if number == before:
+            raise DataError(f"dataset '{entry.name}': {_nothing_in(config, unusable, reason)}")
+        if unusable:
+            told = f"dataset '{entry.name}': {unusable} rows of {config.path} can't be used and are left out; the first"
+            warnings.warn(f"{told}: {reason}", UserWarning, stacklevel=2)
 
 
 def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
@@ -144,7 +154,9 @@ def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
         advance(1)
 
 
-def _nothing_in(config: SourceConfig) -> str:
+def _nothing_in(config: SourceConfig, unusable: int, reason: str) -> str:
+    if unusable:
+        return f"none of {unusable} rows of {config.path} can be used; the first: {reason}"
     if config.where:
         return f"no row of {config.path} has what `where` asks for ({shown_wanted(config.where)}); check the values"
     return f"{config.path} is empty; add rows, or leave it out"
@@ -214,9 +226,10 @@ def _features() -> Features:
 def _fingerprint(entries: list[Entry]) -> str:
     import xxhash
 
-    parts = []
+    parts: list[list[Any]] = []
     for entry in entries:
         for config, source in entry.sources:
             part = [entry.name, source.fingerprint, config.format, config.columns, entry.config.group_by]
             parts.append([*part, config.where] if config.where else part)
+        parts += [[entry.name, "drop_unusable"]] if entry.config.drop_unusable else []
     return xxhash.xxh3_128_hexdigest(json.dumps([_VERSION, parts]).encode())
