@@ -50,7 +50,7 @@ def test_a_dry_run_of_every_recipe_plans_and_leaves_no_trace(hbo, recipe, tmp_pa
     rows = {name: line for line in done.stdout.splitlines() if "│" in line for name in [line.split()[1]]}
     assert list(rows) == list(config.mixture.datasets)
     assert not any("unknown" in line for line in done.stdout.splitlines())
-    assert re.search(r"updates at most \d+\.\d%, difficulty scored once at most \d+\.\d%", done.stdout)
+    assert re.search(r"updates at most \d+\.\d%; scoring, once, at most \d+\.\d%", done.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -231,6 +231,8 @@ def test_the_columns_of_the_hub_are_read_as_prompts_and_answers(recipe, local):
         ("train.per_device_train_batch_size=5", ["global_batch_size is 64", "= 5"]),
         ("global_batch_size=0", ["global_batch_size"]),
         ("balance.probe=3", ["balance.probe"]),
+        ("balance.global_reward=nothing", ["balance.global_reward", "gradient_norm"]),
+        ("balance.min_probability=0.5", ["min_probability is 0.5"]),
         ("model=/no/such/folder", ["/no/such/folder"]),
         ("model='not a name'", ["not a name"]),
         ("mixture.datasets.en.path=/no/such.jsonl", ["/no/such.jsonl"]),

@@ -30,7 +30,7 @@ def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
         DataError: The corpora can't be fetched or written.
         ModelError: The model can't be built, or not here.
     """
-    check(config)
+    _check(config)
     datasets = config.mixture.datasets
     if _uses_datasets(config):
         folder = write_datasets(TINY, track=track)
@@ -67,7 +67,7 @@ def with_sizes(config: RunConfig) -> RunConfig:
     Raises:
         ConfigError: There is no such name.
     """
-    check(config)
+    _check(config)
     rows = _rows()
     datasets = {}
     for name, entry in config.mixture.datasets.items():
@@ -78,12 +78,7 @@ def with_sizes(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"mixture": config.mixture.model_copy(update={"datasets": datasets})})
 
 
-def check(config: RunConfig) -> None:
-    """Refuses a `demo:` name that stands for nothing.
-
-    Raises:
-        ConfigError: There is no such name.
-    """
+def _check(config: RunConfig) -> None:
     for model in {config.model, config.difficulty.model} - {None}:
         if str(model).startswith(_PREFIX) and model != _MODEL:
             raise ConfigError(f"model '{model}' is unknown; the demo has one of its own, {_MODEL}")

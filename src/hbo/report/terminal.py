@@ -96,19 +96,20 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
 
 def plan_notes(plan: Mapping[str, Any]) -> list[str]:
     """What stands below the table: the cost that is to be expected, and what was not read."""
-    updates, scoring = plan["update_share"], plan["scoring_share"]
-    notes = [
-        "expected overhead, in operations over those of training: updates "
-        + ("unknown" if updates is None else f"at most {updates:.1%}" if updates else "none")
-        + ", difficulty scored once "
-        + ("unknown" if scoring is None else f"at most {scoring:.1%}" if scoring else "not needed")
-    ]
+    updates, scoring = _share(plan["update_share"]), _share(plan["scoring_share"])
+    notes = [f"expected overhead, in operations over those of training: updates {updates}; scoring, once, {scoring}"]
     if plan["unread"]:
         names = ", ".join(visible(name) for name in plan["unread"])
         notes.append(f"not read, since not on this machine: {names}; their rows are the most that max_rows allows")
     if not plan["tokenized"]:
         notes.append("nothing was tokenised; rows that max_length leaves without a response are counted too")
     return notes
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"at most {value:.1%}" if value else "none"
 
 
 def _count(value: int | None) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.core.prior import weighted_prior
+from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.sources import is_on_hub, open_source
 from hbo.progress import Track, silent
+from hbo.rewards.measurer import check_rewards
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
 from hbo.training.arguments import adapter, training_arguments
@@ -48,6 +49,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     """
     args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
     adapter(config)
+    check_rewards(config.balance)
     if offline and not is_here(config):
         return plan_offline(config, args, track)
     _, tokenizer = load(config, track)
@@ -104,6 +106,8 @@ def is_here(config: RunConfig) -> bool:
 
 
 def _plan(config: RunConfig, args: SFTConfig, rows: _Rows) -> dict[str, Any]:
+    if not rows.open_ended:
+        check_floor(config.balance.min_probability, len(rows.train), config.difficulty.groups)
     share = config.difficulty.drop_easiest
     left = {name: None if size is None else count_left(size, share) for name, size in rows.train.items()}
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
