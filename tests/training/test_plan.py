@@ -105,7 +105,7 @@ def test_nothing_is_known_of_packed_rows_before_they_are_tokenised():
         ({"balance": {"method": "proportional"}}, 0),
         ({"balance": {"rewards": "stream"}}, None),
         ({"balance": {"method": "multidds"}}, None),
-        ({"balance": {"global_reward": "my.module:surprise"}}, None),
+        ({"balance": {"global_reward": "hbo.rewards.progress:perplexity_ratio"}}, None),
     ],
 )
 def test_the_overhead_of_updates_is_their_passes_over_those_of_training(sections, expected):
