@@ -23,6 +23,7 @@ RANKS = {
             "errors",
             "validation",
             "config",
+            "mixture_config",
             "config_file",
             "recipes",
             "progress",

@@ -15,7 +15,8 @@ from trl import SFTConfig
 
 from hbo import cli, config_file
 from hbo.actor_config import ActorConfig
-from hbo.config import DatasetConfig, DifficultyConfig, HBOConfig, MixtureConfig, RunConfig
+from hbo.config import HBOConfig, RunConfig
+from hbo.mixture_config import DatasetConfig, DifficultyConfig, MixtureConfig
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]

@@ -124,3 +124,30 @@ def test_several_processes_do_not_build(cache, monkeypatch):
     monkeypatch.setenv("RANK", "0")
     with pytest.raises(ModelError, match="--build-tiny"):
         names.fill_in(recipe())
+
+
+def test_a_dry_run_knows_the_sizes_of_what_is_not_built_yet(cache):
+    config = config_file.load(ROOT / "recipes" / "tiny.yaml")
+    assert not names.is_built(config)
+    stated = names.with_sizes(config)
+    assert not (cache / "demo").exists()
+    folder = corpora.write_datasets(corpora.TINY)
+    lines = {file.stem: len(file.read_text().splitlines()) for file in folder.glob("*.jsonl")}
+    assert {name: entry.max_rows for name, entry in stated.mixture.datasets.items()} == lines
+    assert not names.is_built(config)  # the model is missing still
+    tiny.folder_of().mkdir(parents=True)
+    assert names.is_built(config)
+
+
+def test_sources_of_the_demo_may_be_combined(cache):
+    both = {"path": "demo:tiny/math", "also": [{"path": "demo:tiny/finance"}]}
+    other = {"path": "demo:tiny/math", "also": [{"path": "x/y"}]}
+    datasets = {"both": both, "few": {**both, "max_rows": 9}, "other": other}
+    config = config_file.parse({"model": "m", "mixture": {"datasets": datasets}})
+    sized = names.with_sizes(config).mixture.datasets
+    assert [sized[name].max_rows for name in datasets] == [1250, 9, None]
+    filled = names.fill_in(config).mixture.datasets["both"]
+    assert [Path(source.path).name for source in filled.sources] == ["math.jsonl", "finance.jsonl"]
+    wrong = {"both": {"path": "x/y", "also": [{"path": "demo:tiny/maths"}]}}
+    with pytest.raises(ConfigError, match="dataset 'both': 'demo:tiny/maths' is unknown"):
+        names.with_sizes(config_file.parse({"model": "m", "mixture": {"datasets": wrong}}))

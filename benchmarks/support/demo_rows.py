@@ -15,6 +15,7 @@ from hbo.progress import silent
 from hbo.scoring.batches import pad, reader
 from hbo.scoring.models import load_model
 from hbo.training import prepare
+from hbo.training.arguments import training_arguments
 
 
 def demo_parts() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Dataset]:
@@ -22,7 +23,7 @@ def demo_parts() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Dataset]:
     prepare.quiet_libraries()
     config = demo_config("unused")
     spec, tokenizer = prepare.load(config)
-    rows = prepare.read_data(config, tokenizer, prepare.training_arguments(config), silent).train
+    rows = prepare.read_data(config, tokenizer, training_arguments(config), silent).train
     model = load_model(spec, dtype=torch.float32)
     return model, tokenizer, rows.add_column("hbo_level", [i % 4 for i in range(len(rows))])
 

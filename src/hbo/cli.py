@@ -79,14 +79,13 @@ def train(
     output: Output = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
     overwrite: Overwrite = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done; no network.")] = False,
 ) -> None:
     """Fine-tune as CONFIG says."""
-    run = _load(config, overrides, output)
     if dry_run:
-        _print_plan(run)
-    else:
-        _train(run, resume=resume, overwrite=overwrite)
+        _print_plan(_load(config, overrides, output, offline=True), offline=True)
+        return
+    _train(_load(config, overrides, output), resume=resume, overwrite=overwrite)
 
 
 @app.command()
@@ -184,15 +183,15 @@ def _complain(message: str, code: int) -> None:
     sys.exit(code)
 
 
-def _load(config: Path, overrides: list[str] | None, output: Path | None) -> RunConfig:
+def _load(config: Path, overrides: list[str] | None, output: Path | None, *, offline: bool = False) -> RunConfig:
     from hbo import config_file
 
     run = config_file.load(config, overrides or ())
     if "demo:" in str(run):
-        from hbo.demo.names import fill_in
+        from hbo.demo import names
 
         with _bars() as track:
-            run = fill_in(run, track=track)
+            run = names.with_sizes(run) if offline and not names.is_built(run) else names.fill_in(run, track=track)
     return run if output is None else run.model_copy(update={"output": str(output)})
 
 
@@ -229,15 +228,16 @@ def _build_tiny() -> None:
     )
 
 
-def _print_plan(run: RunConfig) -> None:
-    from hbo.report.terminal import plan_table
-    from hbo.training import plan, prepare
+def _print_plan(run: RunConfig, *, offline: bool = False) -> None:
+    from hbo.report import terminal
+    from hbo.training.plan import plan_of
 
     with _bars() as track:
-        args = prepare.training_arguments(run if run.output else run.model_copy(update={"output": "runs/unnamed"}))
-        _, tokenizer = prepare.load(run, track)
-        data = prepare.read_data(run, tokenizer, args, track)
-    out.print(plan_table(plan.plan(run, data, args)))
+        plan = plan_of(run, offline=offline, track=track)
+    out.print(terminal.plan_title(plan), soft_wrap=True, markup=False)
+    out.print(terminal.plan_table(plan))
+    for note in terminal.plan_notes(plan):
+        out.print(note, soft_wrap=True, markup=False)
 
 
 def _say(line: str) -> None:

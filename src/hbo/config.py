@@ -15,100 +15,14 @@ from pydantic import Field, field_validator, model_validator
 
 from hbo.actor_config import ActorConfig
 from hbo.errors import ConfigError
+from hbo.mixture_config import DifficultyConfig, MixtureConfig, Temperature
 from hbo.reward_names import SIGNED_REWARDS
 from hbo.section import Section
 from hbo.validation import shown
 
-
-def stem(entry: Any) -> str:
-    """The name of a dataset that was given without one: its path's stem."""
-    path = str(entry.get("path", "")) if isinstance(entry, Mapping) else str(entry)
-    return path.rstrip("/").rsplit("/", 1)[-1].split(".")[0] or "dataset"
-
-
 TIERS: tuple[Literal["global", "local"], ...] = ("global", "local")
 Steps = Annotated[int, Field(ge=1)]
-Temperature = Annotated[float, Field(gt=0)]
 Reward = str | Callable[..., Any] | None
-
-
-class DatasetConfig(Section):
-    """One dataset of the mixture."""
-
-    path: str
-    """Hub name, or a JSONL (.gz, .zst), Parquet or CSV file, or a folder of these."""
-    name: str | None = None
-    """Configuration name of a Hub dataset."""
-    data_dir: str | None = None
-    """Folder inside the Hub dataset."""
-    data_files: str | list[str] | None = None
-    """Files inside the Hub dataset or folder."""
-    split: str = "train"
-    """Split of a Hub dataset."""
-    format: str | None = None
-    """Row format; detected from the columns when absent."""
-    columns: dict[str, str] | list[str] | None = None
-    """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
-    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Relative share of rows drawn at the start; replaces the size in the prior."""
-    group_by: str | None = None
-    """Column whose values split this source into datasets of their own."""
-
-
-class MixtureConfig(Section):
-    """Which datasets, how they start, what is held out."""
-
-    datasets: dict[str, DatasetConfig]
-    """Name → dataset. A list of entries (TRL's style) is accepted too; each takes its path's stem as name."""
-    temperature: Temperature | None = None
-    """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo).
-    The methods proportional and uniform keep theirs."""
-    eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """Share of each dataset held out and never trained on; at least one row unless 0."""
-    eval_accuracy: Annotated[bool, Field(strict=True)] = True
-    """Whether held-out rows of multiple choice, and those with a numeric answer, are answered as well as scored."""
-    train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of each dataset's training rows that is used, chosen by the split seed; at least one row."""
-    max_passes: Annotated[int, Field(ge=1)] | None = None
-    """How often each row may be trained on; a group that has had as much leaves its share to the others."""
-    split_seed: Annotated[int, Field(ge=0)] | None = None
-    """Seed that chooses the held-out rows. Absent: `seed`. `hbo compare` sets it, so that all seeds share them."""
-
-    @field_validator("datasets", mode="before")
-    @classmethod
-    def _name_a_list(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            names = [stem(entry) for entry in value]
-            if twice := [name for name in names if names.count(name) > 1]:
-                raise ValueError(f"two entries would be named '{twice[0]}'; write `datasets:` as a mapping name: entry")
-            value = dict(zip(names, value, strict=True))
-        if isinstance(value, Mapping):
-            return {str(k): {"path": v} if isinstance(v, str) else v for k, v in value.items()}
-        return value
-
-    @field_validator("datasets")
-    @classmethod
-    def _at_least_one(cls, value: dict[str, DatasetConfig]) -> dict[str, DatasetConfig]:
-        if not value:
-            raise ValueError("the mixture names no dataset; add at least one entry")
-        return value
-
-
-class DifficultyConfig(Section):
-    """How the rows of a dataset are cut into difficulty groups."""
-
-    metric: Literal["ifd", "perplexity", "loss"] = "ifd"
-    """Score the rows are sorted by; the lowest are group 0, the easiest."""
-    groups: Annotated[int, Field(ge=1, le=1024)] = 4
-    """Equal groups per dataset (M in the paper)."""
-    model: str | None = None
-    """A separate scorer; absent: the model itself."""
-    ifd: Literal["perplexity_ratio", "loss_ratio"] = "perplexity_ratio"
-    """PPL(y|x)/PPL(y) as in the paper, or the ratio of mean losses as in the authors' code."""
-    drop_easiest: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of each dataset's rows, the easiest, that is left out of training; the number of steps stays."""
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """What the scorer computes in; auto: bf16 where the processor multiplies in it, else fp32."""
 
 
 class HBOConfig(Section):
@@ -240,6 +154,8 @@ class RunConfig(Section):
     """Run folder; `--output` overrides it."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the held-out rows, of every draw, and (unless `train:` has its own) of the trainer."""
+    global_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Rows per optimizer step over all processes, however many there are; sets `train.gradient_accumulation_steps`."""
     mixture: MixtureConfig
     """Datasets and prior."""
     difficulty: DifficultyConfig = DifficultyConfig()
@@ -257,6 +173,11 @@ class RunConfig(Section):
         if tau is not None and math.isnan(tau):
             raise ValueError("mixture.temperature is not a number; give a value above 0, or .inf for uniform")
         return self
+
+    @property
+    def split_seed(self) -> int:
+        """Seed of the held-out rows, and of those chosen where not all are used."""
+        return self.seed if self.mixture.split_seed is None else self.mixture.split_seed
 
     def resolved(self) -> RunConfig:
         """This configuration with the prior's temperature written in both places it may stand."""

@@ -9,8 +9,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from hbo.config import RunConfig, stem
+from hbo.config import RunConfig
 from hbo.errors import ConfigError
+from hbo.mixture_config import stem
 from hbo.validation import Key, place, sentence
 
 _LONGEST = 2**20  # characters of a configuration

@@ -4,9 +4,9 @@ from types import MappingProxyType
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hbo.config import DatasetConfig
 from hbo.data.entries import open_entry
 from hbo.errors import ConfigError, DataError
+from hbo.mixture_config import DatasetConfig
 
 
 @pytest.fixture
@@ -28,12 +28,12 @@ def file(tmp_path):
 )
 def test_a_file_may_be_given_in_any_spelling(file, spell):
     entry = open_entry("d", spell(file))
-    assert (entry.name, entry.config.path, len(entry.source.parts)) == ("d", str(file), 1)
+    assert (entry.name, entry.config.path, [len(source.parts) for _, source in entry.sources]) == ("d", str(file), [1])
 
 
 def test_a_dataset_is_taken_as_it_is():
     data = Dataset.from_dict({"text": ["a"]})
-    assert open_entry("d", data).source.fingerprint == data._fingerprint
+    assert open_entry("d", data).sources[0][1].fingerprint == data._fingerprint
     with pytest.raises(DataError, match="has the splits train"):
         open_entry("d", DatasetDict(train=data))
 

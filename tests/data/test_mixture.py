@@ -5,9 +5,9 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from hbo import build_mixture
-from hbo.config import DatasetConfig
 from hbo.data.mixture import dataset_names, dataset_sizes, read_mixture
 from hbo.errors import ConfigError, DataError
+from hbo.mixture_config import DatasetConfig
 
 CHAT = [{"prompt": f"question {i}", "completion": f"answer {i}"} for i in range(10)]
 TEXT = [{"text": f"text {i}"} for i in range(4)]
@@ -182,3 +182,73 @@ def test_an_eval_fraction_returns_both_splits(chat):
 def test_no_progress_bar_and_no_word_is_written(chat, tokenizer, capfd):
     build_mixture({"a": chat, "b": Dataset.from_list(CHAT)}, tokenizer=tokenizer, eval_fraction=0.2)
     assert capfd.readouterr() == ("", "")
+
+
+TALK = [
+    {"conversation": [{"role": "user", "content": f"hi {i}"}, {"role": "assistant", "content": "yo"}]} for i in range(3)
+]
+
+
+def test_a_dataset_may_have_several_sources_each_with_columns_of_its_own(chat, tmp_path):
+    talk = write(tmp_path / "talk.jsonl", TALK)
+    entry = {"path": chat, "also": [{"path": talk, "columns": {"messages": "conversation"}}]}
+    data = read_mixture({"all": entry, "b": chat})
+    assert dataset_sizes(data) == {"all": 13, "b": 10}
+    assert data["hbo_row"][:13] == list(range(13))
+    assert data[11]["prompt"] == [{"role": "user", "content": "hi 1"}]
+    assert read_mixture({"all": chat, "b": chat}).to_list() != data.to_list()  # another file in the cache
+    (tmp_path / "none.jsonl").touch()
+    with pytest.raises(DataError, match=r"dataset 'all': .*none\.jsonl is empty"):
+        read_mixture({"all": {"path": chat, "also": [{"path": tmp_path / "none.jsonl"}]}})
+    with pytest.raises(ConfigError, match=r"dataset 'all': `also\.0\.path`: Field required"):
+        read_mixture({"all": {"path": chat, "also": [{"columns": {}}]}})
+
+
+def test_the_parts_of_group_by_may_come_from_several_sources(tmp_path):
+    paths = [
+        write(tmp_path / f"{half}.jsonl", [{**row, "kind": f"k{i % 2}"} for i, row in enumerate(CHAT[:half])])
+        for half in (4, 6)
+    ]
+    data = read_mixture({"a": {"path": paths[0], "also": [{"path": paths[1]}], "group_by": "kind"}})
+    assert dataset_sizes(data) == {"a/k0": 5, "a/k1": 5}
+
+
+def test_no_more_rows_than_max_rows_are_taken_and_fewer_are_among_more(chat):
+    def taken(most, seed=0):
+        data = read_mixture({"a": {"path": chat, "max_rows": most}, "b": chat}, seed=seed)
+        rows = [row["hbo_row"] for row in data if row["hbo_dataset"] == "a"]
+        assert rows == sorted(rows)
+        assert len(data) - len(rows) == 10
+        return rows
+
+    assert (len(taken(3)), len(taken(6)), len(taken(10)), len(taken(99))) == (3, 6, 10, 10)
+    assert set(taken(3)) < set(taken(6))
+    assert taken(3) == taken(3)
+    assert len({tuple(taken(3, seed)) for seed in range(5)}) > 1
+    assert len(build_mixture({"a": {"path": chat, "max_rows": 4}})) == 4
+
+
+def test_max_rows_holds_for_every_part_of_group_by(chat, tmp_path):
+    rows = write(tmp_path / "kinds.jsonl", [{**row, "kind": "x" if i < 7 else "y"} for i, row in enumerate(CHAT)])
+    data = read_mixture({"a": {"path": rows, "group_by": "kind", "max_rows": 4}, "ab": chat})
+    assert dataset_sizes(data) == {"a/x": 4, "a/y": 3, "ab": 10}
+
+
+def test_rows_that_cannot_be_used_are_left_out_only_when_asked(tmp_path):
+    file = write(tmp_path / "chat.jsonl", [*CHAT[:3], {"prompt": None, "completion": "x"}, *CHAT[3:5]])
+    with pytest.raises(DataError, match=r"chat\.jsonl, line 4: prompt is null"):
+        read_mixture({"a": file})
+    with pytest.warns(
+        UserWarning, match=r"dataset 'a': 1 rows of .*can't be used and are left out; the first: .*line 4"
+    ):
+        data = read_mixture({"a": {"path": file, "drop_unusable": True}})
+    assert data["hbo_row"][:] == [0, 1, 2, 3, 4]
+    assert data[3]["completion"][0]["content"] == "answer 3"
+    with pytest.raises(DataError, match="prompt is null"):
+        read_mixture({"a": file})  # what was read otherwise is not taken from the cache
+    write(file, [{"prompt": None, "completion": "x"}] * 2)
+    with pytest.raises(DataError, match=r"dataset 'a': none of 2 rows of .* can be used; the first: .*line 1"):
+        read_mixture({"a": {"path": file, "drop_unusable": True}})
+    write(file, [{"left": "x"}])
+    with pytest.raises(DataError, match="no known row format"):  # which is no matter of a row
+        read_mixture({"a": {"path": file, "drop_unusable": True}})

@@ -2,9 +2,9 @@ import datasets
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value
 
-from hbo.config import DatasetConfig
-from hbo.data.sources import from_dataset, open_source
+from hbo.data.sources import from_dataset, is_on_hub, open_source
 from hbo.errors import DataError
+from hbo.mixture_config import DatasetConfig, SourceConfig
 
 
 def rows(source):
@@ -156,3 +156,24 @@ def test_the_same_bytes_read_in_another_way_are_another_content(tmp_path):
     lines.write_text("text\n")
     commas.write_text("text\n")
     assert source(lines).fingerprint != source(commas).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("owner/name", True),
+        ("name", True),
+        ("gone.jsonl", False),
+        ("./gone", False),
+        ("a/b/c", False),
+        ("x" * 300, False),
+    ],
+)
+def test_what_could_only_be_on_the_hub_is_told_without_asking_it(path, expected):
+    assert is_on_hub(SourceConfig(path=path)) == expected
+
+
+def test_what_lies_here_is_not_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert not is_on_hub(SourceConfig(path="owner/name"))

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from hbo import HBOConfig, build_mixture, config_file
 from hbo.actor_config import ActorConfig
-from hbo.config import DatasetConfig, DifficultyConfig, MixtureConfig, RunConfig
+from hbo.config import RunConfig
 from hbo.data.formats import ALIASES, FORMATS, converter
 from hbo.errors import ConfigError, DataError, HBOError
+from hbo.mixture_config import DatasetConfig, DifficultyConfig, MixtureConfig
 
 MANY = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

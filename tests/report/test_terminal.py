@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from hbo.errors import DataError
-from hbo.report.terminal import metrics_table
+from hbo.report.terminal import metrics_table, plan_notes, plan_title
 
 
 def printed(metrics):
@@ -62,3 +62,22 @@ def test_the_metrics_of_a_run_fit(run_folder):
 def test_broken_metrics_are_one_sentence():
     with pytest.raises(DataError, match="'eval' must be a mapping"):
         metrics_table({"eval": [1]})
+
+
+PLAN = {
+    "method": "hbo", "rows": {"a": 90, "b": None}, "packed_rows": None, "packing": False, "held_out": {"a": 10},
+    "prior": {"a": None, "b": None}, "epochs": {"a": None, "b": None}, "unread": (), "tokenized": True,
+    "datasets": 2, "groups": 4, "batch": 8, "steps": None, "updates": None, "probes_per_update": 64,
+    "update_share": None, "scoring_share": None,
+}  # fmt: skip
+
+
+def test_what_a_plan_does_not_know_is_unknown():
+    assert plan_title(PLAN) == "hbo: unknown steps of 8 rows, 8 groups (2 datasets × 4), unknown updates of 64 probes"
+    (note,) = plan_notes(PLAN)
+    assert note.endswith("updates unknown; scoring, once, unknown")
+    notes = plan_notes({**PLAN, "update_share": 0.0154, "scoring_share": 1 / 6, "unread": ("b",), "tokenized": False})
+    assert notes[0].endswith("updates at most 1.5%; scoring, once, at most 16.7%")
+    assert notes[1].startswith("not read, since not on this machine: b;")
+    assert notes[2].startswith("nothing was tokenised")
+    assert plan_notes({**PLAN, "update_share": 0, "scoring_share": 0})[0].endswith("updates none; scoring, once, none")

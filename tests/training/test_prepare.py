@@ -9,6 +9,7 @@ from hbo.config import RunConfig
 from hbo.errors import ConfigError
 from hbo.scoring.scores import Scores
 from hbo.training import prepare
+from hbo.training.arguments import training_arguments
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def test_a_reference_of_another_precision_than_training_is_measured_again(precis
     train = rows.remove_columns("hbo_level").add_column("hbo_row", list(range(len(rows))))
     loss_N = np.linspace(1, 2, len(rows))
     scores = Scores(loss_N, loss_N + 1, np.ones(len(rows), dtype=int), "perplexity_ratio")
-    found = prepare.grouped(config, train, scores, prepare.training_arguments(config))
+    found = prepare.grouped(config, train, scores, training_arguments(config))
     assert set(found["hbo_level"]) == {0, 1}
     assert ("hbo_reference" in found.column_names) is kept
 
@@ -45,7 +46,7 @@ def test_bf16_is_the_default_only_where_a_cpu_multiplies_in_it(monkeypatch, tmp_
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
     mixture = {"datasets": {"a": "a.jsonl"}}
     config = RunConfig(model="m", output=str(tmp_path), mixture=mixture, train=given)
-    assert prepare.training_arguments(config).bf16 is bf16
+    assert training_arguments(config).bf16 is bf16
 
 
 def test_the_easiest_rows_of_each_dataset_are_dropped_before_groups_are_cut(tmp_path):
@@ -60,7 +61,7 @@ def test_the_easiest_rows_of_each_dataset_are_dropped_before_groups_are_cut(tmp_
     train = rows.remove_columns("hbo_level").add_column("hbo_row", list(range(len(rows))))
     loss_N = np.random.default_rng(0).permutation(len(rows)).astype(float)
     scores = Scores(loss_N, loss_N + 1, np.ones(len(rows), dtype=int), "perplexity_ratio")
-    found = prepare.grouped(config, train, scores, prepare.training_arguments(config))
+    found = prepare.grouped(config, train, scores, training_arguments(config))
     for name, first, last, left in (("a", 0, 10, 7), ("b", 10, 15, 4)):
         mine = found.filter(lambda row, name=name: row["hbo_dataset"] == name)
         hardest = np.sort(loss_N[first:last])[-left:]
@@ -79,4 +80,4 @@ def test_dropping_rows_of_packed_epochs_is_refused(tmp_path):
         train={"packing": True},
     )
     with pytest.raises(ConfigError, match="set train.max_steps"):
-        prepare.training_arguments(config)
+        training_arguments(config)

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from peft import LoraConfig
-
 from hbo import config_file, recipes
 from hbo.config import RunConfig
 from hbo.errors import ConfigError
-from hbo.training import prepare
+from hbo.training.arguments import adapter, training_arguments
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
@@ -88,7 +86,6 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
     if len(set(keys)) != len(keys):
         raise ConfigError("--vary names a key twice; write all its values after one key=")
     base = config_file.load(config)
-    split = base.seed if base.mixture.split_seed is None else base.mixture.split_seed
     found = []
     for seed, settings, method in product(seeds, product(*axes), methods):
         name = "-".join([method, *(f"{key}={value}" for key, value in settings), f"seed{seed}"])
@@ -98,19 +95,19 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
                 *(f"{key}={value}" for key, value in settings),
                 f"balance.method={method}",
                 f"seed={seed}",
-                f"mixture.split_seed={split}",
+                f"mixture.split_seed={base.split_seed}",
             ],
         )
         folder = output.absolute() / "runs" / name.replace("/", "_")
         run = run.model_copy(update={"output": str(folder)})
         if seed == seeds[0]:  # the keys that TRL and PEFT know are checked before anything runs
-            args = prepare.training_arguments(run)
+            args = training_arguments(run)
             if args.max_steps <= 0 and "mixture.train_fraction" in keys:
                 raise ConfigError(
                     "--vary mixture.train_fraction: epochs over less data are fewer steps, but all runs have the same "
                     "budget; set train.max_steps in CONFIG"
                 )
-            prepare.refuse_unknown("lora", run.lora or {}, LoraConfig, "peft.LoraConfig")
+            adapter(run)
         found.append(Cell(method, seed, settings, run))
     return found
 
@@ -124,7 +121,7 @@ def _axis(option: str) -> list[tuple[str, str]]:
         raise ConfigError(f"--vary {key}: has an option of its own; use {_OWN_OPTION[key]}")
     if key.startswith(_SHARED):
         raise ConfigError(f"--vary {key}: all runs are judged by the same held-out rows; make a grid for each value")
-    if key.startswith("train.") and key.removeprefix("train.") in _BUDGET:
+    if key == "global_batch_size" or (key.startswith("train.") and key.removeprefix("train.") in _BUDGET):
         raise ConfigError(f"--vary {key}: all runs have the same budget of steps; make a grid for each value")
     if key == "train.max_length":
         raise ConfigError(f"--vary {key}: it cuts the held-out rows too; make a grid for each value")

@@ -1,4 +1,4 @@
-"""What a user may write for one dataset of the mixture → its checked name, its settings and its source."""
+"""What a user may write for one dataset of the mixture → its checked name, its settings and its sources."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hbo.config import DatasetConfig
 from hbo.data.sources import Source, from_dataset, open_source
 from hbo.errors import ConfigError, nearest
+from hbo.mixture_config import DatasetConfig, SourceConfig
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Entry:
 
     name: str
     config: DatasetConfig
-    source: Source
+    sources: list[tuple[SourceConfig, Source]]
 
 
 def open_entry(name: Any, value: Any) -> Entry:
@@ -39,8 +39,9 @@ def open_entry(name: Any, value: Any) -> Entry:
     if type(value) is dict:
         value = _config(name, value)
     if isinstance(value, DatasetConfig):
-        return Entry(name, value, open_source(name, value))
-    return Entry(name, DatasetConfig(path="a datasets.Dataset"), from_dataset(name, value))
+        return Entry(name, value, [(config, open_source(name, config)) for config in value.sources])
+    config = DatasetConfig(path="a datasets.Dataset")
+    return Entry(name, config, [(config, from_dataset(name, value))])
 
 
 def _checked(name: Any) -> str:
@@ -62,10 +63,20 @@ def _config(name: str, given: dict[Any, Any]) -> DatasetConfig:
             raise ConfigError(
                 f"dataset '{name}': unknown key '{key}'{nearest(str(key), known)}; known keys: {', '.join(known)}"
             )
-    given = {key: str(value) if key == "path" and isinstance(value, Path) else value for key, value in given.items()}
     try:
-        return DatasetConfig.model_validate(given)
+        return DatasetConfig.model_validate(_with_text(given))
     except ValidationError as error:
         problem = error.errors()[0]
         shown = ".".join(str(part) for part in problem["loc"])
         raise ConfigError(f"dataset '{name}': `{shown}`: {problem['msg']}") from None
+
+
+def _with_text(given: Any) -> Any:
+    """Paths as text, those of further sources too."""
+    if isinstance(given, Path):
+        return str(given)
+    if isinstance(given, list):
+        return [_with_text(value) for value in given]
+    if isinstance(given, dict):
+        return {key: _with_text(value) if key in ("path", "also") else value for key, value in given.items()}
+    return given

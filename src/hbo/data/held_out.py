@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,8 +35,7 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
                     f"dataset '{name}': its only row can't be both trained on and held out; add rows, or set "
                     "eval_fraction to 0"
                 )
-            count = min(max(1, round(eval_fraction * len(rows))), len(rows) - 1)
-            chosen = np.argsort(_keys(seed, name, rows), kind="stable")[:count]
+            chosen = np.argsort(_keys(seed, name, rows), kind="stable")[: count_held_out(len(rows), eval_fraction)]
             held_out.extend(positions[chosen].tolist())
     is_held_out = np.zeros(len(data), dtype=bool)
     is_held_out[held_out] = True
@@ -50,10 +50,59 @@ def fraction_of(data: Dataset, fraction: float, seed: int) -> Dataset:
     """
     if fraction == 1:
         return data
+    return _chosen(data, lambda name, size: count_used(size, fraction), "part", seed)
+
+
+def at_most(data: Dataset, limits: Mapping[str, int], seed: int) -> Dataset:
+    """No more rows of a dataset than its limit; fewer of the same seed are among more.
+
+    Args:
+        data: Rows of all datasets.
+        limits: Dataset → rows; that of `a` is also the limit of each of its parts `a/…`.
+        seed: Chooses the rows.
+
+    Raises:
+        Nothing.
+    """
+
+    def limit_of(name: str, size: int) -> int:
+        own = [limit for entry, limit in limits.items() if name == entry or name.startswith(f"{entry}/")]
+        return min([size, *own])
+
+    if all(limit_of(name, size) == size for name, size in dataset_sizes(data).items()):
+        return data
+    return _chosen(data, limit_of, "most", seed)
+
+
+def count_held_out(rows: int, eval_fraction: float) -> int:
+    """How many of a dataset's rows are held out, at least one of them being left to train on.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> count_held_out(1000, 0.05), count_held_out(3, 0.05), count_held_out(3, 0)
+        (50, 1, 0)
+    """
+    return min(max(1, round(eval_fraction * rows)), rows - 1) if eval_fraction else 0
+
+
+def count_used(rows: int, fraction: float) -> int:
+    """How many of the rows to train on are used.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> count_used(1000, 0.2), count_used(3, 0.1)
+        (200, 1)
+    """
+    return max(1, round(fraction * rows))
+
+
+def _chosen(data: Dataset, count: Callable[[str, int], int], purpose: str, seed: int) -> Dataset:
     chosen = [
-        positions[
-            np.argsort(_keys(seed, f"part of {name}", rows), kind="stable")[: max(1, round(fraction * len(rows)))]
-        ]
+        positions[np.argsort(_keys(seed, f"{purpose} of {name}", rows), kind="stable")[: count(name, len(rows))]]
         for name, (positions, rows) in _positions(data).items()
     ]
     return data.select(np.sort(np.concatenate(chosen)))

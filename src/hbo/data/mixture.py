@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from hbo.data.cache import cache_root, stored_table
 from hbo.data.entries import Entry, open_entry
+from hbo.data.files import Placed
+from hbo.data.filters import shown_wanted
 from hbo.data.formats import Convert, converter
-from hbo.data.held_out import dataset_names, dataset_sizes, fraction_of, hold_out
+from hbo.data.held_out import at_most, dataset_names, dataset_sizes, fraction_of, hold_out
+from hbo.data.sources import Source
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.data.turns import BadRowError, kind, text_of
 from hbo.errors import ConfigError, DataError, nearest
+from hbo.mixture_config import SourceConfig
 from hbo.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -49,7 +53,7 @@ def build_mixture(
         tokenizer: A fast tokenizer of the model.
         max_length: Tokens a row may have; its start is kept.
         eval_fraction: Share of each dataset that is held out, at least one row unless 0.
-        seed: Chooses the held-out rows.
+        seed: Chooses the held-out rows, and the rows of a dataset that has more than its `max_rows`.
         cache_dir: Folder of the Arrow files; `$HBO_CACHE` or `~/.cache/hbo` when absent.
 
     Returns:
@@ -69,7 +73,7 @@ def build_mixture(
     from datasets import DatasetDict
 
     folder = Path(cache_dir) if cache_dir is not None else None
-    data = read_mixture(sources, cache_dir=folder)
+    data = read_mixture(sources, seed=seed, cache_dir=folder)
     if tokenizer is None:
         data = _for_trl(data, folder or cache_root())
     else:
@@ -83,11 +87,14 @@ def build_mixture(
     return DatasetDict(train=train, eval=held_out)
 
 
-def read_mixture(datasets: Mapping[str, Any], *, cache_dir: Path | None = None, track: Track = silent) -> Dataset:
+def read_mixture(
+    datasets: Mapping[str, Any], *, seed: int = 0, cache_dir: Path | None = None, track: Track = silent
+) -> Dataset:
     """All rows in canonical form, memory-mapped from one Arrow file that is written once per content.
 
     The columns are `prompt` and `completion` (lists of `{role, content}`; a plain text is the completion
-    `[{"role": "text", …}]`), `hbo_dataset` and `hbo_row`, the row's number in its source.
+    `[{"role": "text", …}]`), `hbo_dataset` and `hbo_row`, the row's number among those that its entry wants. Of a
+    dataset with more than its `max_rows`, `seed` chooses as many.
 
     Raises:
         ConfigError: A name or key can't be used.
@@ -97,7 +104,9 @@ def read_mixture(datasets: Mapping[str, Any], *, cache_dir: Path | None = None, 
         raise ConfigError("the mixture names no dataset; add at least one")
     entries = [open_entry(name, value) for name, value in datasets.items()]
     path = (cache_dir or cache_root()) / f"mixture-{_fingerprint(entries)}.arrow"
-    return stored_table(path, _features(), _tables(entries, track))
+    data = stored_table(path, _features(), _tables(entries, track))
+    limits = {entry.name: entry.config.max_rows for entry in entries if entry.config.max_rows is not None}
+    return at_most(data, limits, seed) if limits else data
 
 
 def _tables(entries: list[Entry], track: Track) -> Iterator[pa.Table]:
@@ -105,7 +114,7 @@ def _tables(entries: list[Entry], track: Track) -> Iterator[pa.Table]:
 
     schema = _features().arrow_schema
     origin: dict[str, str] = {}
-    with track("reading", sum(len(entry.source.parts) for entry in entries)) as advance:
+    with track("reading", sum(len(source.parts) for entry in entries for _, source in entry.sources)) as advance:
         for entry in entries:
             rows = _rows(entry, origin, advance)
             while batch := list(islice(rows, _BATCH)):
@@ -113,21 +122,44 @@ def _tables(entries: list[Entry], track: Track) -> Iterator[pa.Table]:
 
 
 def _rows(entry: Entry, origin: dict[str, str], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-    convert: Convert | None = None
     number = 0
-    for part in entry.source.parts:
-        for row, where in part():
+    for config, source in entry.sources:
+        convert: Convert | None = None
+        unusable, reason, before = 0, "", number
+        for row, place in _read(source, advance):
             if convert is None:
-                convert = converter(row, entry.name, entry.config.format, entry.config.columns)
-            prompt, completion = convert(row, where)
-            dataset = _dataset_of(row, entry, where)
+                convert = converter(row, entry.name, config.format, config.columns)
+            try:
+                prompt, completion = convert(row, place)
+            except DataError as error:
+                if not entry.config.drop_unusable:
+                    raise
+                unusable, reason = unusable + 1, reason or str(error)
+                continue
+            dataset = _dataset_of(row, entry, place)
             if origin.setdefault(dataset, entry.name) != entry.name:
                 raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
             yield {"prompt": prompt, "completion": completion, "hbo_dataset": dataset, "hbo_row": number}
             number += 1
+        if number == before:
+            raise DataError(f"dataset '{entry.name}': {_nothing_in(config, unusable, reason)}")
+        if unusable:
+            told = f"dataset '{entry.name}': {unusable} rows of {config.path} can't be used and are left out; the first"
+            warnings.warn(f"{told}: {reason}", UserWarning, stacklevel=2)
+
+
+def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
+    for part in source.parts:
+        yield from part()
         advance(1)
-    if not number:
-        raise DataError(f"dataset '{entry.name}': {entry.config.path} is empty; add rows, or leave the dataset out")
+
+
+def _nothing_in(config: SourceConfig, unusable: int, reason: str) -> str:
+    if unusable:
+        return f"none of {unusable} rows of {config.path} can be used; the first: {reason}"
+    if config.where:
+        return f"no row of {config.path} has what `where` asks for ({shown_wanted(config.where)}); check the values"
+    return f"{config.path} is empty; add rows, or leave it out"
 
 
 def _dataset_of(row: Mapping[str, Any], entry: Entry, where: str) -> str:
@@ -194,8 +226,10 @@ def _features() -> Features:
 def _fingerprint(entries: list[Entry]) -> str:
     import xxhash
 
-    parts = [
-        [entry.name, entry.source.fingerprint, entry.config.format, entry.config.columns, entry.config.group_by]
-        for entry in entries
-    ]
+    parts: list[list[Any]] = []
+    for entry in entries:
+        for config, source in entry.sources:
+            part = [entry.name, source.fingerprint, config.format, config.columns, entry.config.group_by]
+            parts.append([*part, config.where] if config.where else part)
+        parts += [[entry.name, "drop_unusable"]] if entry.config.drop_unusable else []
     return xxhash.xxh3_128_hexdigest(json.dumps([_VERSION, parts]).encode())

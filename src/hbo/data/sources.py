@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo.config import DatasetConfig
 from hbo.data.files import SUFFIXES, Placed, is_readable, read_file
+from hbo.data.filters import Wanted, is_wanted, wanted_rows
 from hbo.errors import DataError
+from hbo.mixture_config import SourceConfig
 
 _BATCH = 1000
 _SPLITS = {"train", "test", "validation", "valid", "val", "dev", "eval"}
@@ -26,12 +27,12 @@ class Source:
     """Where the rows of one entry come from."""
 
     fingerprint: str
-    """The same for the same rows."""
+    """The same for the same rows, before any are chosen."""
     parts: Sequence[Callable[[], Iterator[Placed]]]
     """Its files (or the one dataset), each a function that starts reading."""
 
 
-def open_source(dataset: str, config: DatasetConfig) -> Source:
+def open_source(dataset: str, config: SourceConfig) -> Source:
     """The source that `config` describes; `dataset` is its name in the mixture.
 
     Raises:
@@ -41,16 +42,28 @@ def open_source(dataset: str, config: DatasetConfig) -> Source:
         path = Path(config.path).expanduser()
         if path.exists():
             files = _files(dataset, path, config)
-            return Source(_fingerprint(files), [_reader(file) for file in files])
+            return Source(_fingerprint(files), [_reader(file, config.where) for file in files])
         if _looks_local(config.path):
             raise DataError(f"dataset '{dataset}': {_missing(path)}")
     except (OSError, RuntimeError, ValueError, NotImplementedError) as error:  # a name too long; a home of nobody
         raise DataError(f"dataset '{dataset}': '{config.path[:200]}' can't be looked up ({error})") from None
-    return from_dataset(dataset, _from_hub(dataset, config))
+    return from_dataset(dataset, _from_hub(dataset, config), config.where)
 
 
-def from_dataset(dataset: str, data: Any) -> Source:
-    """The source of a `datasets.Dataset` object.
+def is_on_hub(config: SourceConfig) -> bool:
+    """Whether the rows can only be had from the Hub: nothing here has that path, nor does it look like one.
+
+    Raises:
+        Nothing.
+    """
+    try:
+        return not Path(config.path).expanduser().exists() and not _looks_local(config.path)
+    except (OSError, RuntimeError, ValueError):
+        return False  # opening it says what is wrong
+
+
+def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> Source:
+    """The source of a `datasets.Dataset` object, without the rows that are not `wanted`.
 
     Raises:
         DataError: It is of another kind: streaming, or with several splits.
@@ -77,18 +90,21 @@ def from_dataset(dataset: str, data: Any) -> Source:
     def rows() -> Iterator[Placed]:
         start = 0
         for table in data.with_format("arrow").iter(_BATCH):
-            for i, row in enumerate(table.to_pylist(), start):
-                yield row, f"dataset '{dataset}', row {i}"
+            numbers, chosen = wanted_rows(table, wanted, f"dataset '{dataset}'")
+            for i, row in zip(numbers, chosen.to_pylist(), strict=True):
+                yield row, f"dataset '{dataset}', row {start + i}"
             start += len(table)
 
     return Source(data._fingerprint, [rows])
 
 
-def _reader(file: Path) -> Callable[[], Iterator[Placed]]:
-    return lambda: read_file(file)
+def _reader(file: Path, wanted: Wanted | None) -> Callable[[], Iterator[Placed]]:
+    if not wanted:
+        return lambda: read_file(file)
+    return lambda: ((row, place) for row, place in read_file(file) if is_wanted(row, wanted, place))
 
 
-def _files(dataset: str, path: Path, config: DatasetConfig) -> list[Path]:
+def _files(dataset: str, path: Path, config: SourceConfig) -> list[Path]:
     only_hub = {"name": config.name, "split": config.split if config.split != "train" else None}
     only_folder = {"data_dir": config.data_dir, "data_files": config.data_files} if path.is_file() else {}
     for key, value in (only_hub | only_folder).items():
@@ -144,7 +160,7 @@ def _missing(path: Path) -> str:
     return f"{path}: no such file or folder{hint}"
 
 
-def _from_hub(dataset: str, config: DatasetConfig) -> Any:
+def _from_hub(dataset: str, config: SourceConfig) -> Any:
     import datasets
 
     try:

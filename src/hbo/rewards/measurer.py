@@ -15,6 +15,7 @@ from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
 from hbo.reward_names import DATASET_REWARDS
+from hbo.rewards import reward_function
 from hbo.rewards.per_dataset import PerDataset
 from hbo.rewards.probe import Probe
 from hbo.rewards.window import Window
@@ -65,14 +66,25 @@ def measurer_for(
         ConfigError: A reward isn't known, or can't be measured in the way asked for.
         DataError: The rows have no tokens to measure it on.
     """
-    key = "local_reward" if config.is_flat else "global_reward"
-    whole = getattr(config, key)
+    key, whole = check_rewards(config)
     left = config.model_copy(update={key: None}) if whole in DATASET_REWARDS else config
     probe = Probe(rows, groups, left, pad_token_id=pad_token_id, seed=seed, opening=opening)
     if whole in DATASET_REWARDS:
-        if config.rewards == "stream":
-            raise ConfigError(
-                f"balance.rewards is 'stream', but {key} {whole} needs passes of its own; set it to probe"
-            )
         return PerDataset(probe, config, whole, list(dev_K))
     return Window(probe) if config.rewards == "stream" and not config.is_static else probe
+
+
+def check_rewards(config: HBOConfig) -> tuple[str, Any]:
+    """The key whose reward may be one that a dataset has as a whole, and that reward, of rewards that all exist.
+
+    Raises:
+        ConfigError: A reward isn't known, or can't be measured in the way asked for.
+    """
+    key = "local_reward" if config.is_flat else "global_reward"
+    whole = getattr(config, key)
+    for each in ("global_reward", "local_reward"):
+        if each != key or whole not in DATASET_REWARDS:
+            reward_function(each, getattr(config, each))
+    if whole in DATASET_REWARDS and config.rewards == "stream":
+        raise ConfigError(f"balance.rewards is 'stream', but {key} {whole} needs passes of its own; set it to probe")
+    return key, whole

@@ -50,6 +50,17 @@ def from_wheel(package: str, version: str, cache: Path, track: Track) -> Path:
     return folder
 
 
+def is_cached(package: str, version: str, cache: Path) -> bool:
+    """Whether `from_wheel` would download nothing.
+
+    Raises:
+        Nothing.
+    """
+    known = wheels.KNOWN.get((package, version))
+    is_dequantized = known is not None and _folder(cache, f"{package}-{version}", known.sha256).is_dir()
+    return is_dequantized or any((cache / "wheels" / f"{package}-{version}").glob("*.whl"))
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Transformers without its progress bars; afterwards they are as before.

@@ -73,6 +73,19 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
     return spec
 
 
+def is_here(spec: str) -> bool:
+    """Whether the model can be had without a network.
+
+    Raises:
+        ModelError: `spec` is a path and nothing is there, or no name of a model at all.
+    """
+    if spec.startswith("demo:"):
+        return False  # those that are built have become a folder
+    if parts := _WHEEL.fullmatch(spec):
+        return dequantize.is_cached(parts[1], parts[2], cache_root())
+    return Path(resolve(spec)).exists()
+
+
 def load_model(
     spec: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False, pickles: bool = False
 ) -> PreTrainedModel:

@@ -12,19 +12,18 @@ import torch
 import transformers
 from datasets import Dataset, disable_progress_bars
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
 
 from hbo.config import RunConfig
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.tokens import drop_without_target, tokenize
-from hbo.errors import ConfigError, DataError, first_line, nearest
+from hbo.errors import DataError
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import count_left, without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
-from hbo.scoring.precision import is_bf16_native, scoring_autocast, uses_bf16
-from hbo.training.attach import check_packing_options, check_passes, check_stream_options
+from hbo.scoring.precision import scoring_autocast, uses_bf16
+from hbo.training.attach import check_passes
 from hbo.training.distributed import all_processes
 from hbo.training.logbook import check_names
 
@@ -44,58 +43,6 @@ class Data:
     sizes: dict[str, int]
 
 
-def training_arguments(config: RunConfig) -> SFTConfig:
-    """`train:` as SFTConfig, with the run's folder and seed.
-
-    Raises:
-        ConfigError: A key isn't SFTConfig's, or it refuses a value.
-    """
-    # YAML reads a bare `no` as false, and `save_strategy: no` is what everybody writes.
-    given: dict[str, Any] = {
-        key: "no" if value is False and key.endswith("_strategy") else value for key, value in config.train.items()
-    }
-    refuse_unknown("train", given, SFTConfig, "trl.SFTConfig")
-    if given.get("output_dir", config.output) != config.output:
-        raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
-    # Our rows are tokenised, labelled and truncated already.
-    prepared = {**(given.pop("dataset_kwargs", None) or {}), "skip_prepare_dataset": True}
-    defaults: dict[str, Any] = {
-        "seed": config.seed,
-        "disable_tqdm": True,
-        "use_cpu": not torch.accelerator.is_available(),  # without it transformers refuses bf16 on a CPU
-        "dataloader_pin_memory": torch.cuda.is_available(),  # torch warns at every epoch where there is nothing to pin
-    }
-    if given.get("use_cpu", defaults["use_cpu"]) and not is_bf16_native("cpu"):
-        defaults["bf16"] = False  # TRL's default is true, which is several times slower where it has to be emulated
-    try:
-        args = SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
-    except Exception as error:  # it checks its values by using them, so anything may come out
-        raise ConfigError(f"train: {first_line(error)}") from None
-    check_packing_options(args)
-    check_stream_options(args, config.balance)
-    if config.difficulty.drop_easiest and args.packing and args.max_steps <= 0:
-        raise ConfigError(
-            "difficulty.drop_easiest keeps the number of steps, but with packing that depends on what is dropped; set "
-            "train.max_steps"
-        )
-    unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
-    return args
-
-
-def refuse_unknown(section: str, given: Mapping[str, Any], owner: Any, name: str) -> None:
-    """Refuses a key of `section` that is no field of the dataclass `owner`, which users know as `name`.
-
-    Raises:
-        ConfigError: There is such a key; the nearest field is named.
-    """
-    known = owner.__dataclass_fields__
-    for key in given:
-        if key not in known:
-            raise ConfigError(
-                f"unknown key '{section}.{key}'{nearest(key, known)}; {section}: takes the fields of {name}"
-            )
-
-
 def quiet_libraries() -> None:
     """Leaves progress and warnings to the command line: no bars and no chatter of datasets and transformers."""
     disable_progress_bars()
@@ -110,12 +57,10 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
         ConfigError: Two names can't go together, or training is longer than `mixture.max_passes` allows.
         DataError: A source, a file or a row can't be used.
     """
-    mixture = read_mixture(config.mixture.datasets, track=track)
+    mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     names = list(dataset_sizes(mixture))
-    check_names(names)
-    split_seed = config.seed if config.mixture.split_seed is None else config.mixture.split_seed
-    train, held = hold_out(mixture, config.mixture.eval_fraction, split_seed)
-    train = fraction_of(train, config.mixture.train_fraction, split_seed)
+    train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
+    train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
     train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=args.max_length, track=track))
     if len(held):
         held, _ = drop_without_target(tokenize(held, tokenizer, max_length=args.max_length, track=track))
@@ -131,6 +76,23 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
         )
     found = dataset_sizes(train)
     sizes = {name: found[name] for name in names}
+    check_sizes(config, sizes)
+    check_length(config, sizes, args)
+    return Data(train, held, sizes)
+
+
+def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
+    """Refuses datasets that can't be cut into groups, or not be told apart in the log.
+
+    Args:
+        config: Run.
+        sizes: Dataset → rows to train on.
+
+    Raises:
+        ConfigError: Two names can't go together.
+        DataError: A dataset has fewer rows than groups.
+    """
+    check_names(list(sizes))
     left = {name: count_left(size, config.difficulty.drop_easiest) for name, size in sizes.items()}
     for name, size in left.items():
         if size < config.difficulty.groups:
@@ -138,9 +100,17 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
                 f"dataset '{name}' has {size} rows to train on, fewer than difficulty.groups = "
                 f"{config.difficulty.groups}; add rows or ask for fewer groups"
             )
+
+
+def check_length(config: RunConfig, sizes: Mapping[str, int], args: SFTConfig) -> None:
+    """Refuses training that is longer than `mixture.max_passes` allows, as far as that is known yet.
+
+    Raises:
+        ConfigError: It is.
+    """
     if not args.packing:  # how many rows packed ones are is not known yet
-        check_passes(args, sum(left.values()), config.mixture.max_passes)
-    return Data(train, held, sizes)
+        left = sum(count_left(size, config.difficulty.drop_easiest) for size in sizes.values())
+        check_passes(args, left, config.mixture.max_passes)
 
 
 def scored(

@@ -14,6 +14,7 @@ from hbo.core.stream import Stream
 from hbo.errors import ConfigError, DataError
 from hbo.progress import silent
 from hbo.training import prepare
+from hbo.training.arguments import training_arguments
 from hbo.training.attach import drawn_groups
 from hbo.training.packing import as_drawn
 from hbo.training.run_folder import CONFIG, last_checkpoint, snapshot
@@ -33,7 +34,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         raise ConfigError(f"--step is {step}, but steps are counted from 1")
     prepare.quiet_libraries()
     config = config_file.load(run / CONFIG)
-    args = prepare.training_arguments(config)
+    args = training_arguments(config)
     spec, tokenizer = prepare.load(config)
     data = prepare.read_data(config, tokenizer, args, silent)
     scores = None

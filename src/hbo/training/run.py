@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from hbo import config_file
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
-from hbo.errors import ConfigError, Interrupted, first_line
+from hbo.errors import ConfigError, Interrupted
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
@@ -28,6 +28,7 @@ from hbo.scoring.matmul import fast_matmul
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
+from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.packing import as_drawn
@@ -62,8 +63,9 @@ def train(
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
     prepare.quiet_libraries()
     folder = Path(config.output)
-    args = prepare.training_arguments(config)
-    peft_config = _lora(config)
+    args = training_arguments(config)
+    check_devices(config, args)
+    peft_config = adapter(config)
     checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
     if resume:
         changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
@@ -176,18 +178,6 @@ class _Progress(TrainerCallback):
 
     def on_train_end(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
         self.stack.close()
-
-
-def _lora(config: RunConfig) -> Any:
-    if config.lora is None:
-        return None
-    from peft import LoraConfig
-
-    prepare.refuse_unknown("lora", config.lora, LoraConfig, "peft.LoraConfig")
-    try:
-        return LoraConfig(**{"task_type": "CAUSAL_LM", **config.lora})
-    except Exception as error:  # it checks its values by using them, so anything may come out
-        raise ConfigError(f"lora: {first_line(error)}") from None
 
 
 def _paths(config: RunConfig, names: list[str]) -> dict[str, str]:

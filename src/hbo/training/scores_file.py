@@ -16,6 +16,7 @@ from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.precision import scoring_autocast
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
+from hbo.training.arguments import training_arguments
 from hbo.training.distributed import all_processes
 
 
@@ -28,13 +29,13 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
         HBOError: A source, a row or the model can't be used.
     """
     prepare.quiet_libraries()
-    args = prepare.training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
+    args = training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
     if config.difficulty.model is None:
         spec, tokenizer = prepare.load(config, track)
     else:
         spec = resolve(config.difficulty.model, track=track)
         tokenizer = load_tokenizer(spec)
-    mixture = read_mixture(config.mixture.datasets, track=track)
+    mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
     model = prepare.load_weights(spec, args) if config.difficulty.model is None else load_model(spec)
     model.to(args.device)

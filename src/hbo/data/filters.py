@@ -1,0 +1,80 @@
+"""Which rows of a source are wanted: those whose columns have the values that `where` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from hbo.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Scalar = str | bool | int | float
+Wanted = Mapping[str, Scalar | Sequence[Scalar]]
+"""Column → the value, or one of the values, that a row must have there."""
+
+
+def is_wanted(row: Mapping[str, Any], wanted: Wanted, place: str) -> bool:
+    """Whether each column of `wanted` holds the value, or one of the values, asked for.
+
+    Args:
+        row: A row of the source, its columns as they are named there.
+        wanted: What is asked for.
+        place: Where the row stands, for errors.
+
+    Raises:
+        DataError: The row has no such column.
+
+    Example:
+        >>> is_wanted({"language": "Hindi"}, {"language": ["English", "Hindi"]}, "row 0")
+        True
+    """
+    for column, values in wanted.items():
+        if column not in row:
+            raise DataError(
+                f"{place}: no column '{column}', by which `where` chooses{nearest(column, row)}; columns seen: "
+                f"{', '.join(map(str, row)) or 'none'}"
+            )
+        if not any(_same(row[column], value) for value in _several(values)):
+            return False
+    return True
+
+
+def wanted_rows(table: pa.Table, wanted: Wanted | None, place: str) -> tuple[list[int], pa.Table]:
+    """The numbers of the wanted rows of `table`, and these rows.
+
+    Raises:
+        DataError: The table has no such column.
+    """
+    import pyarrow as pa
+
+    if not wanted:
+        return list(range(len(table))), table
+    seen = set(wanted) <= set(table.column_names)
+    # Only these columns become Python values for every row: the others may hold long conversations.
+    asked = table.select(list(wanted)) if seen else table
+    numbers = [i for i, row in enumerate(asked.to_pylist()) if is_wanted(row, wanted, place)]
+    return numbers, table.take(pa.array(numbers, pa.int64()))
+
+
+def shown_wanted(wanted: Wanted) -> str:
+    """What is asked for, in words.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> shown_wanted({"language": ["English", "Hindi"], "toxic": False})
+        "language is 'English' or 'Hindi', toxic is False"
+    """
+    return ", ".join(f"{column} is {' or '.join(map(repr, _several(values)))}" for column, values in wanted.items())
+
+
+def _several(values: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
+    return [values] if isinstance(values, str | bool | int | float) else values
+
+
+def _same(found: Any, value: Scalar) -> bool:
+    # 1 and true are equal to Python, but not to whoever wrote them.
+    return bool(found == value) and isinstance(found, bool) == isinstance(value, bool)

@@ -1,0 +1,83 @@
+"""`where` takes the rows that were meant and no others, whatever they are read from."""
+
+import json
+
+import pytest
+from datasets import Dataset
+
+from hbo.data.filters import is_wanted
+from hbo.data.mixture import read_mixture
+from hbo.errors import DataError
+
+ROWS = [
+    {"prompt": f"q{i}", "completion": f"a{i}", "language": language, "toxic": i == 1, "turn": i}
+    for i, language in enumerate(["English", "Hindi", "English", None, "Swahili"])
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"language": "English"}, [0, 2]),
+        ({"language": ["Hindi", "Swahili"]}, [1, 4]),
+        ({"language": ["English", "Hindi"], "toxic": False}, [0, 2]),
+        ({"turn": 1}, [1]),  # not true, which is 1 to Python
+        ({"turn": 1.0}, [1]),
+        ({"toxic": True}, [1]),
+        ({"toxic": 1}, []),
+        ({"turn": "1"}, []),
+        ({}, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_a_row_is_wanted_when_every_column_has_one_of_its_values(wanted, expected):
+    assert [i for i, row in enumerate(ROWS) if is_wanted(row, wanted, "row")] == expected
+
+
+@pytest.fixture(params=["jsonl", "parquet", "Dataset"])
+def source(request, tmp_path):
+    if request.param == "Dataset":  # as a Hub dataset is read
+        from hbo.data import sources
+
+        return lambda where: sources.from_dataset("d", Dataset.from_list(ROWS), where)
+    path = tmp_path / f"rows.{request.param}"
+    if request.param == "parquet":
+        Dataset.from_list(ROWS).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    from hbo.data.sources import open_source
+    from hbo.mixture_config import SourceConfig
+
+    return lambda where: open_source("d", SourceConfig(path=str(path), where=where))
+
+
+def read(source):
+    return [(row, place) for part in source.parts for row, place in part()]
+
+
+def test_every_kind_of_source_is_filtered_and_keeps_its_places(source):
+    everything = read(source(None))
+    assert [row for row, _ in everything] == ROWS
+    assert read(source({"language": "English"})) == [everything[0], everything[2]]
+    assert read(source({"language": "Greek"})) == []
+
+
+def test_the_same_rows_chosen_otherwise_are_another_mixture(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    for where, count in (({"language": "English"}, 2), ({"language": "Hindi"}, 1), (None, 5)):
+        data = read_mixture({"a": {"path": path, "where": where}})
+        assert (len(data), data["hbo_row"][:]) == (count, list(range(count)))
+
+
+def test_a_column_that_is_not_there_is_named_with_the_nearest(source):
+    with pytest.raises(DataError, match=r"no column 'langage', by which `where` chooses \(did you mean 'language'\?\)"):
+        read(source({"langage": "English"}))
+
+
+def test_a_value_that_no_row_has_is_said(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    with pytest.raises(
+        DataError, match=r"dataset 'a': no row of .*rows\.jsonl has what `where` asks for \(language is"
+    ):
+        read_mixture({"a": {"path": path, "where": {"language": ["Greek", "Latin"]}}})
