@@ -12,6 +12,7 @@ from conftest import ledger
 from safetensors.torch import load_file
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")
 
 
 @pytest.fixture
