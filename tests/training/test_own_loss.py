@@ -4,11 +4,13 @@ import copy
 import json
 import random
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import MOVING, WORDS, assert_same_weights, ledger, weights
+from courses import assert_one_course, launch, records
 from datasets import Dataset
 from peft import LoraConfig
 from torch.nn.functional import logsigmoid
@@ -295,3 +297,13 @@ def test_changed_preferences_are_refused_at_resume(make_dpo, tmp_path):
     again, _ = make_dpo(rows=changed, **saving)
     with pytest.raises(ResumeError, match="dataset 'b' has changed"):
         again.train(resume_from_checkpoint=str(tmp_path / "dpo" / "checkpoint-2"))
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_course_of_one(model_folder, tmp_path):
+    script, rows = Path(__file__).with_name("dpo_in_processes.py"), tmp_path / "rows.jsonl"
+    preferences().to_json(rows)
+    launch(script, model_folder, rows, tmp_path / "one")
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    launch(*torchrun, script, model_folder, rows, tmp_path / "two")
+    assert_one_course(records(tmp_path / "one"), records(tmp_path / "two"))
