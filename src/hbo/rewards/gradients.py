@@ -7,7 +7,7 @@ parameter that no batched rule covers is measured one row at a time, and a warni
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from weakref import WeakKeyDictionary
 
 import torch
@@ -106,12 +106,23 @@ def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tens
 def _prepare(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[nn.Module, Targets]:
     # DistributedDataParallel would wait for the other ranks, and a compiled model for hooks it was compiled without.
     model = extract_model_from_parallel(model, keep_torch_compile=False)
-    if not any(parameter.requires_grad for parameter in model.parameters()):
+    trainable_parameters(model)
+    return model, Targets.of(batch, next(model.parameters()).device)
+
+
+def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that require a gradient.
+
+    Raises:
+        RewardError: There is none.
+    """
+    found = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not found:
         raise RewardError(
             "the model has no trainable parameter, so there is no gradient to measure; "
             "unfreeze some, or choose another global_reward"
         )
-    return model, Targets.of(batch, next(model.parameters()).device)
+    return found
 
 
 def _looped(model: nn.Module, targets: Targets, passes: int = 0) -> tuple[Tensor, Tensor]:
@@ -135,10 +146,20 @@ def _one_row(model: nn.Module, row: Targets, parameters: list[nn.Parameter]) -> 
     with HeadOnTargets(model, row.before_BT):
         logits_NV = target_logits(model, row)
     loss_B, slope_NV = losses_and_slope(logits_NV.detach(), row)
-    square = torch.zeros((), device=loss_B.device)
-    if logits_NV.requires_grad:
-        for gradient in torch.autograd.grad(logits_NV, parameters, slope_NV, allow_unused=True):
+    return gradient_norm_of(logits_NV, parameters, slope_NV), loss_B[0]
+
+
+def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter], slope: Tensor | None = None) -> Tensor:
+    """The norm () of the gradient of `value` (of `(value · slope).sum()`), in fp32; 0 where no parameter had a part.
+
+    Raises:
+        Nothing.
+    """
+    square = torch.zeros((), device=value.device)
+    if value.requires_grad:
+        for gradient in torch.autograd.grad(value, parameters, slope, allow_unused=True):
             if gradient is not None:
                 dense = gradient.to_dense() if gradient.is_sparse else gradient
-                square += widened(dense).square().sum()  # vector_norm loses digits on large weights
-    return square.sqrt().float(), loss_B[0]
+                # vector_norm loses digits on large weights; a model split over devices has its gradients there
+                square += widened(dense).square().sum().to(square.device)
+    return square.sqrt().float()

@@ -19,7 +19,8 @@ from hbo.errors import ConfigError, DataError
 from hbo.reward_names import DEV_REWARDS
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
 from hbo.rewards.passes import Reduce, over_rows
-from hbo.rewards.probe import Probe, chosen
+from hbo.rewards.pool import chosen
+from hbo.rewards.probe import Probe
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
 from hbo.scoring.batches import TOKEN_BUDGET

@@ -22,6 +22,7 @@ from hbo.rewards import REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses
 from hbo.rewards.passes import over_rows
+from hbo.rewards.pool import pool_of, probes_of
 from hbo.rewards.untouched import left_as_found
 from hbo.scoring.batches import Row, pad, reader
 from hbo.scoring.losses import per_example_loss, row_losses
@@ -30,8 +31,6 @@ from hbo.scoring.measure import alone
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Reduce = Callable[[Floats], Floats]
-
-_POOL, _PROBES = 11, 12  # what a generator is for, part of its key
 
 
 class Probe:
@@ -79,11 +78,7 @@ class Probe:
         packed = PackedExamples(rows) if PACKED in rows.column_names else None
         self.examples: Dataset | PackedExamples = rows if packed is None else packed
         numbers = (lambda chosen: chosen) if packed is None else packed.of_rows
-        self.pool = [
-            chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, _POOL, k, j))
-            for k in range(len(groups.datasets))
-            for j in range(groups.levels)
-        ]
+        self.pool = pool_of(groups, config, seed, numbers)
         self.reference: dict[int, float] = {}
         self.reference_alone: dict[int, float] = {}
         self._opening = np.asarray(opening, dtype=np.int64)
@@ -125,12 +120,7 @@ class Probe:
 
     def probes(self, step: int) -> list[Ints]:
         """The rows that the update at `step` looks at, one array per group."""
-        levels = self.groups.levels
-        share = [self.config.probes // levels + (j < self.config.probes % levels) for j in range(levels)]
-        return [
-            chosen(pool, max(1, share[cell % levels]), (self.seed, _PROBES, step, cell))
-            for cell, pool in enumerate(self.pool)
-        ]
+        return probes_of(self.pool, self.config, self.groups.levels, self.seed, step)
 
     def measure(
         self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
@@ -149,7 +139,7 @@ class Probe:
         functions = [function if is_due else None for function, is_due in both]
         value_2P = self.values(model, np.concatenate(cells), functions, rank=rank, ranks=ranks, reduce=reduce)
         learns = functions[0] is not None, functions[1] is not None
-        return self._rewards(cells, value_2P, learns)
+        return rewards_of_probes(self.groups, cells, value_2P, learns)
 
     def values(
         self,
@@ -205,18 +195,24 @@ class Probe:
                 found[tier] = per_row(function, model, batch, context, len(rows_B))
         return found
 
-    def _rewards(self, cells: list[Ints], value_2P: Floats, learns: tuple[bool, bool]) -> Rewards:
-        mean = np.full((2, len(cells)), np.nan)
-        variance = np.full((2, len(cells)), np.nan)  # of the mean
-        borders = np.cumsum([len(rows) for rows in cells])[:-1]
-        for cell, value_2C in enumerate(np.split(value_2P, borders, axis=1)):
-            for tier in range(2):
-                seen = value_2C[tier][np.isfinite(value_2C[tier])]
-                if len(seen):
-                    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is skipped by the update
-                        mean[tier, cell] = seen.mean()
-                        variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
-        return rewards_of(self.groups, mean, variance, learns, examples=int(value_2P.shape[1]))
+
+def rewards_of_probes(groups: Groups, cells: list[Ints], value_2P: Floats, learns: tuple[bool, bool]) -> Rewards:
+    """The rewards of both levels, from what the probes of each group have shown; NaN is no measurement.
+
+    Raises:
+        Nothing.
+    """
+    mean = np.full((2, len(cells)), np.nan)
+    variance = np.full((2, len(cells)), np.nan)  # of the mean
+    borders = np.cumsum([len(rows) for rows in cells])[:-1]
+    for cell, value_2C in enumerate(np.split(value_2P, borders, axis=1)):
+        for tier in range(2):
+            seen = value_2C[tier][np.isfinite(value_2C[tier])]
+            if len(seen):
+                with np.errstate(over="ignore", invalid="ignore"):  # what overflows is skipped by the update
+                    mean[tier, cell] = seen.mean()
+                    variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
+    return rewards_of(groups, mean, variance, learns, examples=int(value_2P.shape[1]))
 
 
 def rewards_of(
@@ -266,10 +262,3 @@ def per_row(function: Reward, model: nn.Module | None, batch: Any, context: dict
 def _weighted(weight_KL: Floats, value_KL: Floats) -> Floats:
     total: Floats = np.where(weight_KL == 0, 0.0, weight_KL * value_KL).sum(axis=1)
     return total
-
-
-def chosen(rows: Ints, count: int, key: tuple[int, ...]) -> Ints:
-    """`count` of the rows, all different, in ascending order; all of them if there are fewer."""
-    if len(rows) <= count:
-        return rows
-    return np.sort(rows[np.random.default_rng(key).choice(len(rows), count, replace=False)])

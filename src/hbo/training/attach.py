@@ -17,7 +17,11 @@ from hbo.errors import ConfigError, DataError
 from hbo.reward_names import DEV_REWARDS, GRADIENT_REWARDS
 from hbo.rewards.examples import PACKED, example_counts
 from hbo.rewards.measurer import Measurer, measurer_for
+from hbo.rewards.own_loss import OwnLossProbe
 from hbo.scoring.batches import lengths
+from hbo.training.meter import Meter
+from hbo.training.own_loss import TrainerLoss, has_own_loss, pair_lengths
+from hbo.training.replayed import ReplayMeter
 from hbo.training.sampler import Schedule
 
 _BATCH = 1 << 20
@@ -38,7 +42,7 @@ def groups_of(rows: Dataset) -> Groups:
             f"the training rows have no column hbo_dataset (columns: {', '.join(columns)}); make them with "
             "hbo.build_mixture"
         )
-    length_N = lengths(rows) if "input_ids" in columns else None
+    length_N = lengths(rows) if "input_ids" in columns else pair_lengths(rows)
     number: dict[str, int] = {}
     code_N, level_N = np.zeros(len(rows), dtype=np.int16), np.zeros(len(rows), dtype=np.int16)
     done = 0
@@ -216,9 +220,18 @@ def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Me
     """
     rows, tokenizer = trainer.train_dataset, trainer.processing_class
     groups, dev_K = drawn_groups(rows, config, seed)
+    if has_own_loss(trainer):
+        return groups, OwnLossProbe(TrainerLoss(trainer), groups, config, seed=seed)
     before = opening(tokenizer) if "ifd_ratio" in (config.global_reward, config.local_reward) else ()
     measurer = measurer_for(rows, groups, config, pad_token_id=pad_id(trainer), seed=seed, dev_K=dev_K, opening=before)
     return groups, measurer
+
+
+def meter_of(trainer: Trainer, groups: Groups) -> Meter | ReplayMeter:
+    """What reads the training loss of each group off the trainer's passes."""
+    if not has_own_loss(trainer):
+        return Meter(groups)
+    return ReplayMeter(TrainerLoss(trainer), groups, is_referred=not trainer.precompute_ref_logps)
 
 
 def pad_id(trainer: Trainer) -> int:

@@ -20,9 +20,9 @@ from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
 from hbo.rewards.window import Window
 from hbo.training import logbook, resume
-from hbo.training.attach import check_passes, check_trainer, lag_of, parts_of, schedule_of
+from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
 from hbo.training.distributed import check_same, from_first, sum_over
-from hbo.training.meter import Meter
+from hbo.training.own_loss import own_loss_config
 from hbo.training.sampler import HBOSampler
 from hbo.training.state import HBOState
 
@@ -58,7 +58,7 @@ class HBOCallback(TrainerCallback):
         fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         self.trainer = trainer
-        self.config = config or HBOConfig()
+        self.config = own_loss_config(trainer, config or HBOConfig())
         self.weights, self.max_passes = weights, max_passes
         self.fingerprints = fingerprints
         args = trainer.args
@@ -89,7 +89,7 @@ class HBOCallback(TrainerCallback):
         self.balancer.stream.steps = self.schedule.rows, self.schedule.rows_per_epoch
         self.lag = lag_of(self.config.update_lag, args)
         self.window = self.measurer if isinstance(self.measurer, Window) else None
-        self.meter = Meter(self.groups)
+        self.meter = meter_of(self.trainer, self.groups)
         self.tokens = 0
         self._pending: dict[str, float] = {}
         self._warned: set[str] = set()
