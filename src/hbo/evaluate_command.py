@@ -40,13 +40,14 @@ def evaluate(
     from hbo.evaluation.harness import require
 
     require()
+    from hbo.demo.names import model_path
     from hbo.evaluation.run import Options
     from hbo.evaluation.run import evaluate as run
     from hbo.report.evaluation import evaluation_table, read_evaluation
 
     options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite)
     with bars() as track:
-        file = run(name, options, track=track, say=say)
+        file = run(model_path(name), options, track=track, say=say)
     if found := read_evaluation(file):
         out.print(evaluation_table(found))
     out.print(f"results {file}", soft_wrap=True, markup=False)

@@ -54,4 +54,5 @@ def _benchmarks(file: Path) -> dict[str, float] | None:
     if found is None:
         return None
     means = {SHOWN.get(key, key): measure.accuracy for key, measure in found.averages.items()}
-    return {**means, **{task: measure.accuracy for task, measure in found.tasks.items()}}
+    # A dataset of the mixture may have a benchmark's name.
+    return {**means, **{f"benchmark {task}": measure.accuracy for task, measure in found.tasks.items()}}

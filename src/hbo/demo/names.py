@@ -57,6 +57,15 @@ def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
     return config
 
 
+def model_path(name: str) -> str:
+    """The folder of `demo:tiny`, built when it isn't there; any other name as it is.
+
+    Raises:
+        ModelError: The model can't be built, or not here.
+    """
+    return _tiny() if name == _MODEL else name
+
+
 def _paths() -> list[str]:
     return [f"{_MODEL}/{domain}" for domain in TINY]
 

@@ -6,13 +6,15 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hbo.errors import ConfigError, DataError, first_line, nearest
 from hbo.evaluation.local import Local, subject_of
-from hbo.evaluation.tasks import Task
+from hbo.evaluation.tasks import OURS, Task
 
 _ACCURACIES = ("acc", "exact_match", "acc_norm")
 # Nothing is drawn from them zero-shot, and local copies have none.
@@ -65,10 +67,10 @@ class Harness:
         import lm_eval.tasks
 
         home = Path(lm_eval.tasks.__file__).parent
-        # All of lm-eval's tasks take half a minute to read.
-        folders = [home / task.folder for task in tasks if task.folder]
-        known = all(task.folder for task in tasks)
-        self._manager = lm_eval.tasks.TaskManager(include_path=folders, include_defaults=not known)
+        folders = [home / task.folder for task in tasks]
+        ours = all(task.folder for task in tasks)
+        manager = lm_eval.tasks.TaskManager(include_path=folders, include_defaults=False) if ours else _every_task()
+        self._manager = manager
         for task in tasks:
             for name in task.languages.values():
                 if name not in self._manager.all_tasks:
@@ -147,7 +149,7 @@ def measure(
         limit: Rows per part at most; None: all.
 
     Raises:
-        ConfigError: lm-eval measures no accuracy in the task.
+        ConfigError: lm-eval measures no accuracy in the task, or the batches are too large.
         DataError: A row can't be used.
     """
     import lm_eval
@@ -161,6 +163,8 @@ def measure(
             log_samples=False,
             apply_chat_template=chat_template,
         )
+    except torch.OutOfMemoryError:
+        raise ConfigError(f"task {task.name}: the device is out of memory; give a smaller --batch-size") from None
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise DataError(f"task {task.name}: lm-eval can't use one of its rows ({first_line(error)[:300]})") from None
     return {language: _pooled([found["results"][name] for name in names], task) for language, names in parts.items()}
@@ -183,6 +187,14 @@ def _accuracy_of(result: Mapping[str, Any], task: Task) -> str:
         measured = ", ".join(key for key in result if "," in key and "_stderr" not in key)
         raise ConfigError(f"--tasks: lm-eval measures no accuracy in '{task.name}', only {measured}")
     return min(names, key=lambda key: _ACCURACIES.index(key.partition(",")[0]))
+
+
+@cache
+def _every_task() -> Any:
+    """All of lm-eval's tasks and ours, which take half a minute to read."""
+    import lm_eval.tasks
+
+    return lm_eval.tasks.TaskManager(include_path=[OURS])
 
 
 def _of_subject(rows: Any, *, column: str, subject: str) -> Any:
