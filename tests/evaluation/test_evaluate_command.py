@@ -5,39 +5,16 @@ import shutil
 import sys
 
 import pytest
-import torch
 from commands import refused
 from local_rows import write_rows, xcopa, xnli
-from peft import LoraConfig, PeftModel, get_peft_model
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
-TEMPLATE = "{% for m in messages %}<s>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<s>{% endif %}"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """The folder of a tiny random Llama with a token per byte."""
-    folder = tmp_path_factory.mktemp("models") / "llama"
-    tokens = ["<s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    raw = Tokenizer(BPE({token: i for i, token in enumerate(tokens)}, []))
-    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<s>", pad_token="<s>")
-    tokenizer.chat_template = TEMPLATE
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokens), hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2,
-        max_position_embeddings=2048, bos_token_id=None, eos_token_id=0, pad_token_id=0, initializer_range=0.5,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+from peft import PeftModel
+from tiny_runs import cache, config, model_folder, tokenizer  # noqa: F401
+from transformers import LlamaForCausalLM
 
 
 @pytest.fixture
 def rows(tmp_path):
-    """Local rows of xcopa and medmcqa, enough for scores to differ."""
+    """Local rows of xcopa, enough for scores to differ."""
     folder = tmp_path / "rows"
     for language in ("sw", "zh"):
         some = [xcopa(f"Mtu {i} alilia.", "cause", i % 2, f"Alisema {i}.", f"Aliona {3 * i}.") for i in range(20)]
@@ -46,11 +23,11 @@ def rows(tmp_path):
 
 
 @pytest.fixture
-def run(tmp_path, model):
+def run(tmp_path, model_folder):  # noqa: F811
     """A finished run, as far as evaluation sees it."""
     folder = tmp_path / "run"
-    shutil.copytree(model, folder / "model")
-    text = f"model: {model}\nmixture:\n  datasets:\n    a: a.jsonl\n"
+    shutil.copytree(model_folder, folder / "model")
+    text = f"model: {model_folder}\nmixture:\n  datasets:\n    a: a.jsonl\n"
     (folder / "config.yaml").write_text(text)
     line = {"step": 0, "start": 0, "global": {"a": 1.0}, "local": {"a": [1.0]}, "drawn": {"a": [0]}, "seconds": 0}
     (folder / "balance.jsonl").write_text(json.dumps(line) + "\n")
@@ -107,71 +84,68 @@ def test_the_chat_template_is_recorded_and_not_mixed(hbo, run, rows):
     assert read(run / "eval.json")["settings"]["chat_template"] is True
 
 
-def test_an_adapter_scores_as_if_merged(hbo, run, rows, model, tmp_path):
-    torch.manual_seed(1)
-    tuned = get_peft_model(
-        LlamaForCausalLM.from_pretrained(model),
-        LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"], init_lora_weights=False),
-    )
-    shutil.rmtree(run / "model")
-    tuned.save_pretrained(run / "model")
-    merged = tmp_path / "merged"
-    PeftModel.from_pretrained(
-        LlamaForCausalLM.from_pretrained(model), run / "model"
-    ).merge_and_unload().save_pretrained(merged)
-    for file in model.glob("*token*"):
+def test_a_lora_run_scores_as_if_merged(hbo, config, rows, model_folder, tmp_path):  # noqa: F811
+    run, merged = tmp_path / "run", tmp_path / "merged"
+    lora = {"r": 4, "target_modules": "all-linear"}
+    assert hbo("train", config(lora=lora, train={"learning_rate": 0.1, "save_strategy": "no"})).returncode == 0
+    base = LlamaForCausalLM.from_pretrained(model_folder)
+    PeftModel.from_pretrained(base, run / "model").merge_and_unload().save_pretrained(merged)
+    for file in model_folder.glob("*token*"):
         shutil.copy(file, merged)
     scores = {}
-    for name in (run, run / "model", merged, model):
+    for name in (run, run / "model", merged, model_folder):
         out = tmp_path / f"{len(scores)}.json"
         done = hbo("eval", name, "--tasks", "xcopa", "--data", rows, "--output", out)
         assert done.returncode == 0, done.stderr
         scores[name] = read(out)["tasks"]["xcopa"]["languages"]
-    assert read(tmp_path / "0.json")["base_model"] == str(model)
-    assert scores[run] == scores[run / "model"] == scores[merged] != scores[model]
+    assert read(tmp_path / "0.json")["base_model"] == str(model_folder)
+    assert scores[run] == scores[run / "model"] == scores[merged] != scores[model_folder]
 
 
-def test_the_limit_counts_rows(hbo, model, rows, tmp_path, monkeypatch):
+def test_the_limit_counts_rows(hbo, model_folder, rows, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
-    assert hbo("eval", model, "--tasks", "xcopa", "--data", rows, "--limit", 3).returncode == 0
+    assert hbo("eval", model_folder, "--tasks", "xcopa", "--data", rows, "--limit", 3).returncode == 0
     assert read(tmp_path / "eval.json")["tasks"]["xcopa"]["n"] == 6
 
 
-def test_a_task_that_only_lm_eval_knows_runs_on_its_own_rows(hbo, model, tmp_path, monkeypatch):
+@pytest.mark.slow  # all of lm-eval's tasks take half a minute to read
+def test_a_task_that_only_lm_eval_knows_runs_on_its_own_rows(hbo, model_folder, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     row = {"question": "What is wet?", "distractor1": "Fire", "distractor2": "Sand", "distractor3": "Salt"}
     for split in ("train", "validation", "test"):  # a folder of the dataset's name is read before the Hub is asked
         write_rows(tmp_path / f"allenai/sciq/{split}.jsonl", {**row, "correct_answer": "Rain", "support": "It rains."})
-    done = hbo("eval", model, "--tasks", "sciq")
+    done = hbo("eval", model_folder, "--tasks", "sciq")
     assert done.returncode == 0, done.stderr
     found = read(tmp_path / "eval.json")["tasks"]["sciq"]
     assert (found["metric"], found["n"], found["languages"]) == ("acc,none", 1, {})
+    refused(hbo("eval", model_folder, "--tasks", "xcopa_xx"), "neither hbo nor lm-eval has a task 'xcopa_xx'")
 
 
-def test_bad_input_is_one_sentence(hbo, model, run, rows, tmp_path, monkeypatch):
+def test_bad_input_is_one_sentence(hbo, model_folder, run, rows, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     some = ("--tasks", "xcopa", "--data", rows)
-    refused(hbo("eval", model, "--tasks", "multilingal"), "did you mean 'multilingual'")
-    refused(hbo("eval", model, "--tasks", "xcopa_xx"), "neither hbo nor lm-eval has a task 'xcopa_xx'")
-    refused(hbo("eval", model, "--tasks", "xcopa", "--data", "nowhere"), "nowhere: no such folder")
+    refused(hbo("eval", model_folder, "--tasks", "multilingal"), "did you mean 'multilingual'")
+    refused(hbo("eval", model_folder, "--tasks", "xcopa", "--data", "nowhere"), "nowhere: no such folder")
     refused(hbo("eval", "./nowhere", *some), "no such file or folder")
     refused(hbo("eval", "a" * 5000, *some), "can't be looked up")
-    refused(hbo("eval", model, *some, "--limit", 0), "--limit is 0")
-    refused(hbo("eval", model, *some, "--batch-size", 0), "--batch-size is 0")
-    refused(hbo("eval", model, *some, "--dtype", "int8"), "choose one of auto, float32")
-    refused(hbo("eval", model, *some, "--output", rows), "it is a folder")
+    refused(hbo("eval", model_folder, *some, "--limit", 0), "--limit is 0")
+    refused(hbo("eval", model_folder, *some, "--batch-size", 0), "--batch-size is 0")
+    refused(hbo("eval", model_folder, *some, "--dtype", "int8"), "choose one of auto, float32")
+    refused(hbo("eval", model_folder, *some, "--output", rows), "it is a folder")
     shutil.rmtree(run / "model")
     refused(hbo("eval", run, *some), "has written no model yet")
     refused(hbo("compare", "x.yaml", "--methods", "hbo", "--output", "g", "--limit", 3), "x.yaml: no such file")
     write_rows(
         rows / "mmlu.jsonl", {"question": "?", "subject": "anatomi", "choices": ["a", "b", "c", "d"], "answer": 0}
     )
-    refused(hbo("eval", model, "--tasks", "mmlu", "--data", rows), "no subject of mmlu (did you mean 'anatomy'?)")
+    refused(
+        hbo("eval", model_folder, "--tasks", "mmlu", "--data", rows), "no subject of mmlu (did you mean 'anatomy'?)"
+    )
 
 
-def test_without_lm_eval_it_says_what_to_install(hbo, model, monkeypatch):
+def test_without_lm_eval_it_says_what_to_install(hbo, model_folder, monkeypatch):  # noqa: F811
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    refused(hbo("eval", model, "--tasks", "xcopa"), "pip install 'hbo[eval]'")
+    refused(hbo("eval", model_folder, "--tasks", "xcopa"), "pip install 'hbo[eval]'")
 
 
 def test_without_a_chat_template_the_option_is_refused(hbo, run, rows):
