@@ -38,8 +38,8 @@ RANKS = {
     "scoring": 3,
     "rewards": 4,
     "training": 5,
-    "compare": 6,
-    **dict.fromkeys(("cli", "demo", "__main__"), 7),
+    **dict.fromkeys(("compare", "evaluation"), 6),
+    **dict.fromkeys(("cli", "evaluate_command", "screen", "demo", "__main__"), 7),
 }
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from hbo import __version__
+from hbo import __version__, evaluate_command
 from hbo.errors import ConfigError, HBOError, Interrupted, visible
+from hbo.screen import bars, console, one_line, out, say
 
 if TYPE_CHECKING:
     from hbo.config import RunConfig
@@ -26,11 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# torchrun and accelerate set RANK; only the first process speaks, except to complain.
-_is_first = os.environ.get("RANK", "0") == "0"
-console = Console(stderr=True, highlight=False)
-out = Console(highlight=False, quiet=not _is_first)
-
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as balance.probes=8.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Run folder; replaces `output:`.")]
@@ -66,7 +59,7 @@ def score(
     from hbo.training.scores_file import write_scores
 
     run = _load(config, overrides, None)
-    with _bars() as track:
+    with bars() as track:
         spread, cached = write_scores(run, output, track=track)
     out.print(quantiles_table(spread, run.difficulty.metric))
     out.print(f"scores {'read from the cache and ' if cached else ''}written to {output}", soft_wrap=True, markup=False)
@@ -96,6 +89,11 @@ def compare(
     seeds: Annotated[str, typer.Option("--seeds", help="Such as 0,1,2.")] = "0",
     vary: Annotated[list[str] | None, typer.Option("--vary", help="key=v1,v2; may be given again.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
+    tasks: Annotated[str | None, typer.Option("--eval", help="Evaluate each run on these tasks of hbo eval.")] = None,
+    data: evaluate_command.Data = None,
+    chat_template: evaluate_command.ChatTemplate = False,
+    limit: evaluate_command.Limit = None,
+    batch_size: evaluate_command.BatchSize = 8,
 ) -> None:
     """Run every method with every seed on CONFIG's mixture, and compare them."""
     from hbo.compare.grid import cells, seed_numbers
@@ -104,15 +102,21 @@ def compare(
     from hbo.compare.runner import run_grid
 
     grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
+    evaluation = evaluate_command.for_grid(tasks, data, chat_template, limit, batch_size)
     if dry_run:
         for line in plan(grid):
             out.print(line, markup=False)
+        if tasks:
+            out.print(f"each is evaluated on {tasks}", markup=False)
         return
-    failed = run_grid(grid, output, lambda: write_results(grid, output), _say)
+    failed = run_grid(grid, output, lambda: write_results(grid, output), say, evaluation)
     for name in ("comparison.md", "comparison.html"):
         out.print(str(output / name), soft_wrap=True, markup=False)
     if failed:
         _complain(f"{failed} of {len(grid)} runs failed; the same command tries them again", 1)
+
+
+app.command(name="eval")(evaluate_command.evaluate)
 
 
 @app.command()
@@ -155,14 +159,14 @@ def demo(
         return
     from hbo.demo import demo_config
 
-    with _bars() as track:
+    with bars() as track:
         run = demo_config(output, method=method, steps=steps, seed=seed, track=track)
     _train(run, resume=False, overwrite=overwrite)
 
 
 def main() -> None:
     """Entry point: an error of the user's is one sentence and exit code 2."""
-    warnings.showwarning = _one_line
+    warnings.showwarning = one_line
     # torch reads it at its first large allocation: huge pages on a CPU, where small ones cost a third of a step.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
@@ -190,7 +194,7 @@ def _load(config: Path, overrides: list[str] | None, output: Path | None, *, off
     if "demo:" in str(run):
         from hbo.demo import names
 
-        with _bars() as track:
+        with bars() as track:
             run = names.with_sizes(run) if offline and not names.is_built(run) else names.fill_in(run, track=track)
     return run if output is None else run.model_copy(update={"output": str(output)})
 
@@ -203,8 +207,8 @@ def _train(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
     from hbo.report.terminal import metrics_table
     from hbo.training.run import train as run_training
 
-    with _bars() as track:
-        folder = run_training(run, resume=resume, overwrite=overwrite, track=track, say=_say)
+    with bars() as track:
+        folder = run_training(run, resume=resume, overwrite=overwrite, track=track, say=say)
     out.print(metrics_table(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))))
     out.print(f"run     {folder}\nreport  {folder / 'report.html'}", soft_wrap=True, markup=False)
 
@@ -215,7 +219,7 @@ def _build_tiny() -> None:
     from hbo.demo.corpora import TINY, write_datasets
     from hbo.demo.tiny import SUMMARY, build
 
-    with _bars() as track:
+    with bars() as track:
         folder = build(track=track)
         data = write_datasets(TINY, track=track)
     told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
@@ -232,49 +236,9 @@ def _print_plan(run: RunConfig, *, offline: bool = False) -> None:
     from hbo.report import terminal
     from hbo.training.plan import plan_of
 
-    with _bars() as track:
+    with bars() as track:
         plan = plan_of(run, offline=offline, track=track)
     out.print(terminal.plan_title(plan), soft_wrap=True, markup=False)
     out.print(terminal.plan_table(plan))
     for note in terminal.plan_notes(plan):
         out.print(note, soft_wrap=True, markup=False)
-
-
-def _say(line: str) -> None:
-    if _is_first:
-        console.print(line, soft_wrap=True, markup=False)
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[..., Any]]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not _is_first) as bars:
-
-        @contextmanager
-        def track(phase: str, total: int) -> Iterator[Callable[[int], None]]:
-            task = bars.add_task(phase, total=total)
-            yield lambda count: bars.advance(task, count)
-            bars.refresh()
-
-        yield track
-
-
-def _one_line(message: Warning | str, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> None:
-    # Other libraries warn their developers; ours warn the user.
-    if _is_first and category is UserWarning and Path(__file__).parent in Path(filename).parents:
-        console.print(f"warning: {' '.join(visible(str(message)).split())}", soft_wrap=True, markup=False)

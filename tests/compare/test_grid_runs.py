@@ -108,3 +108,22 @@ def test_another_configuration_does_not_take_over_a_grid(config, tmp_path):  # n
     done = run(file, output, "uniform", "0", code=2)
     assert "another configuration" in done.stderr
     assert results(output)[0]["steps"] == 4
+
+
+def test_finished_cells_are_evaluated_once(config, tmp_path):  # noqa: F811
+    output, data, words = tmp_path / "grid", tmp_path / "data" / "xcopa", ("hbo,uniform", "0")
+    data.mkdir(parents=True)
+    row = {"premise": "Mtoto alilia.", "choice1": "Alianguka.", "choice2": "Alilala.", "question": "cause", "label": 0}
+    for language in ("sw", "zh"):
+        (data / f"{language}.jsonl").write_text(2 * (json.dumps(row) + "\n"))
+    run(config(), output, *words)
+    assert {line["benchmarks"] for line in results(output)} == {None}
+    trained = stamps(output)
+    asked = ("--eval", "xcopa", "--data", str(data.parent))
+    done = run(config(), output, *words, *asked)
+    assert done.stderr.count("is evaluated") == 2
+    assert stamps(output) == trained
+    assert [set(line["benchmarks"]) for line in results(output)] == [{"benchmark xcopa"}] * 2
+    assert "Accuracy on benchmarks" in (output / "comparison.md").read_text()
+    assert "is evaluated" not in run(config(), output, *words, *asked).stderr
+    assert run(config(), output, *words, *asked, "--limit", "1", code=1).stderr.count("limit null, not 1") == 2

@@ -102,3 +102,21 @@ def test_the_page_loads_nothing_and_trusts_no_name():
     assert "default-src 'none'" in text
     plain = markdown(tabulate([run("hbo", 0, {"a|b": 1.0}), run("uniform", 0, {"a|b": 2.0})]))
     assert "a\\|b" in plain
+
+
+def test_benchmarks_have_a_table_and_their_means_a_contest():
+    scores = {"hbo": (0.5, 0.6), "uniform": (0.7, 0.6), "mos+": (0.1, 0.2)}
+    runs = [{**each, "benchmarks": {"μ_MT": scores[each["label"]][each["seed"]], "benchmark a": 0.25}} for each in RUNS]
+    table = tabulate(runs)
+    assert [column.name for column in table.benchmarks] == ["μ_MT", "benchmark a"]
+    assert [table.entries[label, "μ_MT"].rank for label in table.labels] == [2, 1, 0]
+    assert table.entries["hbo", "a"].mean == pytest.approx(1.1)  # the dataset of the same name keeps its NLL
+    contests = {contest.column.name: contest.best for contest in table.contests}
+    assert contests["μ_MT"] == "uniform" and "benchmark a" not in contests
+    assert "**0.6500 ± 0.0500**" in markdown(table) and "Accuracy on benchmarks" in page(table, "grid")
+
+
+def test_without_benchmarks_there_is_no_such_table():
+    table = tabulate(RUNS)
+    assert table.benchmarks == []
+    assert "benchmarks" not in markdown(table) + page(table, "grid")

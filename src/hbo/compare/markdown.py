@@ -27,6 +27,8 @@ def markdown(table: Table | None) -> str:
     parts = [READING, "", *_grid(table, table.columns, wins=True)]
     if table.accuracies:
         parts += ["", "Accuracy:", "", *_grid(table, table.accuracies)]
+    if table.benchmarks:
+        parts += ["", "Accuracy on benchmarks (hbo eval):", "", *_grid(table, table.benchmarks)]
     for contest in table.contests:
         parts += ["", *_differences(contest)]
     return "\n".join(parts) + "\n"

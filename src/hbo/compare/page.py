@@ -31,6 +31,9 @@ def page(table: Table | None, title: str) -> str:
         inner = markup.section("methods", "Methods", how, _grid(table, table.columns, "Methods", wins=True))
         if table.accuracies:
             inner += markup.section("accuracy", "Accuracy", _grid(table, table.accuracies, "Accuracy"))
+        if table.benchmarks:
+            shown = _grid(table, table.benchmarks, "Accuracy on benchmarks")
+            inner += markup.section("benchmarks", "Benchmarks", shown)
         if table.contests:
             inner += markup.section("differences", "Against the best baseline", *map(_contest, table.contests))
     style = resources.files("hbo.report").joinpath("page.css").read_text(encoding="utf-8")

@@ -13,7 +13,8 @@ from hbo.compare.page import page
 from hbo.compare.runner import is_finished
 from hbo.compare.table import tabulate
 from hbo.data.cache import atomic_path
-from hbo.training.run_folder import METRICS
+from hbo.report.evaluation import SHOWN, read_evaluation
+from hbo.training.run_folder import EVALUATION, METRICS
 
 Row = dict[str, Any]
 
@@ -43,5 +44,15 @@ def _row(cell: Cell) -> Row:
         "nll_before": {name: score["nll"] for name, score in found["eval_before"].items()},
         "accuracy": found.get("accuracy"), "macro_nll": found["macro_nll"], "relative_nll": found["relative_nll"],
         "worst": worst, "worst_nll": nll[worst], "seconds": found["train_seconds"],
-        "overhead": found["balance_overhead"],
+        "overhead": found["balance_overhead"], "benchmarks": _benchmarks(cell.folder / EVALUATION),
     }  # fmt: skip
+
+
+def _benchmarks(file: Path) -> dict[str, float] | None:
+    """Accuracy by the paper's means and by task; None for a run that wasn't evaluated."""
+    found = read_evaluation(file)
+    if found is None:
+        return None
+    means = {SHOWN.get(key, key): measure.accuracy for key, measure in found.averages.items()}
+    # A dataset of the mixture may have a benchmark's name.
+    return {**means, **{f"benchmark {task}": measure.accuracy for task, measure in found.tasks.items()}}

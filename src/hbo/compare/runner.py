@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,26 @@ from hbo.training.run_folder import CONFIG, METRICS, last_checkpoint
 _POLL = 0.2
 
 
-def run_grid(cells: Sequence[Cell], output: Path, finished: Callable[[], None], say: Callable[[str], None]) -> int:
+@dataclass(frozen=True)
+class Evaluation:
+    """How finished cells are evaluated.
+
+    Attributes:
+        words: Options of `hbo eval`.
+        is_done: Whether a run's folder has all their results.
+    """
+
+    words: Sequence[str]
+    is_done: Callable[[Path], bool]
+
+
+def run_grid(
+    cells: Sequence[Cell],
+    output: Path,
+    finished: Callable[[], None],
+    say: Callable[[str], None],
+    evaluation: Evaluation | None = None,
+) -> int:
     """How many cells failed; every other one is finished when this returns, here or by another runner.
 
     Args:
@@ -30,6 +50,7 @@ def run_grid(cells: Sequence[Cell], output: Path, finished: Callable[[], None], 
         output: Folder of the grid.
         finished: Called under a lock after each cell and at the end: writes the results.
         say: Prints a line.
+        evaluation: How to evaluate each cell when it is finished; None: it isn't.
 
     Raises:
         ConfigError: The folder holds cells of another configuration.
@@ -45,13 +66,18 @@ def run_grid(cells: Sequence[Cell], output: Path, finished: Callable[[], None], 
             with _lock(cell.folder.with_name(f"{cell.folder.name}.lock"), wait=False) as held:
                 if held is None:
                     busy.append(cell)
-                elif not is_finished(cell):
+                    continue
+                code, log = 0, cell.folder.with_name(f"{cell.folder.name}.log")
+                if not is_finished(cell):
                     code = _run(cell, held, output, say)
-                    if code:
-                        failed += 1
-                        log = cell.folder.with_name(f"{cell.folder.name}.log")
-                        say(f"{cell.label}, seed {cell.seed}: failed (exit code {code}): {_last_line(log)}; see {log}")
                     _publish(output, finished)
+                if evaluation and not code and not evaluation.is_done(cell.folder):
+                    log = cell.folder.with_name(f"{cell.folder.name}.eval.log")
+                    code = _evaluate(cell, held, log, evaluation.words, say)
+                    _publish(output, finished)
+                if code:
+                    failed += 1
+                    say(f"{cell.label}, seed {cell.seed}: failed (exit code {code}): {_last_line(log)}; see {log}")
         waiting = busy
         if busy:
             time.sleep(_POLL)
@@ -85,6 +111,20 @@ def _run(cell: Cell, held: int, output: Path, say: Callable[[str], None]) -> int
             while child.poll() is None and not (cell.folder / CONFIG).is_file():
                 time.sleep(_POLL)
     with _signals_reach(child, received):
+        code = child.wait()
+    if received:
+        raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])
+    return code
+
+
+def _evaluate(cell: Cell, held: int, log: Path, words: Sequence[str], say: Callable[[str], None]) -> int:
+    say(f"{cell.label}, seed {cell.seed}: is evaluated")
+    command = [sys.executable, "-m", "hbo", "eval", str(cell.folder), *words]
+    with log.open("wb") as file:
+        child = subprocess.Popen(
+            command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, pass_fds=(held,)
+        )
+    with _signals_reach(child) as received:
         code = child.wait()
     if received:
         raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])

@@ -71,6 +71,7 @@ class Table:
         columns: Measures: each dataset's NLL, then the averages, always together.
         entries: By row and column name.
         accuracies: Columns of each dataset's accuracy, where it has one.
+        benchmarks: Columns of the accuracy in each of the paper's means and each task, where runs were evaluated.
         wins: Datasets in which a row has the lowest mean NLL; a tie counts for each.
         contests: Against the best baseline, measure by measure.
         seeds: How many seeds each row has.
@@ -79,6 +80,7 @@ class Table:
     labels: list[str]
     columns: list[Column]
     accuracies: list[Column]
+    benchmarks: list[Column]
     entries: dict[tuple[str, str], Entry]
     wins: dict[str, int]
     contests: list[Contest]
@@ -106,13 +108,16 @@ def tabulate(runs: Sequence[Run]) -> Table:
         Column("seconds", lambda run: run["seconds"], better=0, digits=0),
     ]
     accuracies = [Column(f"accuracy of {name}", _accuracy(name), better=1) for name in answered]
+    asked = list(dict.fromkeys(name for run in runs for name in run.get("benchmarks") or ()))
+    benchmarks = [Column(name, _benchmark(name), better=1, digits=4) for name in asked]
     entries: dict[tuple[str, str], Entry] = {}
-    for column in (*nll, *averages, *costs, *accuracies):
+    for column in (*nll, *averages, *costs, *accuracies, *benchmarks):
         entries |= _ranked(column, labels, runs)
     wins = {label: sum(entries[label, column.name].rank == 1 for column in nll) for label in labels}
     seeds = {label: sum(run["label"] == label for run in runs) for label in labels}
-    contests = [contest for column in averages if (contest := _contest(column, labels, runs, entries))]
-    return Table(labels, [*nll, *averages, *costs], accuracies, entries, wins, contests, seeds)
+    judged = [*averages, *(column for column in benchmarks if column.name.startswith("μ"))]
+    contests = [contest for column in judged if (contest := _contest(column, labels, runs, entries))]
+    return Table(labels, [*nll, *averages, *costs], accuracies, benchmarks, entries, wins, contests, seeds)
 
 
 def _nll(name: str) -> Callable[[Run], float | None]:
@@ -126,6 +131,10 @@ def _accuracy(name: str) -> Callable[[Run], float | None]:
 def _mean_accuracy(run: Run) -> float | None:
     known = [score["accuracy"] for score in (run["accuracy"] or {}).values()]
     return sum(known) / len(known) if known else None
+
+
+def _benchmark(name: str) -> Callable[[Run], float | None]:
+    return lambda run: (run.get("benchmarks") or {}).get(name)
 
 
 def _ranked(column: Column, labels: Sequence[str], runs: Sequence[Run]) -> dict[tuple[str, str], Entry]:

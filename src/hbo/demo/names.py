@@ -109,6 +109,15 @@ def _filled(entry: DatasetConfig, files: dict[str, str]) -> DatasetConfig:
     return entry.model_copy(update={"path": files.get(entry.path, entry.path), "also": also})
 
 
+def model_path(name: str) -> str:
+    """The folder of `demo:tiny`, built when it isn't there; any other name as it is.
+
+    Raises:
+        ModelError: The model can't be built, or not here.
+    """
+    return _tiny() if name == _MODEL else name
+
+
 def _tiny() -> str:
     from hbo.demo.tiny import folder_of
 

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from hbo.errors import DataError
+from hbo.report.evaluation import Evaluation, read_evaluation
 from hbo.report.lines import Line, read_lines
 from hbo.report.results import Metrics, Training, read_metrics, read_training
 
@@ -17,7 +18,10 @@ _SECRETS = ("hub_token", "push_to_hub_token")
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder holds; `metrics` and `training` are None while the run hasn't written them."""
+    """What a run folder holds; `metrics` and `training` are None while the run hasn't written them.
+
+    So is `evaluation`, until `hbo eval` has.
+    """
 
     folder: Path
     datasets: tuple[str, ...]
@@ -26,6 +30,7 @@ class Run:
     config_text: str
     metrics: Metrics | None
     training: Training | None
+    evaluation: Evaluation | None = None
 
     @property
     def method(self) -> str:
@@ -77,7 +82,8 @@ def read_run(folder: Path) -> Run:
     for name, sizes in (metrics.sizes if metrics else {}).items():
         if shape.get(name, len(sizes)) != len(sizes):
             raise DataError(f"{folder / 'metrics.json'}: 'sizes' of '{name[:40]}' must name {shape[name]} groups")
-    return Run(folder, datasets, lines, config, text, metrics, read_training(folder))
+    evaluation = read_evaluation(folder / "eval.json")
+    return Run(folder, datasets, lines, config, text, metrics, read_training(folder), evaluation)
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], str]:

@@ -13,6 +13,7 @@ from string import Template
 
 from hbo.errors import DataError
 from hbo.report import balance_sections, results_sections
+from hbo.report.evaluation import evaluation
 from hbo.report.figures import Figure, figures
 from hbo.report.folder import Run, read_run
 from hbo.report.markup import text
@@ -62,8 +63,11 @@ def render(run: Run) -> str:
     series = tables(run.lines)
     drawings = figures(run, series)
     plotly, script = get_plotlyjs(), _file("page.js")
+    benchmarks = run.evaluation if run.evaluation and run.evaluation.tasks else None
+    links = [*_LINKS[:1], *([("evaluation", "Benchmarks")] if benchmarks else []), *_LINKS[1:]]
     sections = [
         results_sections.held_out(run),
+        *([evaluation(benchmarks)] if benchmarks else []),
         balance_sections.global_policy(run, series, drawings),
         balance_sections.local_policy(run, series),
         balance_sections.rewards(run, series, drawings),
@@ -76,7 +80,7 @@ def render(run: Run) -> str:
         policy=_policy(plotly, script),
         title=text(f"{run.folder.resolve().name}: hbo report"),
         style=_file("page.css"),
-        links="".join(f'<li><a href="#{anchor}">{shown}</a></li>' for anchor, shown in _LINKS),
+        links="".join(f'<li><a href="#{anchor}">{shown}</a></li>' for anchor, shown in links),
         header=results_sections.header(run, series),
         sections="".join(sections),
         figures=payload(drawings),

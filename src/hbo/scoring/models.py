@@ -10,6 +10,7 @@ What lies on this machine is never sought on the Hub.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -124,10 +125,13 @@ def load_model(
 def load_tokenizer(spec: str, *, trust_remote_code: bool = False, pickles: bool = False) -> PreTrainedTokenizerBase:
     """The model's tokenizer; one without a pad token pads with its end-of-text token.
 
+    The folder of an adapter will do, if it holds a tokenizer.
+
     Raises:
         ModelError: It can't be found or loaded, or has neither a pad nor an end-of-text token.
     """
-    name = resolve(spec, pickles=pickles)
+    is_adapter = os.path.isfile(os.path.join(spec, "adapter_config.json"))  # noqa: PTH113, PTH118 - raises nothing
+    name = spec if is_adapter else resolve(spec, pickles=pickles)
     folder = Path(name)
     if folder.exists() and not any(folder.glob("*token*")) and not any(folder.glob("vocab.*")):
         raise ModelError(f"model '{spec}': the folder holds no tokenizer; write it there with save_pretrained")

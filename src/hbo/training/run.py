@@ -146,6 +146,7 @@ def train(
         )
     with saving_to(folder):
         save_model(trainer, folder / run_folder.MODEL)
+        (folder / run_folder.EVALUATION).unlink(missing_ok=True)  # it was of the model that stood here before
         model = trainer.model
         after = evaluate("held-out loss after")
         right = answer("held-out answers after") if asked else {}

@@ -12,8 +12,8 @@ from typing import Any
 
 from hbo.errors import ConfigError, ResumeError
 
-CONFIG, METRICS, MODEL = "config.yaml", "metrics.json", "model"
-_OURS = (CONFIG, "balance.jsonl", METRICS, MODEL, "report.html", "trainer_state.json", "README.md", "runs")
+CONFIG, METRICS, MODEL, EVALUATION = "config.yaml", "metrics.json", "model", "eval.json"
+_OURS = (CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, "report.html", "trainer_state.json", "README.md", "runs")
 
 
 def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
