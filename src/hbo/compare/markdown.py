@@ -66,8 +66,10 @@ def _differences(contest: Contest) -> list[str]:
     lines = [f"{contest.column.name} ({wanted} is better), paired over seeds against {_cell(contest.best)}:", ""]
     for difference in contest.differences:
         d = difference.found
-        numbers = f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = {d.p:.3f}, " if d.pairs > 1 else ""
-        lines.append(f"- {_cell(difference.label)}: {numbers}{d.pairs} seeds: {d.verdict}")
+        numbers = (
+            f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = {d.p:.3f}, {d.pairs} seeds: " if d.pairs > 1 else ""
+        )
+        lines.append(f"- {_cell(difference.label)}: {numbers}{d.verdict}")
     return lines
 
 
