@@ -111,7 +111,7 @@ def test_another_configuration_does_not_take_over_a_grid(config, tmp_path):  # n
 
 
 def test_finished_cells_are_evaluated_once(config, tmp_path):  # noqa: F811
-    output, data, words = tmp_path / "grid", tmp_path / "data" / "xcopa", ("hbo,uniform", "0")
+    output, data, words = tmp_path / "grid", tmp_path / "data" / "xcopa", ("uniform", "0")
     data.mkdir(parents=True)
     row = {"premise": "Mtoto alilia.", "choice1": "Alianguka.", "choice2": "Alilala.", "question": "cause", "label": 0}
     for language in ("sw", "zh"):
@@ -121,9 +121,9 @@ def test_finished_cells_are_evaluated_once(config, tmp_path):  # noqa: F811
     trained = stamps(output)
     asked = ("--eval", "xcopa", "--data", str(data.parent))
     done = run(config(), output, *words, *asked)
-    assert done.stderr.count("is evaluated") == 2
+    assert done.stderr.count("is evaluated") == 1
     assert stamps(output) == trained
-    assert [set(line["benchmarks"]) for line in results(output)] == [{"benchmark xcopa"}] * 2
+    assert [set(line["benchmarks"]) for line in results(output)] == [{"benchmark xcopa"}]
     assert "Accuracy on benchmarks" in (output / "comparison.md").read_text()
     assert "is evaluated" not in run(config(), output, *words, *asked).stderr
-    assert run(config(), output, *words, *asked, "--limit", "1", code=1).stderr.count("limit null, not 1") == 2
+    assert run(config(), output, *words, *asked, "--limit", "1", code=1).stderr.count("limit null, not 1") == 1
