@@ -76,7 +76,11 @@ def test_every_language_has_its_own_instruction_for_every_task():
                 letters = [c for c in text.replace("ISO", "") if c.isalpha()]
                 assert all(unicodedata.name(c).startswith(SCRIPTS[dataset]) for c in letters), text
             else:
-                spoken = {other for other, words in WORDS.items() if words & set(text.translate(str.maketrans("¿:?", "   ")).split())}
+                spoken = {
+                    other
+                    for other, words in WORDS.items()
+                    if words & set(text.translate(str.maketrans("¿:?", "   ")).split())
+                }
                 assert spoken == {dataset}, text
 
 
@@ -150,9 +154,7 @@ def test_nothing_that_is_held_out_is_trained_on(folder, tmp_path, seed):
     sources = {name: str(folder / f"{name}.jsonl") for name in PAPER}
     split = mixture.build_mixture(sources, eval_fraction=0.2, seed=seed, cache_dir=tmp_path)
     known = {name: [(row["task"], row["fact"]) for row in found] for name, found in read(folder).items()}
-    facts_of = {
-        part: {known[row["hbo_dataset"]][row["hbo_row"]] for row in split[part]} for part in ("train", "eval")
-    }
+    facts_of = {part: {known[row["hbo_dataset"]][row["hbo_row"]] for row in split[part]} for part in ("train", "eval")}
     prompts = {part: {row["prompt"][0]["content"] for row in split[part]} for part in ("train", "eval")}
     assert facts_of["train"].isdisjoint(facts_of["eval"])
     assert prompts["train"].isdisjoint(prompts["eval"])
@@ -200,7 +202,9 @@ def test_the_manifest_counts_the_rows_and_names_the_licences(folder, rows):
     }
     assert sorted(task for source in told["sources"] for task in source["tasks"]) == sorted(INSTRUCTIONS["english"])
     titles = ("UNICODE LICENSE V3", "Babel Team", "GNU Lesser General Public License", "Django Software Foundation")
-    texts = [(folder / text).read_text(encoding="utf-8") for source in told["sources"] for text in source["licence_texts"]]
+    texts = [
+        (folder / text).read_text(encoding="utf-8") for source in told["sources"] for text in source["licence_texts"]
+    ]
     for text, title in zip(texts, (titles[0], titles[1], titles[2], "Django"), strict=True):
         assert title in text
 

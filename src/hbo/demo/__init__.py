@@ -1,4 +1,4 @@
-"""The demo: a real model of 135M parameters on four real domains or in eight languages, small enough for two CPU cores."""
+"""The demo: a real model of 135M parameters, on four domains or in eight languages, small enough for two CPU cores."""
 
 from __future__ import annotations
 

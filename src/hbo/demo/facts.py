@@ -47,9 +47,7 @@ BABEL = Package(
     ("Unicode-3.0", "BSD-3-Clause"),
     ("babel/locale-data/LICENSE.unicode", "babel-2.18.0.dist-info/licenses/LICENSE"),
 )
-NUM2WORDS = Package(
-    "num2words", "0.5.14", "spelt-out numbers", ("LGPL-2.1",), ("num2words-0.5.14.dist-info/COPYING",)
-)
+NUM2WORDS = Package("num2words", "0.5.14", "spelt-out numbers", ("LGPL-2.1",), ("num2words-0.5.14.dist-info/COPYING",))
 DJANGO = Package(
     "django",
     "5.2.19",
@@ -68,7 +66,6 @@ _SCRIPTS = {"arabic": "ARABIC", "hindi": "DEVANAGARI", "russian": "CYRILLIC", "c
 _SHORTEST, _LONGEST = 8, 120  # characters
 _MARKUP = set("%{}<>&|\n\x04")  # places to fill in, tags, access keys, contexts
 _WORDLESS = ("number", "amount")  # tasks whose answers need no word
-_SECONDS = 300
 
 
 def read_facts(cache_dir: Path, track: Track = silent) -> tuple[Facts, dict[str, Path]]:
@@ -100,7 +97,7 @@ def _asked(babel: Path, num2words: Path) -> Facts:
             archive.extractall(folder, [name for name in archive.namelist() if _needed(name)])
         # -I and -S: no environment, no site-packages, no current folder.
         command = [sys.executable, "-I", "-S", "-B", cldr_program.__file__, folder, str(num2words)]
-        done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=_SECONDS, check=False)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise DataError(f"{babel} and {num2words.name} can't be read: {said[-1][:300]}; delete both and try again")
