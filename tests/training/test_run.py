@@ -74,6 +74,7 @@ def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
     AutoTokenizer.from_pretrained(run / "model")
     assert (run / "checkpoint-8").is_dir()
     assert "<html" in (run / "report.html").read_text()
+    assert f"| {metrics['macro_nll']:.3f} |" in (run / "model" / "README.md").read_text()
     resolved = yaml.safe_load((run / "config.yaml").read_text())
     assert resolved["mixture"]["temperature"] == 2.0
 
@@ -111,6 +112,7 @@ def test_lora_writes_an_adapter(hbo, config, tmp_path):
     done = hbo("train", config(lora={"r": 2, "target_modules": ["q_proj", "v_proj"]}))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "model" / "adapter_model.safetensors").is_file()
+    assert "library_name: peft" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
 def test_without_a_command_the_help_is_shown_as_it_is(hbo):

@@ -22,6 +22,8 @@ from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, Interrupted
 from hbo.progress import Track, silent
+from hbo.report.folder import read_run
+from hbo.report.model_card import model_card
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.matmul import fast_matmul
@@ -160,6 +162,8 @@ def train(
             with atomic_path(folder / run_folder.METRICS) as temporary:
                 temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             write_report(folder)
+            card = model_card(read_run(folder), is_adapter=peft_config is not None)
+            (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
     return folder
 
