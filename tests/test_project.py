@@ -39,7 +39,7 @@ RANKS = {
     "rewards": 4,
     "training": 5,
     **dict.fromkeys(("compare", "evaluation"), 6),
-    **dict.fromkeys(("cli", "evaluate_command", "screen", "demo", "__main__"), 7),
+    **dict.fromkeys(("cli", "evaluate_command", "init_command", "screen", "demo", "__main__"), 7),
 }
 
 

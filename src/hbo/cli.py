@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo import __version__, evaluate_command
+from hbo import __version__, evaluate_command, init_command
 from hbo.errors import ConfigError, HBOError, Interrupted, visible
 from hbo.screen import bars, console, one_line, out, say
 
@@ -40,6 +40,9 @@ def _root(
     if context.invoked_subcommand is None:
         out.print(context.get_help(), markup=False)
         raise typer.Exit
+
+
+app.command(name="init")(init_command.init)
 
 
 @app.command()

@@ -1,4 +1,5 @@
 import pytest
+from commands import hbo  # noqa: F401 - a fixture
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 

@@ -1,0 +1,136 @@
+"""A folder → the datasets that lie in it: what each would be called, how it is read, and how many rows it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from hbo.data.files import SUFFIXES, is_readable
+from hbo.data.formats import Convert, converter, detect
+from hbo.data.sources import open_source
+from hbo.errors import DataError
+from hbo.mixture_config import SourceConfig, stem
+from hbo.progress import Track, silent
+
+_HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
+_PAIRS = (  # what other datasets call a prompt and its completion
+    ("question", "answer"), ("query", "response"), ("inputs", "targets"), ("problem", "solution"),
+    ("prompt", "response"), ("prompt", "answer"), ("question", "response"), ("input", "output"),
+    ("instruction", "answer"), ("source", "target"),
+)  # fmt: skip
+_CHATS = ("conversation", "dialog", "dialogue", "chat", "turns")
+
+
+@dataclass(frozen=True)
+class Found:
+    """One file, or one folder of files, that would be a dataset of the mixture.
+
+    Attributes:
+        name: Its name in the mixture.
+        settings: `path`, and `data_files`, `columns` and `drop_unusable` where they are needed.
+        format: Row format, in which its first row was read.
+        rows: Rows that can be used.
+        unusable: Rows that can't be.
+        problem: Why it can't be used, or what is wrong with the first row that can't be.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    format: str | None = None
+    rows: int = 0
+    unusable: int = 0
+    problem: str | None = None
+
+
+def survey(folder: Path, *, track: Track = silent) -> list[Found]:
+    """What lies directly in `folder`: every file with rows and every folder of such files is a dataset.
+
+    A file or folder named after a split that isn't trained on (`test`, `validation`, …) is left out if there is
+    another. All rows are read once.
+
+    Raises:
+        DataError: There is no such folder, or nothing in it holds rows.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; give the folder that your datasets lie in")
+    places = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".") and _holds_rows(place)]
+    wanted = [place for place in places if not _is_held_out(place)] or places
+    if not wanted:
+        raise DataError(f"{folder}: neither it nor a folder in it holds a file ending in {', '.join(SUFFIXES)}")
+    found, names = [], set[str]()
+    with track("reading", len(wanted)) as advance:
+        for place in wanted:
+            base = stem(place.name)
+            name = next(n for i in count(1) if (n := base if i == 1 else f"{base}-{i}") not in names)
+            names.add(name)
+            found.append(_look(name, place))
+            advance(1)
+    return found
+
+
+def _holds_rows(place: Path) -> bool:
+    if place.is_dir():
+        return any(file.is_file() and is_readable(file) for file in place.rglob("*"))
+    return place.is_file() and is_readable(place)
+
+
+def _is_held_out(place: Path) -> bool:
+    return bool(_HELD_OUT & set(re.split(r"[-_.]", place.name.lower())))
+
+
+def _look(name: str, place: Path) -> Found:
+    settings: dict[str, Any] = {"path": str(place)}
+    if place.is_dir() and any(_is_held_out(file) for file in place.rglob("*") if is_readable(file)):
+        settings["data_files"] = "**/*train*"
+    convert: Convert | None = None
+    format, rows, unusable, problem = None, 0, 0, None
+    try:
+        for row, where in _rows(name, settings):
+            if convert is None:
+                columns = renamed(row)
+                if columns:
+                    settings["columns"] = columns
+                format = detect([*row, *columns])
+                convert = converter(row, name, None, columns or None)
+            try:
+                convert(row, where)
+                rows += 1
+            except DataError as error:
+                unusable, problem = unusable + 1, problem or str(error)
+    except DataError as error:
+        return Found(name, settings, problem=str(error))
+    if not rows:
+        return Found(name, settings, format, problem=problem or f"{place} is empty")
+    if unusable:
+        settings["drop_unusable"] = True
+    return Found(name, settings, format, rows, unusable, problem)
+
+
+def _rows(name: str, settings: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    for part in open_source(name, SourceConfig.model_validate(dict(settings))).parts:
+        yield from part()
+
+
+def renamed(row: Mapping[str, Any]) -> dict[str, str]:
+    """Canonical name → column, for rows in no known format whose columns have names that are common elsewhere.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> renamed({"question": "1 + 1?", "answer": "2"})
+        {'prompt': 'question', 'completion': 'answer'}
+    """
+    if detect(row) is not None:
+        return {}
+    for prompt, completion in _PAIRS:
+        if prompt in row and completion in row:
+            return {"prompt": prompt, "completion": completion}
+    for column in _CHATS:
+        if isinstance(row.get(column), list):
+            return {"messages": column}
+    return {}

@@ -1,0 +1,103 @@
+"""`hbo init`: a folder of datasets becomes a configuration that hbo itself reads."""
+
+import json
+from collections import Counter
+
+import pytest
+from commands import refused
+
+from hbo import config_file
+from hbo.data.mixture import read_mixture
+from hbo.data.survey import survey
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A folder `data` and a way to write files of rows into it."""
+    folder = tmp_path / "data"
+
+    def write(name, rows):
+        file = folder / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return folder
+
+    return write
+
+
+def sums(count):
+    return [{"question": f"{i} + 1?", "answer": str(i + 1)} for i in range(count)]
+
+
+def turns(count):
+    return [
+        {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": str(i)}]}
+        for i in range(count)
+    ]
+
+
+def written(file):
+    """The rows of each dataset that the configuration in `file` reads."""
+    return Counter(read_mixture(config_file.load(file).mixture.datasets)["hbo_dataset"])
+
+
+def test_what_it_writes_reads_every_dataset_of_the_folder(hbo, data, tmp_path):
+    data("math.jsonl", sums(30))
+    data("chat/train-0.jsonl", turns(20))
+    data("chat/test-0.jsonl", turns(7))
+    folder = data("notes.json", [{"text": "a"}, {"text": "b"}])
+    file = tmp_path / "made" / "run.yaml"
+    done = hbo("init", folder, "--output", file, "--model", "org/model")
+    assert done.returncode == 0, done.stderr
+    assert "math: 30 rows in format 'prompt'" in done.stdout
+    assert written(file) == {"math": 30, "chat": 20, "notes": 2}  # the test split isn't trained on
+    config = config_file.load(file)
+    assert config.model == "org/model" and config.balance.method == "hbo"
+    assert config.mixture.datasets["math"].columns == {"prompt": "question", "completion": "answer"}
+    assert config.train["max_steps"] == 10  # 3 × 52 rows in steps of 16
+    text = file.read_text()
+    assert "30 rows in format 'prompt', 57.7% of the mixture" in text
+    refused(hbo("init", folder, "--output", file), str(file), "--overwrite")
+    assert hbo("init", folder, "--output", file, "--overwrite").returncode == 0
+
+
+def test_rows_and_files_that_can_not_be_used_are_named_and_left_out(hbo, data, tmp_path):
+    data("good.jsonl", [*sums(9), {"question": None, "answer": "x"}])
+    data("strange.jsonl", [{"colour": "red"}])
+    folder = data("broken.jsonl", [])
+    (folder / "broken.jsonl").write_text('{"text": ')
+    file = tmp_path / "run.yaml"
+    done = hbo("init", folder, "--output", file)
+    assert done.returncode == 0, done.stderr
+    assert "strange: can't be used: dataset 'strange': no known row format; columns seen: colour" in done.stdout
+    assert "broken.jsonl, line 1: not valid JSON" in done.stdout
+    assert "good: 9 rows in format 'prompt', 1 can't be used" in done.stdout
+    with pytest.warns(UserWarning, match="1 rows of .*good.jsonl can't be used"):
+        assert written(file) == {"good": 9}
+
+
+def test_names_that_yaml_would_take_for_something_else(hbo, data, tmp_path):
+    for name in ("no.jsonl", "a: b # c.jsonl", "2024.jsonl", "ünï.jsonl", "no.json"):
+        folder = data(name, sums(4))
+    file = tmp_path / "run.yaml"
+    assert hbo("init", folder, "--output", file).returncode == 0
+    assert set(written(file)) == {"no", "no-2", "a: b # c", "2024", "ünï"}
+
+
+def test_a_few_rows_still_make_a_plan_that_can_run(data):
+    found = survey(data("one.jsonl", sums(1)))
+    from hbo.init_command import configuration
+
+    config = config_file.parse(config_file.yaml.safe_load(configuration(found, "m")), source="it")
+    assert config.train["max_steps"] == 1 and config.balance.update_every == 1
+
+
+def test_a_folder_without_data_is_one_sentence(hbo, tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused(hbo("init", tmp_path / "empty"), "empty", ".jsonl")
+    refused(hbo("init", tmp_path / "nowhere"), "nowhere", "no such folder")
+    (tmp_path / "empty" / "x.jsonl").write_text("[]")
+    refused(
+        hbo("init", tmp_path / "empty", "--output", tmp_path / "run.yaml"), "x.jsonl", "no dataset in it can be used"
+    )
+    assert not (tmp_path / "run.yaml").exists()
