@@ -98,6 +98,7 @@ def plan_notes(plan: Mapping[str, Any]) -> list[str]:
     """What stands below the table: the cost that is to be expected, and what was not read."""
     updates, scoring = _share(plan["update_share"]), _share(plan["scoring_share"])
     notes = [f"expected overhead, in operations over those of training: updates {updates}; scoring, once, {scoring}"]
+    notes += map(visible, plan.get("seen", ()))
     if plan["unread"]:
         names = ", ".join(visible(name) for name in plan["unread"])
         notes.append(f"not read, since not on this machine: {names}; their rows are the most that max_rows allows")

@@ -11,6 +11,7 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
+from hbo.data.lookout import look, told
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.sources import is_on_hub, open_source
 from hbo.progress import Track, silent
@@ -56,7 +57,8 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     packed = _packed_sizes(config, data, args) if args.packing else None
-    return _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
+    plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
+    return plan | {"seen": list(told(look(data.train, data.held_out, args.max_length), args.max_length))}
 
 
 def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""What a look at the tokenised rows finds before they cost GPU time: lengths, and rows that stand in them twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One dataset.
+
+    Attributes:
+        median: Tokens of the row in the middle.
+        longest: Tokens of the longest row.
+        full: Share of rows that fill `max_length`, nearly all of which were cut.
+        repeats: Rows to train on that say the same as an earlier one of this dataset.
+        elsewhere: Rows to train on that stand in another dataset too.
+        leaked: Held-out rows that are trained on as well, in whatever dataset.
+    """
+
+    median: int
+    longest: int
+    full: float
+    repeats: int
+    elsewhere: int
+    leaked: int
+
+
+def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str, Seen]:
+    """Dataset → what was found. Rows are the same if their messages are, but for space around and case.
+
+    Args:
+        train: Rows to train on, tokenised.
+        held_out: Held-out rows; may be none.
+        max_length: At which rows were cut; None: nowhere.
+
+    Raises:
+        Nothing.
+    """
+    name_N, content_N = _contents(train)
+    held_name_H, held_content_H = _contents(held_out)
+    length_N = np.fromiter(_lengths(train), dtype=np.int64, count=len(train))
+    first = dict[int, str]()
+    shared = set[int]()
+    for name, content in zip(name_N, content_N.tolist(), strict=True):
+        if first.setdefault(content, name) != name:
+            shared.add(content)
+    datasets = np.array(name_N, dtype=object)
+    held_datasets = np.array(held_name_H, dtype=object)
+    leaked_H = np.isin(held_content_H, content_N)
+    shared_N = np.isin(content_N, np.fromiter(shared, dtype=np.uint64, count=len(shared)))
+    found = {}
+    for name in dict.fromkeys(name_N):
+        mine = datasets == name
+        length = length_N[mine]
+        found[name] = Seen(
+            median=int(np.median(length)),
+            longest=int(length.max()),
+            full=float((length >= max_length).mean()) if max_length else 0.0,
+            repeats=int(mine.sum() - len(np.unique(content_N[mine]))),
+            elsewhere=int(shared_N[mine].sum()),
+            leaked=int(leaked_H[held_datasets == name].sum()),
+        )
+    return found
+
+
+def told(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
+    """What of it a user should know, a line each; lengths first.
+
+    Raises:
+        Nothing.
+    """
+    full = f" and share that fills max_length {max_length}" if max_length else ""
+    lengths = (
+        f"{name} {each.median}, {each.longest}{f', {each.full:.1%}' if max_length else ''}"
+        for name, each in seen.items()
+    )
+    yield f"tokens per row, median, longest{full}: {'; '.join(lengths)}"
+    for name, each in seen.items():
+        if each.repeats:
+            yield f"dataset '{name}': {each.repeats} rows repeat another of its rows"
+        if each.elsewhere:
+            yield f"dataset '{name}': {each.elsewhere} rows stand in another dataset too"
+        if each.leaked:
+            yield (
+                f"dataset '{name}': {each.leaked} held-out rows are trained on as well, so its held-out loss flatters; "
+                "remove the repeated rows"
+            )
+
+
+def _contents(rows: Dataset) -> tuple[list[str], NDArray[np.uint64]]:
+    """The dataset of each row (N), and a number (N,) that is the same for rows that say the same."""
+    names: list[str] = []
+    contents: list[int] = []
+    if len(rows):
+        for batch in rows.select_columns(["prompt", "completion", "hbo_dataset"]).iter(_BATCH):
+            names += batch["hbo_dataset"]
+            for turns in zip(batch["prompt"], batch["completion"], strict=True):
+                said = [[turn["role"], " ".join(turn["content"].casefold().split())] for side in turns for turn in side]
+                contents.append(xxhash.xxh3_64_intdigest(json.dumps(said).encode()))
+    return names, np.array(contents, dtype=np.uint64)
+
+
+def _lengths(rows: Dataset) -> Iterator[int]:
+    for batch in rows.select_columns(["input_ids"]).iter(_BATCH):
+        yield from map(len, batch["input_ids"])

@@ -1,0 +1,44 @@
+"""What hbo check tells of rows before they cost anything."""
+
+from datasets import Dataset
+
+from hbo.data.lookout import look, told
+
+
+def rows(*found):
+    """(dataset, prompt, completion, tokens) → tokenised rows."""
+    return Dataset.from_list(
+        [
+            {
+                "hbo_dataset": name,
+                "prompt": [{"role": "user", "content": prompt}],
+                "completion": [{"role": "assistant", "content": completion}],
+                "input_ids": list(range(tokens)),
+            }
+            for name, prompt, completion, tokens in found
+        ]
+    )
+
+
+def test_rows_that_say_the_same_are_found_wherever_they_stand():
+    train = rows(
+        ("a", "hi", "yes", 3),
+        ("a", "hi", "no", 4),
+        ("a", " HI", "Yes ", 5),
+        ("b", "hi", "no", 6),
+        ("b", "bye", "no", 6),
+    )
+    seen = look(train, rows(("a", "bye", "no", 3), ("a", "new", "no", 3), ("b", "newer", "no", 3)), 5)
+    assert (seen["a"].repeats, seen["a"].elsewhere, seen["a"].leaked) == (1, 1, 1)
+    assert (seen["b"].repeats, seen["b"].elsewhere, seen["b"].leaked) == (0, 1, 0)
+    assert (seen["a"].median, seen["a"].longest, seen["a"].full) == (4, 5, 1 / 3)
+    lines = list(told(seen, 5))
+    assert (
+        lines[0] == "tokens per row, median, longest and share that fills max_length 5: a 4, 5, 33.3%; b 6, 6, 100.0%"
+    )
+    assert [line.split(": ")[0] for line in lines[1:]] == ["dataset 'a'"] * 3 + ["dataset 'b'"]
+
+
+def test_a_mixture_without_repeats_or_held_out_rows_has_lengths_only():
+    train = rows(("a", "hi", "yes", 3), ("a", "hi", "no", 4))
+    assert list(told(look(train, train.select([]), None), None)) == ["tokens per row, median, longest: a 3, 4"]
