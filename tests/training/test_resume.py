@@ -1,8 +1,6 @@
 """What may change between a run and its resumption opens a recorded stage; what may not is refused by name."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -129,7 +127,7 @@ def test_fingerprints_tell_which_dataset_differs():
     assert fingerprints(rows)["b"] != before["b"]  # held-out rows count too
 
 
-def test_the_command_refuses_a_changed_file_or_key_and_keeps_the_run(tmp_path, model_folder, write_rows):
+def test_the_command_refuses_a_changed_file_or_key_and_keeps_the_run(hbo, tmp_path, model_folder, write_rows):
     run, config = tmp_path / "run", tmp_path / "config.yaml"
     file = write_rows("b", 20)
     data = {
@@ -142,13 +140,9 @@ def test_the_command_refuses_a_changed_file_or_key_and_keeps_the_run(tmp_path, m
     }
     config.write_text(yaml.safe_dump(data))
 
-    def hbo(*words):
-        command = [sys.executable, "-m", "hbo", "train", str(config), *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=200)
-
-    assert hbo().returncode == 0
+    assert hbo("train", config).returncode == 0
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
-    refused = hbo("--resume", "train.max_steps=8", "balance.probes=3")
+    refused = hbo("train", config, "--resume", "train.max_steps=8", "balance.probes=3")
     assert refused.returncode == 2
     assert "balance.probes (was 2, is 3)" in " ".join(refused.stderr.split())
     lines = file.read_text().splitlines()
@@ -157,13 +151,13 @@ def test_the_command_refuses_a_changed_file_or_key_and_keeps_the_run(tmp_path, m
         for i, line in enumerate(lines)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in changed))
-    refused = hbo("--resume", "train.max_steps=8")
+    refused = hbo("train", config, "--resume", "train.max_steps=8")
     assert refused.returncode == 2
     assert f"{file}: dataset 'b' has changed" in " ".join(refused.stderr.split())
     assert "Traceback" not in refused.stderr
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     file.write_text("\n".join(lines) + "\n")
-    assert hbo("--resume", "train.max_steps=8", "balance.update_every=1").returncode == 0
+    assert hbo("train", config, "--resume", "train.max_steps=8", "balance.update_every=1").returncode == 0
     records = [json.loads(line) for line in (run / "balance.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if "changed" in record] == [4]
     assert records[-1]["step"] == 8

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_a_checkpoint_from_which_the_run_goes_on(tmp_path, model_folder, write_rows, number, code):
     run = tmp_path / "run"
     config = tmp_path / "config.yaml"
