@@ -21,8 +21,8 @@ def test_a_real_model_learns_a_real_mixture_and_the_balancer_moves(tmp_path):
     file = tmp_path / "config.yaml"
     file.write_text(config_file.dump(config), encoding="utf-8")
     paths = [f"mixture.datasets.{name}.path={tmp_path / name}.jsonl" for name in config.mixture.datasets]
-    settings = ["balance.update_every=2", "balance.probes=4", "train.per_device_train_batch_size=4"]
-    command = [sys.executable, "-m", "hbo", "train", str(file), *paths, *settings, "train.learning_rate=5e-5"]
+    settings = ["balance.update_every=4", "balance.probes=4", "train.per_device_train_batch_size=2"]
+    command = [sys.executable, "-m", "hbo", "train", str(file), *paths, *settings, "train.learning_rate=1e-4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=580)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "run"
@@ -30,7 +30,7 @@ def test_a_real_model_learns_a_real_mixture_and_the_balancer_moves(tmp_path):
     before = sum(score["nll"] for score in metrics["eval_before"].values()) / 4
     assert metrics["macro_nll"] < 0.95 * before
     records = [json.loads(line) for line in (run / "balance.jsonl").read_text().splitlines()]
-    assert [record["step"] for record in records] == [0, 2, 4]
+    assert [record["step"] for record in records] == [0, 4]
     assert records[-1]["global"] != records[0]["global"]
     assert set(records[0]["global"]) == {"general", "math", "finance", "medical"}
     model = AutoModelForCausalLM.from_pretrained(run / "model")
