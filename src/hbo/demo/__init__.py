@@ -41,8 +41,8 @@ class Setup:
 
 SETUPS = {
     "multitask": Setup(tuple(DEMO), write_datasets, eval_fraction=0.1, probes=12),
-    # Of the smallest language a fifth is six rows. Twice as many datasets, so fewer probes of each.
-    "multilingual": Setup(tuple(LANGUAGES), write_languages, eval_fraction=0.2, probes=8),
+    # A tenth of the smallest language would be three rows. Twice as many datasets, so fewer probes of each.
+    "multilingual": Setup(tuple(LANGUAGES), write_languages, eval_fraction=0.15, probes=8),
 }
 
 

@@ -21,7 +21,7 @@ from hbo.scoring.wheels import KNOWN, new_folder, sha256
 MANIFEST = "manifest.json"
 """The file beside the datasets that counts their rows by task and names where they come from, with licences."""
 
-_VERSION = "1"  # part of the folder's name: raise it when the same wheels give other rows
+_VERSION = "2"  # part of the folder's name: raise it when the same wheels give other rows
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Language:
 
 
 LANGUAGES = {
-    "english": Language("en", 273_000, 1437),
-    "arabic": Language("ar", 12_000, 63),
-    "german": Language("de", 6_000, 36),
-    "spanish": Language("es", 15_000, 79),
-    "hindi": Language("hi", 1_000, 32),
-    "russian": Language("ru", 49_000, 258),
-    "swahili": Language("sw", 578, 28),
-    "chinese": Language("zh", 102_000, 537),
+    "english": Language("en", 273_000, 1092),
+    "arabic": Language("ar", 12_000, 48),
+    "german": Language("de", 6_000, 40),
+    "spanish": Language("es", 15_000, 60),
+    "hindi": Language("hi", 1_000, 36),
+    "russian": Language("ru", 49_000, 196),
+    "swahili": Language("sw", 578, 32),
+    "chinese": Language("zh", 102_000, 408),
 }
-"""A 190th of the paper's sizes, but enough of German, Hindi and Swahili for four groups and held-out rows."""
+"""A 250th of the paper's sizes, but enough of German, Hindi and Swahili for four groups and held-out rows."""
 
 _SHARES = {"translation": 0.2, "country": 0.1, "language": 0.15, "currency": 0.1, "unit": 0.08}
 """Tasks of which there are only so many facts, and their part of each dataset; the others share the rest evenly."""
