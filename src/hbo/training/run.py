@@ -32,6 +32,7 @@ from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
 from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
+from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
@@ -137,7 +138,8 @@ def train(
             temporary.write_text(config_file.dump(config), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
     # A compiled model has its own matrix products.
-    with saving_to(folder), nullcontext() if args.torch_compile else fast_matmul(args.device):
+    fast = nullcontext() if args.torch_compile else fast_matmul(args.device)
+    with saving_to(folder), fast, targets_only(args.device, enabled=not args.torch_compile):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received is not None:
         saved = folder / f"checkpoint-{trainer.state.global_step}"
