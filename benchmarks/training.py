@@ -1,8 +1,8 @@
 """Claim: a step under HBO is no slower than one of SFTTrainer's own, and on the demo mixture 1.5 times as fast.
 
 Both train on the very rows of the same steps with the same trainer; the reference takes them in the order drawn, as
-SFTTrainer does, and ours is what `hbo train` does: the rows of a step sorted by length before they are cut into batches, and
-on a CPU the head for the targets alone and the faster matrix products. Tokens without padding.
+SFTTrainer does, and ours is what `hbo train` does: the rows of a step sorted by length before they are cut into batches,
+and on a CPU the head for the targets alone and the faster matrix products. Tokens without padding.
 
     python benchmarks/training.py [--steps 4] [--rounds 5] [--batch 8] [--accumulation 4] [--bf16]
 """
