@@ -56,6 +56,29 @@ class Run:
         return str(self._configured("balance", "actor", "kind") or "unknown")
 
     @property
+    def global_reward(self) -> str:
+        """The datasets' reward, or nothing where there is none, or none is known."""
+        return str(self._configured("balance", "global_reward") or "")
+
+    @property
+    def local_reward(self) -> str:
+        """The groups' reward, likewise."""
+        return str(self._configured("balance", "local_reward") or "")
+
+    @property
+    def update_every(self) -> int | None:
+        """Steps between two updates; None where it isn't known, or differs between the levels."""
+        every = self._configured("balance", "update_every")
+        return every if isinstance(every, int) else None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether, as far as the folder tells, no reward will ever be measured."""
+        balance = self._configured("balance")
+        known = isinstance(balance, dict) and {"global_reward", "local_reward"} <= balance.keys()
+        return known and not (self.global_reward or self.local_reward) and len(self.lines) == 1
+
+    @property
     def temperature(self) -> str:
         """τ of the prior, or nothing where the configuration doesn't say."""
         tau = self._configured("mixture", "temperature")

@@ -119,9 +119,17 @@
     return Plotly.react(element, traces, layout(figure, element), { displayModeBar: false, responsive: true, scrollZoom: false });
   }
 
+  // One chart after the other, with a pause in between: many of them must not keep the page from scrolling.
+  async function drawEach(some) {
+    for (const chart of some) {
+      await draw(chart);
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  }
+
   function drawAll() {
     for (const swatch of document.querySelectorAll('[data-swatch^="g"]')) swatch.style.color = groupColour(swatch.dataset.swatch);
-    return Promise.all(charts.map(draw));
+    return drawEach(charts);
   }
 
   const chartsOf = (legend) => charts.filter((chart) => chart.dataset.figure.startsWith(legend.dataset.charts));
@@ -134,7 +142,7 @@
   function toggle(legend, button) {
     button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
     readLegend(legend);
-    chartsOf(legend).forEach(draw);
+    drawEach(chartsOf(legend));
   }
 
   for (const legend of legends) {

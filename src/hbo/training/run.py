@@ -34,8 +34,8 @@ from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
-from hbo.training.packing import as_drawn
 from hbo.training.mixture_file import write_mixture
+from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
 from hbo.training.saving import save_model, saving_to
 from hbo.training.signals import StopOnSignal
