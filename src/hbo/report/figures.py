@@ -1,7 +1,8 @@
 """The series that the page's script draws: plain JSON, without colours (the colour scheme decides them).
 
 A figure is `{"x", "y", "zero", "range", "traces"}`, a trace `{"key", "name", "x", "y", …}`; `key` says
-how it looks: `d3` dataset 3, `g0/4` the first of four groups, `overall`, `reference`.
+how it looks: `d3` dataset 3, `g0/4` the first of four groups, `overall`, `reference`. A policy holds from its marker
+to the next, and the last one `until` the end.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def figures(
         found["global-reward"] = _global_reward(run, series, shown, keys)
     ranges = (_extent(np.stack([series.q_SKL, aims.q_SKL])), _extent(series.reward_SKL, series.reward_se_SKL))
     for k in range(len(run.datasets)):
-        found[f"local-p-{k}"] = _local_policy(series, k, shown, ranges[0], aims.q_SKL)
+        found[f"local-p-{k}"] = _local_policy(series, k, shown, ranges[0], aims.q_SKL, run.steps)
         if np.isfinite(series.reward_SKL).any():
             found[f"local-reward-{k}"] = _local_reward(series, k, shown, ranges[1])
     if loss := _loss(run, keys, budget):
@@ -54,7 +55,10 @@ def figures(
 
 def _global_policy(run: Run, series: Tables, shown: list[int], keys: list[int], aim_SK: Array) -> Figure:
     x = _steps(series, shown)
-    policies = [_dataset(run, k, keys, x, series.p_SK[shown, k]) | {"hold": True} for k in range(len(run.datasets))]
+    policies = [
+        _dataset(run, k, keys, x, series.p_SK[shown, k]) | {"hold": True, "until": run.steps}
+        for k in range(len(run.datasets))
+    ]
     aims = [
         _dataset(run, k, keys, x, aim_SK[shown, k]) | {"target": True}
         for k in range(len(run.datasets))
@@ -72,15 +76,17 @@ def _global_reward(run: Run, series: Tables, shown: list[int], keys: list[int]) 
     return _figure("reward", traces, zero=bool(np.nanmin(series.reward_SK) >= 0))
 
 
-def _local_policy(series: Tables, k: int, shown: list[int], extent: list[float] | None, aim_SKL: Array) -> Figure:
+def _local_policy(
+    series: Tables, k: int, shown: list[int], extent: list[float] | None, aim_SKL: Array, until: int
+) -> Figure:
     x, levels = _steps(series, shown), _levels(series, k)
-    traces = [_group(j, levels, x, series.q_SKL[shown, k, j]) | {"hold": True} for j in range(levels)]
+    traces = [_group(j, levels, x, series.q_SKL[shown, k, j]) | {"hold": True, "until": until} for j in range(levels)]
     aims = [
         _group(j, levels, x, aim_SKL[shown, k, j]) | {"target": True}
         for j in range(levels)
         if levels > 1 and np.isfinite(aim_SKL[shown, k, j]).any()
     ]
-    uniform = {"key": "reference", "name": "uniform", "x": [x[0], x[-1]], "y": [_round(1 / levels)] * 2}
+    uniform = {"key": "reference", "name": "uniform", "x": [x[0], until], "y": [_round(1 / levels)] * 2}
     return _figure("probability", [uniform, *traces, *aims], extent=extent)
 
 

@@ -145,13 +145,18 @@ def configuration(run: Run) -> str:
 
 def change(before: float | None, after: float | None) -> str:
     """A cell that says by how much a loss fell or rose."""
+    return f"<td>{moved_by(before, after)}</td>"
+
+
+def moved_by(before: float | None, after: float | None) -> str:
+    """By how much a loss fell or rose, in percent."""
     if before is None or after is None or not np.isfinite([before, after]).all() or before <= 0:
-        return f"<td>{MISSING}</td>"
+        return MISSING
     percent = 100 * (after / before - 1)
     css, mark, said = ("better", "▼", "lower") if percent < 0 else ("worse", "▲", "higher")
     if percent == 0:
         css, mark, said = "same", "=", "equal"
-    return f'<td class="{css}"><span aria-label="{said}">{mark}</span> {abs(percent):,.1f} %</td>'
+    return f'<span class="{css}"><span role="img" aria-label="{said}">{mark}</span> {abs(percent):,.1f} %</span>'
 
 
 def _missing(run: Run) -> str:

@@ -30,7 +30,7 @@ def drawings(runs: Sequence[Shown]) -> dict[str, Figure]:
         alike = [figure for key, figure in found.items() if key.partition("-")[2].startswith(kind)]
         extent = _extent(alike)
         for figure in alike:
-            figure["range"] = extent
+            figure |= {"range": extent, "until": max(shown.run.steps for shown in runs)}
     return found
 
 

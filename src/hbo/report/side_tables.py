@@ -12,12 +12,13 @@ from hbo.report.drawn_section import percent, repeated
 from hbo.report.folder import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, swatch, table, text
 from hbo.report.mixture_section import example_rows
-from hbo.report.results_sections import change, costs
+from hbo.report.results_sections import change, costs, moved_by
 from hbo.report.runs import Shown, places
 from hbo.report.summary import summary
 from hbo.report.tables import epochs
 
 _MOST_SETTINGS = 40
+_WORDS = {"None": "null", "True": "true", "False": "false", "inf": "∞"}
 _APART_ANYWAY = frozenset({"output"})
 
 
@@ -179,7 +180,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for key, inner in value.items():
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
     else:
-        yield path, str(value)[:80]
+        yield path, _WORDS.get(str(value), str(value)[:80])
 
 
 def _all_datasets(runs: Sequence[Shown]) -> dict[str, int | None]:
@@ -194,8 +195,8 @@ def _loss_cell(run: Run, dataset: str) -> str:
     before, after = (run.metrics.before.get(dataset), run.metrics.after.get(dataset)) if run.metrics else (None, None)
     if after is None:
         return MISSING
-    moved = change(before.nll if before else None, after.nll)
-    return moved.replace(">", f">{number(after.nll)} <small>", 1).replace("</td>", "</small></td>")
+    moved = f"<small>{moved_by(before.nll, after.nll)}</small>" if before else ""
+    return f"{number(after.nll)} {moved}"
 
 
 def _accuracies(runs: Sequence[Shown]) -> str:
@@ -224,4 +225,5 @@ def _drawn_cell(shown: Shown, dataset: str) -> str:
     if np.isfinite(seen).any():
         level = int(np.nanargmax(seen))
         most = f"<small>g{level + 1} {number(float(seen[level]), 2)} ×</small>"
-    return f'<td class="count" style="--share:{share:.3f}">{percent(share)}<small>asked {percent(asked)}</small>{most}</td>'
+    both = f"{percent(share)}<small>asked {percent(asked)}</small>"
+    return f'<td class="count" style="--share:{share:.3f}">{both}{most}</td>'
