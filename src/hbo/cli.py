@@ -133,13 +133,15 @@ def report(
     """Write the page that shows what a run did, or several runs side by side."""
     from hbo.report.page import write_reports
 
-    # First what may lack a library, so that a command that fails leaves nothing behind.
-    drawn = []
+    written = []
     if figures is not None:
+        # First what may lack a library, so that a command that fails leaves nothing behind.
         from hbo.report.paper_figures import write_figures
 
-        drawn = write_figures(runs, figures)
-    for path in [write_reports(runs, output), *drawn]:
+        written = write_figures(runs, figures)
+    if output is not None or figures is None or len(runs) == 1:
+        written.insert(0, write_reports(runs, output))
+    for path in written:
         out.print(str(path), soft_wrap=True, markup=False)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from string import Template
 
-from hbo.errors import ConfigError, DataError
+from hbo.errors import ConfigError
 from hbo.report import balance_sections, results_sections, side_by_side, side_tables
 from hbo.report.drawn_section import drawn
 from hbo.report.evaluation import evaluation
@@ -22,6 +20,7 @@ from hbo.report.markup import text
 from hbo.report.mixture_section import mixture
 from hbo.report.runs import Shown, read_runs
 from hbo.report.tables import tables
+from hbo.report.write import write_file
 
 _LINKS = (
     ("global-p", "Datasets"),
@@ -55,7 +54,9 @@ def write_reports(folders: Sequence[Path], output: Path | None = None) -> Path:
     if len(folders) == 1:
         return write_report(folders[0], output)
     if output is None:
-        raise ConfigError("a page of several runs belongs to no run's folder; name its file with --output report.html")
+        raise ConfigError(
+            "several runs share one page, which belongs in no run's folder; name its file with --output report.html"
+        )
     return _write(render_side_by_side(read_runs(folders)), output)
 
 
@@ -124,17 +125,7 @@ def _page(title: str, links: Sequence[tuple[str, str]], sections: Sequence[str],
 
 
 def _write(page: str, target: Path) -> Path:
-    # Written beside its place and moved there, so that a reader never sees half a page.
-    part = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(page.encode("utf-8"))
-        part.replace(target)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink()
-        raise DataError(f"{target}: the report can't be written ({error.strerror}); give another --output") from None
-    return target
+    return write_file(target, page.encode("utf-8"), "the report", "--output")
 
 
 def payload(drawings: dict[str, Figure]) -> str:
