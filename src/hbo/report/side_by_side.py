@@ -11,6 +11,7 @@ from hbo.report.balance_sections import TARGET_KEY, TARGETS, group_keys
 from hbo.report.figures import BUDGET, Figure, figures
 from hbo.report.markup import chart, how_to_read, name, section, swatch
 from hbo.report.runs import Shown, places
+from hbo.report.side_tables import probabilities
 
 _KINDS = ("global-p", "local-p", "global-reward", "local-reward", "loss")
 
@@ -59,6 +60,7 @@ def policies(runs: Sequence[Shown], found: dict[str, Figure]) -> list[str]:
                 "are a dataset's share of all rewards, where the update pulls its line. All charts have one axis.",
             ),
             _grid(runs, found, "global-p", "Line chart of each dataset's sampling probability", small=False),
+            probabilities(runs, inside=False),
         ),
         section(
             "local-p",
@@ -69,6 +71,7 @@ def policies(runs: Sequence[Shown], found: dict[str, Figure]) -> list[str]:
                 "hollow markers are a group's share of its dataset's rewards. All charts have one axis.",
             ),
             *_by_dataset(runs, found, "local-p", "Line chart of the groups' probabilities"),
+            probabilities(runs, inside=True),
         ),
     ]
 

@@ -91,6 +91,30 @@ def mixture(runs: Sequence[Shown]) -> str:
     )
 
 
+def probabilities(runs: Sequence[Shown], *, inside: bool) -> str:
+    """The numbers behind the charts: each dataset's probability, or each group's `inside` its dataset."""
+    rows = []
+    for dataset, place in places(runs).items():
+        levels = max(len(shown.run.lines[0].q_KL[k]) for shown in runs for k in _places_of(shown, dataset))
+        for j in range(levels) if inside else [-1]:
+            cells = []
+            for shown in runs:
+                series = shown.series
+                found = [
+                    series.p_SK[[0, -1], k] if j < 0 else series.q_SKL[[0, -1], k, j]
+                    for k in _places_of(shown, dataset)
+                    if j < series.groups
+                ]
+                cells.append(" → ".join(map(number, found[0])) if found else MISSING)
+            rows.append([swatch(f"d{place}") + name(dataset) + (f" g{j + 1}" if inside else ""), *cells])
+    caption = f"Probability {'of each group' if inside else 'of each dataset'}, at the start → after the last update"
+    return markup.details("Numbers", table(caption, ["", *_names(runs)], rows))
+
+
+def _places_of(shown: Shown, dataset: str) -> list[int]:
+    return [k for k, each in enumerate(shown.run.datasets) if each == dataset]
+
+
 def drawn(runs: Sequence[Shown]) -> str:
     """The share of the rows that each dataset really gave, what was asked, and its most repeated group."""
     rows = [
