@@ -82,9 +82,9 @@ def write_figures(folders: Sequence[Path], output: Path) -> list[Path]:
         for shown, end in zip(runs, _file_ends(runs), strict=True):
             drawn[f"local-probabilities{end}"] = _drawn(_local(shown), from_zero=False)
         return [
-            write_file(output / f"{name}.{kind}", _saved(figure, kind), "the figure", "--figures")
+            write_file(output / f"{name}.{kind}", data, "the figure", "--figures")
             for name, figure in drawn.items()
-            for kind in ("png", "svg")
+            for kind, data in _saved(figure).items()
         ]
 
 
@@ -180,13 +180,18 @@ def _legend(figure: Figure, entries: dict[str, Any], columns: int) -> None:
         text.set_text(_plain(name))
 
 
-def _saved(figure: Figure, kind: str) -> bytes:
-    held = io.BytesIO()
+def _saved(figure: Figure) -> dict[str, bytes]:
+    found = {}
     with warnings.catch_warnings():
         # A letter that the font lacks is drawn as a box in the PNG; the SVG has the letter itself.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(held, format=kind, dpi=300, metadata={"Date": None} if kind == "svg" else None)
-    return held.getvalue()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once for both
+        for kind in ("png", "svg"):
+            held = io.BytesIO()
+            figure.savefig(held, format=kind, dpi=300, metadata={"Date": None} if kind == "svg" else None)
+            found[kind] = held.getvalue()
+    return found
 
 
 def _shade(j: int, levels: int) -> tuple[float, float, float]:
