@@ -22,7 +22,8 @@ def drawings(runs: Sequence[Shown]) -> dict[str, Figure]:
     Raises:
         Nothing.
     """
-    where, found = places(runs), {}
+    where = places(runs)
+    found: dict[str, Figure] = {}
     for i, shown in enumerate(runs):
         drawn = figures(shown.run, shown.series, BUDGET // len(runs), where)
         found |= {f"r{i}-{key}": figure for key, figure in drawn.items()}
