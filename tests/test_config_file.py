@@ -93,7 +93,7 @@ def test_an_unknown_key_at_any_depth_names_its_line_and_the_nearest(write, tail,
 def test_an_unknown_key_like_no_other_lists_those_there_are(write):
     message = refusal(write(HEAD + "difficulty: {zzz: 1}\n"))
     assert message.endswith(
-        "unknown key 'difficulty.zzz'; known keys here: metric, groups, model, ifd, drop_easiest, precision"
+        "unknown key 'difficulty.zzz'; known keys here: metric, groups, model, ifd, drop_easiest, precision, examples"
     )
 
 

@@ -124,13 +124,25 @@ app.command(name="eval")(evaluate_command.evaluate)
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN]...", help="Run folders.")],
     output: Annotated[Path | None, typer.Option("--output", help="HTML file; absent: RUN/report.html.")] = None,
+    figures: Annotated[
+        Path | None, typer.Option("--figures", help="Folder for PNG and SVG of the probabilities over training.")
+    ] = None,
 ) -> None:
-    """Write the page that shows what a run did."""
-    from hbo.report.page import write_report
+    """Write the page that shows what a run did, or several runs side by side."""
+    from hbo.report.page import write_reports
 
-    out.print(str(write_report(run, output)), soft_wrap=True)
+    written = []
+    if figures is not None:
+        # First what may lack a library, so that a command that fails leaves nothing behind.
+        from hbo.report.paper_figures import write_figures
+
+        written = write_figures(runs, figures)
+    if output is not None or figures is None or len(runs) == 1:
+        written.insert(0, write_reports(runs, output))
+    for path in written:
+        out.print(str(path), soft_wrap=True, markup=False)
 
 
 @app.command()

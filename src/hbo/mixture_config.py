@@ -114,3 +114,5 @@ class DifficultyConfig(Section):
     """Share of each dataset's rows, the easiest, that is left out of training; the number of steps stays."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """What the scorer computes in; auto: bf16 where the processor multiplies in it, else fp32."""
+    examples: Annotated[int, Field(ge=0, le=10)] = 1
+    """Rows of each group, from its middle, that the report shows; 0 keeps all texts out of the run's folder."""

@@ -1,4 +1,5 @@
 import pytest
+from commands import hbo  # noqa: F401 - a fixture
 from example_runs import write_run
 
 

@@ -105,6 +105,30 @@ def trainer_state(sizes, steps, rng):
     return {"global_step": steps, "max_steps": steps, "log_history": log}
 
 
+def write_mixture(folder, sizes=MULTITASK, groups=4, examples=1):
+    """The `mixture.json` of a run, with rows that try to be more than text."""
+    row = {
+        "prompt": "<img src=x onerror=alert(1)> </details> & $title",
+        "response": "\u0645\u0631\u062d\u0628\u0627\n" + "y" * 400,
+    }
+    datasets = {
+        name: {
+            "held_out": 40,
+            "groups": [
+                {
+                    "rows": rows // groups,
+                    "low": 0.2 + 0.2 * j,
+                    "high": 0.4 + 0.2 * j,
+                    "examples": [{"row": 10 * j + i, "score": 0.3 + 0.2 * j, **row} for i in range(examples)],
+                }
+                for j in range(groups)
+            ],
+        }
+        for name, rows in sizes.items()
+    }
+    write_json(folder / "mixture.json", {"metric": "ifd", "datasets": datasets})
+
+
 def write_lines(folder, lines):
     (folder / "balance.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
 

@@ -1,130 +1,138 @@
-"""The page in a real browser, where there is one (Debian: chromium and chromium-driver)."""
+"""The pages in a real browser, where there is one (Debian: chromium and chromium-driver).
+
+Drawing takes seconds, so each page is opened once, and every test sets the width and the scheme that it needs.
+"""
 
 import json
-import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 
+import chromium
 import pytest
-from example_runs import write_run
+from chromium import until
+from example_runs import write_mixture, write_run
 
-from hbo.report.page import write_report
+from hbo.report.page import write_report, write_reports
 
-FOUND = shutil.which("chromedriver") and (shutil.which("chromium") or shutil.which("google-chrome"))
-pytestmark = pytest.mark.skipif(not FOUND, reason="needs chromium and chromedriver")
-SIZES = {"<script>document.title='run'</script>": 100, "x" * 300: 200, **{f"d{k}": 100 for k in range(8)}}
-CONFIG = {"args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]}
-
-
-class Browser:
-    """A tab of chromium, driven over WebDriver."""
-
-    def __init__(self, port):
-        self.root = f"http://127.0.0.1:{port}"
-        wanted = {"goog:chromeOptions": CONFIG, "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}
-        answer = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
-        self.root += f"/session/{answer['sessionId']}"
-
-    def call(self, method, path, body=None):
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self.root + path, data, {"Content-Type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def devtools(self, command, **parameters):
-        return self.call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
-
-    def run(self, script):
-        return self.call("POST", "/execute/sync", {"script": script, "args": []})
-
-    def scheme(self, name):
-        self.devtools("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": name}])
-
-    def log(self, kind):
-        return self.call("POST", "/se/log", {"type": kind})
-
-    def show(self, file, width):
-        self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1, mobile=False)
-        self.call("POST", "/url", {"url": file.as_uri()})
-        until(lambda: self.run("return document.documentElement.hasAttribute('data-drawn')"))
-
-
-def until(done, seconds=30):
-    end = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
-def answers(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not chromium.FOUND, reason="needs chromium and chromedriver (Debian: chromium-driver)"),
+]
+LONG = "x" * 300
+SIZES = {"<script>document.title='run'</script>": 100, LONG: 200, "math": 300}
+OTHERS = {"math": 300, LONG: 200, "chat": 400}
+FIRST = "document.querySelector('[data-figure$=global-p]')"
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until(lambda: answers(port))
-        tab = Browser(port)
-        yield tab
-        tab.call("DELETE", "")
-    finally:
-        driver.terminate()
-        driver.wait()
+def tab():
+    with chromium.browser() as browser:
+        yield browser
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    return write_report(write_run(tmp_path_factory.mktemp("browser") / "run", SIZES))
+@pytest.fixture(scope="module", params=["one run", "three runs"])
+def page(request, tab, tmp_path_factory):
+    """The tab, showing the page; beside it what the page is called and what it asked the network for."""
+    folder = tmp_path_factory.mktemp("browser")
+    runs = [write_run(folder / "run", SIZES, updates=3), write_run(folder / "again" / "run", OTHERS, updates=3)]
+    runs.append(write_run(folder / "static", SIZES, static=True, updates=0))
+    write_mixture(runs[0], SIZES)
+    file = write_report(runs[0]) if request.param == "one run" else write_reports(runs, folder / "page.html")
+    tab.scheme("light")
+    tab.width(1280)
+    for kind in ("browser", "performance"):
+        tab.log(kind)
+    tab.show(file)
+    events = [json.loads(entry["message"])["message"] for entry in tab.log("performance")]
+    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+    assert asked == [file.as_uri()]
+    return tab, request.param.replace(" ", "-")
 
 
 @pytest.mark.parametrize("width", [1280, 420])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_draws_every_chart_without_an_error_or_a_request(browser, file, width, scheme):
-    browser.scheme(scheme)
-    browser.log("performance")
-    browser.show(file, width)
-    assert browser.run("return [...document.querySelectorAll('.chart')].every(c => c.querySelector('.main-svg'))")
-    assert browser.run("return document.title") == "run: hbo report"
-    assert browser.run("return document.documentElement.scrollWidth") <= width
-    assert browser.log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.log("performance")]
-    asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-    assert asked == [file.as_uri()]
+def test_every_chart_is_drawn_and_nothing_is_wider_than_the_page(page, width, scheme):
+    tab, name = page
+    tab.scheme(scheme)
+    tab.width(width)
+    dark = "return getComputedStyle(document.body).backgroundColor === 'rgb(18, 22, 28)'"
+    until(lambda: tab.run(dark) == (scheme == "dark"))
+    fits = f"return [...document.querySelectorAll('.chart .main-svg')].every(s => s.getBoundingClientRect().right <= {width})"
+    until(lambda: tab.run(fits))
+    assert tab.run("return [...document.querySelectorAll('.chart')].every(c => c.querySelector('.trace'))")
+    assert tab.run("return document.documentElement.scrollWidth") <= width
+    assert "hbo report" in tab.run("return document.title")
+    assert tab.log("browser") == []
+    tab.keep(f"report-{name}-{width}-{scheme}")
 
 
-def test_charts_follow_the_colour_scheme_while_the_page_is_open(browser, file):
-    first = "return document.querySelector('[data-figure=global-p]').data[0].line.color"
-    browser.scheme("light")
-    browser.show(file, 1280)
-    light = browser.run(first)
-    browser.scheme("dark")
-    until(lambda: browser.run(first) != light)
+def test_charts_follow_the_colour_scheme_while_the_page_is_open(page):
+    tab, _ = page
+    colour = f"return {FIRST}.data[0].line.color"
+    seen = []
+    for scheme in ("light", "dark", "light"):
+        tab.scheme(scheme)
+        until(lambda: not seen or tab.run(colour) != seen[-1])
+        seen.append(tab.run(colour))
+    assert seen == ["#0077ad", "#3a8fe0", "#0077ad"]
 
 
-def test_a_legend_button_hides_its_series_in_every_chart_of_its_section(browser, file):
-    browser.show(file, 1280)
-    button = 'document.querySelector(\'[data-charts="local-p-"] [data-key="g3/4"]\')'
+def test_a_tooltip_comes_with_the_mouse_and_names_the_dataset_as_text(page):
+    tab, _ = page
+    tab.width(1280)
+    tab.point_at("[data-figure$=global-p] .scatterlayer .trace:first-child .points path:nth-child(3)")
+    said = f"return {FIRST}.querySelector('.hovertext')?.textContent || ''"
+    until(lambda: tab.run(said))
+    assert "<script>document.title=" in tab.run(said)
+    assert "step 40" in tab.run(said)
+
+
+@pytest.mark.parametrize(("key", "code"), [(" ", 32), ("Enter", 13)])
+def test_the_legend_is_reached_and_pressed_by_keyboard(page, key, code):
+    tab, name = page
+    tab.run("document.querySelector('.skip').focus({preventScroll: true})")
+    place = "return document.activeElement.dataset.key || ''"
+    for _ in range(60):
+        tab.press("Tab", 9)
+        if tab.run(place) == "d2":
+            break
+    assert tab.run(place) == "d2"
+    assert tab.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    charts = "[data-figure$=global-p]" if name == "three-runs" else "[data-figure=global-p]"
     hidden = (
-        "return [...document.querySelectorAll('[data-figure^=local-p-]')]"
-        ".every(c => c.data.filter(t => t.visible === false).map(t => t.name).join() === 'g4')"
+        f"return [...document.querySelectorAll('{charts}')]"
+        ".map(c => c.data.filter(t => t.name.includes('math')).every(t => t.visible === false))"
     )
-    assert not browser.run(hidden)
-    browser.run(f"{button}.click()")
-    assert browser.run(f"return {button}.getAttribute('aria-pressed')") == "false"
-    assert browser.run(hidden)
+    shown = tab.run(hidden)
+    assert len(shown) == (3 if name == "three-runs" else 1)
+    assert not any(shown)
+    for pressed in ("false", "true"):
+        tab.press(key, code)
+        until(lambda state=pressed: tab.run("return document.activeElement.getAttribute('aria-pressed')") == state)
+        until(lambda state=pressed: tab.run(hidden) == [state == "false"] * len(shown))
 
 
-def test_a_tooltip_names_the_dataset_as_text(browser, file):
-    browser.show(file, 1280)
-    browser.run("Plotly.Fx.hover(document.querySelector('[data-figure=global-p]'), [{curveNumber: 0, pointNumber: 2}])")
-    said = "return document.querySelector('[data-figure=global-p] .hovertext')?.textContent || ''"
-    until(lambda: browser.run(said))
-    assert "<script>document.title=" in browser.run(said)
-    assert "step 40" in browser.run(said)
+def test_one_legend_hides_a_group_in_the_charts_of_all_runs(page):
+    tab, name = page
+    legend = "" if name == "three-runs" else "[data-charts='local-p-']"
+    button = f"document.querySelector(\"{legend} [data-key='g3/4']\")"
+    group = (
+        "return [...document.querySelectorAll('[data-figure*=local-p-]')]"
+        ".map(c => c.data.filter(t => t.name.startsWith('g4')).every(t => t.visible === false))"
+    )
+    before = tab.run(group)
+    assert len(before) == (9 if name == "three-runs" else 3)
+    assert not any(before)
+    tab.run(f"{button}.click()")
+    until(lambda: all(tab.run(group)))
+    tab.run(f"{button}.click()")
+    until(lambda: not any(tab.run(group)))
+
+
+def test_example_rows_unfold_as_text(page):
+    tab, name = page
+    tab.width(420)
+    tab.run("document.querySelectorAll('details').forEach(d => d.open = true)")
+    assert "<img src=x onerror=alert(1)>" in tab.run("return document.querySelector('.examples').innerText")
+    assert tab.run("return document.documentElement.scrollWidth") <= 420
+    tab.keep(f"report-{name}-unfolded")
+    tab.run("document.querySelectorAll('details').forEach(d => d.open = false)")
+    assert tab.log("browser") == []

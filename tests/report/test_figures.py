@@ -62,7 +62,7 @@ def test_small_charts_share_one_vertical_axis_that_holds_all_of_them(run_folder)
     ranges = {tuple(found[f"local-p-{k}"]["range"]) for k in range(4)}
     assert len(ranges) == 1
     low, high = ranges.pop()
-    values = [y for k in range(4) for trace in found[f"local-p-{k}"]["traces"] for y in trace["y"]]
+    values = [y for k in range(4) for trace in found[f"local-p-{k}"]["traces"] for y in trace["y"] if y is not None]
     assert low < min(values) <= max(values) < high
 
 

@@ -10,12 +10,13 @@ from hbo.report import markup
 from hbo.report.figures import Figure
 from hbo.report.folder import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, swatch, table, with_error
-from hbo.report.tables import Array, Tables, epochs, evenly, target
+from hbo.report.tables import Array, Tables, evenly
+from hbo.report.targets import targets
 
 _ROWS = 12  # of a table with one row per update; the ledger has them all
 _LEGEND_GROUPS = 12
-_TARGETS = 30  # ledger lines up to which the targets are shown unasked: they hide the policy when they are many
-_REPEATED = 4  # passes over a cell from which repetition is pointed out
+TARGET_KEY = ("target", "share of the rewards")
+TARGETS = 30  # ledger lines up to which the targets are shown unasked: they hide the policy when they are many
 
 
 def global_policy(run: Run, series: Tables, figures: dict[str, Figure]) -> str:
@@ -23,7 +24,7 @@ def global_policy(run: Run, series: Tables, figures: dict[str, Figure]) -> str:
     keys = [(f"d{k}", name(dataset)) for k, dataset in enumerate(run.datasets)]
     sentence = "each line is the share of rows asked from one dataset; it changes only at an update (marker). "
     if any(trace.get("target") for trace in figures["global-p"]["traces"]):
-        keys.append(("target", "share of the rewards"))
+        keys.append(TARGET_KEY)
         sentence += (
             "Hollow markers (the button 'share of the rewards') are a dataset's share of all rewards, where the update "
             "pulls its line: a line below its marker rises, one above it falls."
@@ -31,16 +32,22 @@ def global_policy(run: Run, series: Tables, figures: dict[str, Figure]) -> str:
     shown = len(figures["global-p"]["traces"][0]["x"])
     if shown < len(run.lines):
         sentence += f" So long a run is drawn with {shown:,} of its {len(run.lines):,} ledger lines."
-    final, aim = series.p_SK[-1], target(series.reward_SK)[-1]
+    final, aims = series.p_SK[-1], targets(run, series).p_SK
+    last = aims[np.flatnonzero(np.isfinite(aims).any(axis=1))][-1:]
     rows = [
-        [swatch(f"d{k}") + name(d), number(series.p_SK[0, k]), number(final[k]), number(aim[k])]
+        [
+            swatch(f"d{k}") + name(d),
+            number(series.p_SK[0, k]),
+            number(final[k]),
+            number(last[0, k] if len(last) else None),
+        ]
         for k, d in enumerate(run.datasets)
     ]
     return section(
         "global-p",
         "Share of each dataset",
         how_to_read("global-p", sentence),
-        markup.legend("global-p", keys, pressed=lambda key: key != "target" or len(run.lines) <= _TARGETS),
+        markup.legend("global-p", keys, pressed=lambda key: key != "target" or len(run.lines) <= TARGETS),
         markup.chart("global-p", _said("Line chart of each dataset's sampling probability"), "global-p"),
         table(
             "Sampling probability per dataset",
@@ -53,15 +60,19 @@ def global_policy(run: Run, series: Tables, figures: dict[str, Figure]) -> str:
 
 def local_policy(run: Run, series: Tables) -> str:
     """The probabilities of the groups inside each dataset (the paper's Figure 2, right)."""
+    sentence = (
+        "g1 holds a dataset's easiest rows, the last group its hardest; the dotted line is an equal share. All charts "
+        "have the same vertical axis, which doesn't start at 0 because the shares move little."
+    )
+    keys = group_keys(series.groups)
+    if np.isfinite(targets(run, series).q_SKL).any():
+        keys.append(TARGET_KEY)
+        sentence += " Hollow markers (a button too) are a group's share of its dataset's rewards, which pulls its line."
     return section(
         "local-p",
         "Share of each difficulty group, inside its dataset",
-        how_to_read(
-            "local-p",
-            "g1 holds a dataset's easiest rows, the last group its hardest; the dotted line is an equal share. All "
-            "charts have the same vertical axis, which doesn't start at 0 because the shares move little.",
-        ),
-        markup.legend("local-p-", _group_keys(series)),
+        how_to_read("local-p", sentence),
+        markup.legend("local-p-", keys, pressed=lambda key: key != "target" or len(run.lines) <= TARGETS),
         _grid(run, "local-p", "Line chart of the groups' probabilities inside"),
         _by_group(
             run,
@@ -84,31 +95,6 @@ def rewards(run: Run, series: Tables, figures: dict[str, Figure]) -> str:
         why = "measures no rewards: its probabilities are frozen" if static else "has measured no rewards yet"
         return section("rewards", "Rewards", f'<p class="empty">The run {why}.</p>')
     return section("rewards", "Rewards", *parts)
-
-
-def drawn(run: Run, series: Tables) -> str:
-    """How often each group was drawn, against what its probability asked for."""
-    title, total = "Rows drawn", float(series.drawn_KL.sum())
-    if total == 0:
-        return section("drawn", title, '<p class="empty">The ledger counts no rows drawn yet.</p>')
-    sizes = run.metrics.sizes if run.metrics else {}
-    seen_KL = epochs(series.drawn_KL, sizes, run.datasets)
-    rows = []
-    for k, dataset in enumerate(run.datasets):
-        cells = [_drawn_cell(series, seen_KL, k, j) for j in range(series.groups)]
-        rows.append([name(dataset), *cells, _share(series.drawn_KL[k].sum(), series.asked_KL[k].sum(), total)])
-    columns = [_share(series.drawn_KL[:, j].sum(), series.asked_KL[:, j].sum(), total) for j in range(series.groups)]
-    rows.append(["<strong>All</strong>", *columns, f'<td class="count"><strong>{int(total):,}</strong></td>'])
-    sentence = (
-        f"rows consumed up to step {series.step_S[-1]:,}, the last line of the ledger; below each count, its share of "
-        "all rows and the share that the probabilities asked for. The stronger its shade, the more rows a cell gave."
-    )
-    if np.isfinite(seen_KL).any():
-        sentence += f" × is how often each row of the group was seen; ⚠ marks {_REPEATED} times or more."
-    head = ["Dataset", *(f"g{j + 1}" for j in range(series.groups)), "All groups"]
-    return section(
-        "drawn", title, how_to_read("drawn", sentence), table("Rows drawn per dataset and group", head, rows, "heat")
-    )
 
 
 def _global_rewards(run: Run, series: Tables) -> list[str]:
@@ -146,15 +132,16 @@ def _local_rewards(run: Run, series: Tables) -> list[str]:
             f"what each update measured for each group, with ±1 standard error; only the comparison {inside} matters: "
             "a group above the others is drawn more.",
         ),
-        markup.legend("local-reward-", _group_keys(series)),
+        markup.legend("local-reward-", group_keys(series.groups)),
         _grid(run, "local-reward", "Line chart of the groups' rewards inside"),
         _by_group(run, f"Reward of each group at step {series.step_S[last]:,}, ± standard error", series, cell),
     ]
 
 
-def _group_keys(series: Tables) -> list[tuple[str, str]]:
-    names = {0: " (easiest)", series.groups - 1: " (hardest)"} if series.groups > 1 else {}
-    return [(f"g{j}/{series.groups}", f"g{j + 1}{names.get(j, '')}") for j in evenly(series.groups, _LEGEND_GROUPS)]
+def group_keys(groups: int) -> list[tuple[str, str]]:
+    """The entries of a legend of difficulty groups."""
+    names = {0: " (easiest)", groups - 1: " (hardest)"} if groups > 1 else {}
+    return [(f"g{j}/{groups}", f"g{j + 1}{names.get(j, '')}") for j in evenly(groups, _LEGEND_GROUPS)]
 
 
 def _grid(run: Run, prefix: str, what: str) -> str:
@@ -184,28 +171,6 @@ def _over_steps(run: Run, series: Tables, cell: Callable[[int, int], str], measu
     rows = [[f"{series.step_S[s]:,}", *(cell(s, k) for k in range(len(run.datasets)))] for s in chosen]
     caption = f"After step ({len(chosen)} of {len(lines)} lines of balance.jsonl)"
     return table(caption, ["Step", *map(name, run.datasets)], rows)
-
-
-def _drawn_cell(series: Tables, seen_KL: Array, k: int, j: int) -> str:
-    if np.isnan(series.q_SKL[0, k, j]):
-        return f"<td>{MISSING}</td>"
-    count, asked, total = series.drawn_KL[k, j], series.asked_KL[k, j], series.drawn_KL.sum()
-    shade = count / series.drawn_KL.max()
-    seen = seen_KL[k, j]
-    again = "" if np.isnan(seen) else f"<small>{'⚠ ' if seen >= _REPEATED else ''}{number(seen, 2)} ×</small>"
-    return f'<td class="count" style="--share:{shade:.3f}">{int(count):,}{_shares(count, asked, total)}{again}</td>'
-
-
-def _share(count: float, asked: float, total: float) -> str:
-    return f'<td class="count">{int(count):,}{_shares(count, asked, total)}</td>'
-
-
-def _shares(count: float, asked: float, total: float) -> str:
-    return f"<small>{_percent(count / total)}, asked {_percent(asked / total)}</small>"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
 
 
 def _said(what: str) -> str:

@@ -1,68 +1,93 @@
 """The series that the page's script draws: plain JSON, without colours (the colour scheme decides them).
 
 A figure is `{"x", "y", "zero", "range", "traces"}`, a trace `{"key", "name", "x", "y", …}`; `key` says
-how it looks: `d3` dataset 3, `g0/4` the first of four groups, `overall`, `reference`.
+how it looks: `d3` dataset 3, `g0/4` the first of four groups, `overall`, `reference`. A policy holds from its marker
+to the next, and the last one `until` the end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hbo.report.folder import Run
 from hbo.report.markup import DASHES, SYMBOLS, label, look
-from hbo.report.tables import Array, Tables, averaged, evenly, target
+from hbo.report.tables import Array, Tables, averaged, evenly
+from hbo.report.targets import targets
 
 Figure = dict[str, Any]
 # Points per chart are cut down so that a page of a long run of many datasets stays light.
-_BUDGET = 14_000
+BUDGET = 14_000
 
 
-def figures(run: Run, series: Tables) -> dict[str, Figure]:
-    """Every figure of the page by its id."""
-    shown = evenly(len(run.lines), _most(series.p_SK.shape[1] * (1 + series.groups), 500))
-    found = {"global-p": _global_policy(run, series, shown)}
+def figures(
+    run: Run, series: Tables, budget: int = BUDGET, places: Mapping[str, int] | None = None
+) -> dict[str, Figure]:
+    """Every figure of the page by its id.
+
+    Args:
+        run: What is drawn.
+        series: Its ledger.
+        budget: Points per kind of chart.
+        places: Dataset → its place among the colours, where several runs share them; absent: its place in the run.
+
+    Raises:
+        Nothing.
+    """
+    shown = evenly(len(run.lines), _most(series.p_SK.shape[1] * (1 + series.groups), 500, budget))
+    keys = [k if places is None else places[name] for k, name in enumerate(run.datasets)]
+    aims = targets(run, series)
+    found = {"global-p": _global_policy(run, series, shown, keys, aims.p_SK)}
     if np.isfinite(series.reward_SK).any():
-        found["global-reward"] = _global_reward(run, series, shown)
-    ranges = (_extent(series.q_SKL), _extent(series.reward_SKL, series.reward_se_SKL))
+        found["global-reward"] = _global_reward(run, series, shown, keys)
+    ranges = (_extent(np.stack([series.q_SKL, aims.q_SKL])), _extent(series.reward_SKL, series.reward_se_SKL))
     for k in range(len(run.datasets)):
-        found[f"local-p-{k}"] = _local_policy(series, k, shown, ranges[0])
+        found[f"local-p-{k}"] = _local_policy(series, k, shown, ranges[0], aims.q_SKL, run.steps)
         if np.isfinite(series.reward_SKL).any():
             found[f"local-reward-{k}"] = _local_reward(series, k, shown, ranges[1])
-    if loss := _loss(run):
+    if loss := _loss(run, keys, budget):
         found["loss"] = loss
     return found
 
 
-def _global_policy(run: Run, series: Tables, shown: list[int]) -> Figure:
+def _global_policy(run: Run, series: Tables, shown: list[int], keys: list[int], aim_SK: Array) -> Figure:
     x = _steps(series, shown)
-    policies = [_dataset(run, k, x, series.p_SK[shown, k]) | {"hold": True} for k in range(len(run.datasets))]
-    heading = target(series.reward_SK)
-    aims = [
-        _dataset(run, k, x, heading[shown, k]) | {"target": True}
+    policies = [
+        _dataset(run, k, keys, x, series.p_SK[shown, k]) | {"hold": True, "until": run.steps}
         for k in range(len(run.datasets))
-        if len(run.datasets) > 1 and np.isfinite(heading[shown, k]).any()
+    ]
+    aims = [
+        _dataset(run, k, keys, x, aim_SK[shown, k]) | {"target": True}
+        for k in range(len(run.datasets))
+        if len(run.datasets) > 1 and np.isfinite(aim_SK[shown, k]).any()
     ]
     return _figure("sampling probability", policies + aims, zero=True)
 
 
-def _global_reward(run: Run, series: Tables, shown: list[int]) -> Figure:
+def _global_reward(run: Run, series: Tables, shown: list[int], keys: list[int]) -> Figure:
     x = _steps(series, shown)
     traces = [
-        _dataset(run, k, x, series.reward_SK[shown, k]) | _error(series.reward_se_SK[shown, k])
+        _dataset(run, k, keys, x, series.reward_SK[shown, k]) | _error(series.reward_se_SK[shown, k])
         for k in range(len(run.datasets))
     ]
     return _figure("reward", traces, zero=bool(np.nanmin(series.reward_SK) >= 0))
 
 
-def _local_policy(series: Tables, k: int, shown: list[int], extent: list[float] | None) -> Figure:
+def _local_policy(
+    series: Tables, k: int, shown: list[int], extent: list[float] | None, aim_SKL: Array, until: int
+) -> Figure:
     x, levels = _steps(series, shown), _levels(series, k)
-    traces = [_group(j, levels, x, series.q_SKL[shown, k, j]) | {"hold": True} for j in range(levels)]
-    uniform = {"key": "reference", "name": "uniform", "x": [x[0], x[-1]], "y": [_round(1 / levels)] * 2}
-    return _figure("probability", [uniform, *traces], extent=extent)
+    traces = [_group(j, levels, x, series.q_SKL[shown, k, j]) | {"hold": True, "until": until} for j in range(levels)]
+    aims = [
+        _group(j, levels, x, aim_SKL[shown, k, j]) | {"target": True}
+        for j in range(levels)
+        if levels > 1 and np.isfinite(aim_SKL[shown, k, j]).any()
+    ]
+    uniform = {"key": "reference", "name": "uniform", "x": [x[0], until], "y": [_round(1 / levels)] * 2}
+    return _figure("probability", [uniform, *traces, *aims], extent=extent)
 
 
 def _local_reward(series: Tables, k: int, shown: list[int], extent: list[float] | None) -> Figure:
@@ -74,10 +99,10 @@ def _local_reward(series: Tables, k: int, shown: list[int], extent: list[float] 
     return _figure("reward", traces, extent=extent)
 
 
-def _loss(run: Run) -> Figure | None:
+def _loss(run: Run, keys: list[int], budget: int) -> Figure | None:
     if run.training is None:
         return None
-    most = _most(1 + len(run.datasets), 1000)
+    most = _most(1 + len(run.datasets), 1000, budget)
     traces: list[Figure] = []
     steps, values = averaged(*run.training.series("loss"), most)
     if steps:
@@ -85,7 +110,7 @@ def _loss(run: Run) -> Figure | None:
     for k, name in enumerate(run.datasets):
         steps, values = averaged(*run.training.series(f"loss/{name}"), most)
         if steps:
-            traces.append(_dataset(run, k, steps, values) | {"plain": len(steps) > 60})
+            traces.append(_dataset(run, k, keys, steps, values) | {"plain": len(steps) > 60})
     return _figure("training loss (nats per token)", traces) if traces else None
 
 
@@ -93,10 +118,10 @@ def _figure(y: str, traces: list[Figure], zero: bool = False, extent: list[float
     return {"x": "optimizer step", "y": y, "zero": zero, "range": extent, "traces": traces}
 
 
-def _dataset(run: Run, k: int, x: Sequence[int], y: Sequence[float] | Array) -> Figure:
-    colour, dash, symbol = look(k)
+def _dataset(run: Run, k: int, keys: list[int], x: Sequence[int], y: Sequence[float] | Array) -> Figure:
+    colour, dash, symbol = look(keys[k])
     return {
-        "key": f"d{k}",
+        "key": f"d{keys[k]}",
         "name": label(run.datasets[k]),
         "x": list(x),
         "y": _rounded(y),
@@ -123,8 +148,8 @@ def _levels(series: Tables, k: int) -> int:
     return int(np.isfinite(series.q_SKL[0, k]).sum())
 
 
-def _most(series: int, limit: int) -> int:
-    return max(30, min(limit, _BUDGET // series))
+def _most(series: int, limit: int, budget: int) -> int:
+    return max(30, min(limit, budget // series))
 
 
 def _extent(values: Array, errors: Array | None = None) -> list[float] | None:

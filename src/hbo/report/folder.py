@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import yaml
 from hbo.errors import DataError
 from hbo.report.evaluation import Evaluation, read_evaluation
 from hbo.report.lines import Line, read_lines
+from hbo.report.mixture import FILE, Mixture, read_mixture_file
 from hbo.report.results import Metrics, Training, read_metrics, read_training
 
 _SECRETS = ("hub_token", "push_to_hub_token")
@@ -20,7 +22,7 @@ _SECRETS = ("hub_token", "push_to_hub_token")
 class Run:
     """What a run folder holds; `metrics` and `training` are None while the run hasn't written them.
 
-    So is `evaluation`, until `hbo eval` has.
+    So is `evaluation`, until `hbo eval` has, and `mixture` where another program trained.
     """
 
     folder: Path
@@ -31,12 +33,56 @@ class Run:
     metrics: Metrics | None
     training: Training | None
     evaluation: Evaluation | None = None
+    mixture: Mixture | None = None
+
+    @property
+    def sizes(self) -> Mapping[str, tuple[int, ...]]:
+        """Dataset → rows of each of its groups (packed rows with packing); empty while no file tells."""
+        if self.metrics and self.metrics.sizes:
+            return self.metrics.sizes
+        if self.mixture is None or self.lines[0].per_row_KL is not None:
+            return {}
+        return {name: tuple(group.rows for group in groups) for name, groups in self.mixture.groups.items()}
 
     @property
     def method(self) -> str:
         """The balancing method's name, or `unknown`."""
         named = self.metrics.method if self.metrics else None
         return named or str(self._configured("balance", "method") or "unknown")
+
+    @property
+    def actor(self) -> str:
+        """The kind of the actors, or `unknown`."""
+        return str(self._configured("balance", "actor", "kind") or "unknown")
+
+    @property
+    def global_reward(self) -> str:
+        """The datasets' reward, or nothing where there is none, or none is known."""
+        return str(self._configured("balance", "global_reward") or "")
+
+    @property
+    def local_reward(self) -> str:
+        """The groups' reward, likewise."""
+        return str(self._configured("balance", "local_reward") or "")
+
+    @property
+    def update_every(self) -> int | None:
+        """Steps between two updates; None where it isn't known, or differs between the levels."""
+        every = self._configured("balance", "update_every")
+        return every if isinstance(every, int) else None
+
+    @property
+    def is_static(self) -> bool:
+        """Whether, as far as the folder tells, no reward will ever be measured."""
+        balance = self._configured("balance")
+        known = isinstance(balance, dict) and {"global_reward", "local_reward"} <= balance.keys()
+        return known and not (self.global_reward or self.local_reward) and len(self.lines) == 1
+
+    @property
+    def temperature(self) -> str:
+        """τ of the prior, or nothing where the configuration doesn't say."""
+        tau = self._configured("mixture", "temperature")
+        return {"inf": "∞"}.get(str(tau), str(tau)) if tau is not None else ""
 
     @property
     def model(self) -> str:
@@ -77,13 +123,16 @@ def read_run(folder: Path) -> Run:
         raise DataError(f"{folder}: no such folder; give the folder that a run writes to")
     datasets, lines = read_lines(folder / "balance.jsonl")
     config, text = _read_config(folder / "config.yaml")
-    metrics = read_metrics(folder / "metrics.json")
+    metrics, mixture = read_metrics(folder / "metrics.json"), read_mixture_file(folder / FILE)
     shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
-    for name, sizes in (metrics.sizes if metrics else {}).items():
-        if shape.get(name, len(sizes)) != len(sizes):
-            raise DataError(f"{folder / 'metrics.json'}: 'sizes' of '{name[:40]}' must name {shape[name]} groups")
-    evaluation = read_evaluation(folder / "eval.json")
-    return Run(folder, datasets, lines, config, text, metrics, read_training(folder), evaluation)
+    found: dict[tuple[str, str], Mapping[str, Any]] = {("metrics.json", "sizes"): metrics.sizes if metrics else {}}
+    found[FILE, "groups"] = mixture.groups if mixture else {}
+    for (file, key), sizes in found.items():
+        for name, groups in sizes.items():
+            if shape.get(name, len(groups)) != len(groups):
+                raise DataError(f"{folder / file}: '{key}' of '{name[:40]}' must name {shape[name]} groups")
+    evaluation, training = read_evaluation(folder / "eval.json"), read_training(folder)
+    return Run(folder, datasets, lines, config, text, metrics, training, evaluation, mixture)
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], str]:

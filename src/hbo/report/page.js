@@ -59,12 +59,15 @@
     const mode = trace.target ? "markers" : trace.plain || trace.key === "reference" || (many && small) ? "lines" : "lines+markers";
     const spread = trace.se && !many ? { type: "data", array: trace.se, color: tint, thickness: 1.2, width: 3 } : undefined;
     const widths = { overall: 6, reference: 1 };
+    // The last probabilities hold to the end, where no update set new ones: a line without a marker.
+    const held = trace.until > trace.x[trace.x.length - 1];
+    const size = trace.target ? 8 : many ? 4 : 7;
     return {
       type: "scatter",
       mode,
       name: trace.target ? `${trace.name} (reward share)` : trace.name,
-      x: trace.x,
-      y: trace.y,
+      x: held ? [...trace.x, trace.until] : trace.x,
+      y: held ? [...trace.y, trace.y[trace.y.length - 1]] : trace.y,
       error_y: spread,
       customdata: trace.se,
       visible: !isOff(trace, id),
@@ -78,7 +81,7 @@
       },
       marker: {
         color: tint,
-        size: trace.target ? 8 : many ? 4 : 7,
+        size: held ? [...trace.x.map(() => size), 0] : size,
         symbol: (trace.symbol || "circle") + (trace.target ? "-open" : ""),
         line: { width: trace.target ? 1.4 : 0, color: tint },
       },
@@ -95,6 +98,8 @@
     const y = { ...axis, title: { text: figure.y, font: { size: 12 }, standoff: 8 }, nticks: small ? 5 : 7 };
     if (figure.range) y.range = figure.range;
     else if (figure.zero) y.rangemode = "tozero";
+    const x = { ...axis, title: { text: figure.x, font: { size: 12 }, standoff: 8 }, nticks: small ? 5 : 9, rangemode: "tozero", tickformat: "d" };
+    if (figure.until) x.range = [-0.03 * figure.until, 1.04 * figure.until];
     return {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
@@ -105,7 +110,7 @@
       hovermode: "closest",
       dragmode: false,
       hoverlabel: { bgcolor: css("--panel"), bordercolor: grid, align: "left", font: { color: css("--ink"), size: 13 } },
-      xaxis: { ...axis, title: { text: figure.x, font: { size: 12 }, standoff: 8 }, nticks: small ? 5 : 9, rangemode: "tozero", tickformat: "d" },
+      xaxis: x,
       yaxis: y,
     };
   }
@@ -119,9 +124,17 @@
     return Plotly.react(element, traces, layout(figure, element), { displayModeBar: false, responsive: true, scrollZoom: false });
   }
 
+  // One chart after the other, with a pause in between: many of them must not keep the page from scrolling.
+  async function drawEach(some) {
+    for (const chart of some) {
+      await draw(chart);
+      await new Promise((resolve) => setTimeout(resolve));
+    }
+  }
+
   function drawAll() {
     for (const swatch of document.querySelectorAll('[data-swatch^="g"]')) swatch.style.color = groupColour(swatch.dataset.swatch);
-    return Promise.all(charts.map(draw));
+    return drawEach(charts);
   }
 
   const chartsOf = (legend) => charts.filter((chart) => chart.dataset.figure.startsWith(legend.dataset.charts));
@@ -134,7 +147,7 @@
   function toggle(legend, button) {
     button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
     readLegend(legend);
-    chartsOf(legend).forEach(draw);
+    drawEach(chartsOf(legend));
   }
 
   for (const legend of legends) {

@@ -10,19 +10,23 @@ from hbo.report import markup
 from hbo.report.figures import Figure
 from hbo.report.folder import Run
 from hbo.report.markup import MISSING, facts, how_to_read, name, number, section, table, text
+from hbo.report.reasons import reasons, task
 from hbo.report.results import Metrics, Score
 from hbo.report.summary import summary
 from hbo.report.tables import Tables
 
 
 def header(run: Run, series: Tables) -> str:
-    """Title, what the balancer did in words, what is missing, and the run in facts."""
+    """Title, what the balancer did and why in words, what is missing, and the run in facts."""
     planned = run.training.max_steps if run.training else 0
     steps = f"{run.steps:,} of {planned:,}" if planned > run.steps else f"{run.steps:,}"
-    said = " ".join(summary(run, series, name))
+    did, why = summary(run, series, name), reasons(run, series, name)
+    result = [did.pop()] if run.metrics and run.metrics.after else []
+    said = [("What happened", did), ("Why", why), ("The result", result)]
+    told = "".join(f"<div><dt>{term}</dt><dd>{' '.join(words)}</dd></div>" for term, words in said if words)
     return (
         f'<header><p class="kicker">Hierarchical balancing report</p><h1>{text(run.folder.resolve().name)}</h1>'
-        f'<p class="lead">{said}</p>{_missing(run)}'
+        f'<p class="lead">{text(task(run, series))}</p><dl class="story">{told}</dl>{_missing(run)}'
         + facts(
             [
                 ("Method", text(run.method)),
@@ -31,7 +35,6 @@ def header(run: Run, series: Tables) -> str:
                 ("Steps", steps),
                 ("Updates", f"{len(run.lines) - 1:,}"),
                 ("Groups per dataset", str(series.groups)),
-                (f"Datasets ({len(run.datasets)})", '<span class="names">' + _names(run) + "</span>"),
             ]
         )
         + "</header>"
@@ -48,7 +51,7 @@ def held_out(run: Run) -> str:
     for dataset in [*run.datasets, *sorted({*metrics.after, *metrics.before} - {*run.datasets})]:
         before, after = metrics.before.get(dataset), metrics.after.get(dataset)
         rows.append([name(dataset), *_score_cells(before, after), *_accuracy_cells(metrics, dataset)])
-    macro = [number(metrics.macro_before), number(metrics.macro_nll), _change(metrics.macro_before, metrics.macro_nll)]
+    macro = [number(metrics.macro_before), number(metrics.macro_nll), change(metrics.macro_before, metrics.macro_nll)]
     rows.append(["<strong>Mean (macro)</strong>", *macro, "", "", "", *[""] * len(_accuracy_cells(metrics, ""))])
     head = ["Dataset", "Loss before", "Loss after", "Change", "Perplexity before", "Perplexity after", "Rows"]
     head += ["Accuracy before", "Accuracy after", "Rows asked"] if _was_asked(metrics) else []
@@ -108,23 +111,28 @@ def loss(run: Run, figures: dict[str, Figure]) -> str:
 
 def cost(run: Run) -> str:
     """Time, tokens and what balancing cost."""
+    return section("cost", "Cost and environment", facts(costs(run)))
+
+
+def costs(run: Run) -> list[tuple[str, str]]:
+    """The terms of `cost` and their HTML values."""
     metrics = run.metrics
     balancing = metrics.balance_seconds if metrics and metrics.balance_seconds is not None else None
     if balancing is None:
         balancing = sum(line.seconds for line in run.lines)
     rows = [("Balancing", _duration(balancing)), ("Rows probed", f"{sum(line.probes for line in run.lines):,}")]
-    if metrics:
-        overhead, seconds, tokens = metrics.balance_overhead, metrics.train_seconds, metrics.tokens
-        rows = [
-            ("Training", _duration(seconds)),
-            rows[0],
-            ("Overhead of balancing", MISSING if overhead is None else f"{number(100 * overhead, 1)} %"),
-            rows[1],
-            ("Tokens", MISSING if tokens is None else f"{tokens:,}"),
-            ("Tokens per second", number(tokens / seconds, 0) if tokens and seconds else MISSING),
-            *((key, text(value)) for key, value in metrics.environment.items()),
-        ]
-    return section("cost", "Cost and environment", facts(rows))
+    if not metrics:
+        return rows
+    overhead, seconds, tokens = metrics.balance_overhead, metrics.train_seconds, metrics.tokens
+    return [
+        ("Training", _duration(seconds)),
+        rows[0],
+        ("Overhead of balancing", MISSING if overhead is None else f"{number(100 * overhead, 1)} %"),
+        rows[1],
+        ("Tokens", MISSING if tokens is None else f"{tokens:,}"),
+        ("Tokens per second", number(tokens / seconds, 0) if tokens and seconds else MISSING),
+        *((key, text(value)) for key, value in metrics.environment.items()),
+    ]
 
 
 def configuration(run: Run) -> str:
@@ -133,6 +141,22 @@ def configuration(run: Run) -> str:
         return section("config", "Configuration", '<p class="empty">The run folder holds no config.yaml.</p>')
     listing = f'<pre tabindex="0" dir="ltr"><code>{text(run.config_text)}</code></pre>'
     return section("config", "Configuration", markup.details("config.yaml", listing))
+
+
+def change(before: float | None, after: float | None) -> str:
+    """A cell that says by how much a loss fell or rose."""
+    return f"<td>{moved_by(before, after)}</td>"
+
+
+def moved_by(before: float | None, after: float | None) -> str:
+    """By how much a loss fell or rose, in percent."""
+    if before is None or after is None or not np.isfinite([before, after]).all() or before <= 0:
+        return MISSING
+    percent = 100 * (after / before - 1)
+    css, mark, said = ("better", "▼", "lower") if percent < 0 else ("worse", "▲", "higher")
+    if percent == 0:
+        css, mark, said = "same", "=", "equal"
+    return f'<span class="{css}"><span role="img" aria-label="{said}">{mark}</span> {abs(percent):,.1f} %</span>'
 
 
 def _missing(run: Run) -> str:
@@ -147,13 +171,6 @@ def _missing(run: Run) -> str:
     elif run.training.source != "trainer_state.json":
         notes.append(f"The training loss is the one saved with the latest checkpoint ({text(run.training.source)}).")
     return "".join(f'<p class="note" role="note">{note}</p>' for note in notes)
-
-
-def _names(run: Run) -> str:
-    return "".join(
-        f'<span class="dataset">{markup.swatch(f"d{k}")}{name(dataset)}</span>'
-        for k, dataset in enumerate(run.datasets)
-    )
 
 
 def _relative(relative_nll: float | None) -> str:
@@ -171,7 +188,7 @@ def _score_cells(before: Score | None, after: Score | None) -> list[str]:
     known = after or before
     return [
         *map(number, nll),
-        _change(*nll),
+        change(*nll),
         *(number(value, 2) for value in perplexity),
         f"{known.n:,}" if known else MISSING,
     ]
@@ -188,16 +205,6 @@ def _accuracy_cells(metrics: Metrics, dataset: str) -> list[str]:
     shown = [f"{100 * score.value:.1f} %" if score else MISSING for score in found]
     known = found[1] or found[0]
     return [*shown, f"{known.n:,}" if known else MISSING]
-
-
-def _change(before: float | None, after: float | None) -> str:
-    if before is None or after is None or not np.isfinite([before, after]).all() or before <= 0:
-        return f"<td>{MISSING}</td>"
-    percent = 100 * (after / before - 1)
-    css, mark, said = ("better", "▼", "lower") if percent < 0 else ("worse", "▲", "higher")
-    if percent == 0:
-        css, mark, said = "same", "=", "equal"
-    return f'<td class="{css}"><span aria-label="{said}">{mark}</span> {abs(percent):,.1f} %</td>'
 
 
 def _duration(seconds: float | None) -> str:

@@ -24,6 +24,8 @@ def summary(run: Run, series: Tables, show: Show = str) -> list[str]:
 
 def _policy(run: Run, series: Tables, show: Show) -> list[str]:
     updates = len(run.lines) - 1
+    if updates == 0 and run.metrics is not None:
+        return [f"The probabilities stayed as they were at the start, for all {run.steps} steps."]
     if updates == 0:
         return ["No update has been made yet: rows are drawn with the probabilities of the start."]
     if not series.moved:

@@ -148,8 +148,7 @@ def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTC
     """
     if scores is None:
         return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64))
-    if share := config.difficulty.drop_easiest:
-        left = without_easiest(train["hbo_dataset"][:], scores, config.difficulty.metric, share, train["hbo_row"][:])
+    if (left := left_over(config, train, scores)) is not None:
         train, scores = train.select(left), scores.of(left)
     level_N = assign_levels(
         train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups, train["hbo_row"][:]
@@ -159,6 +158,14 @@ def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTC
     if config.difficulty.model is None and as_trained:
         train = train.add_column("hbo_reference", np.asarray(scores.loss_N, dtype=np.float64))
     return train
+
+
+def left_over(config: RunConfig, train: Dataset, scores: Scores) -> np.ndarray | None:
+    """The numbers of the rows that `difficulty.drop_easiest` leaves; None where it leaves all."""
+    share = config.difficulty.drop_easiest
+    if not share:
+        return None
+    return without_easiest(train["hbo_dataset"][:], scores, config.difficulty.metric, share, train["hbo_row"][:])
 
 
 def needs_scores(config: RunConfig) -> bool:

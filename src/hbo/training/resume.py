@@ -16,7 +16,13 @@ from hbo.scoring.fingerprint import content_fingerprint
 
 _COLUMNS = ("input_ids", "labels", "hbo_dataset", "seq_lengths", "prompt_ids", "chosen_ids", "rejected_ids")
 # A file may move, and transformers decides about `train:`, save for what the rows and the draws depend on.
-_MAY_CHANGE = {"output", "mixture.eval_accuracy", "balance.min_probability", "balance.update_every"}
+_MAY_CHANGE = {
+    "output",
+    "mixture.eval_accuracy",
+    "difficulty.examples",
+    "balance.min_probability",
+    "balance.update_every",
+}
 _MAY_CHANGE_IN_A_DATASET = {"path", "data_dir", "also", "weight"}
 _FIXED_IN_TRAIN = {"max_length", "packing", "seed", "data_seed"}
 

@@ -34,6 +34,7 @@ from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.mixture_file import write_mixture
 from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
 from hbo.training.saving import save_model, saving_to
@@ -85,7 +86,8 @@ def train(
         say(
             "difficulty scores read from the cache" if scores.cached else f"difficulty scored on {len(data.train)} rows"
         )
-    rows = as_drawn(prepare.grouped(config, data.train, scores, args), args, track)
+    examples = prepare.grouped(config, data.train, scores, args)
+    rows = as_drawn(examples, args, track)
     if config.difficulty.drop_easiest:
         keep_steps(args, len(data.train))
 
@@ -136,6 +138,10 @@ def train(
             run_folder.clear(folder)
         with atomic_path(folder / run_folder.CONFIG) as temporary:
             temporary.write_text(config_file.dump(config), encoding="utf-8")
+        left = None if scores is None else prepare.left_over(config, data.train, scores)
+        write_mixture(
+            folder, config, examples, data.held_out, scores.of(left) if scores and left is not None else scores
+        )
     trainer.accelerator.wait_for_everyone()
     # A compiled model has its own matrix products.
     fast = nullcontext() if args.torch_compile else fast_matmul(args.device)

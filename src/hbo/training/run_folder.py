@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from hbo.errors import ConfigError, ResumeError
+from hbo.report.mixture import FILE as MIXTURE
 
 CONFIG, METRICS, MODEL, EVALUATION = "config.yaml", "metrics.json", "model", "eval.json"
-_OURS = (CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, "report.html", "trainer_state.json", "README.md", "runs")
+_REPORT = ("report.html", MIXTURE)
+_OURS = (CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, *_REPORT, "trainer_state.json", "README.md", "runs")
 
 
 def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:

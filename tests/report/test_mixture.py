@@ -1,0 +1,80 @@
+import json
+
+import pytest
+from example_runs import write_json, write_mixture, write_run
+from test_page import HOSTILE, Page
+
+from hbo.errors import DataError
+from hbo.report.folder import read_run
+from hbo.report.mixture import read_mixture_file
+from hbo.report.page import write_report
+
+
+def shown(folder):
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def test_the_page_shows_sizes_prior_groups_and_a_row_of_each(run_folder):
+    write_mixture(run_folder)
+    text = shown(run_folder).text
+    assert "general1,20052.9 %0.52940" in text
+    assert "g1, the easiest: 300 rows, IFD 0.20 to 0.40" in text
+    assert "g4, the hardest: 100 rows, IFD 0.80 to 1.00" in text
+    assert text.count("Row 30, difficulty 0.90") == 4
+
+
+def test_example_rows_stay_text(tmp_path):
+    folder = write_run(tmp_path / "run", HOSTILE)
+    write_mixture(folder, HOSTILE)
+    page = shown(folder)
+    assert not page.open
+    assert page.tags("img") == []
+    assert len(page.scripts) == 3
+    assert "<img src=x onerror=alert(1)> </details> & $title" in page.text
+    assert all(attrs.get("dir") == "auto" for attrs in page.tags("dd") if "class" not in attrs and attrs)
+
+
+def test_a_run_that_goes_on_has_its_passes(run_folder):
+    (run_folder / "metrics.json").unlink()
+    assert "×" not in shown(run_folder).text.split("Rows drawn")[-1].split("Cost")[0]
+    write_mixture(run_folder)
+    assert read_run(run_folder).sizes["math"] == (100, 100, 100, 100)
+    assert "0." in shown(run_folder).text.split("the row of the group was seen")[-1]
+
+
+def test_packed_rows_are_not_counted_by_examples(run_folder):
+    write_mixture(run_folder)
+    (run_folder / "metrics.json").unlink()
+    lines = (run_folder / "balance.jsonl").read_text().splitlines()
+    first = json.loads(lines[0])
+    first["examples_per_row"] = {name: [2.0] * 4 for name in first["global"]}
+    (run_folder / "balance.jsonl").write_text("\n".join([json.dumps(first), *lines[1:]]) + "\n")
+    assert read_run(run_folder).sizes == {}
+
+
+def test_no_rows_are_asked_for_and_none_are_shown(run_folder):
+    write_mixture(run_folder, examples=0)
+    assert "group by group" not in shown(run_folder).text
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": 3}, "'metric' is missing or of the wrong type"),
+        ({"datasets": []}, "'datasets' is missing"),
+        ({"datasets": {"math": 3}}, "dataset 'math'"),
+        ({"datasets": {"math": {"held_out": 1, "groups": [{}]}}}, "dataset 'math': 'examples'"),
+        ({"datasets": {"math": {"held_out": 1, "groups": []}}}, "'groups' of 'math' must name 4 groups"),
+    ],
+)
+def test_a_broken_file_is_one_sentence(run_folder, change, said):
+    write_mixture(run_folder)
+    data = json.loads((run_folder / "mixture.json").read_text())
+    write_json(run_folder / "mixture.json", data | change)
+    with pytest.raises(DataError, match=r"mixture\.json") as caught:
+        read_run(run_folder)
+    assert said in str(caught.value)
+
+
+def test_no_file_is_no_error(tmp_path):
+    assert read_mixture_file(tmp_path / "mixture.json") is None
