@@ -11,10 +11,10 @@ from hbo.report.targets import targets
 
 _MEANINGS = {
     "gradient_norm": "the gradient norm: how strongly its rows still pull at the model's weights",
-    "perplexity_ratio": "the perplexity ratio: how much of its first perplexity is left, so large where "
-    "little was learnt",
-    "loss_ratio": "how much of its first loss is left, so large where little was learnt",
-    "ifd_ratio": "how much of its first IFD is left, so large where little was learnt",
+    "perplexity_ratio": "the perplexity ratio: how much of its perplexity at the start is left: "
+    "large where little was learnt so far",
+    "loss_ratio": "how much of its loss at the start is left: large where little was learnt so far",
+    "ifd_ratio": "how much of its IFD at the start is left: large where little was learnt so far",
     "loss": "the loss of its rows",
     "entropy": "how unsure the model still is of its rows",
     "gradient_alignment": "how well its gradient agrees with those of all datasets",
@@ -70,7 +70,9 @@ def _inside(run: Run, q_SKL: Array, aim_SKL: Array, show: Show) -> str:
     k, j = np.unravel_index(int(np.argmax(change_KL)), change_KL.shape)
     mean = float(np.nanmean(aim_SKL[:, k, j])) if np.isfinite(aim_SKL[:, k, j]).any() else np.nan
     meaning = f" Of groups it is {_meaning(run.local_reward)}." if run.local_reward else ""
-    had = f": in {show(run.datasets[int(k)])}, g{j + 1} had {_percent(mean)} of them" if np.isfinite(mean) else ""
+    had = ""
+    if np.isfinite(mean):
+        had = f": g{j + 1} of {show(run.datasets[int(k)])} had {_percent(mean)} of that dataset's rewards on average"
     return f"A group's share moves likewise, inside its dataset{had}.{meaning}"
 
 

@@ -12,6 +12,7 @@ from hbo.report.drawn_section import percent, repeated
 from hbo.report.folder import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, swatch, table, text
 from hbo.report.mixture_section import example_rows
+from hbo.report.reasons import reasons
 from hbo.report.results_sections import change, costs, moved_by
 from hbo.report.runs import Shown, places
 from hbo.report.summary import summary
@@ -24,10 +25,7 @@ _APART_ANYWAY = frozenset({"output"})
 
 def header(runs: Sequence[Shown]) -> str:
     """Title, the runs at a glance, what each did in words, and in which settings they differ."""
-    told = "".join(
-        f"<div><dt>{name(shown.label)}</dt><dd>{' '.join(summary(shown.run, shown.series, name))}</dd></div>"
-        for shown in runs
-    )
+    told = "".join(f"<div><dt>{name(shown.label)}</dt><dd>{_told(shown)}</dd></div>" for shown in runs)
     rows = [_glance(shown) for shown in runs]
     head = ["Run", "Method", "Seed", "Steps", "Updates", "Held-out loss before", "After", "Change", "Overhead"]
     differing = list(_settings(runs))
@@ -48,6 +46,12 @@ def header(runs: Sequence[Shown]) -> str:
             f"<p>{more} more settings differ.</p>" if more > 0 else "",
         )
     )
+
+
+def _told(shown: Shown) -> str:
+    """What the run did, with its reasons folded: of eight runs they would fill the first screens."""
+    why = " ".join(reasons(shown.run, shown.series, name))
+    return " ".join(summary(shown.run, shown.series, name)) + (markup.details("Why", f"<p>{why}</p>") if why else "")
 
 
 def held_out(runs: Sequence[Shown]) -> str:
