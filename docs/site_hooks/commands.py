@@ -17,7 +17,7 @@ def commands() -> str:
 
     parts = []
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
-        context = typer.Context(command, info_name=f"hbo {name}", terminal_width=100, max_content_width=100)
+        context = typer.Context(command, info_name=f"hbo {name}", terminal_width=88, max_content_width=88)
         parts.append(f"## hbo {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 
