@@ -42,6 +42,7 @@ SMALLER = {
 UNRUN = {}  # page → reasons why blocks of it aren't run: each is a gap that somebody chose
 SHELL = ("sh", "bash", "console")
 FOREIGN = {
+    "docker": "builds and runs images",
     "hf": "logs in to the Hub",
     "pip": "installs a package; its extra is looked up",
     ".venv/bin/pre-commit": "writes a hook into the checkout",
@@ -201,7 +202,11 @@ def understand_hbo(words, folder):
     with contextlib.chdir(folder if (folder / given["config"]).exists() else ROOT):
         if words[0] == "compare":
             assert cells(
-                given["config"], given["methods"].split(","), seed_numbers(given["seeds"]), given["vary"] or (), given["output"]
+                given["config"],
+                given["methods"].split(","),
+                seed_numbers(given["seeds"]),
+                given["vary"] or (),
+                given["output"],
             )
         else:
             config_file.load(given["config"], given["overrides"] or ())
@@ -220,7 +225,7 @@ def test_commands_inside_sentences_exist_with_their_options(span):
 
 
 def test_no_block_is_passed_over_in_silence():
-    tried = {"python", "yaml", "json", "bibtex", *SHELL}
+    tried = {"python", "yaml", "json", "bibtex", *SHELL, "text"}  # text is what a program prints, so no code
     assert [str(block) for block in blocks() if block.language not in tried and block.unrun is None] == []
     found = {}
     for block in blocks():

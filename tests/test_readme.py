@@ -9,6 +9,7 @@ from hbo.actor_config import ActorConfig
 from hbo.config import HBOConfig, RunConfig
 from hbo.mixture_config import DatasetConfig, DifficultyConfig, MixtureConfig
 
+
 @pytest.mark.parametrize("section", [RunConfig, MixtureConfig, DatasetConfig, DifficultyConfig, HBOConfig, ActorConfig])
 def test_every_key_is_documented_with_its_default(section):
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", chapter(section), re.MULTILINE))

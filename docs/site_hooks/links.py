@@ -57,11 +57,10 @@ def rewritten(text: str, place: str) -> str:
     """The page at `place` with its links to files as the site needs them."""
 
     def moved(match: re.Match[str]) -> str:
-        before, target, after = match.groups()
         if not (paths := linked(match[0], place)):
             return match[0]  # an address, or a file that isn't there: mkdocs says so
         here = posixpath.dirname(in_site(place))
-        return before + posixpath.relpath(in_site(paths[0]), here or ".") + after
+        return match[1] + posixpath.relpath(in_site(paths[0]), here or ".") + match[3]
 
     return LINK.sub(moved, text)
 
