@@ -243,6 +243,12 @@ def test_a_block_that_is_not_run_says_why():
     assert found[1].text == "x = 1\n"
 
 
+@pytest.mark.parametrize("text", ["```python\n1 +\n", "```sh\nhbo check\n```\n```\n", "~~~sh\nhbo tain\n~~~\n"])
+def test_a_fence_that_hides_a_block_is_noticed(text):
+    with pytest.raises(AssertionError, match="never closed"):
+        blocks_of("page.md", text)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -16,6 +16,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted(page for name in FOLDERS for page i
 FENCE = re.compile(
     r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>[^\n`]*)\n(?P<text>.*?)^ *(?P=fence)$", re.DOTALL | re.MULTILINE
 )
+FENCE_LINE = re.compile(r"^ *(?:`{3,}|~{3,})", re.MULTILINE)  # the other kind of fence is not looked into: not used
 MARK = re.compile(r"<!-- not run: (.+?) -->\s*\Z")
 
 
@@ -41,6 +42,9 @@ def blocks_of(page, text):
         mark = MARK.search(before)
         code = textwrap.dedent(match["text"])
         found.append(Block(page, before.count("\n") + 1, match["language"].strip(), code, mark[1] if mark else None))
+    # A fence that is never closed, or is closed elsewhere than it seems, would hide the blocks below it.
+    inside = sum(len(FENCE_LINE.findall(block.text)) for block in found)
+    assert len(FENCE_LINE.findall(text)) == 2 * len(found) + inside, f"{page}: a fence of a block is never closed"
     return found
 
 
