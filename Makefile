@@ -14,6 +14,7 @@ ARGS ?=
 RESULTS ?= bench.jsonl
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+DOCS_READY := $(VENV)/docs-ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all check bench docs
@@ -44,9 +45,8 @@ bench: $(READY) ## run every benchmarks/*.py, one after the other, on an idle ma
 	done; \
 	echo "results: $(RESULTS)"; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
 
-docs: ## say where the documentation is
-	@echo "The documentation is Markdown and is not built; read:"
-	@ls README.md CONTRIBUTING.md CHANGELOG.md docs/*.md 2>/dev/null | sed 's/^/  /'
+docs: $(DOCS_READY) ## build the documentation into site/; open site/index.html (warnings are errors)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || \
@@ -58,4 +58,9 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[dev]'
+	@touch $@
+
+$(DOCS_READY): $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[docs]'
 	@touch $@

@@ -152,7 +152,8 @@ def test_start_up_loads_nothing_heavy(module):
 
 def test_every_dependency_has_a_release_known_to_work():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    needed = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["dev"], *extras["docs"]]
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
     names = {re.match(r"[\w.-]+", line)[0].lower() for line in needed}
     assert names - {name.lower() for name in pinned} == set()

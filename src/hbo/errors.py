@@ -82,7 +82,7 @@ def first_line(error: BaseException) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with every character written out that a terminal would obey, or can't show.
+    r"""`text` with every character written out that a terminal would obey, or can't show.
 
     Names come from files, and no escape sequence of theirs may reach the terminal.
 

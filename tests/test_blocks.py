@@ -1,0 +1,285 @@
+"""Promises about the code in the prose: Python runs, YAML is a configuration, commands are the command line's own."""
+
+import contextlib
+import doctest
+import importlib
+import json
+import pkgutil
+import re
+import tomllib
+
+import pytest
+import torch
+import typer
+import yaml
+from peft import LoraConfig, get_peft_model
+from prose import PAGES, ROOT, blocks, blocks_of, called, command_lines
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+import hbo
+from hbo import METHODS, cli, config_file
+from hbo.compare.grid import cells, seed_numbers
+from hbo.demo import SETUPS
+from hbo.evaluation.tasks import chosen
+from hbo.training.arguments import adapter, training_arguments
+
+# What the pages call by these names lies in the folder in which their code runs: a name that is a folder's goes before
+# the Hub's, so a random model stands in for the real one, and a few rows for a data set.
+MODELS = ("Qwen/Qwen2.5-0.5B",)
+FILES = {
+    "math.jsonl": ("prompt", "completion", 16),
+    "chat.jsonl": ("prompt", "completion", 8),
+    "data/support.jsonl": ("question", "answer", 2),
+}
+ADAPTERS = {"runs/lora/model": "Qwen/Qwen2.5-0.5B"}
+# And these are made smaller, so that every page takes seconds.
+SMALLER = {
+    r"max_steps=2000": "max_steps=2",
+    r"update_every=200": "update_every=1",
+    r'SFTConfig\("out", ': 'SFTConfig("out", use_cpu=True, bf16=False, report_to="none", disable_tqdm=True, dataloader_pin_memory=False, ',
+}
+UNRUN = {}  # page → reasons why blocks of it aren't run: each is a gap that somebody chose
+SHELL = ("sh", "bash", "console")
+FOREIGN = {
+    "docker": "builds and runs images",
+    "hf": "logs in to the Hub",
+    "pip": "installs a package; its extra is looked up",
+    ".venv/bin/pre-commit": "writes a hook into the checkout",
+}
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder that holds what the pages speak of."""
+    folder = tmp_path_factory.mktemp("desk")
+    for name in MODELS:
+        save_model(folder / name)
+    for name, (ask, answer, count) in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        rows = [{ask: f"what is {i} plus {i}", answer: f"{2 * i}"} for i in range(count)]
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    for name, base in ADAPTERS.items():
+        model = LlamaForCausalLM.from_pretrained(folder / base)
+        get_peft_model(model, LoraConfig(r=2, target_modules="all-linear")).save_pretrained(folder / name)
+    (readme,) = blocks_in("README.md", "yaml")
+    (lora,) = blocks_in("docs/guides/lora.md", "yaml")
+    for name, text in (("run.yaml", readme), ("config.yaml", readme), ("lora.yaml", lora)):
+        (folder / name).write_text(text.text, encoding="utf-8")
+    return folder
+
+
+def blocks_in(page, language):
+    return [block for block in blocks(language) if block.page == page]
+
+
+def save_model(folder):
+    """A random Llama whose tokenizer has a chat template."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(["one two three"], trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|im_end|>")
+    tokenizer.chat_template = CHATML
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=300, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        eos_token_id=1, pad_token_id=1, bos_token_id=None,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def smaller(code):
+    for pattern, less in SMALLER.items():
+        code = re.sub(pattern, less, code)
+    return code
+
+
+@pytest.fixture
+def workplace(desk, tmp_path, monkeypatch):
+    """A folder of one's own with everything of the desk in it."""
+    for each in desk.iterdir():
+        if each.name != "cache":
+            (tmp_path / each.name).symlink_to(each)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HBO_CACHE", str(desk / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", desk / "cache")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in blocks("python")}))
+def test_python_runs_from_the_top_of_a_page_to_its_end(page, workplace):
+    space = {}
+    for block in blocks_in(page, "python"):
+        exec(compile(smaller(block.text), str(block), "exec"), space)
+    if page == "README.md":
+        lines = [json.loads(line) for line in (workplace / "out" / "balance.jsonl").read_text().splitlines()]
+        assert [line["step"] for line in lines] == [0, 1, 2]
+        assert {len(levels) for levels in lines[-1]["local"].values()} == {4}
+        assert lines[-1]["global"] != lines[0]["global"]
+
+
+def test_the_example_for_trl_is_ten_lines():
+    (block,) = blocks_in("README.md", "python")
+    assert len([line for line in block.text.splitlines() if line.strip()]) <= 10
+
+
+def test_what_is_made_smaller_is_still_there():
+    code = "".join(block.text for block in blocks("python"))
+    assert [pattern for pattern in SMALLER if not re.search(pattern, code)] == []
+    assert [name for name in (*MODELS, *FILES, *ADAPTERS) if f'"{name}"' not in code] == []
+
+
+@pytest.mark.parametrize("block", blocks("yaml"), ids=str)
+def test_yaml_is_a_configuration(block):
+    data = yaml.safe_load(block.text)
+    if "model" not in data:  # a part of a file
+        data = {"model": "m", "mixture": {"datasets": {"a": "a.jsonl"}}} | data
+    config = config_file.parse({"output": "runs/a"} | data)
+    training_arguments(config)
+    adapter(config)
+
+
+@pytest.mark.parametrize("block", blocks("json"), ids=str)
+def test_json_parses(block):
+    json.loads(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("bibtex"), ids=str)
+def test_the_citation_is_that_of_the_citation_file(block):
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.search(r"title\s*=\s*\{(.*?)\}", block.text)[1] in citation
+    assert re.search(r"arXiv:(\S+?)\}", block.text)[1] in citation
+
+
+@pytest.mark.parametrize("block", blocks(*SHELL), ids=str)
+def test_commands_are_understood(block, workplace):
+    for words in command_lines(block.text):
+        understand(words, workplace)
+
+
+def understand(words, folder):
+    """Fails unless the program, its options and its configuration are there."""
+    if "--config_file" in words:
+        assert (ROOT / words[words.index("--config_file") + 1]).is_file(), words
+    program, rest = called(words)
+    if program == "hbo":
+        understand_hbo(rest, folder)
+    elif program == "make":
+        targets = [word for word in rest if "=" not in word]
+        known = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+        assert targets and set(targets) <= set(known), words
+    elif program == "python":
+        source = (ROOT / rest[0]).read_text(encoding="utf-8")
+        for option in (word for word in rest if word.startswith("--")):
+            assert f'"{option}"' in source, words
+    else:
+        assert program in FOREIGN, f"{words}: the test knows no program of this name"
+        for extra in re.findall(r"hbo\[(\w+)\]", " ".join(rest)):
+            assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+
+def understand_hbo(words, folder):
+    commands = typer.main.get_command(cli.app).commands
+    assert words[0] in commands, words
+    given = commands[words[0]].make_context(words[0], list(words[1:])).params
+    if "config" not in given:
+        assert given.get("method", "hbo") in METHODS and given.get("setup", "multitask") in SETUPS, words
+        if words[0] == "eval":
+            assert chosen(given["tasks"])
+        return
+    with contextlib.chdir(folder if (folder / given["config"]).exists() else ROOT):
+        if words[0] == "compare":
+            assert cells(
+                given["config"],
+                given["methods"].split(","),
+                seed_numbers(given["seeds"]),
+                given["vary"] or (),
+                given["output"],
+            )
+        else:
+            config_file.load(given["config"], given["overrides"] or ())
+
+
+SPANS = sorted({span for page in PAGES for span in re.findall(r"`(hbo [a-z][^`\n]*)`", page.read_text("utf-8"))})
+
+
+@pytest.mark.parametrize("span", SPANS)
+def test_commands_inside_sentences_exist_with_their_options(span):
+    known = typer.main.get_command(cli.app).commands
+    ((_, name, *words),) = command_lines(span.replace("…", "").replace("[", "").replace("]", ""))
+    assert name in known
+    options = {option for parameter in known[name].params for option in parameter.opts} | {"--help"}
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+def test_no_block_is_passed_over_in_silence():
+    tried = {"python", "yaml", "json", "bibtex", *SHELL, "text"}  # text is what a program prints, so no code
+    assert [str(block) for block in blocks() if block.language not in tried and block.unrun is None] == []
+    found = {}
+    for block in blocks():
+        if block.unrun is not None:
+            found.setdefault(block.page, []).append(block.unrun)
+    assert found == UNRUN
+
+
+def test_a_block_that_is_not_run_says_why():
+    page = "<!-- not run: needs two hosts -->\n```sh\nssh b\n```\n\n- a\n\n    ```python\n    x = 1\n    ```\n\n````text\n```\n````\n"
+    found = blocks_of("page.md", page)
+    assert [(block.line, block.language, block.unrun) for block in found] == [
+        (2, "sh", "needs two hosts"), (8, "python", None), (12, "text", None)
+    ]  # fmt: skip
+    assert found[1].text == "x = 1\n"
+
+
+@pytest.mark.parametrize("text", ["```python\n1 +\n", "```sh\nhbo check\n```\n```\n", "~~~sh\nhbo tain\n~~~\n"])
+def test_a_fence_that_hides_a_block_is_noticed(text):
+    with pytest.raises(AssertionError, match="never closed"):
+        blocks_of("page.md", text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "hbo tain run.yaml",
+        "hbo train",
+        "hbo train run.yaml --outptu x",
+        "hbo train run.yaml balance.probs=8",
+        "hbo compare run.yaml --methods hbo2 --output x",
+        "hbo demo --setup three",
+        "hbo eval model --tasks",
+        "make dmeo",
+        "make",
+        "python examples/dpo.py --modle x",
+        "python examples/none.py",
+        "torchrun --nproc_per_node 2 -m hbo trian run.yaml",
+        "accelerate launch --config_file none.yaml -m hbo train run.yaml",
+        "pip install 'hbo[evil]'",
+        "curl https://example.org",
+    ],
+)
+def test_a_wrong_command_is_noticed(line, workplace):
+    ((words),) = command_lines(line)
+    with pytest.raises((AssertionError, typer._click.exceptions.ClickException, hbo.errors.HBOError, OSError)):
+        understand(words, workplace)
+
+
+PROGRAMS = ("hbo.__main__", "hbo.demo.cldr_program")  # not to be imported
+
+
+@pytest.mark.parametrize(
+    "module", [each.name for each in pkgutil.walk_packages(hbo.__path__, "hbo.") if each.name not in PROGRAMS]
+)
+def test_examples_in_docstrings_run(module):
+    assert doctest.testmod(importlib.import_module(module)).failed == 0
