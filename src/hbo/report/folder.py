@@ -11,6 +11,7 @@ import yaml
 from hbo.errors import DataError
 from hbo.report.evaluation import Evaluation, read_evaluation
 from hbo.report.lines import Line, read_lines
+from hbo.report.log import further, read_log
 from hbo.report.results import Metrics, Training, read_metrics, read_training
 
 _SECRETS = ("hub_token", "push_to_hub_token")
@@ -83,7 +84,8 @@ def read_run(folder: Path) -> Run:
         if shape.get(name, len(sizes)) != len(sizes):
             raise DataError(f"{folder / 'metrics.json'}: 'sizes' of '{name[:40]}' must name {shape[name]} groups")
     evaluation = read_evaluation(folder / "eval.json")
-    return Run(folder, datasets, lines, config, text, metrics, read_training(folder), evaluation)
+    training = further(read_training(folder), read_log(folder))
+    return Run(folder, datasets, lines, config, text, metrics, training, evaluation)
 
 
 def _read_config(file: Path) -> tuple[dict[str, Any], str]:
