@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo import __version__, evaluate_command, init_command
+from hbo import __version__, evaluate_command, init_command, watch_command
 from hbo.errors import ConfigError, HBOError, Interrupted, visible
 from hbo.screen import bars, console, one_line, out, say
 
@@ -131,6 +131,9 @@ def report(
     from hbo.report.page import write_report
 
     out.print(str(write_report(run, output)), soft_wrap=True)
+
+
+app.command(name="watch")(watch_command.watch)
 
 
 @app.command()

@@ -77,7 +77,7 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that a run writes to")
     datasets, lines = read_lines(folder / "balance.jsonl")
-    config, text = _read_config(folder / "config.yaml")
+    config, text = read_config(folder / "config.yaml")
     metrics = read_metrics(folder / "metrics.json")
     shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
     for name, sizes in (metrics.sizes if metrics else {}).items():
@@ -88,7 +88,12 @@ def read_run(folder: Path) -> Run:
     return Run(folder, datasets, lines, config, text, metrics, training, evaluation)
 
 
-def _read_config(file: Path) -> tuple[dict[str, Any], str]:
+def read_config(file: Path) -> tuple[dict[str, Any], str]:
+    """The configuration of a run and its text, without tokens; empty where there is no such file.
+
+    Raises:
+        DataError: The file can't be read, or holds something else.
+    """
     # Someone's own loop with the callback has a ledger and no YAML file: that is no error.
     try:
         text = file.read_text(encoding="utf-8")
