@@ -18,7 +18,7 @@ from hbo.report.folder import read_run
 from hbo.report.page import render
 from hbo.watch import words
 from hbo.watch.shell import POLICY, shell
-from hbo.watch.view import Stamp, View, Watcher, stamp_of
+from hbo.watch.view import Stamp, Watcher, stamp_of
 
 ADDRESS = "127.0.0.1"
 # A page elsewhere whose name is made to point here (DNS rebinding) would ask with its own name.
@@ -106,7 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         if host.rpartition(":")[0] not in _HOSTS and host not in _HOSTS:
             self._send((403, "text/plain", b"ask for 127.0.0.1 or localhost\n", "default-src 'none'"), with_body)
             return
-        found = self.pages.answer(self.path)
+        # As it was asked for: http.server takes two slashes at the start for one.
+        found = self.pages.answer(self.requestline.split()[1])
         self._send(found or (404, "text/plain", b"there is no such page\n", "default-src 'none'"), with_body)
 
     def _send(self, answer: Answer, with_body: bool) -> None:

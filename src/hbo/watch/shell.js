@@ -62,6 +62,8 @@
     coming = frame;
     const since = performance.now();
     const look = () => {
+      // A run whose files can't be read just now is told of in plain text.
+      if (frame.contentDocument?.contentType !== "text/html") return giveUp(frame);
       if (drawn(frame)) return swap(frame, wanted);
       if (performance.now() - since < PATIENCE) return setTimeout(look, 100);
       return giveUp(frame);
@@ -73,7 +75,7 @@
 
   function giveUp(frame) {
     frame.remove();
-    if (coming === frame) coming = null;
+    if (coming === frame) [coming, last] = [null, performance.now()];
   }
 
   function swap(frame, wanted) {

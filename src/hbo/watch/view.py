@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hbo.errors import DataError
-from hbo.report import log, status
+from hbo.report import log
 from hbo.report.folder import read_config
 from hbo.report.lines import Line, read_lines
 from hbo.report.status import FINISHED, INTERRUPTED, Status, is_gone, read_status
@@ -213,5 +213,8 @@ def _about(folder: Path) -> str:
         return ""  # being replaced, or someone's own; nothing here depends on it
     balance = config.get("balance")
     method = balance.get("method") if isinstance(balance, dict) else None
-    found = [str(method) if method else "", f"seed {config['seed']}" if "seed" in config else "", config.get("model")]
-    return ", ".join(str(part) for part in found if part)
+    model = str(config.get("model") or "")
+    if model.startswith(("/", ".", "~")):
+        model = Path(model).name  # a folder of this machine, whose place says nothing
+    found = (str(method or ""), f"seed {config['seed']}" if "seed" in config else "", model)
+    return ", ".join(part for part in found if part)
