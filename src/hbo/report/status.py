@@ -27,7 +27,7 @@ class Status:
     began: float
     updated: float
     trains: bool
-    """Whether the folder's other files are of this run: before training begins they are of one that was there before."""
+    """Whether the folder's other files are of this run; before it trains they are of one that was there before."""
     pid: int
     born: int
     """When the process was started, in ticks since its machine was, which tells it from a later one; 0 if unknown."""

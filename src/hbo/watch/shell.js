@@ -3,7 +3,7 @@
 // reader has done to this one (place, series hidden, parts unfolded, focus), and only then takes its place.
 (function () {
   const interval = Number(document.documentElement.dataset.interval);
-  const PAUSE = Math.max(interval, 5000); // between two reports: each is drawn anew
+  const PAUSE = 5 * interval; // between two reports, each of which is drawn anew
   const PATIENCE = 60000; // for a report to be drawn
   const main = document.querySelector("main");
   const dot = document.getElementById("dot");
@@ -102,7 +102,7 @@
       if (state.ended && !isNew && !coming) return;
     } catch {
       say("lost", "hbo watch has ended or can't be reached; this is the last report. It goes on by itself if hbo watch is started again at this port.");
-      again = Math.max(interval, 3000);
+      again = 3 * interval;
     }
     setTimeout(ask, again);
   }
