@@ -36,6 +36,7 @@ from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.hub import check_hub, push, without_tokens
 from hbo.training.live import Teller
 from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
@@ -73,6 +74,7 @@ def train(
     check_devices(config, args)
     peft_config = adapter(config)
     checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
+    check_hub(args)
     teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
     with teller.told():
         if resume:
@@ -155,7 +157,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         if not start.resume:
             run_folder.clear(folder)
         with atomic_path(folder / run_folder.CONFIG) as temporary:
-            temporary.write_text(config_file.dump(config), encoding="utf-8")
+            temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
     trainer.accelerator.wait_for_everyone()
     # A compiled model has its own matrix products.
     fast = nullcontext() if args.torch_compile else fast_matmul(args.device)
@@ -186,6 +188,8 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
             write_report(folder)
             card = model_card(read_run(folder), is_adapter=start.peft_config is not None)
             (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
+    if pushed := push(trainer, folder / run_folder.MODEL):
+        say(f"pushed to {pushed}")
     trainer.accelerator.wait_for_everyone()
 
 
