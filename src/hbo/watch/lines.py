@@ -21,7 +21,7 @@ class Lines:
             yield words.one_line(", ".join(part for part in (view.name, view.about) if part))
         told = view.status
         tenth = 10 * told.done // told.total if told and told.total else 0
-        news = (told.phase if told else "", tenth, view.losses, view.step if told is None else 0, view.state)
+        news = (told.phase if told else "", tenth, view.losses, view.step if told is None else 0)
         if news != self._said and not view.has_ended:
             yield words.headline(view)
         self._said = news
