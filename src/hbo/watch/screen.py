@@ -46,7 +46,8 @@ def _header(view: View, width: int) -> list[Text]:
     name = Text(words.one_line(view.name), style="bold")
     title = Text.assemble(name, "  ", (words.one_line(view.about), "dim"))
     state = Text.assemble(("● ", _STATES.get(view.state, "yellow")), words.progress(view))
-    done = view.status.done / view.status.total if view.status and view.status.total else None
+    told = view.status
+    done = told.done / told.total if told and told.total and not view.has_ended else None
     facts = "   ".join(part for part in (words.pace(view), words.time_left(view)) if part)
     if done is not None:
         room = min(max(width - state.cell_len - len(facts) - 12, 0), 40)

@@ -23,7 +23,9 @@ from hbo.watch.view import Stamp, Watcher, stamp_of
 ADDRESS = "127.0.0.1"
 # A page elsewhere whose name is made to point here (DNS rebinding) would ask with its own name.
 _HOSTS = ("127.0.0.1", "localhost")
-_FILES = ("balance.jsonl", "log.jsonl", "config.yaml", "metrics.json", "eval.json", "trainer_state.json")
+_FILES = (
+    *("balance.jsonl", "log.jsonl", "config.yaml", "mixture.json", "metrics.json", "eval.json", "trainer_state.json"),
+)
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",

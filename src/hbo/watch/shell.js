@@ -85,8 +85,9 @@
     document.getElementById("empty")?.remove();
     const old = shown;
     [shown, coming, version, last] = [frame, null, wanted, performance.now()];
-    // In sight for a moment behind the new one, so that there is never nothing.
-    requestAnimationFrame(() => requestAnimationFrame(() => old?.remove()));
+    // In sight for a moment behind the new one, so that there is never nothing. A page that nobody sees paints no frames
+    // but keeps its clock.
+    setTimeout(() => old?.remove(), 100);
     page.textContent = `report of ${new Date().toLocaleTimeString()}`;
   }
 
@@ -97,7 +98,7 @@
       if (!answer.ok) throw new Error(String(answer.status));
       const state = await answer.json();
       const isNew = state.version !== null && state.version !== version;
-      if (isNew && !coming && (state.ended || performance.now() - last >= PAUSE)) load(state.version);
+      if (isNew && !document.hidden && !coming && (state.ended || performance.now() - last >= PAUSE)) load(state.version);
       say(state.state, state.ended ? `${state.text}. This page no longer refreshes.` : state.text);
       if (state.ended && !isNew && !coming) return;
     } catch {

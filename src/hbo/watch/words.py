@@ -46,6 +46,8 @@ def time_left(view: View) -> str:
 def progress(view: View) -> str:
     """What the run is doing, and how far it has come."""
     told = view.status
+    if view.has_ended and view.step:
+        return f"step {view.step}" + (f" of {view.steps}" if view.steps else "")
     if told is None:
         return f"step {view.step}" if view.rows else "waiting for the run to begin"
     if told.phase == "training":
