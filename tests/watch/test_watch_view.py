@@ -99,9 +99,15 @@ def test_another_process_of_the_same_number_is_not_the_run(going):
     assert Watcher(going.folder).look().state == "interrupted"
 
 
-def test_a_run_on_another_machine_is_believed(going):
+def test_a_run_on_another_machine_or_in_a_container_is_believed(going):
+    told = going.say()
     going.say(host="elsewhere", pid=2**22 + 1)
     assert Watcher(going.folder).look().state == "running"
+    # So is one in a container of this machine's name.
+    going.say(host=told.host.partition(" ")[0] + " pid:[1]", pid=2**22 + 1)
+    assert Watcher(going.folder).look().state == "running"
+    going.say(pid=2**22 + 1)
+    assert Watcher(going.folder).look().state == "interrupted"
 
 
 def test_a_run_without_a_status_is_shown_too(going):

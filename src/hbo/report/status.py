@@ -32,6 +32,7 @@ class Status:
     born: int
     """When the process was started, in ticks since its machine was, which tells it from a later one; 0 if unknown."""
     host: str
+    """The machine, and the container on it, in which `pid` counts."""
     end: str | None = None
     message: str = ""
 
@@ -69,12 +70,12 @@ def read_status(folder: Path) -> Status | None:
 
 def this_process() -> tuple[int, int, str]:
     """`pid`, `born` and `host` of the process that asks."""
-    return os.getpid(), _born(os.getpid()) or 0, platform.node()
+    return os.getpid(), _born(os.getpid()) or 0, _host()
 
 
 def is_gone(status: Status) -> bool:
     """Whether the process has ended without a word; False also where that can't be known from this machine."""
-    if status.end is not None or status.host != platform.node() or os.name != "posix":
+    if status.end is not None or status.host != _host() or os.name != "posix":
         return False
     try:
         os.kill(status.pid, 0)
@@ -84,6 +85,14 @@ def is_gone(status: Status) -> bool:
         pass  # someone else's, but there
     born = _born(status.pid)
     return born is not None and status.born not in (0, born)
+
+
+def _host() -> str:
+    # A container may bear its machine's name (docker --net=host), but it counts processes for itself.
+    try:
+        return f"{platform.node()} {Path('/proc/self/ns/pid').readlink()}"
+    except OSError:
+        return platform.node()
 
 
 def _born(pid: int) -> int | None:
