@@ -156,10 +156,26 @@ def test_a_run_of_the_command_line_tells_all_of_its_phases(hbo, config, tmp_path
     assert read_run(tmp_path / "run").training.source == "trainer_state.json"
     assert history(tmp_path / "run") == json.loads((tmp_path / "run" / "trainer_state.json").read_text())["log_history"]
 
-    # Refused before it trains: what is there stays, and the attempt says why.
-    before = (tmp_path / "run" / "balance.jsonl").read_bytes()
+    # Refused before it trains: what is there stays as it is.
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()}
     assert hbo("train", config(), "--overwrite", "mixture.datasets.a.path=/no/such.jsonl").returncode == 2
-    assert (tmp_path / "run" / "balance.jsonl").read_bytes() == before
-    told = read_status(tmp_path / "run")
-    assert (told.end, told.trains) == ("failed", False)
-    assert "/no/such.jsonl" in told.message
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
+
+
+def test_an_attempt_given_up_before_it_trains_leaves_the_status_of_the_run_before(tmp_path):
+    for has_run, old in [(True, b"old"), (True, None), (False, b"old"), (False, None)]:
+        folder = tmp_path / f"{has_run}-{old}"
+        folder.mkdir()
+        if has_run:
+            (folder / "balance.jsonl").touch()
+        if old:
+            (folder / "status.json").write_bytes(old)
+        teller = Teller(folder)
+        with pytest.raises(ConfigError), teller.told():
+            teller.begin("reading", 3)
+            assert read_status(folder).phase == "reading"
+            raise ConfigError("no such file")
+        if has_run:
+            assert [path.read_bytes() for path in folder.glob("status.json")] == ([old] if old else [])
+        else:
+            assert read_status(folder).message == "no such file"

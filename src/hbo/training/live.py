@@ -21,6 +21,7 @@ from hbo.errors import DataError, Interrupted, first_line
 from hbo.progress import Track
 from hbo.report import log, status
 from hbo.report.status import FAILED, FINISHED, INTERRUPTED, Status
+from hbo.training import logbook
 
 _OFTEN = 0.5  # seconds between two writes of the status in which nothing but a count has changed
 
@@ -63,18 +64,23 @@ class Teller:
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
-        """Nothing; when the block ends, for whatever reason, the status says so."""
+        """Nothing; when the block ends, for whatever reason, the status says so.
+
+        An attempt that is given up before it trains leaves the status of a run that lies in the folder as it was.
+        """
+        file = self.folder / status.FILE
+        is_run = (self.folder / logbook.FILE).exists()
+        before = file.read_bytes() if is_run and file.exists() else None
         self._write()
         try:
             yield
-        except Interrupted as stop:
-            self.end(INTERRUPTED, str(stop))
-            raise
-        except KeyboardInterrupt:
-            self.end(INTERRUPTED, "stopped by Ctrl-C")
-            raise
         except BaseException as error:
-            self.end(FAILED, first_line(error))
+            if is_run and not self.now.trains:
+                self._put_back(before)
+            elif isinstance(error, Interrupted | KeyboardInterrupt):
+                self.end(INTERRUPTED, str(error) or "stopped by Ctrl-C")
+            else:
+                self.end(FAILED, first_line(error))
             raise
         self.end(FINISHED)
 
@@ -97,14 +103,24 @@ class Teller:
 
         return both
 
+    def _put_back(self, before: bytes | None) -> None:
+        if before is not None:
+            self._replace(before)
+        elif self.speaks:
+            with contextlib.suppress(OSError):
+                (self.folder / status.FILE).unlink()
+
     def _write(self) -> None:
+        self._written = self.now.updated
+        self._replace(self.now.to_json().encode())
+
+    def _replace(self, content: bytes) -> None:
         if not self.speaks:
             return
-        self._written = self.now.updated
         # Not `atomic_path`, which would make the folder of a run anew that someone has removed.
         part = self.folder / f".{status.FILE}.{os.getpid()}"
         try:
-            part.write_text(self.now.to_json(), encoding="utf-8")
+            part.write_bytes(content)
             part.replace(self.folder / status.FILE)
         except OSError:
             with contextlib.suppress(OSError):
