@@ -1,6 +1,6 @@
 """Several grids of the same recipe in one comparison: prints `comparison.md` for all their runs.
 
-    python results/together.py results/fresh-*/results.jsonl > results/fresh.md
+python results/together.py results/fresh-*/results.jsonl > results/fresh.md
 """
 
 import json

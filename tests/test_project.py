@@ -38,8 +38,8 @@ RANKS = {
     "scoring": 3,
     "rewards": 4,
     "training": 5,
-    **dict.fromkeys(("compare", "evaluation"), 6),
-    **dict.fromkeys(("cli", "evaluate_command", "init_command", "screen", "demo", "__main__"), 7),
+    **dict.fromkeys(("compare", "evaluation", "watch"), 6),
+    **dict.fromkeys(("cli", "evaluate_command", "init_command", "watch_command", "screen", "demo", "__main__"), 7),
 }
 
 

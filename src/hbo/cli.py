@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo import __version__, evaluate_command, init_command
+from hbo import __version__, evaluate_command, init_command, watch_command
 from hbo.errors import ConfigError, HBOError, Interrupted, visible
 from hbo.screen import bars, console, one_line, out, say
 
@@ -143,6 +143,9 @@ def report(
         written.insert(0, write_reports(runs, output))
     for path in written:
         out.print(str(path), soft_wrap=True, markup=False)
+
+
+app.command(name="watch")(watch_command.watch)
 
 
 @app.command()

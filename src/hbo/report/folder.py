@@ -12,6 +12,7 @@ import yaml
 from hbo.errors import DataError
 from hbo.report.evaluation import Evaluation, read_evaluation
 from hbo.report.lines import Line, read_lines
+from hbo.report.log import further, read_log
 from hbo.report.mixture import FILE, Mixture, read_mixture_file
 from hbo.report.results import Metrics, Training, read_metrics, read_training
 
@@ -122,7 +123,7 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that a run writes to")
     datasets, lines = read_lines(folder / "balance.jsonl")
-    config, text = _read_config(folder / "config.yaml")
+    config, text = read_config(folder / "config.yaml")
     metrics, mixture = read_metrics(folder / "metrics.json"), read_mixture_file(folder / FILE)
     shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
     found: dict[tuple[str, str], Mapping[str, Any]] = {("metrics.json", "sizes"): metrics.sizes if metrics else {}}
@@ -131,11 +132,17 @@ def read_run(folder: Path) -> Run:
         for name, groups in sizes.items():
             if shape.get(name, len(groups)) != len(groups):
                 raise DataError(f"{folder / file}: '{key}' of '{name[:40]}' must name {shape[name]} groups")
-    evaluation, training = read_evaluation(folder / "eval.json"), read_training(folder)
+    evaluation = read_evaluation(folder / "eval.json")
+    training = further(read_training(folder), read_log(folder))
     return Run(folder, datasets, lines, config, text, metrics, training, evaluation, mixture)
 
 
-def _read_config(file: Path) -> tuple[dict[str, Any], str]:
+def read_config(file: Path) -> tuple[dict[str, Any], str]:
+    """The configuration of a run and its text, without tokens; empty where there is no such file.
+
+    Raises:
+        DataError: The file can't be read, or holds something else.
+    """
     # Someone's own loop with the callback has a ledger and no YAML file: that is no error.
     try:
         text = file.read_text(encoding="utf-8")

@@ -168,7 +168,7 @@ def _missing(run: Run) -> str:
         )
     if run.training is None:
         notes.append("There is no trainer_state.json, so the training loss is missing.")
-    elif run.training.source != "trainer_state.json":
+    elif run.training.source.startswith("checkpoint-"):
         notes.append(f"The training loss is the one saved with the latest checkpoint ({text(run.training.source)}).")
     return "".join(f'<p class="note" role="note">{note}</p>' for note in notes)
 

@@ -22,6 +22,7 @@ from hbo.rewards.window import Window
 from hbo.training import logbook, resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
 from hbo.training.distributed import check_same, from_first, sum_over
+from hbo.training.live import LiveLog, Teller
 from hbo.training.own_loss import own_loss_config
 from hbo.training.sampler import HBOSampler
 from hbo.training.state import HBOState
@@ -75,7 +76,9 @@ class HBOCallback(TrainerCallback):
         self.train_seconds = 0.0
         self.tokens = 0  # of all rows trained on, padding not counted
         self.state = HBOState()
-        trainer.add_callback(self.state)
+        self.live = LiveLog(Teller(Path(args.output_dir)))
+        for part in (self.state, self.live):
+            trainer.add_callback(part)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -7,12 +7,14 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
@@ -34,6 +36,8 @@ from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.hub import check_hub, push, without_tokens
+from hbo.training.live import Teller
 from hbo.training.mixture_file import write_mixture
 from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
@@ -71,9 +75,26 @@ def train(
     check_devices(config, args)
     peft_config = adapter(config)
     checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
-    if resume:
-        changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
-        say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
+    check_hub(args)
+    teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
+    with teller.told():
+        if resume:
+            changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
+            say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
+        _run(config, args, _Start(folder, checkpoint, resume, peft_config), teller, track, say)
+    return folder
+
+
+@dataclass(frozen=True)
+class _Start:
+    folder: Path
+    checkpoint: Path | None
+    resume: bool
+    peft_config: LoraConfig | None
+
+
+def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show: Track, say: Say) -> None:
+    folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
     spec, tokenizer = prepare.load(config, track)
     data = prepare.read_data(config, tokenizer, args, track)
     model = prepare.load_weights(spec, args)
@@ -118,7 +139,7 @@ def train(
         train_dataset=rows,
         eval_dataset=eval_sets if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
-        peft_config=peft_config,
+        peft_config=start.peft_config,
     )
     for printer in (ProgressCallback, PrinterCallback):
         if args.disable_tqdm:
@@ -128,16 +149,17 @@ def train(
     balance = HBOCallback(
         trainer, config.balance, weights=shares, max_passes=cap, seed=config.seed, fingerprints=prints
     )
+    balance.live.teller = teller
     trainer.add_callback(balance)
-    trainer.add_callback(_Progress(track))
+    trainer.add_callback(_Progress(show))
     stop = StopOnSignal(trainer)
     trainer.add_callback(stop)
     trainer.accelerator.wait_for_everyone()  # every process has looked at the folder before the first changes it
     if trainer.is_world_process_zero():
-        if not resume:
+        if not start.resume:
             run_folder.clear(folder)
         with atomic_path(folder / run_folder.CONFIG) as temporary:
-            temporary.write_text(config_file.dump(config), encoding="utf-8")
+            temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
         left = None if scores is None else prepare.left_over(config, data.train, scores)
         write_mixture(
             folder, config, examples, data.held_out, scores.of(left) if scores and left is not None else scores
@@ -170,10 +192,11 @@ def train(
             with atomic_path(folder / run_folder.METRICS) as temporary:
                 temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             write_report(folder)
-            card = model_card(read_run(folder), is_adapter=peft_config is not None)
+            card = model_card(read_run(folder), is_adapter=start.peft_config is not None)
             (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
+    if pushed := push(trainer, folder / run_folder.MODEL):
+        say(f"pushed to {pushed}")
     trainer.accelerator.wait_for_everyone()
-    return folder
 
 
 class _Progress(TrainerCallback):

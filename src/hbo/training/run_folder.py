@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from hbo.errors import ConfigError, ResumeError
+from hbo.report import log, status
 from hbo.report.mixture import FILE as MIXTURE
 
 CONFIG, METRICS, MODEL, EVALUATION = "config.yaml", "metrics.json", "model", "eval.json"
 _REPORT = ("report.html", MIXTURE)
-_OURS = (CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, *_REPORT, "trainer_state.json", "README.md", "runs")
+_OURS = (
+    *(CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, *_REPORT, "trainer_state.json", "README.md", "runs"),
+    *(log.FILE, status.FILE),
+)
 
 
 def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
@@ -33,8 +37,9 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
         raise ConfigError(f"{str(folder)[:100]}: is no folder's name ({error}); give --output another") from None
     if is_there and not is_folder:
         raise ConfigError(f"{folder}: is a file; give --output a folder")
-    held = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    ours = _ours(folder)
+    # What an attempt said that was refused before it trained is no run.
+    held = [path.name for path in sorted(folder.iterdir()) if path.name != status.FILE] if folder.is_dir() else []
+    ours = [path for path in _ours(folder) if path.name != status.FILE]
     if resume:
         return _checkpoint_to_resume(folder)
     if ours and not overwrite:
@@ -55,6 +60,8 @@ def clear(folder: Path) -> None:
     """Removes what an earlier run left, and nothing else; called when all else is known to be fine."""
     # The configuration first: without it nothing here can be resumed, wherever this is interrupted.
     for path in sorted(_ours(folder), key=lambda path: path.name != CONFIG):
+        if path.name == status.FILE:
+            continue  # it tells of the run that begins
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -60,7 +60,8 @@ def save_model(trainer: Trainer, folder: Path) -> None:
         Nothing of its own.
     """
     if not trainer.is_fsdp_enabled:
-        trainer.save_model(str(folder))
+        # Its own, so that it doesn't push: there is no model card yet, and the run's folder isn't the model's.
+        trainer.save_model(str(folder), _internal_call=True)
         return
     # A trainer whose checkpoints are sharded would write nothing here.
     state = trainer.accelerator.get_state_dict(trainer.model)
