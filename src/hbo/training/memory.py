@@ -5,8 +5,8 @@
     weights             parameters × bytes of a number (fp32 unless `train.model_init_kwargs.dtype` says otherwise)
     gradients           the same of the trained parameters: all of them, or the adapter's; DDP has them twice
     optimizer states    numbers per trained parameter by `train.optim`
-    of a batch          longest row × `per_device_train_batch_size`, forward and backward (`hbo.training.footprint`), and
-                        the logits of a tile of it, since TRL never has those of a batch at once
+    of a batch          longest row × `per_device_train_batch_size`, forward and backward (`hbo.training.footprint`);
+                        of its logits one tile, since TRL never has those of a batch at once
     of an update        probes of `balance.probe_tokens` tokens, with the logits of all of them
 
 FSDP leaves each of N processes a part of N of the first three and one gathered block; before training every process
@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,7 +38,6 @@ _TILE = 4096, 32768  # tokens × words of the logits that TRL has at once
 _CPU_TOKENS = 512
 # Numbers that an optimizer keeps per trained parameter, by the beginning of its name; others are taken for Adam's two.
 _STATES = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "lion": 1, "schedule_free_sgd": 1, "ademamix": 3}
-_Sizes = Sequence[tuple[torch.Size, bool, int]]
 
 
 @dataclass(frozen=True)
@@ -46,34 +45,45 @@ class Memory:
     """Bytes on one process.
 
     Attributes:
-        weights: All parameters.
+        weights: The parameters that it holds.
         gradients: Of those that are trained.
         optimizer: Its states.
         activations: The most of a batch or an update; None where it can't be told.
-        alone: Weights while rows are scored, which no process shares.
+        whole: All parameters, which every process holds while rows are scored.
+        block: Those of one layer.
     """
 
     weights: int
     gradients: int
     optimizer: int
     activations: int | None
-    alone: int
+    whole: int
+    block: int
 
     @property
     def total(self) -> int:
         """The peak; without the activations if they aren't known."""
-        return max(self.weights + self.gradients + self.optimizer + (self.activations or 0), self.alone)
+        return max(self.weights + self.gradients + self.optimizer + (self.activations or 0), self.whole)
+
+    def on(self, processes: int, *, sharded: bool) -> Memory:
+        """The same on each of several processes, by FSDP or by DDP."""
+        if processes == 1:
+            return self
+        if not sharded:
+            return replace(self, gradients=2 * self.gradients)
+        parts = (math.ceil(value / processes) for value in (self.weights, self.gradients, self.optimizer))
+        weights, gradients, optimizer = parts
+        return replace(self, weights=weights + self.block, gradients=gradients, optimizer=optimizer)
 
 
-def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length: int, processes: int) -> Memory:
-    """The peak of each of `processes` processes, sharded if there are several and FSDP is asked for.
+def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length: int) -> Memory:
+    """What a process takes that shares nothing with others.
 
     Args:
         config: Run.
         args: Its `train:`.
         model: The model's `config.json`.
         length: Tokens of the longest row.
-        processes: Number of processes.
 
     Raises:
         Exception: Whatever transformers raises for a model that it doesn't know.
@@ -88,12 +98,8 @@ def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length
         activations = _activations(config, args, model, build, length)
     except Exception:  # a model whose passes depend on the numbers in its tensors raises anything
         activations = None
-    if processes == 1 or not is_sharded(args):
-        buckets = gradients if processes > 1 else 0
-        return Memory(weights, gradients + buckets, optimizer, activations, weights)
     block = weights // max(1, getattr(model, "num_hidden_layers", 1))
-    parts = [math.ceil(value / processes) for value in (weights, gradients, optimizer)]
-    return Memory(parts[0] + block, parts[1], parts[2], activations, weights)
+    return Memory(weights, gradients, optimizer, activations, weights, block)
 
 
 def is_sharded(args: SFTConfig) -> bool:
