@@ -20,10 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PretrainedConfig
 
-_SHALLOW = 1, 2  # layers of the two models that all depths are concluded from
+_SHALLOW = 1, 2  # layers of the two models from which deeper ones are concluded
 
 Build = Callable[[PretrainedConfig], nn.Module]
-Pass = Callable[[nn.Module], Any]
+Forward = Callable[[nn.Module], torch.Tensor]
 
 
 class _Alive(TorchDispatchMode):
@@ -55,24 +55,24 @@ class _Alive(TorchDispatchMode):
         self.now -= size
 
 
-def peak_of(build: Build, config: PretrainedConfig, run: Pass) -> int:
-    """The most bytes that `run(model)`, a forward and a backward, has alive besides the model and its gradients.
+def peak_of(build: Build, config: PretrainedConfig, forward: Forward) -> int:
+    """The most bytes that a forward and its backward have alive besides the model and its gradients.
 
-    Deep models are concluded from two shallow ones, every layer adding the same.
+    A deep model is concluded from two shallow ones: each further layer keeps as much for the backward as the second.
 
     Args:
         build: A configuration → the model; called where tensors are fake.
         config: The model's.
-        run: The passes; called with the model, likewise.
+        forward: The model → what the backward starts from; likewise.
 
     Raises:
         Exception: Whatever the model raises if its passes depend on the numbers in its tensors.
     """
     depth = getattr(config, "num_hidden_layers", 0)
     if depth <= max(_SHALLOW):
-        return _peak(build, config, run)
-    low, high = (_peak(build, _shallow(config, layers), run) for layers in _SHALLOW)
-    return round(high + (high - low) / (_SHALLOW[1] - _SHALLOW[0]) * (depth - _SHALLOW[1]))
+        return _passes(build, config, forward)[1]
+    (kept, _), (kept_deeper, peak) = (_passes(build, _shallow(config, layers), forward) for layers in _SHALLOW)
+    return peak + (kept_deeper - kept) * (depth - max(_SHALLOW))
 
 
 def sizes_of(build: Build, config: PretrainedConfig) -> list[tuple[torch.Size, bool, int]]:
@@ -86,15 +86,19 @@ def sizes_of(build: Build, config: PretrainedConfig) -> list[tuple[torch.Size, b
     return [(each.shape, each.requires_grad, each.element_size()) for each in model.parameters()]
 
 
-def _peak(build: Build, config: PretrainedConfig, run: Pass) -> int:
+def _passes(build: Build, config: PretrainedConfig, forward: Forward) -> tuple[int, int]:
+    """Bytes kept between forward and backward, and the most at any time."""
     with FakeTensorMode():
         model = build(config)
         for parameter in model.parameters():
             if parameter.requires_grad:  # gradients are counted apart; with accumulation they are there all the time
                 parameter.register_post_accumulate_grad_hook(_forget)
-        with _Alive([*model.parameters(), *model.buffers()]) as alive:
-            run(model)
-    return alive.peak
+        alive = _Alive([*model.parameters(), *model.buffers()])
+        with alive:
+            result = forward(model)
+            kept = alive.now
+            result.sum().backward()
+    return kept, alive.peak
 
 
 def _forget(parameter: torch.Tensor) -> None:

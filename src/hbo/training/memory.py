@@ -30,7 +30,7 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.scoring.batches import TOKEN_BUDGET
 from hbo.scoring.dequantize import quiet
-from hbo.training.arguments import adapter
+from hbo.training.arguments import CHECKPOINTING, adapter, is_checkpointing
 from hbo.training.footprint import peak_of, sizes_of
 from hbo.training.prepare import dtype_of
 
@@ -134,10 +134,12 @@ def _builder(config: RunConfig, args: SFTConfig) -> Callable[[PretrainedConfig],
             model, dtype=dtype_of(args), trust_remote_code=args.trust_remote_code
         )
         made.config.use_cache = False
-        if args.gradient_checkpointing:
-            made.gradient_checkpointing_enable(args.gradient_checkpointing_kwargs)
+        if is_checkpointing(args):
+            enable = getattr(made, f"{CHECKPOINTING}_enable")
+            enable(getattr(args, f"{CHECKPOINTING}_kwargs"))
             made.enable_input_require_grads()
-        return made if lora is None else get_peft_model(made, lora)
+        module: nn.Module = made if lora is None else get_peft_model(made, lora)
+        return module
 
     return build
 
@@ -153,26 +155,26 @@ def _activations(
     words = int(model.get_text_config().vocab_size)
     number = 2 if args.bf16 or args.fp16 else 4
 
-    def run(shape: tuple[int, int], *, trains: bool) -> Callable[[Any], None]:
-        def both(made: Any) -> None:
+    def forward(shape: tuple[int, int], *, trains: bool) -> Callable[[Any], torch.Tensor]:
+        def hidden(made: Any) -> torch.Tensor:
             made.train(trains)
+            inner = made.get_base_model() if isinstance(made, PeftModel) else made
             ids_BT = torch.zeros(shape, dtype=torch.long)
             with torch.autocast("cpu", torch.bfloat16, enabled=number == 2):
-                inner = made.get_base_model() if isinstance(made, PeftModel) else made
-                hidden_BTH = inner.base_model(input_ids=ids_BT, use_cache=False)[0]
-            hidden_BTH.sum().backward()
+                hidden_BTH: torch.Tensor = inner.base_model(input_ids=ids_BT, use_cache=False)[0]
+            return hidden_BTH
 
-        return both
+        return hidden
 
     def tile(tokens: int, most: tuple[int, int]) -> int:
         # The product, and its softmax and gradient in fp32.
         return min(tokens, most[0]) * min(words, most[1]) * (number + 8)
 
-    step = peak_of(build, model, run((batch, length), trains=True)) + tile(batch * length, _TILE)
+    step = peak_of(build, model, forward((batch, length), trains=True)) + tile(batch * length, _TILE)
     if config.balance.is_static or config.balance.rewards != "probe":
         return step
     tokens = max(config.balance.probe_tokens or (_CPU_TOKENS if args.device.type == "cpu" else TOKEN_BUDGET), length)
-    update = peak_of(build, model, run((1, tokens), trains=False)) + tile(tokens, (tokens, words))
+    update = peak_of(build, model, forward((1, tokens), trains=False)) + tile(tokens, (tokens, words))
     return max(step, update)
 
 

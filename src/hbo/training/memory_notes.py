@@ -8,6 +8,7 @@ from trl import SFTConfig
 
 from hbo.config import RunConfig
 from hbo.errors import first_line
+from hbo.training.arguments import is_checkpointing
 from hbo.training.memory import Memory, estimate, is_sharded, model_config
 
 _OTHERS = 8  # processes of the hint what sharding would save
@@ -50,7 +51,7 @@ def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
         f"states of {args.optim.value} {_size(found.optimizer)}",
     ]
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
-    kept = "computed twice" if args.gradient_checkpointing else "all kept: train.activation_checkpointing is false"
+    kept = "computed twice" if is_checkpointing(args) else "all kept: train.activation_checkpointing is false"
     if found.activations is None:
         parts.append("and on top the activations, which can't be told for this architecture")
     else:
