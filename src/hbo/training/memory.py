@@ -93,7 +93,7 @@ def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length
     trained = [(shape, width) for shape, is_trained, width in sizes if is_trained]
     weights = sum(shape.numel() * width for shape, _, width in sizes)
     gradients = sum(shape.numel() * width for shape, width in trained)
-    optimizer = sum(_states(str(args.optim), shape, width) for shape, width in trained)
+    optimizer = sum(_states(args.optim.value, shape, width) for shape, width in trained)
     try:
         activations = _activations(config, args, model, build, length)
     except Exception:  # a model whose passes depend on the numbers in its tensors raises anything
