@@ -15,9 +15,12 @@ RESULTS ?= bench.jsonl
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DOCS_READY := $(VENV)/docs-ready
+# What touches transformers, trl, peft and accelerate most.
+LOWEST := tests/test_config.py tests/test_config_file.py tests/training/test_callback.py tests/training/test_plan.py \
+  tests/training/test_memory.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench docs
+.PHONY: help setup demo test test-all test-lowest dist-check check bench docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -32,6 +35,15 @@ test: $(READY) ## run the tests, without the slow matrix
 
 test-all: $(READY) ## run all tests: kills, faults and several processes too
 	$(BIN)/pytest $(ARGS)
+
+test-lowest: ## run the tests of trainer, callback and configuration at the lowest releases that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --disable-pip-version-check -c constraints-lowest.txt \
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e . pytest pytest-timeout hypothesis
+	.venv-lowest/bin/pytest -m "not slow and not real" $(LOWEST) $(ARGS)
+
+dist-check: ## build wheel and sdist, install each in an environment of its own and run the demo's first step; takes minutes
+	tests/packaging/check_dist.sh $(PYTHON) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
 check: $(READY) ## lint, formatting, types
 	$(BIN)/ruff check .

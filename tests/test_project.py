@@ -159,6 +159,18 @@ def test_every_dependency_has_a_release_known_to_work():
     assert names - {name.lower() for name in pinned} == set()
 
 
+def test_every_lowest_release_is_the_one_that_is_tested():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lowest = (ROOT / "constraints-lowest.txt").read_text(encoding="utf-8")
+    tested = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", lowest, re.MULTILINE))
+    for line in project["dependencies"]:
+        name, claimed = line.split(">=")
+        release = tested[name]
+        assert name == "torch" or re.fullmatch(rf"{re.escape(claimed)}(\.0)*", release), (
+            f"{line}, but {release} is tested"
+        )
+
+
 def test_the_citation_names_this_version():
     assert f"version: {hbo.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 

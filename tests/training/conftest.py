@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
+from hbo.training.arguments import CHECKPOINTING
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -130,7 +131,7 @@ def make_trainer(tmp_path, tokenizer):
             "dataloader_pin_memory": False,
             "logging_steps": 3,
             "save_strategy": "no",
-            "activation_checkpointing": False,
+            CHECKPOINTING: False,
             "dataset_kwargs": {"skip_prepare_dataset": True},
         }
         trainer = SFTTrainer(

@@ -12,6 +12,8 @@ from rich.text import Text
 from hbo.errors import visible
 from hbo.report.results import Metrics, Score, parse_metrics
 
+_REPEATS = 3.5  # passes above which rows are likely to be learned by heart
+
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
     """Perplexity of the held-out rows per dataset before and after training, and the macro NLL.
@@ -89,7 +91,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             *([] if packed is None else [_count(packed[name])]),
             _count(plan["held_out"].get(name, 0)),
             "unknown" if prior is None else f"{prior:.4f}",
-            "unknown" if passes is None else f"{passes:.2f}",
+            "unknown" if passes is None else Text(f"{passes:.2f}", style="bold red" if passes > _REPEATS else ""),
         )
     return table
 
@@ -98,7 +100,8 @@ def plan_notes(plan: Mapping[str, Any]) -> list[str]:
     """What stands below the table: the cost that is to be expected, and what was not read."""
     updates, scoring = _share(plan["update_share"]), _share(plan["scoring_share"])
     notes = [f"expected overhead, in operations over those of training: updates {updates}; scoring, once, {scoring}"]
-    notes += map(visible, plan.get("seen", ()))
+    for key in ("outlook", "seen", "memory"):
+        notes += map(visible, plan.get(key, ()))
     if plan["unread"]:
         names = ", ".join(visible(name) for name in plan["unread"])
         notes.append(f"not read, since not on this machine: {names}; their rows are the most that max_rows allows")

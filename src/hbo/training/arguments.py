@@ -16,6 +16,10 @@ from hbo.errors import ConfigError, first_line, nearest
 from hbo.scoring.precision import is_bf16_native
 from hbo.training.attach import check_packing_options, check_stream_options
 
+_OLD, _NEW = "gradient_checkpointing", "activation_checkpointing"
+CHECKPOINTING = _NEW if _NEW in SFTConfig.__dataclass_fields__ else _OLD
+"""What this release of transformers calls computing activations twice; the name changed in 5.23."""
+
 
 def training_arguments(config: RunConfig) -> SFTConfig:
     """`train:` as SFTConfig, with the run's folder and seed.
@@ -27,6 +31,8 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     given: dict[str, Any] = {
         key: "no" if value is False and key.endswith("_strategy") else value for key, value in config.train.items()
     }
+    if CHECKPOINTING == _OLD:
+        given = {key.replace(_NEW, _OLD): value for key, value in given.items()}
     refuse_unknown("train", given, SFTConfig, "trl.SFTConfig")
     if config.global_batch_size is not None:
         if "gradient_accumulation_steps" in given:
@@ -61,6 +67,11 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         )
     unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
     return args
+
+
+def is_checkpointing(args: SFTConfig) -> bool:
+    """Whether activations are computed twice."""
+    return bool(getattr(args, CHECKPOINTING))
 
 
 def batches_per_step(global_batch_size: int, batch: Any, processes: int) -> int:

@@ -18,7 +18,8 @@ from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, DataError
 
 FILE = "balance.jsonl"
-_PASSES = 3  # more of them and a row is likely to be learned by heart
+PASSES = 3
+"""More of them and a row is likely to be learned by heart."""
 Floats = NDArray[np.float64]
 
 
@@ -109,11 +110,11 @@ def warn_repeats(groups: Groups, drawn_KL: NDArray[np.int64], warned: set[str]) 
     """Says, once per dataset, that rows of one of its groups are about to be seen for the fourth time."""
     for k, name in enumerate(groups.datasets):
         passes_L = drawn_KL[k] / np.maximum(groups.sizes_KL[k], 1)
-        if passes_L.max() >= _PASSES and name not in warned:
+        if passes_L.max() >= PASSES and name not in warned:
             warned.add(name)
             warnings.warn(
                 f"dataset '{name}': the rows of group {int(passes_L.argmax())} are about to be seen for the "
-                f"{_PASSES + 1}th time; add rows, train for fewer steps, or lower its share",
+                f"{PASSES + 1}th time; add rows, train for fewer steps, or lower its share",
                 UserWarning,
                 stacklevel=2,
             )

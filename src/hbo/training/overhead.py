@@ -21,6 +21,7 @@ from trl import SFTConfig
 from hbo.config import HBOConfig, RunConfig
 from hbo.reward_names import DATASET_REWARDS
 from hbo.rewards import REWARDS
+from hbo.training.arguments import is_checkpointing
 from hbo.training.prepare import needs_scores
 
 
@@ -76,7 +77,7 @@ def _measured(balance: HBOConfig, step: int) -> list[Any]:
 
 
 def _training(config: RunConfig, args: SFTConfig, steps: int, examples: float) -> float:
-    return steps * examples * (1 + _backward(config) + bool(args.activation_checkpointing))
+    return steps * examples * (1 + _backward(config) + is_checkpointing(args))
 
 
 def _backward(config: RunConfig) -> int:

@@ -20,6 +20,8 @@ from hbo.scoring import models
 from hbo.scoring.levels import count_left
 from hbo.training.arguments import adapter, training_arguments
 from hbo.training.attach import groups_of
+from hbo.training.memory_notes import memory_notes
+from hbo.training.outlook import capped, outlook
 from hbo.training.overhead import scoring_share, update_share
 from hbo.training.prepare import Data, check_length, check_sizes, load, read_data, weights
 
@@ -52,13 +54,17 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     adapter(config)
     check_rewards(config.balance)
     if offline and not is_here(config):
-        return plan_offline(config, args, track)
-    _, tokenizer = load(config, track)
+        here = models.resolve(config.model) if models.is_here(config.model) else None
+        return plan_offline(config, args, track) | {"memory": memory_notes(config, args, here, args.max_length)}
+    spec, tokenizer = load(config, track)
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     packed = _packed_sizes(config, data, args) if args.packing else None
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
-    return plan | {"seen": list(told(look(data.train, data.held_out, args.max_length), args.max_length))}
+    seen = look(data.train, data.held_out, args.max_length)
+    longest = args.max_length if args.packing else max(each.longest for each in seen.values())
+    memory = memory_notes(config, args, spec, longest)
+    return plan | {"seen": list(told(seen, args.max_length)), "memory": memory}
 
 
 def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:
@@ -139,7 +145,12 @@ def _plan(config: RunConfig, args: SFTConfig, rows: _Rows) -> dict[str, Any]:
         "epochs": dict.fromkeys(left),
     }
     if steps and total:
-        found["epochs"] = {name: steps * batch * odds[name] / total / drawn[name] for name in left}
+        passes = {name: steps * batch * odds[name] / total / drawn[name] for name in left}
+        found["epochs"] = capped(passes, drawn, config.mixture.max_passes)
+    shares = {name: value / total for name, value in odds.items()} if total else {}
+    examples = {name: size for name, size in left.items() if size is not None}
+    passes = {name: count for name, count in found["epochs"].items() if count is not None}
+    found["outlook"] = list(outlook(config, examples, drawn, shares, batch, passes))
     return found | _costs(config, args, found, rows, batch / total if args.packing and total else float(batch))
 
 

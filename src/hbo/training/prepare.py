@@ -199,9 +199,12 @@ def may_unpickle(model_init_kwargs: Any) -> bool:
 
 def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
     """The model in fp32: under bf16 autocast these are the master weights, which bf16 ones are too coarse to be."""
-    options = dict(args.model_init_kwargs or {})
-    dtype = options.get("dtype", torch.float32)
-    if isinstance(dtype, str):
-        dtype = getattr(torch, dtype)
-    pickles = may_unpickle(options)
-    return load_model(spec, dtype=dtype, trust_remote_code=args.trust_remote_code, pickles=pickles)
+    pickles = may_unpickle(args.model_init_kwargs)
+    return load_model(spec, dtype=dtype_of(args), trust_remote_code=args.trust_remote_code, pickles=pickles)
+
+
+def dtype_of(args: SFTConfig) -> torch.dtype:
+    """What the weights are loaded in: fp32 unless `train.model_init_kwargs.dtype` says otherwise."""
+    dtype = dict(args.model_init_kwargs or {}).get("dtype", torch.float32)
+    found: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return found

@@ -1,0 +1,187 @@
+"""How much memory a run takes at its peak on each process, estimated before any weight is loaded.
+
+    peak = weights + gradients + optimizer states + the larger of (activations of a batch, activations of an update)
+
+    weights             parameters × bytes of a number (fp32 unless `train.model_init_kwargs.dtype` says otherwise)
+    gradients           the same of the trained parameters: all of them, or the adapter's; DDP has them twice
+    optimizer states    numbers per trained parameter by `train.optim`
+    of a batch          longest row × `per_device_train_batch_size`, forward and backward (`hbo.training.footprint`);
+                        of its logits one tile, since TRL never has those of a batch at once
+    of an update        probes of `balance.probe_tokens` tokens, with the logits of all of them
+
+FSDP leaves each of N processes a part of N of the first three and one gathered block; before training every process
+holds the whole model to score the rows. Not counted: Python and its libraries, CUDA's context, fragmentation.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from peft import PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from trl import SFTConfig
+
+from hbo.config import RunConfig
+from hbo.scoring.batches import TOKEN_BUDGET
+from hbo.scoring.dequantize import quiet
+from hbo.training.arguments import CHECKPOINTING, adapter, is_checkpointing
+from hbo.training.footprint import peak_of, sizes_of
+from hbo.training.prepare import dtype_of
+
+_TILE = 4096, 32768  # tokens × words of the logits that TRL has at once
+_CPU_TOKENS = 512
+# Numbers that an optimizer keeps per trained parameter, by the beginning of its name; others are taken for Adam's two.
+_STATES = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "lion": 1, "schedule_free_sgd": 1, "ademamix": 3}
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes on one process.
+
+    Attributes:
+        weights: The parameters that it holds.
+        gradients: Of those that are trained.
+        optimizer: Its states.
+        activations: The most of a batch or an update; None where it can't be told.
+        whole: All parameters, which every process holds while rows are scored.
+        block: Those of one layer.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int | None
+    whole: int
+    block: int
+
+    @property
+    def total(self) -> int:
+        """The peak; without the activations if they aren't known."""
+        return max(self.weights + self.gradients + self.optimizer + (self.activations or 0), self.whole)
+
+    def on(self, processes: int, *, sharded: bool) -> Memory:
+        """The same on each of several processes, by FSDP or by DDP."""
+        if processes == 1:
+            return self
+        if not sharded:
+            return replace(self, gradients=2 * self.gradients)
+        parts = (math.ceil(value / processes) for value in (self.weights, self.gradients, self.optimizer))
+        weights, gradients, optimizer = parts
+        return replace(self, weights=weights + self.block, gradients=gradients, optimizer=optimizer)
+
+
+def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length: int) -> Memory:
+    """What a process takes that shares nothing with others.
+
+    Args:
+        config: Run.
+        args: Its `train:`.
+        model: The model's `config.json`.
+        length: Tokens of the longest row.
+
+    Raises:
+        Exception: Whatever transformers raises for a model that it doesn't know.
+    """
+    build = _builder(config, args)
+    sizes = sizes_of(build, model)
+    trained = [(shape, width) for shape, is_trained, width in sizes if is_trained]
+    weights = sum(shape.numel() * width for shape, _, width in sizes)
+    gradients = sum(shape.numel() * width for shape, width in trained)
+    optimizer = sum(_states(args.optim.value, shape, width) for shape, width in trained)
+    try:
+        activations = _activations(config, args, model, build, length)
+    except Exception:  # a model whose passes depend on the numbers in its tensors raises anything
+        activations = None
+    block = weights // max(1, getattr(model, "num_hidden_layers", 1))
+    return Memory(weights, gradients, optimizer, activations, weights, block)
+
+
+def is_sharded(args: SFTConfig) -> bool:
+    """Whether FSDP is asked for, by `train.fsdp` or by accelerate's launcher."""
+    return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def model_config(spec: str, *, trust_remote_code: bool = False, offline: bool = False) -> PretrainedConfig | None:
+    """The model's configuration, or None where it can't be had.
+
+    Args:
+        spec: Folder or Hub name.
+        trust_remote_code: Whether its code may run.
+        offline: Take what lies on this machine only.
+
+    Raises:
+        Nothing.
+    """
+    try:
+        with quiet():
+            found = AutoConfig.from_pretrained(spec, trust_remote_code=trust_remote_code, local_files_only=offline)
+    except Exception:  # readers of foreign folders raise anything; loading the model will say what is wrong
+        return None
+    return found if isinstance(found, PretrainedConfig) else None
+
+
+def _builder(config: RunConfig, args: SFTConfig) -> Callable[[PretrainedConfig], nn.Module]:
+    lora = adapter(config)
+
+    def build(model: PretrainedConfig) -> nn.Module:
+        made: Any = AutoModelForCausalLM.from_config(
+            model, dtype=dtype_of(args), trust_remote_code=args.trust_remote_code
+        )
+        made.config.use_cache = False
+        if is_checkpointing(args):
+            enable = getattr(made, f"{CHECKPOINTING}_enable")
+            enable(getattr(args, f"{CHECKPOINTING}_kwargs"))
+            made.enable_input_require_grads()
+        module: nn.Module = made if lora is None else get_peft_model(made, lora)
+        return module
+
+    return build
+
+
+def _activations(
+    config: RunConfig,
+    args: SFTConfig,
+    model: PretrainedConfig,
+    build: Callable[[PretrainedConfig], nn.Module],
+    length: int,
+) -> int:
+    batch = args.per_device_train_batch_size
+    words = int(model.get_text_config().vocab_size)
+    number = 2 if args.bf16 or args.fp16 else 4
+
+    def forward(shape: tuple[int, int], *, trains: bool) -> Callable[[Any], torch.Tensor]:
+        def hidden(made: Any) -> torch.Tensor:
+            made.train(trains)
+            inner = made.get_base_model() if isinstance(made, PeftModel) else made
+            ids_BT = torch.zeros(shape, dtype=torch.long)
+            with torch.autocast("cpu", torch.bfloat16, enabled=number == 2):
+                hidden_BTH: torch.Tensor = inner.base_model(input_ids=ids_BT, use_cache=False)[0]
+            return hidden_BTH
+
+        return hidden
+
+    def tile(tokens: int, most: tuple[int, int]) -> int:
+        # The product, and its softmax and gradient in fp32.
+        return min(tokens, most[0]) * min(words, most[1]) * (number + 8)
+
+    step = peak_of(build, model, forward((batch, length), trains=True)) + tile(batch * length, _TILE)
+    if config.balance.is_static or config.balance.rewards != "probe":
+        return step
+    tokens = max(config.balance.probe_tokens or (_CPU_TOKENS if args.device.type == "cpu" else TOKEN_BUDGET), length)
+    update = peak_of(build, model, forward((1, tokens), trains=False)) + tile(tokens, (tokens, words))
+    return max(step, update)
+
+
+def _states(optim: str, shape: torch.Size, width: int) -> int:
+    """Bytes that an optimizer keeps for a parameter of this shape."""
+    if "adafactor" in optim:  # a row and a column for each matrix
+        return 4 * (sum(shape[-2:]) * math.prod(shape[:-2]) if len(shape) > 1 else shape.numel())
+    name = optim.removeprefix("paged_")
+    numbers = next((count for start, count in _STATES.items() if name.startswith(start)), 2)
+    return shape.numel() * numbers * (1 if "bit" in name else width)

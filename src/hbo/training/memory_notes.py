@@ -1,0 +1,67 @@
+"""The memory estimate in words, or why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from trl import SFTConfig
+
+from hbo.config import RunConfig
+from hbo.errors import first_line
+from hbo.training.arguments import is_checkpointing
+from hbo.training.memory import Memory, estimate, is_sharded, model_config
+
+_OTHERS = 8  # processes of the hint what sharding would save
+
+
+def memory_notes(config: RunConfig, args: SFTConfig, spec: str | None, length: int | None) -> list[str]:
+    """The estimate as `hbo check` prints it, a line each.
+
+    Args:
+        config: Run.
+        args: Its `train:`.
+        spec: Folder or Hub name of the model; None: what of it lies on this machine.
+        length: Tokens of the longest row; None if that isn't known.
+
+    Raises:
+        Nothing.
+    """
+    trusts = bool(args.trust_remote_code)
+    model = model_config(spec or config.model, trust_remote_code=trusts, offline=spec is None)
+    if model is None:
+        where = "isn't on this machine; hbo check asks the network for it" if spec is None else "can't be read"
+        return [f"memory can't be estimated without the model's config.json, which {where}"]
+    length = length or getattr(model, "max_position_embeddings", None)
+    if length is None:
+        return ["memory can't be estimated without the length of the longest row; set train.max_length"]
+    try:
+        found = estimate(config, args, model, length)
+    except Exception as error:  # a model that transformers doesn't know raises anything
+        return [f"memory can't be estimated: transformers can't make this model ({first_line(error)[:200]})"]
+    return list(_told(args, found, length))
+
+
+def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
+    processes, sharded = args.world_size, is_sharded(args)
+    found = alone.on(processes, sharded=sharded)
+    where = f" on each of {processes} processes, {'FSDP' if sharded else 'DDP'}" if processes > 1 else ""
+    parts = [
+        f"weights {_size(found.weights)}",
+        f"gradients {_size(found.gradients)}",
+        f"states of {args.optim.value} {_size(found.optimizer)}",
+    ]
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    kept = "computed twice" if is_checkpointing(args) else "all kept: train.activation_checkpointing is false"
+    if found.activations is None:
+        parts.append("and on top the activations, which can't be told for this architecture")
+    else:
+        batch = f"{args.per_device_train_batch_size} rows of {length} tokens, {precision}, {kept}"
+        parts.append(f"activations {_size(found.activations)} ({batch})")
+    yield f"memory at the peak{where}, an estimate: {_size(found.total)} ({', '.join(parts)})"
+    if processes == 1:
+        total = _size(alone.on(_OTHERS, sharded=True).total)
+        yield f"sharded by FSDP over {_OTHERS} processes, an estimate: {total} on each"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

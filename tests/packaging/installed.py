@@ -1,0 +1,21 @@
+"""What must be true of an installed hbo, run by check_dist.sh outside the checkout."""
+
+from importlib.metadata import distribution
+from importlib.resources import files
+
+import hbo
+
+FILES = (
+    "py.typed",
+    "report/page.html",
+    "report/page.css",
+    "report/page.js",
+    "evaluation/lm_eval_tasks/multifin_en.yaml",
+)
+
+place = files("hbo")
+assert "site-packages" in str(place), f"{place} is a checkout"
+assert [name for name in FILES if not place.joinpath(name).is_file()] == []
+assert distribution("hbo").version == hbo.__version__
+for name in hbo.__all__:
+    getattr(hbo, name)

@@ -1,0 +1,105 @@
+"""The memory estimate: what it adds up, and that a step really keeps what it says."""
+
+import pytest
+import torch
+from test_run import config  # noqa: F401 - a fixture
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from hbo.config_file import parse
+from hbo.training.arguments import CHECKPOINTING, training_arguments
+from hbo.training.footprint import peak_of
+from hbo.training.memory import estimate
+from hbo.training.memory_notes import memory_notes
+
+LENGTH = 64
+
+
+def llama(layers=6):
+    return LlamaConfig(
+        vocab_size=128, hidden_size=32, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=4,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+
+
+def estimated(model=None, **sections):
+    train = {"bf16": False, CHECKPOINTING: False, **sections.pop("train", {})}
+    sections = {"balance": {"method": "uniform"}, **sections}  # without updates, whose activations may be the most
+    run = parse({"model": "m", "output": "o", "mixture": {"datasets": {"a": "a.jsonl"}}, "train": train, **sections})
+    return estimate(run, training_arguments(run), model or llama(), LENGTH)
+
+
+def saved_bytes(model, ids_BT):
+    """What autograd really keeps for the backward, each storage once and the parameters not."""
+    own = {each.untyped_storage().data_ptr() for each in [*model.parameters(), *model.buffers()]}
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = (tensor, tensor.untyped_storage().nbytes())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = model.base_model(input_ids=ids_BT, use_cache=False)[0]
+    assert result.requires_grad
+    return sum(size for place, (_, size) in kept.items() if place not in own)
+
+
+def test_a_step_of_a_real_model_keeps_about_what_the_fake_one_does():
+    model = LlamaForCausalLM(llama()).train()
+    real = saved_bytes(model, torch.zeros((4, LENGTH), dtype=torch.long))
+
+    def forward(made):
+        return made.base_model(input_ids=torch.zeros((4, LENGTH), dtype=torch.long), use_cache=False)[0]
+
+    assert peak_of(lambda config: LlamaForCausalLM(config).train(), llama(), forward) == pytest.approx(real, rel=0.3)
+
+
+def test_weights_gradients_and_states_are_those_of_the_parameters():
+    numbers = sum(each.numel() for each in LlamaForCausalLM(llama()).parameters())
+    found = estimated()
+    assert (found.weights, found.gradients, found.optimizer) == (4 * numbers, 4 * numbers, 8 * numbers)
+    assert estimated(train={"optim": "sgd"}).optimizer == 0
+    assert estimated(train={"optim": "adamw_bnb_8bit"}).optimizer == 2 * numbers
+    assert estimated(train={"optim": "adafactor"}).optimizer < numbers
+    half = estimated(train={"model_init_kwargs": {"dtype": "bfloat16"}})
+    assert (half.weights, half.optimizer) == (2 * numbers, 4 * numbers)
+
+
+def test_what_saves_memory_is_seen_to():
+    whole = estimated(llama(16))
+    assert estimated(llama(16), train={CHECKPOINTING: True}).activations < 0.8 * whole.activations
+    lora = estimated(llama(16), lora={"r": 2, "target_modules": "all-linear"})
+    assert lora.optimizer < 0.3 * whole.optimizer
+    assert lora.weights > whole.weights
+    two = estimated(llama(16), train={"per_device_train_batch_size": 32})
+    assert 3 < two.activations / whole.activations <= 4
+    assert estimated(llama(16)).activations > 1.5 * estimated(llama(8)).activations
+
+
+def test_an_update_counts_where_it_takes_more_than_a_step():
+    one = {"per_device_train_batch_size": 1}
+    step, update = estimated(train=one), estimated(train=one, balance={"probe_tokens": 1024})
+    assert update.activations > 8 * step.activations
+    assert estimated(train=one, balance={"rewards": "stream"}) == step
+
+
+def test_fsdp_shares_all_but_activations_and_ddp_nothing():
+    alone = estimated()
+    sharded, doubled = alone.on(4, sharded=True), alone.on(4, sharded=False)
+    assert sharded.optimizer == alone.optimizer / 4
+    assert sharded.activations == doubled.activations == alone.activations
+    assert doubled.total == alone.total + alone.gradients
+    assert alone.on(1, sharded=True) == alone
+
+
+def test_a_model_that_is_not_here_has_no_estimate_without_a_network():
+    run = parse({"model": "owner/model", "output": "o", "mixture": {"datasets": {"a": "a.jsonl"}}})
+    (line,) = memory_notes(run, training_arguments(run), None, 64)
+    assert "can't be estimated" in line and "isn't on this machine" in line
+
+
+def test_check_and_a_dry_run_print_it(hbo, config):  # noqa: F811
+    for words in (("check",), ("train", "--dry-run")):
+        done = hbo(words[0], config(), *words[1:])
+        assert done.returncode == 0, done.stderr
+        assert "memory at the peak, an estimate: " in done.stdout
+        assert "one epoch of the mixture is " in done.stdout
