@@ -1,21 +1,16 @@
 import json
 import shutil
 import socket
-import sys
 import threading
 from http.client import HTTPConnection
-from pathlib import Path
 
+import chromium
 import pytest
+from chromium import until
 
 from hbo.watch.server import Pages, Server
 from hbo.watch.view import Watcher
 
-REPORT = str(Path(__file__).parents[1] / "report")
-sys.path.append(REPORT)  # and not for longer than needed: several folders have a conftest
-from test_browser import FOUND, browser, until  # noqa: E402, F401 - a fixture
-
-sys.path.remove(REPORT)
 SHOWN = "document.querySelector('iframe:not(.coming)')"
 BUTTON = f"{SHOWN}.contentDocument.querySelector('[data-charts^=global-p] button[data-key=d1]')"
 
@@ -30,6 +25,12 @@ def served(going, port=0):
 def close(server):
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def browser():
+    with chromium.browser() as tab:
+        yield tab
 
 
 @pytest.fixture
@@ -153,8 +154,8 @@ def test_damage_and_removal_are_told(server, going):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not FOUND, reason="needs chromium and chromedriver")
-def test_in_a_browser_the_page_refreshes_in_place_and_outlives_its_server(browser, going):  # noqa: F811
+@pytest.mark.skipif(not chromium.FOUND, reason="needs chromium and chromedriver")
+def test_in_a_browser_the_page_refreshes_in_place_and_outlives_its_server(browser, going):
     browser.log("browser")
     server = served(going)
     going.say(phase="scoring", done=3, total=9, trains=False)
