@@ -49,7 +49,7 @@ def repeated(run: Run, seen_KL: Array, where: str = "") -> str:
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return (
         f'<p class="note">{where}<strong>Seen {_REPEATED} times or more:</strong> {", ".join(named[:_NAMED])}{more}. '
-        "So often repeated, rows are learnt by heart rather than from; mixture.max_passes sets a limit.</p>"
+        "Rows repeated so often may be learnt by heart; mixture.max_passes sets a limit.</p>"
     )
 
 

@@ -44,8 +44,8 @@ def _explained(run: Run, series: Tables) -> str:
     tau = run.temperature
     prior = f", here with τ = {tau}: 1 gives the shares of the sizes, a higher one makes them more alike" if tau else ""
     sentence = (
-        f"the balancer starts from a prior that follows the sizes, q ∝ n^(1/τ){prior}. The rows of a dataset are cut "
-        f"into {series.groups} group{'s' * (series.groups != 1)}"
+        f"the balancer starts from a prior that follows the sizes (or the weights given), q ∝ n^(1/τ){prior}. "
+        f"The rows of a dataset are cut into {series.groups} group{'s' * (series.groups != 1)}"
     )
     if run.mixture is None or series.groups == 1:
         return sentence + "."
