@@ -41,7 +41,7 @@ def default(field):
 def members(value):
     """The public methods and properties that the class itself defines."""
     for name, member in vars(value).items():
-        if name.startswith("_") or name.startswith("model_"):
+        if name.startswith(("_", "model_")):
             continue
         if isinstance(member, (classmethod, staticmethod)):
             yield f"{name}{signature(member.__func__)}"
