@@ -4,5 +4,5 @@ from hbo import HBOConfig, build_mixture
 
 every: int | dict[str, int] = HBOConfig(update_every=100).probes
 rows: int = HBOConfig().probes
-HBOConfig().no_such_field  # type: ignore[attr-defined]  # noqa: B018
+print(HBOConfig().no_such_field)  # type: ignore[attr-defined]
 build_mixture(3)  # type: ignore[arg-type]
