@@ -339,3 +339,15 @@ def test_a_callable_reward_is_dumped_by_its_name():
 def test_plain_data_is_parsed_without_a_file():
     with pytest.raises(ConfigError, match="^configuration: unknown key 'sed'"):
         parse({"model": "m", "mixture": {"datasets": {"a": "a"}}, "sed": 1})
+
+
+def test_a_recipe_that_came_with_the_package_is_found_where_no_such_file_is(write, tmp_path, monkeypatch):
+    monkeypatch.setattr("hbo.config_file._RECIPES", tmp_path / "installed")
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed" / "own.yaml").write_text(HEAD + "seed: 7\n")
+    assert load("recipes/own.yaml").seed == 7
+    assert "recipes/other.yaml: no such file" in refusal("recipes/other.yaml")
+    assert "own.yaml: no such file" in refusal("own.yaml")
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "own.yaml").write_text(HEAD + "seed: 8\n")
+    assert load("recipes/own.yaml").seed == 8

@@ -14,6 +14,7 @@ from hbo.errors import ConfigError
 from hbo.mixture_config import stem
 from hbo.validation import Key, place, sentence
 
+_RECIPES = Path(__file__).parent / "recipe_files"  # the wheel's copy of recipes/
 _LONGEST = 2**20  # characters of a configuration
 _MOST_NODES = 100_000  # keys and values, those that aliases stand for included
 
@@ -21,10 +22,12 @@ _MOST_NODES = 100_000  # keys and values, those that aliases stand for included
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The run that `path` describes, with `overrides` such as `balance.probes=8` on top.
 
+    Where there is no such file, `recipes/NAME` is the recipe of that name that came with an installed hbo.
+
     Raises:
         ConfigError: The file is missing, not UTF-8, not YAML, or holds a key or value that can't be used.
     """
-    file = Path(path)
+    file = _found(Path(path))
     data, root = _read_yaml(read_text(file), str(file))
     lines = {} if root is None else _lines(root, str(file))
     if not isinstance(data, dict):
@@ -75,6 +78,12 @@ def dump(config: RunConfig) -> str:
     # The prior stands under `mixture:`; written twice, a later edit of one would be a contradiction.
     del data["balance"]["temperature"]
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+
+
+def _found(file: Path) -> Path:
+    folder, *rest = file.parts or ("",)
+    packaged = _RECIPES.joinpath(*rest)
+    return packaged if folder == "recipes" and not file.exists() and packaged.is_file() else file
 
 
 def _apply(data: dict[str, Any], override: str) -> Key:

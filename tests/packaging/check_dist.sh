@@ -33,6 +33,7 @@ for archive in "$work"/dist/*.whl "$work"/dist/*.tar.gz; do
   cd "$work/elsewhere"
   "$bin/python" "$root/tests/packaging/installed.py"
   "$bin/mypy" --strict --ignore-missing-imports --follow-imports=silent --cache-dir "$work/mypy" "$root/tests/packaging/typed.py"
+  "$bin/hbo" train recipes/multitask-qwen2.5-7b.yaml --dry-run
   "$bin/hbo" demo --steps 1 --output runs/demo
   test -s runs/demo/metrics.json -a -s runs/demo/report.html -a -s runs/demo/model/README.md
 done

@@ -11,6 +11,8 @@ FILES = (
     "report/page.css",
     "report/page.js",
     "evaluation/lm_eval_tasks/multifin_en.yaml",
+    "recipe_files/tiny.yaml",
+    "recipe_files/accelerate/8-gpus.yaml",
 )
 
 place = files("hbo")
