@@ -4,8 +4,8 @@ import json
 import shutil
 import sys
 import unicodedata
-from pathlib import Path
 
+import chromium
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -14,11 +14,6 @@ from tiny_runs import cache, config, model_folder, tokenizer, write_rows  # noqa
 
 from hbo import config_file
 
-REPORT = str(Path(__file__).parents[1] / "report")
-sys.path.append(REPORT)  # and not for longer than needed: several folders have a conftest
-from test_browser import FOUND, browser  # noqa: E402, F401 - a fixture
-
-sys.path.remove(REPORT)
 NAMES = [
     "../x",
     "/etc/passwd",
@@ -141,10 +136,17 @@ def test_a_run_with_such_names_is_resumed_and_replayed(run, hbo, monkeypatch):
     assert {json.loads(line)["dataset"] for line in shown.stdout.splitlines()} <= set(NAMES)
 
 
-@pytest.mark.skipif(not FOUND, reason="needs chromium and chromedriver")
-def test_nothing_of_a_name_runs_in_the_report(run, browser):  # noqa: F811
+@pytest.fixture
+def browser():
+    with chromium.browser() as tab:
+        yield tab
+
+
+@pytest.mark.skipif(not chromium.FOUND, reason="needs chromium and chromedriver")
+def test_nothing_of_a_name_runs_in_the_report(run, browser):
+    browser.width(1280)
     browser.log("performance")
-    browser.show(run[0] / "run" / "report.html", 1280)
+    browser.show(run[0] / "run" / "report.html")
     assert browser.run("return document.title") == "run: hbo report"
     assert browser.run("return document.querySelectorAll('img').length") == 0
     assert (
