@@ -40,6 +40,12 @@ def test_a_folder_that_is_none_is_one_sentence(tmp_path):
         read_run(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("model", ["/home/someone/models/small", "HuggingFaceTB/SmolLM2-135M"])
+def test_a_page_shows_a_model_without_the_folders_of_this_machine(run_folder, model):
+    (run_folder / "config.yaml").write_text(f"model: {model}\n")
+    assert read_run(run_folder).model_name == {"/home/someone/models/small": "small"}.get(model, model)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [(b"a: [1,\nb: }", "line 2: not valid YAML"), (b"- 1", "holds no keys"), (b"\xff", "not UTF-8")],

@@ -91,6 +91,11 @@ class Run:
         return str(self._configured("model") or "unknown")
 
     @property
+    def model_name(self) -> str:
+        """`model` as it may be shown to others: of a folder, not where on this machine it lies."""
+        return Path(self.model).name if Path(self.model).is_absolute() else self.model
+
+    @property
     def seed(self) -> str:
         """The run's seed, or `unknown`."""
         measured = self.metrics.seed if self.metrics else None

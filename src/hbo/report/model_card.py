@@ -51,7 +51,7 @@ def model_card(run: Run, *, is_adapter: bool) -> str:
     )
     parts = [
         f"---\n{data.to_yaml()}\n---\n",
-        f"# {plain(run.model)}, fine-tuned on {_counted(len(run.datasets), 'dataset')}\n",
+        f"# {plain(run.model_name)}, fine-tuned on {_counted(len(run.datasets), 'dataset')}\n",
         f"Trained with hbo {__version__}: method `{run.method}`, {run.steps} steps, "
         f"seed {run.seed}. {_balanced(run)}\n",
         "## The mixture\n",

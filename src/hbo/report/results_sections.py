@@ -30,7 +30,7 @@ def header(run: Run, series: Tables) -> str:
         + facts(
             [
                 ("Method", text(run.method)),
-                ("Model", text(run.model)),
+                ("Model", text(run.model_name)),
                 ("Seed", text(run.seed)),
                 ("Steps", steps),
                 ("Updates", f"{len(run.lines) - 1:,}"),
