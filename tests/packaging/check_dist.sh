@@ -25,6 +25,7 @@ done < <(cd "$root" && git ls-files src tests docs examples benchmarks recipes .
 
 for archive in "$work"/dist/*.whl "$work"/dist/*.tar.gz; do
   echo "== $(basename "$archive")"
+  cd "$work"
   rm -rf "$work/venv" "$work/elsewhere"
   mkdir "$work/elsewhere"
   "$python" -m venv "$work/venv"
