@@ -78,9 +78,14 @@ def test_charts_follow_the_colour_scheme_while_the_page_is_open(page):
 def test_a_tooltip_comes_with_the_mouse_and_names_the_dataset_as_text(page):
     tab, _ = page
     tab.width(1280)
-    tab.point_at("[data-figure$=global-p] .scatterlayer .trace:first-child .points path:nth-child(3)")
+    marker = "[data-figure$=global-p] .scatterlayer .trace:first-child .points path:nth-child(3)"
     said = f"return {FIRST}.querySelector('.hovertext')?.textContent || ''"
-    until(lambda: tab.run(said))
+
+    def is_told():
+        tab.point_at(marker)  # again, since the chart may just be growing to the page's new width
+        return tab.run(said)
+
+    until(is_told)
     assert "<script>document.title=" in tab.run(said)
     assert "step 40" in tab.run(said)
 
