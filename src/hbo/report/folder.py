@@ -16,7 +16,8 @@ from hbo.report.log import further, read_log
 from hbo.report.mixture import FILE, Mixture, read_mixture_file
 from hbo.report.results import Metrics, Training, read_metrics, read_training
 
-_SECRETS = ("hub_token", "push_to_hub_token")
+SECRETS = ("hub_token", "push_to_hub_token")
+"""Keys of `train:` that no file or page of a run shows."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def read_config(file: Path) -> tuple[dict[str, Any], str]:
 def _hide_secrets(config: dict[str, Any]) -> bool:
     hidden = False
     for section in (config, config.get("train")):
-        for key in _SECRETS:
+        for key in SECRETS:
             if isinstance(section, dict) and section.get(key):
                 section[key] = "(hidden)"
                 hidden = True

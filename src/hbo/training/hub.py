@@ -12,8 +12,7 @@ from transformers import Trainer, TrainingArguments
 
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, DataError, first_line
-
-_TOKENS = ("hub_token", "push_to_hub_token")
+from hbo.report.folder import SECRETS
 
 
 def check_hub(args: TrainingArguments) -> None:
@@ -69,5 +68,5 @@ def without_tokens(config: RunConfig) -> RunConfig:
     Raises:
         Nothing.
     """
-    kept = {key: value for key, value in config.train.items() if key not in _TOKENS}
+    kept = {key: value for key, value in config.train.items() if key not in SECRETS}
     return config.model_copy(update={"train": kept})
