@@ -60,7 +60,7 @@ def over_rows(
     length_P = np.array([len(ids) for ids, _ in read(number_P)])
     device = next(model.parameters()).device
     with left_as_found(model), fast_matmul(device):
-        budget = token_budget or (_CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET)
+        budget = budget_on(device, token_budget)
         batches = list(pack(length_P, np.arange(len(number_P)), budget))
         # As many passes in every process, because a sharded model needs all of them for each of its passes.
         for first in range(0, len(batches), ranks):
@@ -71,3 +71,12 @@ def over_rows(
             if rank < len(together):
                 value_WP[:, index_B] = found
     return reduce(value_WP)
+
+
+def budget_on(device: torch.device, token_budget: int | None) -> int:
+    """The padded tokens of a batch of probes: those asked for, else as many as suit the device.
+
+    Raises:
+        Nothing.
+    """
+    return token_budget or (_CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET)

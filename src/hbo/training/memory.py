@@ -28,14 +28,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.scoring.batches import TOKEN_BUDGET
+from hbo.rewards.passes import budget_on
 from hbo.scoring.dequantize import quiet
 from hbo.training.arguments import CHECKPOINTING, adapter, is_checkpointing
 from hbo.training.footprint import peak_of, sizes_of
 from hbo.training.prepare import dtype_of
 
 _TILE = 4096, 32768  # tokens × words of the logits that TRL has at once
-_CPU_TOKENS = 512
 # Numbers that an optimizer keeps per trained parameter, by the beginning of its name; others are taken for Adam's two.
 _STATES = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "lion": 1, "schedule_free_sgd": 1, "ademamix": 3}
 
@@ -173,7 +172,7 @@ def _activations(
     step = peak_of(build, model, forward((batch, length), trains=True)) + tile(batch * length, _TILE)
     if config.balance.is_static or config.balance.rewards != "probe":
         return step
-    tokens = max(config.balance.probe_tokens or (_CPU_TOKENS if args.device.type == "cpu" else TOKEN_BUDGET), length)
+    tokens = max(budget_on(args.device, config.balance.probe_tokens), length)
     update = peak_of(build, model, forward((1, tokens), trains=False)) + tile(tokens, (tokens, words))
     return max(step, update)
 
