@@ -110,6 +110,18 @@ def test_another_configuration_does_not_take_over_a_grid(config, tmp_path):  # n
     assert results(output)[0]["steps"] == 4
 
 
+def test_a_grid_of_before_a_key_was_added_goes_on(config, tmp_path):  # noqa: F811
+    output, file = tmp_path / "grid", config()
+    run(file, output, "uniform", "0")
+    cell = output / "runs" / "uniform-seed0.yaml"
+    written = yaml.safe_load(cell.read_text())
+    del written["difficulty"]["drop_easiest"]
+    cell.write_text(yaml.safe_dump(written))
+    trained = stamps(output)
+    run(file, output, "uniform", "0")
+    assert stamps(output) == trained
+
+
 def test_finished_cells_are_evaluated_once(config, tmp_path):  # noqa: F811
     output, data, words = tmp_path / "grid", tmp_path / "data" / "xcopa", ("uniform", "0")
     data.mkdir(parents=True)

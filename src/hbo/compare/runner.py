@@ -171,7 +171,8 @@ def _publish(output: Path, finished: Callable[[], None]) -> None:
 def _write_config(cell: Cell) -> None:
     text = config_file.dump(cell.config)
     if cell.file.exists():
-        if config_file.read_text(cell.file) != text:
+        # Read, not compared as text: a grid of an older hbo lacks the keys that came later, which mean what it did.
+        if config_file.dump(config_file.load(cell.file)) != text:
             raise ConfigError(
                 f"{cell.file}: belongs to a grid of another configuration; put CONFIG back, or give another --output"
             )
