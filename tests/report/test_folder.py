@@ -57,8 +57,9 @@ def test_a_broken_configuration_is_named(run_folder, text, said):
     assert said in str(caught.value)
 
 
-def test_sizes_must_fit_the_groups(run_folder):
+@pytest.mark.parametrize("key", ["sizes", "drawn"])
+def test_counts_must_fit_the_groups(run_folder, key):
     metrics = json.loads((run_folder / "metrics.json").read_text())
-    write_json(run_folder / "metrics.json", metrics | {"sizes": {"math": [100, 100]}})
-    with pytest.raises(DataError, match="'sizes' of 'math' must name 4 groups"):
+    write_json(run_folder / "metrics.json", metrics | {key: {"math": [100, 100]}})
+    with pytest.raises(DataError, match=f"'{key}' of 'math' must name 4 groups"):
         read_run(run_folder)

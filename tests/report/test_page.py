@@ -143,6 +143,18 @@ def test_tables_hold_the_key_numbers(run_folder):
     assert "7 min 12 s" in text
 
 
+def test_rows_drawn_are_those_of_the_whole_run_even_without_an_update(tmp_path):
+    folder = write_run(tmp_path / "static", static=True, updates=0)
+    assert "counts no rows drawn yet" in written(folder).text
+    metrics = json.loads((folder / "metrics.json").read_text())
+    drawn = {name: [10, 20, 30, 40] for name in MULTITASK} | {"math": [1, 2, 3, 494]}
+    write_json(folder / "metrics.json", metrics | {"drawn": drawn})
+    text = written(folder).text
+    assert "rows consumed in all steps" in text
+    assert f"494{100 * 494 / 800:.1f} %, asked" in text
+    assert "800" in text
+
+
 def test_epochs_are_shown_when_sizes_are_known_and_repetition_is_marked(run_folder):
     assert "⚠" not in written(run_folder).text
     metrics = json.loads((run_folder / "metrics.json").read_text())

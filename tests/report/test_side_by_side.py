@@ -69,6 +69,20 @@ def test_charts_of_one_kind_share_their_axes(pair):
         assert low <= min(values) <= max(values) < high
 
 
+def test_another_reward_has_an_axis_of_its_own(pair):
+    one = written(*pair).figures["r0-global-reward"]["range"]
+    config = pair[1] / "config.yaml"
+    config.write_text(config.read_text().replace("method: hbo", "method: mos\n  global_reward: transferability"))
+    ledger = read_lines(pair[1])
+    for line in ledger[1:]:
+        line["global_reward"] = {name: reward * 100 for name, reward in line["global_reward"].items()}
+    write_lines(pair[1], ledger)
+    figures = written(*pair).figures
+    assert figures["r0-global-reward"]["range"][1] <= one[1]
+    assert figures["r1-global-reward"]["range"][1] > 50 * one[1]
+    assert figures["r0-global-p"]["range"] == figures["r1-global-p"]["range"]
+
+
 def test_eight_long_runs_make_one_light_page_with_plotlys_script_once(tmp_path):
     sizes = {f"language {k}": 100 * (k + 1) for k in range(8)}
     runs = [write_run(tmp_path / f"run{i}", sizes, updates=120, seed=i) for i in range(8)]

@@ -213,7 +213,7 @@ def test_a_last_step_with_fewer_batches_is_drawn_to_size(make_trainer):
     trainer.train()
     assert callback.schedule.rows_per_epoch == 32
     assert callback.schedule.last_rows == 8
-    assert callback._drawn_so_far(7).sum() == 2 * 32 + 12
+    assert callback.drawn_so_far(7).sum() == 2 * 32 + 12
 
 
 def test_a_batch_larger_than_the_mixture_trains(make_trainer):
@@ -221,7 +221,7 @@ def test_a_batch_larger_than_the_mixture_trains(make_trainer):
         rows=token_rows(sizes=(3, 2), levels=1), per_device_train_batch_size=8, max_steps=3
     )
     trainer.train()
-    assert callback._drawn_so_far(3).sum() == 24
+    assert callback.drawn_so_far(3).sum() == 24
 
 
 def test_a_dataset_that_is_repeated_often_is_named_once(make_trainer):

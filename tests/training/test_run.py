@@ -75,6 +75,7 @@ def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
     assert (run / "checkpoint-8").is_dir()
     groups = json.loads((run / "mixture.json").read_text())["datasets"]
     assert {name: [group["rows"] for group in groups[name]["groups"]] for name in "ab"} == metrics["sizes"]
+    assert sum(sum(taken) for taken in metrics["drawn"].values()) == 8 * 4
     assert all(group["low"] <= group["examples"][0]["score"] <= group["high"] for group in groups["a"]["groups"])
     assert groups["a"]["held_out"] == 3
     assert "<html" in (run / "report.html").read_text()

@@ -18,6 +18,7 @@ def drawn(run: Run, series: Tables) -> str:
     if total == 0:
         return section("drawn", title, '<p class="empty">The ledger counts no rows drawn yet.</p>')
     seen_KL = epochs(series.drawn_KL, run.sizes, run.datasets)
+    until = f"up to step {series.step_S[-1]:,}, the last line of the ledger" if run.drawn_KL is None else "in all steps"
     rows = []
     for k, dataset in enumerate(run.datasets):
         cells = [_drawn_cell(series, seen_KL, k, j) for j in range(series.groups)]
@@ -25,8 +26,8 @@ def drawn(run: Run, series: Tables) -> str:
     columns = [_share(series.drawn_KL[:, j].sum(), series.asked_KL[:, j].sum(), total) for j in range(series.groups)]
     rows.append(["<strong>All</strong>", *columns, f'<td class="count"><strong>{int(total):,}</strong></td>'])
     sentence = (
-        f"rows consumed up to step {series.step_S[-1]:,}, the last line of the ledger; below each count, its share of "
-        "all rows and the share that the probabilities asked for. The stronger its shade, the more rows a cell gave."
+        f"rows consumed {until}; below each count, its share of all rows and "
+        "the share that the probabilities asked for. The stronger its shade, the more rows a cell gave."
     )
     if np.isfinite(seen_KL).any():
         sentence += f" × is how often each row of the group was seen; ⚠ and a frame mark {_REPEATED} times or more."

@@ -47,6 +47,12 @@ class Run:
         return {name: tuple(group.rows for group in groups) for name, groups in self.mixture.groups.items()}
 
     @property
+    def drawn_KL(self) -> tuple[tuple[int, ...], ...] | None:
+        """Rows of each group that the whole run took; None while it goes on, and in folders of before this was kept."""
+        whole = self.metrics.drawn if self.metrics else {}
+        return tuple(whole[name] for name in self.datasets) if set(self.datasets) <= set(whole) else None
+
+    @property
     def method(self) -> str:
         """The balancing method's name, or `unknown`."""
         named = self.metrics.method if self.metrics else None
@@ -132,8 +138,9 @@ def read_run(folder: Path) -> Run:
     config, text = read_config(folder / "config.yaml")
     metrics, mixture = read_metrics(folder / "metrics.json"), read_mixture_file(folder / FILE)
     shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
-    found: dict[tuple[str, str], Mapping[str, Any]] = {("metrics.json", "sizes"): metrics.sizes if metrics else {}}
-    found[FILE, "groups"] = mixture.groups if mixture else {}
+    found: dict[tuple[str, str], Mapping[str, Any]] = {(FILE, "groups"): mixture.groups if mixture else {}}
+    if metrics:
+        found |= {("metrics.json", "sizes"): metrics.sizes, ("metrics.json", "drawn"): metrics.drawn}
     for (file, key), sizes in found.items():
         for name, groups in sizes.items():
             if shape.get(name, len(groups)) != len(groups):

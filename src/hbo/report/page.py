@@ -66,7 +66,7 @@ def render(run: Run) -> str:
     Raises:
         Nothing.
     """
-    series = tables(run.lines)
+    series = tables(run.lines, run.drawn_KL)
     drawings = figures(run, series)
     benchmarks = run.evaluation if run.evaluation and run.evaluation.tasks else None
     links = [*_LINKS[:4], *([("evaluation", "Benchmarks")] if benchmarks else []), *_LINKS[4:]]

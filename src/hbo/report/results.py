@@ -45,6 +45,7 @@ class Metrics:
     macro_nll: float | None
     relative_nll: float | None
     sizes: Mapping[str, tuple[int, ...]]
+    drawn: Mapping[str, tuple[int, ...]]
     environment: Mapping[str, str]
     right_before: Mapping[str, Accuracy]
     right: Mapping[str, Accuracy]
@@ -106,7 +107,8 @@ def parse_metrics(data: Mapping[str, Any], source: str = "metrics") -> Metrics:
         after=_scores(data, "eval", source),
         macro_nll=_number(data, "macro_nll", source),
         relative_nll=_number(data, "relative_nll", source),
-        sizes={name: _sizes(row, source) for name, row in _mapping(data, "sizes", source).items()},
+        sizes=_counts(data, "sizes", source),
+        drawn=_counts(data, "drawn", source),
         environment={str(k): str(v) for k, v in _mapping(data, "environment", source).items()},
         right_before=_accuracies(data, "accuracy_before", source),
         right=_accuracies(data, "accuracy", source),
@@ -216,7 +218,8 @@ def _accuracies(data: Mapping[str, Any], key: str, source: str) -> dict[str, Acc
     return found
 
 
-def _sizes(row: Any, source: str) -> tuple[int, ...]:
-    if not isinstance(row, list) or not all(_is_step(n) for n in row):
-        raise DataError(f"{source}: 'sizes' must map each dataset to the number of rows of its groups")
-    return tuple(row)
+def _counts(data: Mapping[str, Any], key: str, source: str) -> dict[str, tuple[int, ...]]:
+    found = _mapping(data, key, source)
+    if not all(isinstance(row, list) and all(_is_step(n) for n in row) for row in found.values()):
+        raise DataError(f"{source}: '{key}' must map each dataset to a number of rows for each of its groups")
+    return {name: tuple(row) for name, row in found.items()}

@@ -38,7 +38,7 @@ def read_runs(folders: Sequence[Path]) -> list[Shown]:
         if folder in whole[:place]:
             raise ConfigError(f"{folders[place]}: is given twice; name each run once")
     runs = [read_run(folder) for folder in folders]
-    return [Shown(label, run, tables(run.lines)) for label, run in zip(labels(whole), runs, strict=True)]
+    return [Shown(label, run, tables(run.lines, run.drawn_KL)) for label, run in zip(labels(whole), runs, strict=True)]
 
 
 def labels(folders: Sequence[Path]) -> list[str]:

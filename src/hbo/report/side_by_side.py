@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ _KINDS = ("global-p", "local-p", "global-reward", "local-reward", "loss")
 def drawings(runs: Sequence[Shown]) -> dict[str, Figure]:
     """Every figure of every run by its id, such as `r0-global-p` of the first; those of a kind have one vertical axis.
 
+    Charts of rewards do so where the runs measured the same reward.
+
     Raises:
         Nothing.
     """
@@ -28,11 +31,15 @@ def drawings(runs: Sequence[Shown]) -> dict[str, Figure]:
         drawn = figures(shown.run, shown.series, BUDGET // len(runs), where)
         found |= {f"r{i}-{key}": figure for key, figure in drawn.items()}
     for kind in _KINDS:
-        # One axis, or the eye would compare what can't be compared.
-        alike = [figure for key, figure in found.items() if key.partition("-")[2].startswith(kind)]
-        extent = _extent(alike)
-        for figure in alike:
-            figure |= {"range": extent, "until": max(shown.run.steps for shown in runs)}
+        # One axis for what is of one scale, or the eye would compare what can't be compared.
+        alike: defaultdict[str, list[Figure]] = defaultdict(list)
+        for i, shown in enumerate(runs):
+            scale = {"global-reward": shown.run.global_reward, "local-reward": shown.run.local_reward}.get(kind, "")
+            alike[scale] += [figure for key, figure in found.items() if key.startswith(f"r{i}-{kind}")]
+        for figures_of_scale in alike.values():
+            extent = _extent(figures_of_scale)
+            for figure in figures_of_scale:
+                figure |= {"range": extent, "until": max(shown.run.steps for shown in runs)}
     return found
 
 
@@ -82,8 +89,8 @@ def rewards(runs: Sequence[Shown], found: dict[str, Figure]) -> str:
     parts = []
     if datasets := _grid(runs, found, "global-reward", "Line chart of each dataset's reward", small=False):
         what = (
-            "what each update measured for each dataset, with ±1 standard error over its probes. Rewards of another "
-            "kind have another scale: compare them inside a run."
+            "what each update measured for each dataset, with ±1 standard error over its probes. Runs of one reward "
+            "have one axis; another reward has another scale."
         )
         parts += ["<h3>Of the datasets</h3>", how_to_read("global-reward", what), datasets]
     if groups := _by_dataset(runs, found, "local-reward", "Line chart of the groups' rewards", level=4):

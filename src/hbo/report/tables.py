@@ -32,9 +32,9 @@ class Tables:
     drawn_SKL: Array
     """Rows consumed from the start of the run up to each line."""
     drawn_KL: Array
-    """Rows consumed up to the last line."""
+    """Rows consumed by the whole run, or up to the last line of one that goes on."""
     asked_KL: Array
-    """Rows that the probabilities in force asked for, up to the last line."""
+    """Of as many rows, how many the probabilities in force asked for."""
 
     @property
     def groups(self) -> int:
@@ -47,8 +47,12 @@ class Tables:
         return bool(np.nanmax(np.ptp(self.p_SK, axis=0)) > 0 or np.nanmax(np.ptp(self.q_SKL, axis=0)) > 0)
 
 
-def tables(lines: Sequence[Line]) -> Tables:
+def tables(lines: Sequence[Line], whole_KL: Sequence[Sequence[int]] | None = None) -> Tables:
     """The ledger as arrays.
+
+    Args:
+        lines: Its lines.
+        whole_KL: Rows that the whole run took from each group; None: what the lines count.
 
     Example:
         >>> line = Line(0, 0, (1.0,), ((0.5, 0.5),), None, None, None, None, ((0, 0),), 0.0, 0)
@@ -57,6 +61,7 @@ def tables(lines: Sequence[Line]) -> Tables:
     """
     levels = max(len(q) for q in lines[0].q_KL)
     drawn_SKL = np.nan_to_num(np.stack([_padded(line.drawn_KL, levels) for line in lines])).cumsum(axis=0)
+    drawn_KL = drawn_SKL[-1] if whole_KL is None else np.nan_to_num(_padded(whole_KL, levels))
     shape = (len(lines[0].p_K), levels)
     return Tables(
         step_S=np.array([line.step for line in lines], dtype=np.int64),
@@ -67,8 +72,8 @@ def tables(lines: Sequence[Line]) -> Tables:
         reward_SKL=_stacked([_table(line.reward_KL, levels) for line in lines], shape),
         reward_se_SKL=_stacked([_table(line.reward_se_KL, levels) for line in lines], shape),
         drawn_SKL=drawn_SKL,
-        drawn_KL=drawn_SKL[-1],
-        asked_KL=asked_rows(lines, float(drawn_SKL[-1].sum())),
+        drawn_KL=drawn_KL,
+        asked_KL=asked_rows(lines, float(drawn_KL.sum())),
     )
 
 

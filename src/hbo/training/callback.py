@@ -149,7 +149,7 @@ class HBOCallback(TrainerCallback):
         if not self.balancer.is_due(state.global_step):
             return
         entry = self._update(state.global_step)
-        self._pending |= logbook.scalars(self.groups, entry, self._drawn_so_far(state.global_step))
+        self._pending |= logbook.scalars(self.groups, entry, self.drawn_so_far(state.global_step))
         self._pending["balance/skipped"] = self.balancer.skipped
         control.should_log = True  # the trainer's own line of this step carries ours with it
         if state.is_world_process_zero:
@@ -159,7 +159,7 @@ class HBOCallback(TrainerCallback):
         """Adds our scalars to the trainer's training log, through the trainer."""
         if "loss" not in (kwargs.get("logs") or {}) or self.balancer is None:
             return
-        logbook.warn_repeats(self.groups, self._drawn_so_far(state.global_step), self._warned)
+        logbook.warn_repeats(self.groups, self.drawn_so_far(state.global_step), self._warned)
         sums, tokens = sum_over(self.trainer.accelerator)(np.stack(self.meter.read()))
         extra = self._pending | logbook.losses(self.groups, sums, tokens)
         self._pending = {}
@@ -215,7 +215,8 @@ class HBOCallback(TrainerCallback):
         last = self.balancer.ledger[-1].step
         return self.balancer.stream.counts(self.schedule.position(last), self.schedule.position(step))
 
-    def _drawn_so_far(self, step: int) -> np.ndarray:
+    def drawn_so_far(self, step: int) -> np.ndarray:
+        """Rows of each group (K, L) that the first `step` optimizer steps took; valid once training has begun."""
         assert self.balancer is not None
         return self.balancer.stream.counts(0, self.schedule.position(step))
 

@@ -230,7 +230,7 @@ def _key(model: Any, rows: Dataset, args: SFTConfig) -> str:
 def _metrics(
     config: RunConfig, trainer: SFTTrainer, balance: HBOCallback, before: Scores, after: Scores
 ) -> dict[str, Any]:
-    steps = trainer.state.global_step
+    steps, datasets = trainer.state.global_step, balance.groups.datasets
     plain = max(balance.train_seconds - balance.balance_seconds, 1e-9)
     return {
         "method": config.balance.method,
@@ -243,7 +243,8 @@ def _metrics(
         "eval": after,
         "eval_before": before,
         **averages(after, before),
-        "sizes": {name: balance.groups.sizes_KL[k].tolist() for k, name in enumerate(balance.groups.datasets)},
+        "sizes": dict(zip(datasets, balance.groups.sizes_KL.tolist(), strict=True)),
+        "drawn": dict(zip(datasets, balance.drawn_so_far(steps).tolist(), strict=True)),
         "environment": {
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.args.device}",
