@@ -148,6 +148,11 @@ def test_sources_of_the_demo_may_be_combined(cache):
     assert [sized[name].max_rows for name in datasets] == [1250, 9, None]
     filled = names.fill_in(config).mixture.datasets["both"]
     assert [Path(source.path).name for source in filled.sources] == ["math.jsonl", "finance.jsonl"]
+    small = config_file.parse({"model": "m", "mixture": {"datasets": {"math": "demo:multitask/math"}}})
+    assert names.with_sizes(small).mixture.datasets["math"].max_rows == 205
+    demos = Path(names.fill_in(small).mixture.datasets["math"].path)
+    assert demos.parent != Path(filled.path).parent
+    assert len(demos.read_text().splitlines()) == 205
     wrong = {"both": {"path": "x/y", "also": [{"path": "demo:tiny/maths"}]}}
     with pytest.raises(ConfigError, match="dataset 'both': 'demo:tiny/maths' is unknown"):
         names.with_sizes(config_file.parse({"model": "m", "mixture": {"datasets": wrong}}))

@@ -2,6 +2,7 @@
 
 model: demo:tiny                   the model that `hbo demo --build-tiny` builds
 path: demo:tiny/math               a dataset of the mixture that goes with it: general, math, finance or medical
+path: demo:multitask/math          the same of the demo itself, of fewer rows
 path: demo:multilingual/swahili    a dataset of the multilingual setup
 """
 
@@ -13,7 +14,7 @@ import sys
 from pathlib import Path
 
 from hbo.config import RunConfig
-from hbo.demo.corpora import TINY, datasets_folder, write_datasets
+from hbo.demo.corpora import DEMO, TINY, datasets_folder, write_datasets
 from hbo.demo.multilingual import LANGUAGES, languages_folder, write_languages
 from hbo.errors import ConfigError, ModelError
 from hbo.mixture_config import DatasetConfig
@@ -22,6 +23,7 @@ from hbo.progress import Track, silent
 _PREFIX = "demo:"
 _MODEL = "demo:tiny"
 _LANGUAGES = "demo:multilingual"
+_DOMAINS = {_MODEL: TINY, "demo:multitask": DEMO}
 
 
 def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
@@ -66,7 +68,8 @@ def is_built(config: RunConfig) -> bool:
     """
     from hbo.demo.tiny import folder_of
 
-    folders = {_MODEL: datasets_folder(TINY), _LANGUAGES: languages_folder()}
+    folders = {family: datasets_folder(domains) for family, domains in _DOMAINS.items()}
+    folders[_LANGUAGES] = languages_folder()
     has_datasets = all(folders[family].is_dir() for family in _families(config))
     return has_datasets and (not _uses_model(config) or folder_of().is_dir())
 
@@ -99,7 +102,11 @@ def _check(config: RunConfig) -> None:
 
 def _rows() -> dict[str, int]:
     """Name → rows of every dataset."""
-    domains = {f"{_MODEL}/{domain}": sum(part.rows for part in parts) for domain, parts in TINY.items()}
+    domains = {
+        f"{family}/{domain}": sum(part.rows for part in parts)
+        for family, every in _DOMAINS.items()
+        for domain, parts in every.items()
+    }
     return domains | {f"{_LANGUAGES}/{name}": language.rows for name, language in LANGUAGES.items()}
 
 
@@ -113,7 +120,7 @@ def _families(config: RunConfig) -> list[str]:
 
 
 def _write(family: str, track: Track) -> Path:
-    return write_languages(track=track) if family == _LANGUAGES else write_datasets(TINY, track=track)
+    return write_languages(track=track) if family == _LANGUAGES else write_datasets(_DOMAINS[family], track=track)
 
 
 def _uses_model(config: RunConfig) -> bool:
