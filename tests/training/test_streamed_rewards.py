@@ -169,6 +169,7 @@ def own_reward(model, batch, *, loss, **_):
     ("balance", "train", "message"),
     [
         ({"global_reward": own_reward}, {}, "global_reward needs a pass of its own"),
+        ({"global_reward": "token_gradient_norm"}, {}, "global_reward needs a pass of its own"),
         ({"local_reward": "test_streamed_rewards:own_reward"}, {}, "local_reward needs a pass of its own"),
         (
             {},

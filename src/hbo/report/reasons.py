@@ -11,6 +11,7 @@ from hbo.report.targets import targets
 
 _MEANINGS = {
     "gradient_norm": "the gradient norm: how strongly its rows still pull at the model's weights",
+    "token_gradient_norm": "the gradient norm, without the part that the length of responses has in it",
     "perplexity_ratio": "the perplexity ratio: how much of its perplexity at the start is left: "
     "large where little was learnt so far",
     "loss_ratio": "how much of its loss at the start is left: large where little was learnt so far",

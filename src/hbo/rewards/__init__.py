@@ -2,7 +2,7 @@
 
 A reward is `fn(model, batch, **context) -> Tensor[B]`, one number above 0 per row; the higher, the more the actor
 wants to see of that choice. `context` holds what the one pass over the probes has measured already: `loss` (B,),
-`reference` (B,), the loss under the untuned model, `gradient_norm` (B,) if any reward asks for it by name, and
+`reference` (B,), the loss under the untuned model, `gradient_norm` (B,) if any reward is one of `NORM_REWARDS`, and
 `loss_alone` and `reference_alone` (B,), the losses without the instruction, if one is `ifd_ratio`.
 """
 
@@ -14,18 +14,29 @@ from typing import Any
 
 from hbo.errors import ConfigError, nearest
 from hbo.reward_names import DATASET_REWARDS
-from hbo.rewards.progress import gradient_norm, ifd_ratio, loss, loss_ratio, perplexity, perplexity_ratio
+from hbo.rewards.progress import (
+    gradient_norm,
+    ifd_ratio,
+    loss,
+    loss_ratio,
+    perplexity,
+    perplexity_ratio,
+    token_gradient_norm,
+)
 
 Reward = Callable[..., Any]
 
 REWARDS: dict[str, Reward] = {
     "gradient_norm": gradient_norm,
+    "token_gradient_norm": token_gradient_norm,
     "perplexity_ratio": perplexity_ratio,
     "loss_ratio": loss_ratio,
     "ifd_ratio": ifd_ratio,
     "perplexity": perplexity,
     "loss": loss,
 }
+NORM_REWARDS = frozenset({gradient_norm, token_gradient_norm})
+"""Those that need each row's gradient norm."""
 
 
 def reward_function(key: str, value: str | Reward | None) -> Reward | None:

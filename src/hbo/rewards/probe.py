@@ -18,7 +18,7 @@ from hbo.config import HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import DataError, RewardError
-from hbo.rewards import REWARDS, Reward, reward_function
+from hbo.rewards import NORM_REWARDS, REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses
 from hbo.rewards.passes import over_rows
@@ -174,7 +174,7 @@ class Probe:
         passes: int,
     ) -> Floats:
         context: dict[str, Any] = {}
-        if REWARDS["gradient_norm"] in functions:
+        if NORM_REWARDS & set(functions):
             context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, passes=passes)
         else:
             with torch.no_grad():

@@ -45,3 +45,13 @@ def loss(model: nn.Module, batch: Any, *, loss: Tensor, **_: Any) -> Tensor:
 def gradient_norm(model: nn.Module, batch: Any, *, gradient_norm: Tensor, **_: Any) -> Tensor:
     """L2 norm of each row's loss gradient (B,) (Eq. 7, per example as in the authors' code)."""
     return gradient_norm
+
+
+def token_gradient_norm(model: nn.Module, batch: Any, *, gradient_norm: Tensor, **_: Any) -> Tensor:
+    """`gradient_norm` × √(target tokens) of each row (B,), which the number of targets doesn't lower.
+
+    The mean of n gradients that point in unrelated directions has 1/√n of their norm: two rows with as much left to
+    learn in each token differ in `gradient_norm` if one response is longer, and not in this.
+    """
+    targets_B: Tensor = (batch["labels"][:, 1:] != -100).sum(1)
+    return gradient_norm * targets_B.to(gradient_norm.device, gradient_norm.dtype).sqrt()

@@ -53,7 +53,7 @@ class Window:
     def __init__(self, probe: Probe) -> None:
         self.probe, self.groups, self.config = probe, probe.groups, probe.config
         self.functions = probe.global_fn, probe.local_fn
-        names = [name for name in REWARDS if name != "ifd_ratio"]
+        names = [name for name in REWARDS if name not in ("ifd_ratio", "token_gradient_norm")]
         readable = [REWARDS[name] for name in names]
         for key, function in zip(("global_reward", "local_reward"), self.functions, strict=True):
             if function is not None and function not in readable:

@@ -20,7 +20,7 @@ from trl import SFTConfig
 
 from hbo.config import HBOConfig, RunConfig
 from hbo.reward_names import DATASET_REWARDS
-from hbo.rewards import REWARDS
+from hbo.rewards import NORM_REWARDS, REWARDS
 from hbo.training.arguments import is_checkpointing
 from hbo.training.prepare import needs_scores
 
@@ -64,11 +64,12 @@ def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: floa
 
 
 _MEASURED_BY_ROW: set[Any] = set(REWARDS) - DATASET_REWARDS
+_NORMS = {name for name, function in REWARDS.items() if function in NORM_REWARDS}
 
 
 def _probe(config: RunConfig, step: int) -> int:
     rewards = _measured(config.balance, step)
-    return 1 + ("gradient_norm" in rewards) * _backward(config) + ("ifd_ratio" in rewards)
+    return 1 + bool(_NORMS & set(rewards)) * _backward(config) + ("ifd_ratio" in rewards)
 
 
 def _measured(balance: HBOConfig, step: int) -> list[Any]:
