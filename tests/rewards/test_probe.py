@@ -1,4 +1,5 @@
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -142,6 +143,20 @@ def test_a_reward_of_ones_own_is_called_with_what_was_measured():
     measured.measure_reference(model)
     assert measured.measure(model, 1).global_K.tolist() == [2.5, 2.5]
     assert all(shape == again for _, shape, again in seen)
+
+
+def test_a_reward_of_ones_own_need_not_be_hashable():
+    @dataclass
+    class Constant:
+        value: float
+
+        def __call__(self, model, batch, *, loss, **context):
+            return loss * 0 + self.value
+
+    measured = probe(local_reward=Constant(2.5))
+    model = tiny()
+    measured.measure_reference(model)
+    assert measured.measure(model, 1).local_KL.tolist() == [[2.5, 2.5], [2.5, 2.5]]
 
 
 def test_an_unknown_reward_names_the_known_ones():

@@ -174,7 +174,7 @@ class Probe:
         passes: int,
     ) -> Floats:
         context: dict[str, Any] = {}
-        if NORM_REWARDS & set(functions):
+        if any(reward in functions for reward in NORM_REWARDS):
             context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, passes=passes)
         else:
             with torch.no_grad():

@@ -69,7 +69,7 @@ _NORMS = {name for name, function in REWARDS.items() if function in NORM_REWARDS
 
 def _probe(config: RunConfig, step: int) -> int:
     rewards = _measured(config.balance, step)
-    return 1 + bool(_NORMS & set(rewards)) * _backward(config) + ("ifd_ratio" in rewards)
+    return 1 + any(name in rewards for name in _NORMS) * _backward(config) + ("ifd_ratio" in rewards)
 
 
 def _measured(balance: HBOConfig, step: int) -> list[Any]:
