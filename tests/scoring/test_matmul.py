@@ -59,6 +59,25 @@ def test_large_products_of_a_batch_go_there_one_by_one(batch: int) -> None:
 
 
 @needs_onednn
+def test_outside_torch_multiplies_by_itself_again() -> None:
+    one = torch.randn(64, 64)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), OneDNN():
+        one @ torch.randn(63, 64)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as seen:
+        one @ one
+    assert "mkldnn::_linear_pointwise" not in {event.key for event in seen.key_averages()}
+
+
+@needs_onednn
+def test_a_factor_before_the_product_or_the_bias_counts() -> None:
+    one, other, bias = torch.randn(64, 32), torch.randn(32, 64), torch.randn(64, 64)
+    expected = 2 * bias + 3 * (one @ other)
+    with OneDNN():
+        torch.testing.assert_close(torch.addmm(bias, one, other, beta=2, alpha=3), expected)
+        torch.testing.assert_close(torch.addmm(bias[0], one, other, beta=2, alpha=3), 2 * bias[0] + 3 * (one @ other))
+
+
+@needs_onednn
 def test_views_with_any_strides_stay_right() -> None:
     one, other = torch.randn(90, 64)[::2, ::2], torch.randn(96, 32).t()[:, ::3]
     expected = (one.double() @ other.double()).float()

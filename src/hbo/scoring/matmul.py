@@ -6,15 +6,16 @@ with the same rounding errors. On any other processor nothing changes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch import Tensor
 
 _CPUINFO = Path("/proc/cpuinfo")
 _LEAST = 2**14  # multiplications below which MKL's smaller overhead wins
@@ -65,29 +66,49 @@ def mkl_is_slow() -> bool:
     )
 
 
-class OneDNN(TorchDispatchMode):
-    """Sends the operations to which linear layers, their backward and gradient norms come down to oneDNN."""
+class OneDNN:
+    """While entered, torch's products of CPU matrices come to this file, which sends those that suit to oneDNN.
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func is torch.ops.aten.mm.default:
-            left, right = args
-            if _suits(left, right):
-                return _product(left, right)
-        elif func is torch.ops.aten.addmm.default and not kwargs:
-            bias, left, right = args
-            if bias.dim() == 1 and len(bias) == right.shape[1] and bias.dtype is left.dtype and _suits(left, right):
-                return torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
-        elif func is torch.ops.aten.bmm.default:
-            left, right = args
-            if len(left) and _suits(left, right, _LEAST_OF_MANY):
-                return torch.stack([_product(one, other) for one, other in zip(left, right, strict=True)])
-        return func(*args, **(kwargs or {}))
+    They are the operations to which linear layers, their backward and gradient norms come down. It is torch's own
+    table of kernels that is changed, for the whole process, so that no other operation is slowed down by Python.
+    """
+
+    def __enter__(self) -> Self:
+        self._library = torch.library.Library("aten", "IMPL")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(?s).*other operators may also be overridden")
+            for name, kernel in (("mm", _mm), ("addmm", _addmm), ("bmm", _bmm)):
+                self._library.impl(name, kernel, "CPU")
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        del self._library
 
 
-def _product(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
+def _mm(left: Tensor, right: Tensor) -> Tensor:
+    if _suits(left, right):
+        return _product(left, right)
+    # Another operation than the one replaced here, with torch's own kernel.
+    return torch.ops.aten.mm.out(left, right, out=left.new_empty(left.shape[0], right.shape[1]))  # type: ignore[no-any-return]
+
+
+def _addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    row = bias.dim() == 1 and len(bias) == right.shape[1] and bias.dtype is left.dtype
+    if row and beta == alpha == 1 and _suits(left, right):
+        return _product(left, right, bias)
+    out = left.new_empty(left.shape[0], right.shape[1])
+    return torch.ops.aten.addmm.out(bias, left, right, beta=beta, alpha=alpha, out=out)  # type: ignore[no-any-return]
+
+
+def _bmm(left: Tensor, right: Tensor) -> Tensor:
+    if len(left) and _suits(left, right, _LEAST_OF_MANY):
+        return torch.stack([_product(one, other) for one, other in zip(left, right, strict=True)])
+    out = left.new_empty(len(left), left.shape[1], right.shape[2])
+    return torch.ops.aten.bmm.out(left, right, out=out)  # type: ignore[no-any-return]
+
+
+def _product(left: Tensor, right: Tensor, bias: Tensor | None = None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), bias, "none", [], "")
     return product
 
 
@@ -98,5 +119,6 @@ def _suits(left: Any, right: Any, least: int = _LEAST) -> bool:
         plain
         and left.dtype is right.dtype is torch.float32
         and left.device.type == right.device.type == "cpu"
+        and left.shape[-1] == right.shape[-2]  # else torch's own kernel says what is wrong
         and left.shape[-2] * right.shape[-2] * right.shape[-1] >= least
     )
