@@ -61,7 +61,26 @@ def with_mixing_norm(model):
     layer.forward = lambda x: layer.weight * x / x.detach().std()
 
 
-@pytest.mark.parametrize("change", [with_shared_layer, with_shift])
+class Squared(nn.Module):
+    """Multiplies by the square of its weight: at a weight of ones the same as multiplying by the weight itself."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x):
+        return x * self.weight**2
+
+
+def with_squared_weight(model):
+    model.model.norm = Squared(32)
+
+
+def with_layer_norm(model):
+    model.model.norm = nn.LayerNorm(32)
+
+
+@pytest.mark.parametrize("change", [with_shared_layer, with_shift, with_squared_weight, with_layer_norm])
 def test_layers_used_twice_and_custom_layers_of_vectors_are_exact(change):
     model = tiny()
     change(model)

@@ -55,8 +55,7 @@ class Grams:
             tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype,
         )  # fmt: skip
         if not same or self._gram is None:
-            wide = widened(tensor_BTI)
-            self._of, self._gram = tensor_BTI, wide @ wide.mT
+            self._of, self._gram = tensor_BTI, products(tensor_BTI, tensor_BTI.mT)
         return self._gram
 
 
@@ -67,6 +66,20 @@ def widened(tensor: Tensor) -> Tensor:
         Nothing.
     """
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """The matrix product of factors, in fp32 at least.
+
+    bf16 is multiplied as it is: each entry is rounded, which in a sum of thousands evens out, and they are summed in
+    fp32. fp16, whose range is small, is widened before.
+
+    Raises:
+        Nothing.
+    """
+    if one.dtype is other.dtype is torch.bfloat16:
+        return (one @ other).float()
+    return widened(one) @ widened(other)
 
 
 def square_norms(uses: list[Outer], grams: Grams | None = None) -> Tensor:
@@ -103,11 +116,10 @@ def _dense(left_BTO: Tensor, right_BTI: Tensor, grams: Grams) -> Tensor:
     rows = max(1, _CHUNK // max(1, O * I if T * (O + I) >= O * I else T * T))
     squares = []
     for left, right in zip(torch.split(left_BTO, rows), torch.split(right_BTI, rows), strict=True):
-        wide = widened(left)
         if T * (O + I) >= O * I:
-            squares.append((wide.mT @ widened(right)).square_().sum((1, 2)))
+            squares.append(products(left.mT, right).square().sum((1, 2)))
         else:
-            squares.append((wide @ wide.mT).mul_(grams(right)).sum((1, 2)))
+            squares.append((products(left, left.mT) * grams(right)).sum((1, 2)))
     return torch.cat(squares)
 
 

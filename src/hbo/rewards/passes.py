@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hbo.rewards.casts import kept_casts
 from hbo.rewards.untouched import left_as_found
 from hbo.scoring.batches import TOKEN_BUDGET, Rows, pack, pad, reader
 from hbo.scoring.matmul import fast_matmul
@@ -59,7 +60,7 @@ def over_rows(
     read = reader(rows)
     length_P = np.array([len(ids) for ids, _ in read(number_P)])
     device = next(model.parameters()).device
-    with left_as_found(model), fast_matmul(device):
+    with left_as_found(model), fast_matmul(device), kept_casts(model):
         budget = budget_on(device, token_budget)
         batches = list(pack(length_P, np.arange(len(number_P)), budget))
         # As many passes in every process, because a sharded model needs all of them for each of its passes.

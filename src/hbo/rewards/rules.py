@@ -8,6 +8,7 @@ as factors) or, for vectors, the gradients (B, …) themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,10 @@ from hbo.rewards.outer import Outer, widened
 
 Gradients = Callable[[Tensor], dict[str, Outer | Tensor]]
 Rule = Callable[[nn.Module, Tensor, Tensor | None, list[int] | None], Gradients]
+
+
+# Layers seen to multiply by their weight, and to add their bias, last.
+_scales: WeakSet[nn.Module] = WeakSet()
 
 
 class Unruly(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
@@ -99,30 +104,81 @@ def embedding(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int]
 
 
 def vectors(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | None) -> Gradients:
-    """The rule of any layer that owns vectors only (RMSNorm, LayerNorm): differentiated row by row.
+    """The rule of any layer that owns vectors only (RMSNorm, LayerNorm).
 
     Raises:
         Unruly: The layer works on the head's targets, which aren't laid out row by row.
     """
     if counts is not None:
         raise Unruly("is part of the head")
+    version = None if out is None else out._version
+
+    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+        intact = out if out is not None and out._version == version else None
+        return _of_scale(layer, x.detach(), slope, intact) or _row_by_row(layer, x.detach(), slope, intact)
+
+    return gradients
+
+
+def _of_scale(layer: nn.Module, x: Tensor, slope: Tensor, out: Tensor | None) -> dict[str, Outer | Tensor] | None:
+    """The gradients of a norm, which multiplies by its weight at the very end; None if the layer does something else.
+
+    With a weight of ones, and no bias, such a layer gives what it multiplies.
+    """
+    own = dict(layer.named_parameters())
+    weight, bias = own.get("weight"), own.get("bias")
+    if out is None or weight is None or not own.keys() <= {"weight", "bias"} or weight.shape != out.shape[-1:]:
+        return None
+    if bias is not None and bias.shape != weight.shape:
+        return None
+    with torch.no_grad():
+        scaled = _with(layer, x, torch.ones_like(weight), 0.0)
+        if scaled.shape != out.shape or not _alike(scaled * weight + (0.0 if bias is None else bias), out):
+            return None
+        if layer not in _scales:
+            # At any weight and bias, and not only where they are now; for a row alone, and not only in its batch.
+            other = torch.linspace(0.5, 2.0, len(weight), device=weight.device, dtype=weight.dtype)
+            alone = _with(layer, x[:1], other, 1.0)
+            if len(x) == 1 or not _alike(alone, scaled[:1] * other + float(bias is not None)):
+                return None
+            _scales.add(layer)
+        rows = tuple(range(1, slope.dim() - 1))
+        found: dict[str, Outer | Tensor] = {"weight": (widened(slope) * scaled).sum(rows)}
+        if bias is not None:
+            found["bias"] = widened(slope).sum(rows)
+    return found
+
+
+def _with(layer: nn.Module, x: Tensor, weight: Tensor, bias: float) -> Tensor:
+    """What the layer would give with this weight, and each entry of a bias being this."""
+    own = {
+        f"layer.{name}": weight if name == "weight" else torch.full_like(p, bias)
+        for name, p in layer.named_parameters()
+    }
+    out: Tensor = functional_call(_Bare(layer), own, (x,))
+    return out
+
+
+def _row_by_row(layer: nn.Module, x: Tensor, slope: Tensor, out: Tensor | None) -> dict[str, Outer | Tensor]:
+    """The gradients of any layer, differentiated row by row.
+
+    Raises:
+        Unruly: It can't be.
+    """
     own = {f"layer.{name}": p.detach() for name, p in layer.named_parameters() if p.dim() <= 1}
-    version, bare = None if out is None else out._version, _Bare(layer)
+    bare = _Bare(layer)
 
     def of_row(x_row: Tensor, slope_row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         again, pull = vjp(lambda weights: functional_call(bare, weights, (x_row[None],)), own)  # type: ignore[misc]
         return again[0], pull(slope_row[None].to(again.dtype))[0]
 
-    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
-        try:
-            again, found = vmap(of_row)(x.detach(), slope)
-        except (RuntimeError, ValueError, NotImplementedError) as error:
-            raise Unruly(f"can't be differentiated row by row ({error})") from error
-        if out is not None and out._version == version and not _alike(again, out):
-            raise Unruly("gives a row alone something else than within its batch")
-        return {name.removeprefix("layer."): widened(gradient) for name, gradient in found.items()}
-
-    return gradients
+    try:
+        again, found = vmap(of_row)(x, slope)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        raise Unruly(f"can't be differentiated row by row ({error})") from error
+    if out is not None and not _alike(again, out):
+        raise Unruly("gives a row alone something else than within its batch")
+    return {name.removeprefix("layer."): widened(gradient) for name, gradient in found.items()}
 
 
 class _Bare(nn.Module):

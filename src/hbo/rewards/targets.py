@@ -126,11 +126,10 @@ def losses_and_slope(logits_NV: Tensor, targets: Targets) -> tuple[Tensor, Tenso
     slope_NV = torch.empty_like(logits_NV)
     with torch.no_grad():
         step = max(1, _CHUNK // logits_NV.shape[-1])
-        for part in torch.split(torch.arange(len(weight_N), device=logits_NV.device), step):
-            label = targets.label_N[part, None]
-            log_p = logits_NV[part].float().log_softmax(-1)
-            loss_N[part] = -log_p.gather(1, label)[:, 0]
-            slope = log_p.exp_().mul_(weight_N[part, None])
-            slope_NV[part] = slope.scatter_add_(1, label, -weight_N[part, None]).to(slope_NV.dtype)
+        parts = (tensor.split(step) for tensor in (logits_NV, targets.label_N[:, None], weight_N[:, None]))
+        for at, (logits, label, weight) in zip(range(0, len(weight_N), step), zip(*parts, strict=True), strict=True):
+            log_p = logits.float().log_softmax(-1)
+            loss_N[at : at + step] = -log_p.gather(1, label)[:, 0]
+            slope_NV[at : at + step] = log_p.exp_().mul_(weight).scatter_add_(1, label, -weight)
         total_B = torch.stack([part.sum() for part in torch.split(loss_N, targets.counts)])
     return total_B / count_B, slope_NV
