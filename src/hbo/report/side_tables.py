@@ -19,6 +19,7 @@ from hbo.report.summary import summary
 from hbo.report.tables import epochs
 
 _MOST_SETTINGS = 40
+_FEW_SETTINGS = 12  # more of them are folded up
 _WORDS = {"None": "null", "True": "true", "False": "false", "inf": "∞"}
 _APART_ANYWAY = frozenset({"output"})
 
@@ -30,6 +31,8 @@ def header(runs: Sequence[Shown]) -> str:
     head = ["Run", "Method", "Seed", "Steps", "Updates", "Held-out loss before", "After", "Change", "Overhead"]
     differing = list(_settings(runs))
     settings = table("Settings that differ", ["Setting", *_names(runs)], differing[:_MOST_SETTINGS])
+    if len(differing) > _FEW_SETTINGS:
+        settings = markup.details(f"{len(differing)} settings that differ", settings)
     more = len(differing) - _MOST_SETTINGS
     return (
         f'<header><p class="kicker">Hierarchical balancing report</p><h1>{len(runs)} runs side by side</h1>'
