@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from hbo.actor_config import ActorConfig
 from hbo.errors import ConfigError
 from hbo.mixture_config import DifficultyConfig, MixtureConfig, Temperature
-from hbo.reward_names import SIGNED_REWARDS
+from hbo.reward_names import SIGNED_REWARDS, is_one_of
 from hbo.section import Section
 from hbo.validation import shown
 
@@ -112,7 +112,7 @@ class HBOConfig(Section):
         if self.rewards == "stream" and isinstance(self.update_every, dict):
             raise ValueError("rewards stream reads both levels' rewards at once: give 'update_every' one number")
         learned_by = self.local_reward if self.is_flat else self.global_reward
-        if learned_by in SIGNED_REWARDS and self.actor.kind not in ("softmax", "mlp"):
+        if is_one_of(learned_by, SIGNED_REWARDS) and self.actor.kind not in ("softmax", "mlp"):
             raise ValueError(
                 f"the reward {learned_by} may be negative, which actor {self.actor.kind} can't take; choose softmax"
             )

@@ -35,6 +35,9 @@ def evaluate(
     batch_size: BatchSize = 8,
     dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin the file of results anew.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Run code that the model brings; a run has it from its train:.")
+    ] = False,
 ) -> None:
     """Evaluate a run or a model on benchmarks, zero-shot, through lm-eval (pip install 'hbo[eval]')."""
     from hbo.evaluation.harness import require
@@ -45,7 +48,7 @@ def evaluate(
     from hbo.evaluation.run import evaluate as run
     from hbo.report.evaluation import evaluation_table, read_evaluation
 
-    options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite)
+    options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite, trust_remote_code)
     with bars() as track:
         file = run(model_path(name), options, track=track, say=say)
     if found := read_evaluation(file):

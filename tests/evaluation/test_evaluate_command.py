@@ -121,6 +121,34 @@ def test_a_task_that_only_lm_eval_knows_runs_on_its_own_rows(hbo, model_folder, 
     refused(hbo("eval", model_folder, "--tasks", "xcopa_xx"), "neither hbo nor lm-eval has a task 'xcopa_xx'")
 
 
+@pytest.fixture
+def with_code(run, tmp_path, monkeypatch):
+    """`run`, whose model works only with the code it brings."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    code = {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Model"}
+    settings = read(run / "model" / "config.json") | {"model_type": "mine", "auto_map": code}
+    (run / "model" / "config.json").write_text(json.dumps(settings))
+    (run / "model" / "mine.py").write_text(
+        "from transformers import LlamaConfig, LlamaForCausalLM\n"
+        "class Mine(LlamaConfig):\n    model_type = 'mine'\n"
+        "class Model(LlamaForCausalLM):\n    config_class = Mine\n"
+    )
+    return run
+
+
+def test_a_models_code_runs_if_the_command_or_its_run_says_so(hbo, with_code, rows, tmp_path):
+    command = ("eval", with_code / "model", "--tasks", "xcopa", "--data", rows, "--output", tmp_path / "model.json")
+    refused(hbo(*command), "can't be loaded")
+    done = hbo(*command, "--trust-remote-code")
+    assert done.returncode == 0, done.stderr
+    refused(hbo("eval", with_code, "--tasks", "xcopa", "--data", rows), "can't be loaded")
+    with (with_code / "config.yaml").open("a") as file:
+        file.write("train: {trust_remote_code: true}\n")
+    done = hbo("eval", with_code, "--tasks", "xcopa", "--data", rows)
+    assert done.returncode == 0, done.stderr
+
+
 def test_bad_input_is_one_sentence(hbo, model_folder, run, rows, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
     some = ("--tasks", "xcopa", "--data", rows)

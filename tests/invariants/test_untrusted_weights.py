@@ -4,6 +4,7 @@ import contextlib
 import json
 import pickle
 import shutil
+import sys
 
 import pytest
 import torch
@@ -95,6 +96,33 @@ def test_code_that_a_tokenizer_brings_is_not_run(copy, tmp_path):
     with contextlib.suppress(ModelError):
         load_tokenizer(str(copy))
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def with_code(copy, tmp_path, monkeypatch):
+    """A model that works only with the code it brings, which leaves a file behind."""
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("sys.path", sys.path.copy())
+    settings = json.loads((copy / "config.json").read_text())
+    settings |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModelForCausalLM": "mine.Model"}}
+    (copy / "config.json").write_text(json.dumps(settings))
+    (copy / "mine.py").write_text(
+        f"from transformers import LlamaConfig, LlamaForCausalLM\nopen({str(tmp_path / 'ran')!r}, 'w')\n"
+        "class Mine(LlamaConfig):\n    model_type = 'mine'\n"
+        "class Model(LlamaForCausalLM):\n    config_class = Mine\n"
+    )
+    return copy
+
+
+@pytest.mark.parametrize("command", ["train", "score"])
+def test_the_scorers_code_runs_if_and_only_if_the_user_writes_so(with_code, command, hbo, config, tmp_path):  # noqa: F811
+    file = config(difficulty={"groups": 2, "model": str(with_code)})
+    written = [] if command == "train" else ["--output", tmp_path / "scores.parquet"]
+    refused(hbo(command, file, *written), str(with_code))
+    assert not (tmp_path / "ran").exists()
+    done = hbo(command, file, "train.trust_remote_code=true", *written)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "ran").exists()
 
 
 def test_a_chat_template_reaches_nothing_outside_its_sandbox(copy, tmp_path, hbo, config):  # noqa: F811

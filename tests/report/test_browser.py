@@ -85,9 +85,10 @@ def test_a_tooltip_comes_with_the_mouse_and_names_the_dataset_as_text(page):
         tab.point_at(marker)  # again, since the chart may just be growing to the page's new width
         return tab.run(said)
 
-    until(is_told)
-    assert "<script>document.title=" in tab.run(said)
-    assert "step 40" in tab.run(said)
+    told = []
+    until(lambda: told.append(is_told()) or told[-1])  # a chart that grows takes back what it said
+    assert "<script>document.title=" in told[-1]
+    assert "step 40" in told[-1]
 
 
 @pytest.mark.parametrize(("key", "code"), [(" ", 32), ("Enter", 13)])

@@ -5,6 +5,7 @@ from example_runs import read_lines, write_lines, write_run
 
 from hbo.report.figures import figures
 from hbo.report.folder import read_run
+from hbo.report.page import render
 from hbo.report.tables import tables
 
 
@@ -64,6 +65,21 @@ def test_small_charts_share_one_vertical_axis_that_holds_all_of_them(run_folder)
     low, high = ranges.pop()
     values = [y for k in range(4) for trace in found[f"local-p-{k}"]["traces"] for y in trace["y"] if y is not None]
     assert low < min(values) <= max(values) < high
+
+
+def test_every_chart_has_the_steps_of_the_whole_run(run_folder):
+    found = drawings(run_folder)
+    assert {figure["until"] for figure in found.values()} == {read_run(run_folder).steps}
+
+
+@pytest.mark.parametrize(("least", "starts_at_0"), [(0.01, True), (0.2, False)])
+def test_shares_that_come_near_0_are_drawn_from_0_and_the_page_says_so(run_folder, least, starts_at_0):
+    ledger = read_lines(run_folder)
+    name = next(iter(ledger[-1]["local"]))
+    ledger[-1]["local"][name] = [least, (1 - least) / 3, (1 - least) / 3, (1 - least) / 3]
+    write_lines(run_folder, ledger)
+    assert (drawings(run_folder)["local-p-0"]["range"][0] == 0) is starts_at_0
+    assert ("start at 0 because" in render(read_run(run_folder))) is not starts_at_0
 
 
 def test_a_long_run_is_thinned_and_keeps_its_ends(tmp_path):

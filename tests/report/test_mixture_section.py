@@ -23,6 +23,16 @@ def test_the_page_shows_sizes_prior_groups_and_a_row_of_each(run_folder):
     assert text.count("Row 30, difficulty 0.90") == 4
 
 
+def test_the_scores_of_easy_groups_are_told_apart(run_folder):
+    write_mixture(run_folder)
+    file = run_folder / "mixture.json"
+    held = json.loads(file.read_text())
+    groups = next(iter(held["datasets"].values()))["groups"]
+    groups[0] |= {"low": 0.000074, "high": 0.0019}
+    write_json(file, held)
+    assert "g1, the easiest: 300 rows, IFD 0.000074 to 0.0019" in shown(run_folder).text
+
+
 def test_example_rows_stay_text(tmp_path):
     folder = write_run(tmp_path / "run", HOSTILE)
     write_mixture(folder, HOSTILE)

@@ -1,3 +1,4 @@
+import json
 import struct
 import sys
 import xml.etree.ElementTree as ET
@@ -48,6 +49,22 @@ def test_each_figure_is_a_png_for_print_and_an_svg_whose_text_is_text(write_figu
     steps = [line["step"] for line in lines]
     assert drawn[1] == (steps, [line["global"]["chat"] for line in lines])
     assert drawn[2 + 2] == (steps, [line["local"]["math"][2] for line in lines])
+
+
+def test_markers_stand_at_updates_and_not_at_the_end(write_figures, small, tmp_path, monkeypatch):
+    from matplotlib.axes import Axes
+
+    file = small / "metrics.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"steps": 1000}))
+    seen, plot = [], Axes.plot
+
+    def watched(self, x, y, *args, **options):
+        seen.append(([x[i] for i in options["markevery"]], x[-1]))
+        return plot(self, x, y, *args, **options)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    write_figures([small], tmp_path / "figures")
+    assert seen == [([line["step"] for line in read_lines(small)], 1000)] * len(seen) != []
 
 
 @pytest.mark.slow

@@ -111,6 +111,22 @@ def test_settings_that_differ_are_listed(pair):
     assert "elsewhere" not in text.split("At a glance")[1].split("Share of each dataset")[0]
 
 
+def test_many_settings_that_differ_are_folded_up(pair):
+    assert "settings that differ" not in written(*pair).text
+    config = pair[1] / "config.yaml"
+    config.write_text(config.read_text() + "train:\n" + "".join(f"  key{i}: {i}\n" for i in range(20)))
+    assert "20 settings that differ" in written(*pair).text
+
+
+def test_datasets_stand_abreast_where_there_is_room_for_the_charts_of_one(pair, tmp_path):
+    def abreast(*folders):
+        return [tag["style"] for tag in written(*folders).tags("div") if tag.get("class") == "blocks"]
+
+    assert abreast(*pair) == ["--charts: 2"] * 2
+    static = [write_run(tmp_path / f"static{i}", static=True) for i in range(2)]
+    assert abreast(pair[0], *static) == ["--charts: 3", "--charts: 1"]  # two of them measured nothing
+
+
 def test_runs_whose_mixtures_differ_are_shown_and_told_apart(tmp_path):
     one = write_run(tmp_path / "one", {"math": 100, "chat": 200}, groups=2)
     two = write_run(tmp_path / "two", {"math": 100, "code": 50}, groups=3)

@@ -83,12 +83,12 @@ def test_before_the_first_update_nothing_is_claimed(tmp_path):
 def test_a_dataset_that_got_worse_is_named(two):
     with_losses(two, {"math": 3.0, "chat": 1.0}, {"math": 1.5, "chat": 1.25})
     text = said(two)
-    assert "(macro NLL) fell from 2.00 to 1.38 (−31.2%); chat got worse." in text
+    assert "(macro NLL) fell from 2.00 to 1.38 (−31.2 %); chat got worse." in text
 
 
 def test_a_loss_that_rose_is_said_to_have_risen(two):
     with_losses(two, {"math": 1.0, "chat": 1.0}, {"math": 1.5, "chat": 1.5})
-    assert "rose from 1.00 to 1.50 (+50.0%); math and chat got worse." in said(two)
+    assert "rose from 1.00 to 1.50 (+50.0 %); math and chat got worse." in said(two)
 
 
 def test_without_a_measurement_before_no_change_is_claimed(two):

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 FOUND = shutil.which("chromedriver") and (shutil.which("chromium") or shutil.which("google-chrome"))
@@ -82,8 +82,11 @@ def browser():
     try:
         until(lambda: _answers(port))
         tab = Browser(port)
-        yield tab
-        tab.call("DELETE", "")
+        try:
+            yield tab
+        finally:
+            with suppress(OSError):  # what went wrong before is the news
+                tab.call("DELETE", "")  # or the browser would outlive its driver
     finally:
         driver.terminate()
         driver.wait()

@@ -1,5 +1,7 @@
 """The memory estimate: what it adds up, and that a step really keeps what it says."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from test_run import config  # noqa: F401 - a fixture
@@ -89,6 +91,37 @@ def test_fsdp_shares_all_but_activations_and_ddp_nothing():
     assert sharded.activations == doubled.activations == alone.activations
     assert doubled.total == alone.total + alone.gradients
     assert alone.on(1, sharded=True) == alone
+
+
+@pytest.mark.parametrize(("stage", "shared"), [(0, ()), (1, ("optimizer",)), (2, ("optimizer", "gradients"))])
+def test_zero_shares_by_its_stage(stage, shared):
+    alone = estimated()
+    found = alone.under_zero(stage, 4)
+    for part in ("weights", "gradients", "optimizer", "activations"):
+        assert getattr(found, part) == getattr(alone, part) / (4 if part in shared else 1)
+    whole = alone.under_zero(3, 4)
+    assert whole.weights == alone.weights / 4 + alone.block
+    assert alone.under_zero(3, 1) == alone
+
+
+def test_zero_in_half_precision_keeps_a_copy_in_fp32():
+    fp32, bf16 = estimated(), estimated(train={"model_init_kwargs": {"dtype": "bfloat16"}})
+    found = fp32.under_zero(1, 1, narrowed=4)
+    assert (found.weights, found.gradients) == (fp32.weights / 2, fp32.gradients / 2)
+    assert found.optimizer == fp32.optimizer + fp32.weights
+    again = bf16.under_zero(1, 1, narrowed=2)
+    assert (again.weights, again.gradients, again.optimizer) == (found.weights, found.gradients, found.optimizer)
+
+
+@pytest.mark.parametrize(("zero", "stage"), [({"stage": 3}, 3), ({}, 2)])
+def test_the_estimate_knows_deepspeed(model_folder, zero, stage):
+    run = parse({"model": str(model_folder), "output": "o", "mixture": {"datasets": {"a": "a.jsonl"}}})
+    args = training_arguments(run)
+    args.deepspeed_plugin = SimpleNamespace(zero_stage=2, deepspeed_config={"zero_optimization": zero})
+    args.__dict__["distributed_state"] = SimpleNamespace(num_processes=4, process_index=0)
+    line, *more = memory_notes(run, args, str(model_folder), 64)
+    assert f"on each of 4 processes, DeepSpeed's ZeRO-{stage}, an estimate: " in line
+    assert more == []
 
 
 def test_a_model_that_is_not_here_has_no_estimate_without_a_network():

@@ -1,5 +1,7 @@
 """Every method in a real trainer: it trains, leaves no trace by measuring, and resumes to the bit."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from conftest import assert_same_weights, ledger, token_rows, weights
@@ -142,3 +144,21 @@ def test_what_does_not_fit_is_one_sentence(make_trainer, balance, message):
 def test_a_methods_actor_keeps_its_kind_when_other_keys_are_given():
     assert HBOConfig(method="odm", actor={"ema": 0.9}).actor.kind == "odm"
     assert HBOConfig(method="odm", actor={"kind": "mlp"}).actor.kind == "mlp"
+
+
+@dataclass
+class Constant:
+    """A reward that is equal to another of the same value, and so has no hash."""
+
+    value: float
+
+    def __call__(self, model, batch, *, loss, **context):
+        return loss * 0 + self.value
+
+
+def test_a_reward_on_either_level_need_not_be_hashable(make_trainer, tmp_path):
+    trainer, _callback = make_trainer(balance={"global_reward": Constant(2.5), "local_reward": Constant(0.5)})
+    trainer.train()
+    last = ledger(tmp_path / "out")[-1]
+    assert last["global_reward"] == {"a": 2.5, "b": 2.5}
+    assert last["local_reward"]["a"] == [0.5, 0.5]

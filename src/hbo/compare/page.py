@@ -10,8 +10,21 @@ from hbo.compare.markdown import READING
 from hbo.compare.table import Column, Contest, Entry, Table
 from hbo.report import markup
 
-_WIDTH, _ROW, _LEFT, _RIGHT = 760, 26, 230, 20
-_APART = 60  # of two labels of the axis, so that they don't overlap
+_ROW = 26  # pixels
+_MARGIN = 9  # percent of the drawing's width, for half a label of the axis
+_APART = 18  # of two labels, likewise, so that they don't overlap
+_STYLE = f"""
+h1 {{ padding-top: 1.5rem; }}
+.second {{ text-decoration: underline; }}
+td.words, th:last-child {{ text-align: left; }}
+.intervals {{ display: grid; grid-template-columns: minmax(0, max-content) minmax(0, 1fr); gap: .8rem; }}
+.intervals ul {{ list-style: none; margin: 0; padding: 0; max-width: 38vw; text-align: right; font-size: .85rem; }}
+.intervals li {{ height: {_ROW}px; line-height: {_ROW}px; }}
+.intervals {{ max-width: 760px; }}
+.intervals .name {{ max-width: 100%; }}
+.intervals svg {{ width: 100%; overflow: visible; fill: currentColor; stroke: currentColor; font-size: 12px; }}
+"""
+_DRAWN = "A line is a method's interval, its dot the mean, and the dashed line the best baseline."
 
 
 def page(table: Table | None, title: str) -> str:
@@ -28,21 +41,22 @@ def page(table: Table | None, title: str) -> str:
         inner = "<p>No run is finished yet.</p>"
     else:
         how = f'<p class="how">{markup.text(READING)}</p>'
-        inner = markup.section("methods", "Methods", how, _grid(table, table.columns, "Methods", wins=True))
+        inner = markup.section("methods", "Methods", how, _grid(table, table.columns, "Means over seeds", wins=True))
         if table.accuracies:
-            inner += markup.section("accuracy", "Accuracy", _grid(table, table.accuracies, "Accuracy"))
+            inner += markup.section("accuracy", "Accuracy", _grid(table, table.accuracies, "Share of right answers"))
         if table.benchmarks:
             shown = _grid(table, table.benchmarks, "Accuracy on benchmarks")
             inner += markup.section("benchmarks", "Benchmarks", shown)
         if table.contests:
-            inner += markup.section("differences", "Against the best baseline", *map(_contest, table.contests))
+            drawn = f'<p class="how">{_DRAWN}</p>'
+            inner += markup.section("differences", "Against the best baseline", drawn, *map(_contest, table.contests))
     style = resources.files("hbo.report").joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
-        f"<title>{markup.text(title)}</title>\n<style>{style}\nh1{{padding-top:1.5rem}}.second{{text-decoration:underline}}</style>\n</head>\n"
+        f"<title>{markup.text(title)}</title>\n<style>{style}{_STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n<h1>{markup.text(title)}</h1>\n{inner}\n</main>\n"
         "<footer>Written by hbo from the grid's results.jsonl. This page loads nothing from the network.</footer>\n"
         "</body>\n</html>\n"
@@ -66,16 +80,18 @@ def _marked(entry: Entry, digits: int) -> str:
 
 def _contest(contest: Contest) -> str:
     better = "less is better" if contest.column.better < 0 else "more is better"
-    caption = f"{contest.column.name} ({better}): difference to {contest.best}"
+    title = f"{contest.column.name} ({better})"
+    caption = f"Difference of {contest.column.name} to {contest.best}"
     rows = []
     for difference in contest.differences:
         d = difference.found
         several = d.pairs > 1
-        interval = f"[{markup.number(d.low, 4)}, {markup.number(d.high, 4)}]" if several else markup.MISSING
-        numbers = [markup.number(d.mean, 4), interval, markup.number(d.p) if several else markup.MISSING]
-        rows.append([markup.name(difference.label), str(d.pairs), *numbers, markup.text(d.verdict)])
+        interval = f"[{_signed(d.low, 4)}, {_signed(d.high, 4)}]" if several else markup.MISSING
+        numbers = [_signed(d.mean, 4), interval, markup.number(d.p) if several else markup.MISSING]
+        verdict = f'<td class="words">{markup.text(d.verdict)}</td>'
+        rows.append([markup.name(difference.label), str(d.pairs), *numbers, verdict])
     head = ["method", "seeds", "mean difference", "95% bootstrap interval", "p (sign flips)", "in words"]
-    return _drawing(contest, caption) + markup.table(caption, head, rows)
+    return f"<h3>{markup.text(title)}</h3>{_drawing(contest, caption)}{markup.table(caption, head, rows)}"
 
 
 def _drawing(contest: Contest, caption: str) -> str:
@@ -87,24 +103,28 @@ def _drawing(contest: Contest, caption: str) -> str:
     low, span = min(ends), (max(ends) - min(ends)) or 1.0
 
     def at(value: float) -> float:
-        return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * (value - low) / span, 1)
+        return round(_MARGIN + (100 - 2 * _MARGIN) * (value - low) / span, 2)
 
-    height = _ROW * len(shown) + 24
-    parts = [f'<path d="M{at(0)} 0V{height - 20}" stroke="currentColor" stroke-dasharray="3 3" opacity=".6"/>']
+    bottom = _ROW * len(shown)
+    parts = [f'<line x1="{at(0)}%" x2="{at(0)}%" y1="0" y2="{bottom + 4}" stroke-dasharray="3 3" opacity=".6"/>']
     for i, difference in enumerate(shown):
-        d, y = difference.found, _ROW * i + 14
-        label = difference.label if len(difference.label) < 32 else difference.label[:31] + "…"
+        d, y = difference.found, _ROW * i + _ROW // 2
         parts.append(
-            f'<text x="{_LEFT - 12}" y="{y + 4}" text-anchor="end">{markup.text(label)}</text>'
-            f'<path d="M{at(d.low)} {y}H{at(d.high)}" stroke="currentColor" stroke-width="2"/>'
-            f'<circle cx="{at(d.mean)}" cy="{y}" r="4"/>'
+            f'<line x1="{at(d.low)}%" x2="{at(d.high)}%" y1="{y}" y2="{y}" stroke-width="2"/>'
+            f'<circle cx="{at(d.mean)}%" cy="{y}" r="4"/>'
         )
     parts += [
-        f'<text x="{at(value)}" y="{height - 4}" text-anchor="middle">{markup.number(value)}</text>'
+        f'<text x="{at(value)}%" y="{bottom + 18}" text-anchor="middle" stroke="none">{_signed(value)}</text>'
         for value in sorted({low, 0.0, max(ends)})
         if value == 0.0 or abs(at(value) - at(0)) > _APART
     ]
+    names = "".join(f"<li>{markup.name(difference.label)}</li>" for difference in shown)
+    # Lengths in percent of a width that the style decides: a phone gets the same letters, not smaller ones.
     return (
-        f'<figure><svg viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="{markup.text(caption)}" '
-        f'style="max-width:{_WIDTH}px;width:100%" fill="currentColor" font-size="12">{"".join(parts)}</svg></figure>'
+        f'<figure class="intervals"><ul aria-hidden="true">{names}</ul>'
+        f'<svg role="img" aria-label="{markup.text(caption)}" height="{bottom + 24}">{"".join(parts)}</svg></figure>'
     )
+
+
+def _signed(value: float, digits: int = 3) -> str:
+    return ("+" if value > 0 else "") + markup.number(value, digits)

@@ -36,7 +36,7 @@ from hbo.core.ledger import Entry, Ledger
 from hbo.core.prior import check_floor, floored, temperature_prior, weighted_prior
 from hbo.core.stream import Stream
 from hbo.errors import ResumeError, RewardError
-from hbo.reward_names import SIGNED_REWARDS
+from hbo.reward_names import SIGNED_REWARDS, is_one_of
 
 Floats = NDArray[np.float64]
 _LARGEST = 1e100  # a reward above it is as good as infinite: its square, which the actors' optimizer keeps, overflows
@@ -181,7 +181,7 @@ class HBO:
 
     def _learn(self, actor: Actor, reward_C: Floats) -> None:
         # A reward that may be negative keeps its sign; any other at or below 0 is no measurement.
-        is_signed = bool({self.config.global_reward, self.config.local_reward} & SIGNED_REWARDS)
+        is_signed = any(is_one_of(r, SIGNED_REWARDS) for r in (self.config.global_reward, self.config.local_reward))
         usable, p_C = (np.abs(reward_C) <= _LARGEST) if is_signed else _usable(reward_C), actor.policy
         self.skipped += int((~usable & (p_C > 0)).sum())  # a level without rows has nothing to measure
         if not p_C[usable].sum():

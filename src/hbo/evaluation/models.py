@@ -27,15 +27,21 @@ class Subject:
         run: The run's folder; None for a model that is no run's.
         model: Model folder or name.
         base: What an adapter is put on; None for a whole model.
+        trusted: Whether code that the model brings may run.
     """
 
     run: Path | None
     model: str
     base: str | None
+    trusted: bool = False
 
 
-def find(name: str) -> Subject:
+def find(name: str, *, trust_remote_code: bool = False) -> Subject:
     """What `name` stands for, without loading it.
+
+    Args:
+        name: Run's folder, or model.
+        trust_remote_code: Whether code that it brings may run; a run whose `train:` says so needs no more.
 
     Raises:
         ModelError: It is a run without a model, or an adapter that names no base.
@@ -49,10 +55,12 @@ def find(name: str) -> Subject:
     if is_run and not (folder / MODEL).is_dir():
         raise ModelError(f"{folder}: the run has written no model yet; finish it with hbo train … --resume")
     where = folder / MODEL if is_run else folder
+    config = config_file.load(folder / CONFIG) if is_run else None
+    trusted = trust_remote_code or (config is not None and config.train.get("trust_remote_code") is True)
     if not (where / _ADAPTER).is_file():
-        return Subject(folder if is_run else None, str(where) if is_run else name, None)
-    base = config_file.load(folder / CONFIG).model if is_run else _base_of(where)
-    return Subject(folder if is_run else None, str(where), base)
+        return Subject(folder if is_run else None, str(where) if is_run else name, None, trusted)
+    base = config.model if config is not None else _base_of(where)
+    return Subject(folder if is_run else None, str(where), base, trusted)
 
 
 def load(
@@ -63,11 +71,12 @@ def load(
     Raises:
         ModelError: One of them can't be loaded.
     """
-    model: Any = load_model(resolve(subject.base or subject.model, track=track), dtype=dtype)
+    spec = resolve(subject.base or subject.model, track=track)
+    model: Any = load_model(spec, dtype=dtype, trust_remote_code=subject.trusted)
     if subject.base:
         model = _with_adapter(model, subject.model, subject.base)
     has_own = not subject.base or any(Path(subject.model).glob("*token*"))
-    tokenizer = load_tokenizer(subject.model if has_own else str(subject.base))
+    tokenizer = load_tokenizer(subject.model if has_own else str(subject.base), trust_remote_code=subject.trusted)
     return model.to(device()).eval(), tokenizer
 
 

@@ -40,6 +40,7 @@ class Options:
         batch_size: Rows at once.
         dtype: Of the weights; `auto`: bfloat16 on an accelerator, float32 on a CPU.
         overwrite: Whether the file is begun anew.
+        trust_remote_code: Whether code that the model brings may run; a run's own `train:` may say so too.
     """
 
     tasks: str
@@ -50,6 +51,7 @@ class Options:
     batch_size: int = 8
     dtype: str = "auto"
     overwrite: bool = False
+    trust_remote_code: bool = False
 
 
 def evaluate(name: str, options: Options, *, track: Track = silent, say: Callable[[str], None] = print) -> Path:
@@ -65,7 +67,7 @@ def evaluate(name: str, options: Options, *, track: Track = silent, say: Callabl
         HBOError: Whatever the user can mend; the tasks that were finished before are kept.
     """
     tasks, loader, rows = check(options)
-    subject = models.find(name)
+    subject = models.find(name, trust_remote_code=options.trust_remote_code)
     file = options.output or (subject.run / EVALUATION if subject.run else Path(EVALUATION))
     dtype, settings = _dtype(options.dtype), _settings(options)
     _check_place(file)

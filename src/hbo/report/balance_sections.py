@@ -58,12 +58,14 @@ def global_policy(run: Run, series: Tables, figures: dict[str, Figure]) -> str:
     )
 
 
-def local_policy(run: Run, series: Tables) -> str:
+def local_policy(run: Run, series: Tables, figures: dict[str, Figure]) -> str:
     """The probabilities of the groups inside each dataset (the paper's Figure 2, right)."""
     sentence = (
         "g1 holds a dataset's easiest rows, the last group its hardest; the dotted line is an equal share. All charts "
-        "have the same vertical axis, which doesn't start at 0 because the shares move little."
+        "have the same vertical axis"
     )
+    extent = figures["local-p-0"]["range"]
+    sentence += ", which doesn't start at 0 because the shares move little." if extent and extent[0] > 0 else "."
     keys = group_keys(series.groups)
     if np.isfinite(targets(run, series).q_SKL).any():
         keys.append(TARGET_KEY)

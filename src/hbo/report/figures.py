@@ -43,13 +43,18 @@ def figures(
     found = {"global-p": _global_policy(run, series, shown, keys, aims.p_SK)}
     if np.isfinite(series.reward_SK).any():
         found["global-reward"] = _global_reward(run, series, shown, keys)
-    ranges = (_extent(np.stack([series.q_SKL, aims.q_SKL])), _extent(series.reward_SKL, series.reward_se_SKL))
+    ranges = (
+        _extent(np.stack([series.q_SKL, aims.q_SKL]), shares=True),
+        _extent(series.reward_SKL, series.reward_se_SKL),
+    )
     for k in range(len(run.datasets)):
         found[f"local-p-{k}"] = _local_policy(series, k, shown, ranges[0], aims.q_SKL, run.steps)
         if np.isfinite(series.reward_SKL).any():
             found[f"local-reward-{k}"] = _local_reward(series, k, shown, ranges[1])
     if loss := _loss(run, keys, budget):
         found["loss"] = loss
+    for figure in found.values():  # one axis of steps for all, or a chart would end where the last update was
+        figure["until"] = run.steps
     return found
 
 
@@ -152,7 +157,7 @@ def _most(series: int, limit: int, budget: int) -> int:
     return max(30, min(limit, budget // series))
 
 
-def _extent(values: Array, errors: Array | None = None) -> list[float] | None:
+def _extent(values: Array, errors: Array | None = None, shares: bool = False) -> list[float] | None:
     # One range for all small charts, or their eyes would compare what can't be compared.
     spread = np.zeros_like(values) if errors is None else np.nan_to_num(errors)
     seen = np.isfinite(values)
@@ -161,6 +166,8 @@ def _extent(values: Array, errors: Array | None = None) -> list[float] | None:
     low, high = float((values - spread)[seen].min()), float((values + spread)[seen].max())
     # A frozen policy is drawn as a line in the middle, not as noise blown up.
     margin = max(0.08 * (high - low), 0.05 * max(abs(low), abs(high)))
+    if shares and low - margin < 0.1 * high:  # so near to 0 that the axis may as well begin there
+        return [0.0, _round(high + margin) or 0.0]
     return [_round(low - margin) or 0.0, _round(high + margin) or 0.0]
 
 

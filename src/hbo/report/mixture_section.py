@@ -65,13 +65,20 @@ def _group(group: Group, j: int, count: int, metric: str) -> str:
     spread = ""
     if math.isfinite(group.low) and math.isfinite(group.high):
         named = metric.upper() if metric == "ifd" else metric
-        spread = f", {text(named)} {number(group.low, 2)} to {number(group.high, 2)}"
+        spread = f", {text(named)} {_score(group.low)} to {_score(group.high)}"
     title = f"<h3>{swatch(f'g{j}/{count}')}g{j + 1}{where}: {group.rows:,} rows{spread}</h3>"
     return title + "".join(map(_example, group.examples))
 
 
+def _score(value: float) -> str:
+    """Two decimals, or two digits of what would be 0.00: easy groups often lie below."""
+    if abs(value) >= 0.1 or abs(value) < 1e-6:
+        return number(value, 2)
+    return number(value, 1 - math.floor(math.log10(abs(value))))
+
+
 def _example(example: Example) -> str:
-    score = "" if math.isnan(example.score) else f", difficulty {number(example.score, 2)}"
+    score = "" if math.isnan(example.score) else f", difficulty {_score(example.score)}"
     return (
         f'<figure class="row"><figcaption>Row {example.row:,}{score}</figcaption><dl>'
         f'<div><dt>Prompt</dt><dd dir="auto">{text(example.prompt) or MISSING}</dd></div>'

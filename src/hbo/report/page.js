@@ -100,6 +100,8 @@
     else if (figure.zero) y.rangemode = "tozero";
     const x = { ...axis, title: { text: figure.x, font: { size: 12 }, standoff: 8 }, nticks: small ? 5 : 9, rangemode: "tozero", tickformat: "d" };
     if (figure.until) x.range = [-0.03 * figure.until, 1.04 * figure.until];
+    const last = figure.until || Math.max(0, ...figure.traces.flatMap((trace) => [...trace.x, trace.until || 0]));
+    if (last < x.nticks) x.dtick = 1; // no two ticks for one step
     return {
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",

@@ -73,7 +73,7 @@ def render(run: Run) -> str:
     sections = [
         results_sections.header(run, series),
         balance_sections.global_policy(run, series, drawings),
-        balance_sections.local_policy(run, series),
+        balance_sections.local_policy(run, series, drawings),
         balance_sections.rewards(run, series, drawings),
         results_sections.held_out(run),
         *([evaluation(benchmarks)] if benchmarks else []),

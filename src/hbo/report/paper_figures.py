@@ -55,6 +55,7 @@ class _Line:
     marker: str
     x: Array
     y: Array
+    marks: int
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ def _global(runs: Sequence[Shown]) -> list[_Panel]:
         for k, name in enumerate(shown.run.datasets):
             colour, dash, symbol = look(where[name])
             line = _held(shown.series.p_SK[:, k], x)
-            lines.append(_Line(name, _COLOURS[colour], _DASHES[dash], _MARKERS[symbol], x, line))
+            marks = len(shown.series.step_S)
+            lines.append(_Line(name, _COLOURS[colour], _DASHES[dash], _MARKERS[symbol], x, line, marks))
         panels.append(_Panel(shown.label if len(runs) > 1 else "", lines))
     return panels
 
@@ -112,6 +114,7 @@ def _local(shown: Shown) -> list[_Panel]:
                 _MARKERS[j % len(_MARKERS)],
                 x,
                 _held(q, x),
+                len(shown.series.step_S),
             )
             for j in range(levels)
             for q in [shown.series.q_SKL[:, k, j]]
@@ -163,7 +166,7 @@ def _panel(axis: Axes, panel: _Panel) -> dict[str, Any]:
         marks = line.marker if len(line.x) <= _MARKED else ""
         (entries[line.name],) = axis.plot(
             line.x, line.y, line.dash, color=line.colour, marker=marks, markersize=3.5, linewidth=1.3,
-            drawstyle="steps-post", clip_on=False,
+            drawstyle="steps-post", clip_on=False, markevery=list(range(line.marks)),  # the end of the run is no update
         )  # fmt: skip
     return entries
 

@@ -74,7 +74,7 @@ def _inside(run: Run, q_SKL: Array, aim_SKL: Array, show: Show) -> str:
     had = ""
     if np.isfinite(mean):
         had = f": g{j + 1} of {show(run.datasets[int(k)])} had {_percent(mean)} of that dataset's rewards on average"
-    return f"A group's share moves likewise, inside its dataset{had}.{meaning}"
+    return f"A group's share moves towards its share of its own dataset's rewards{had}.{meaning}"
 
 
 def _meaning(reward: str) -> str:

@@ -114,6 +114,9 @@ def cost(run: Run) -> str:
     return section("cost", "Cost and environment", facts(costs(run)))
 
 
+_TERMS = {"python": "Python", "machine": "Machine", "date": "Date"}  # what is no package
+
+
 def costs(run: Run) -> list[tuple[str, str]]:
     """The terms of `cost` and their HTML values."""
     metrics = run.metrics
@@ -131,7 +134,7 @@ def costs(run: Run) -> list[tuple[str, str]]:
         rows[1],
         ("Tokens", MISSING if tokens is None else f"{tokens:,}"),
         ("Tokens per second", number(tokens / seconds, 0) if tokens and seconds else MISSING),
-        *((key, text(value)) for key, value in metrics.environment.items()),
+        *((_TERMS.get(key, key), text(value)) for key, value in metrics.environment.items()),
     ]
 
 

@@ -78,7 +78,7 @@ def policies(runs: Sequence[Shown], found: dict[str, Figure]) -> list[str]:
                 "g1 holds a dataset's easiest rows, the last group its hardest; the dotted line is an equal share, and "
                 "hollow markers are a group's share of its dataset's rewards. All charts have one axis.",
             ),
-            *_by_dataset(runs, found, "local-p", "Line chart of the groups' probabilities"),
+            _by_dataset(runs, found, "local-p", "Line chart of the groups' probabilities"),
             probabilities(runs, inside=True),
         ),
     ]
@@ -95,7 +95,7 @@ def rewards(runs: Sequence[Shown], found: dict[str, Figure]) -> str:
         parts += ["<h3>Of the datasets</h3>", how_to_read("global-reward", what), datasets]
     if groups := _by_dataset(runs, found, "local-reward", "Line chart of the groups' rewards", level=4):
         what = "what each update measured for each group, with ±1 standard error over its probes."
-        parts += ["<h3>Of the groups</h3>", how_to_read("local-reward", what), *groups]
+        parts += ["<h3>Of the groups</h3>", how_to_read("local-reward", what), groups]
     without = [
         name(shown.label)
         for shown in runs
@@ -130,8 +130,8 @@ def _grid(runs: Sequence[Shown], found: dict[str, Figure], kind: str, what: str,
     return f'<div class="grid {"" if small else "wide"}">{"".join(charts)}</div>' if charts else ""
 
 
-def _by_dataset(runs: Sequence[Shown], found: dict[str, Figure], kind: str, what: str, level: int = 3) -> list[str]:
-    parts = []
+def _by_dataset(runs: Sequence[Shown], found: dict[str, Figure], kind: str, what: str, level: int = 3) -> str:
+    parts, widest = [], 1
     for dataset, place in places(runs).items():
         charts = []
         for i, shown in enumerate(runs):
@@ -141,8 +141,10 @@ def _by_dataset(runs: Sequence[Shown], found: dict[str, Figure], kind: str, what
                 charts.append(chart(anchor, said, kind, name(shown.label), small=True))
         if charts:
             title = f"<h{level}>{swatch(f'd{place}')}{name(dataset)}</h{level}>"
-            parts.append(f'{title}<div class="grid">{"".join(charts)}</div>')
-    return parts
+            parts.append(f'<div>{title}<div class="grid">{"".join(charts)}</div></div>')
+            widest = max(widest, len(charts))
+    # As many datasets abreast as there is room for the charts of one.
+    return f'<div class="blocks" style="--charts: {widest}">{"".join(parts)}</div>' if parts else ""
 
 
 def _extent(alike: Sequence[Figure]) -> list[float] | None:

@@ -19,6 +19,7 @@ from hbo.report.summary import summary
 from hbo.report.tables import epochs
 
 _MOST_SETTINGS = 40
+_FEW_SETTINGS = 12  # more of them are folded up
 _WORDS = {"None": "null", "True": "true", "False": "false", "inf": "∞"}
 _APART_ANYWAY = frozenset({"output"})
 
@@ -31,6 +32,9 @@ def header(runs: Sequence[Shown]) -> str:
     differing = list(_settings(runs))
     settings = table("Settings that differ", ["Setting", *_names(runs)], differing[:_MOST_SETTINGS])
     more = len(differing) - _MOST_SETTINGS
+    settings += f"<p>{more} more settings differ.</p>" if more > 0 else ""
+    if len(differing) > _FEW_SETTINGS:
+        settings = markup.details(f"{len(differing)} settings that differ", settings)
     return (
         f'<header><p class="kicker">Hierarchical balancing report</p><h1>{len(runs)} runs side by side</h1>'
         '<p class="lead">Language models were fine-tuned on several datasets at once. A balancing method may measure '
@@ -43,7 +47,6 @@ def header(runs: Sequence[Shown]) -> str:
             table("Runs; held-out loss is the mean over datasets, in nats per response token", head, rows),
             f'<dl class="story">{told}</dl>',
             settings if differing else "<p>The runs have the same settings.</p>",
-            f"<p>{more} more settings differ.</p>" if more > 0 else "",
         )
     )
 

@@ -72,7 +72,7 @@ def _held_out(metrics: Metrics, show: Show) -> str:
     if before is None:
         return f"The mean held-out loss (macro NLL) after training is {after:.2f}; it wasn't measured before."
     verb = "fell" if after < before else "rose" if after > before else "stayed at"
-    share = f" ({100 * (after / before - 1):+.1f}%)".replace("-", "−") if before > 0 else ""
+    share = f" ({100 * (after / before - 1):+.1f} %)".replace("-", "−") if before > 0 else ""
     change = f"{verb} {after:.2f}" if verb == "stayed at" else f"{verb} from {_span(before, after)}{share}"
     both = [name for name in metrics.after if name in metrics.before]
     worse = [name for name in both if metrics.after[name].nll > metrics.before[name].nll]

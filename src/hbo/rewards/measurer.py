@@ -14,7 +14,7 @@ from hbo.config import HBOConfig
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
-from hbo.reward_names import DATASET_REWARDS
+from hbo.reward_names import DATASET_REWARDS, is_one_of
 from hbo.rewards import reward_function
 from hbo.rewards.per_dataset import PerDataset
 from hbo.rewards.probe import Probe
@@ -67,9 +67,9 @@ def measurer_for(
         DataError: The rows have no tokens to measure it on.
     """
     key, whole = check_rewards(config)
-    left = config.model_copy(update={key: None}) if whole in DATASET_REWARDS else config
+    left = config.model_copy(update={key: None}) if is_one_of(whole, DATASET_REWARDS) else config
     probe = Probe(rows, groups, left, pad_token_id=pad_token_id, seed=seed, opening=opening)
-    if whole in DATASET_REWARDS:
+    if is_one_of(whole, DATASET_REWARDS):
         return PerDataset(probe, config, whole, list(dev_K))
     return Window(probe) if config.rewards == "stream" and not config.is_static else probe
 
@@ -83,8 +83,8 @@ def check_rewards(config: HBOConfig) -> tuple[str, Any]:
     key = "local_reward" if config.is_flat else "global_reward"
     whole = getattr(config, key)
     for each in ("global_reward", "local_reward"):
-        if each != key or whole not in DATASET_REWARDS:
+        if each != key or not is_one_of(whole, DATASET_REWARDS):
             reward_function(each, getattr(config, each))
-    if whole in DATASET_REWARDS and config.rewards == "stream":
+    if is_one_of(whole, DATASET_REWARDS) and config.rewards == "stream":
         raise ConfigError(f"balance.rewards is 'stream', but {key} {whole} needs passes of its own; set it to probe")
     return key, whole

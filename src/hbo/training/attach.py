@@ -14,7 +14,7 @@ from hbo.config import HBOConfig
 from hbo.core.groups import Groups
 from hbo.data.tokens import opening
 from hbo.errors import ConfigError, DataError
-from hbo.reward_names import DEV_REWARDS, GRADIENT_REWARDS
+from hbo.reward_names import DEV_REWARDS, GRADIENT_REWARDS, is_one_of
 from hbo.rewards.examples import PACKED, example_counts
 from hbo.rewards.measurer import Measurer, measurer_for
 from hbo.rewards.own_loss import OwnLossProbe
@@ -77,7 +77,7 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
         DataError: As `groups_of`; or a dataset has a single row, of which none can be set aside; or rows are packed.
     """
     groups = groups_of(rows)
-    if config.global_reward not in DEV_REWARDS:
+    if not is_one_of(config.global_reward, DEV_REWARDS):
         return groups, []
     dev_K = []
     for k, name in enumerate(groups.datasets):
@@ -113,7 +113,7 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
     _check_packing(args, rows)
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_stream_options(args, config, is_sharded=is_sharded)
-    if is_sharded and config.global_reward in GRADIENT_REWARDS:
+    if is_sharded and is_one_of(config.global_reward, GRADIENT_REWARDS):
         raise ConfigError(
             f"the reward {config.global_reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
             "choose another reward"

@@ -10,7 +10,8 @@
     of an update        probes of `balance.probe_tokens` tokens, with the logits of all of them
 
 FSDP leaves each of N processes a part of N of the first three and one gathered block; before training every process
-holds the whole model to score the rows. Not counted: Python and its libraries, CUDA's context, fragmentation.
+holds the whole model to score the rows. DeepSpeed's ZeRO shares by its stage.
+Not counted: Python and its libraries, CUDA's context, fragmentation.
 """
 
 from __future__ import annotations
@@ -74,6 +75,25 @@ class Memory:
         weights, gradients, optimizer = parts
         return replace(self, weights=weights + self.block, gradients=gradients, optimizer=optimizer)
 
+    def under_zero(self, stage: int, processes: int, *, narrowed: int | None = None) -> Memory:
+        """The same on each of several processes, by DeepSpeed without offloading.
+
+        Args:
+            stage: ZeRO's: from 1 on states are shared, from 2 on gradients, with 3 the weights.
+            processes: How many they are.
+            narrowed: Where it trains in bf16 or fp16, the bytes of a number that the weights were loaded in: it makes
+                them 2, and keeps a copy in fp32 with the states.
+        """
+        weights, gradients, optimizer = self.weights, self.gradients, self.optimizer
+        if narrowed:
+            optimizer = (optimizer + gradients) * 4 // narrowed
+            weights, gradients = weights * 2 // narrowed, gradients * 2 // narrowed
+        shares = [processes if stage >= least else 1 for least in (3, 2, 1)]
+        parts = (math.ceil(n / by) for n, by in zip((weights, gradients, optimizer), shares, strict=True))
+        weights, gradients, optimizer = parts
+        gathered = self.block if shares[0] > 1 else 0
+        return replace(self, weights=weights + gathered, gradients=gradients, optimizer=optimizer)
+
 
 def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length: int) -> Memory:
     """What a process takes that shares nothing with others.
@@ -104,6 +124,15 @@ def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length
 def is_sharded(args: SFTConfig) -> bool:
     """Whether FSDP is asked for, by `train.fsdp` or by accelerate's launcher."""
     return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def zero_stage(args: SFTConfig) -> int | None:
+    """The stage of ZeRO that `train.deepspeed` or accelerate's launcher asks for; None without DeepSpeed."""
+    plugin: Any = getattr(args, "deepspeed_plugin", None)
+    if plugin is None:
+        return None
+    stage = dict((plugin.deepspeed_config or {}).get("zero_optimization") or {}).get("stage", plugin.zero_stage)
+    return stage if isinstance(stage, int) else 0
 
 
 def model_config(spec: str, *, trust_remote_code: bool = False, offline: bool = False) -> PretrainedConfig | None:

@@ -9,7 +9,8 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.errors import first_line
 from hbo.training.arguments import is_checkpointing
-from hbo.training.memory import Memory, estimate, is_sharded, model_config
+from hbo.training.memory import Memory, estimate, is_sharded, model_config, zero_stage
+from hbo.training.prepare import dtype_of
 
 _OTHERS = 8  # processes of the hint what sharding would save
 
@@ -42,9 +43,12 @@ def memory_notes(config: RunConfig, args: SFTConfig, spec: str | None, length: i
 
 
 def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
-    processes, sharded = args.world_size, is_sharded(args)
-    found = alone.on(processes, sharded=sharded)
-    where = f" on each of {processes} processes, {'FSDP' if sharded else 'DDP'}" if processes > 1 else ""
+    processes, sharded, stage = args.world_size, is_sharded(args), zero_stage(args)
+    found, kind = alone.on(processes, sharded=sharded), "FSDP" if sharded else "DDP"
+    if stage is not None:
+        narrowed = dtype_of(args).itemsize if args.bf16 or args.fp16 else None
+        found, kind = alone.under_zero(stage, processes, narrowed=narrowed), f"DeepSpeed's ZeRO-{stage}"
+    where = f" on each of {processes} processes, {kind}" if processes > 1 else ""
     parts = [
         f"weights {_size(found.weights)}",
         f"gradients {_size(found.gradients)}",
@@ -58,7 +62,7 @@ def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
         batch = f"{args.per_device_train_batch_size} rows of {length} tokens, {precision}, {kept}"
         parts.append(f"activations {_size(found.activations)} ({batch})")
     yield f"memory at the peak{where}, an estimate: {_size(found.total)} ({', '.join(parts)})"
-    if processes == 1:
+    if processes == 1 and stage is None:
         total = _size(alone.on(_OTHERS, sharded=True).total)
         yield f"sharded by FSDP over {_OTHERS} processes, an estimate: {total} on each"
 

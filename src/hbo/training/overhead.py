@@ -19,7 +19,7 @@ from typing import Any
 from trl import SFTConfig
 
 from hbo.config import HBOConfig, RunConfig
-from hbo.reward_names import DATASET_REWARDS
+from hbo.reward_names import DATASET_REWARDS, is_one_of
 from hbo.rewards import NORM_REWARDS, REWARDS
 from hbo.training.arguments import is_checkpointing
 from hbo.training.prepare import needs_scores
@@ -41,7 +41,8 @@ def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float
     balance = config.balance
     if balance.is_static:
         return 0.0
-    if balance.rewards != "probe" or not {balance.global_reward, balance.local_reward} - {None} <= _MEASURED_BY_ROW:
+    known = [r is None or is_one_of(r, _MEASURED_BY_ROW) for r in (balance.global_reward, balance.local_reward)]
+    if balance.rewards != "probe" or not all(known):
         return None
     probes = datasets * max(balance.probes, config.difficulty.groups)
     work: float = sum(probes * _probe(config, step) for step in range(1, steps + 1) if any(balance.due(step)))
@@ -63,7 +64,7 @@ def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: floa
     return 2 * rows / _training(config, args, steps, examples)
 
 
-_MEASURED_BY_ROW: set[Any] = set(REWARDS) - DATASET_REWARDS
+_MEASURED_BY_ROW: set[str] = set(REWARDS) - DATASET_REWARDS
 _NORMS = {name for name, function in REWARDS.items() if function in NORM_REWARDS}
 
 

@@ -135,7 +135,7 @@ def scored(
     """
     if config.difficulty.model is not None:
         spec = resolve(config.difficulty.model, track=track)
-        model, tokenizer = load_model(spec), load_tokenizer(spec)
+        model, tokenizer = load_scorer(spec, args), load_scorer_tokenizer(spec, args)
         texts = data.remove_columns(["input_ids", "labels"])
         data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
     model.to(args.device)
@@ -205,6 +205,16 @@ def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
     options = {key: value for key, value in (args.model_init_kwargs or {}).items() if key not in _OWN_INIT}
     trusted = args.trust_remote_code
     return load_model(spec, dtype=dtype_of(args), trust_remote_code=trusted, pickles=pickles, options=options)
+
+
+def load_scorer(spec: str, args: SFTConfig) -> PreTrainedModel:
+    """The model of `difficulty.model`; code that it brings runs under the same condition as the trained model's."""
+    return load_model(spec, trust_remote_code=bool(args.trust_remote_code))
+
+
+def load_scorer_tokenizer(spec: str, args: SFTConfig) -> PreTrainedTokenizerBase:
+    """Its tokenizer, likewise."""
+    return load_tokenizer(spec, trust_remote_code=bool(args.trust_remote_code))
 
 
 def dtype_of(args: SFTConfig) -> torch.dtype:

@@ -12,7 +12,7 @@ from hbo.data.mixture import read_mixture
 from hbo.data.tokens import tokenize
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import score
-from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.models import resolve
 from hbo.scoring.precision import scoring_autocast
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
@@ -34,10 +34,10 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
         spec, tokenizer = prepare.load(config, track)
     else:
         spec = resolve(config.difficulty.model, track=track)
-        tokenizer = load_tokenizer(spec)
+        tokenizer = prepare.load_scorer_tokenizer(spec, args)
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
-    model = prepare.load_weights(spec, args) if config.difficulty.model is None else load_model(spec)
+    model = (prepare.load_weights if config.difficulty.model is None else prepare.load_scorer)(spec, args)
     model.to(args.device)
     processes = all_processes()
     with scoring_autocast(args.device, config.difficulty.precision):
