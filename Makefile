@@ -27,7 +27,7 @@ help: ## list the targets
 
 setup: $(READY) ## install hbo and its tools into .venv
 
-demo: $(READY) ## fine-tune a real model on four domains (about 8 minutes on 2 cores with bf16) into runs/demo, anew each time
+demo: $(READY) ## fine-tune a real model on four domains (about 10 minutes on 2 cores with bf16) into runs/demo, anew each time
 	$(BIN)/hbo demo --output runs/demo --overwrite $(ARGS)
 
 test: $(READY) ## run the tests, without the slow matrix

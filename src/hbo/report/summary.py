@@ -61,7 +61,7 @@ def _inside(series: Tables) -> str:
     largest = float(np.nanmax(np.abs(change_KL)))
     return (
         f"Inside the datasets, g{level + 1}{where} gained most (on average from {_span(first, last, 3)}); "
-        f"no group's share moved by more than {_ceil(largest)}"
+        f"at the end no group's share was more than {_ceil(largest)} from where it began"
     )
 
 
