@@ -17,7 +17,9 @@ from transformers.pytorch_utils import Conv1D
 
 from hbo.rewards.outer import Outer, widened
 
-Gradients = Callable[[Tensor], dict[str, Outer | Tensor]]
+Parameters = dict[str, Tensor]
+Found = dict[str, Outer | Tensor]
+Gradients = Callable[[Tensor], Found]
 Rule = Callable[[nn.Module, Tensor, Tensor | None, list[int] | None], Gradients]
 
 
@@ -56,7 +58,7 @@ def linear(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | 
         Nothing.
     """
 
-    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+    def gradients(slope: Tensor) -> Found:
         left, right = _tokens(slope, counts), _tokens(x, counts)
         return {"weight": Outer(left, right, counts), "bias": _sum_over_tokens(left, counts)}
 
@@ -70,7 +72,7 @@ def conv1d(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | 
         Nothing.
     """
 
-    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+    def gradients(slope: Tensor) -> Found:
         left, right = _tokens(x, counts), _tokens(slope, counts)
         return {"weight": Outer(left, right, counts), "bias": _sum_over_tokens(right, counts)}
 
@@ -94,7 +96,7 @@ def embedding(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int]
             if out is not None and not _alike(nn.functional.embedding(x, layer.weight) * scale, out):
                 raise Unruly("isn't a lookup times a constant")
 
-    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+    def gradients(slope: Tensor) -> Found:
         looked_up = slope if scale is None else slope * scale
         if layer.padding_idx is not None:  # torch gives this token's vector no gradient
             looked_up = looked_up * (x != layer.padding_idx)[..., None]
@@ -111,61 +113,59 @@ def vectors(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] |
     """
     if counts is not None:
         raise Unruly("is part of the head")
+    # As they are now: a sharded layer is whole during its own forward only.
+    own = {name: p.detach() for name, p in layer.named_parameters()}
     version = None if out is None else out._version
 
-    def gradients(slope: Tensor) -> dict[str, Outer | Tensor]:
+    def gradients(slope: Tensor) -> Found:
         intact = out if out is not None and out._version == version else None
-        return _of_scale(layer, x.detach(), slope, intact) or _row_by_row(layer, x.detach(), slope, intact)
+        return _of_scale(layer, own, x.detach(), slope, intact) or _row_by_row(layer, own, x.detach(), slope, intact)
 
     return gradients
 
 
-def _of_scale(layer: nn.Module, x: Tensor, slope: Tensor, out: Tensor | None) -> dict[str, Outer | Tensor] | None:
+def _of_scale(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out: Tensor | None) -> Found | None:
     """The gradients of a norm, which multiplies by its weight at the very end; None if the layer does something else.
 
     With a weight of ones, and no bias, such a layer gives what it multiplies.
     """
-    own = dict(layer.named_parameters())
     weight, bias = own.get("weight"), own.get("bias")
     if out is None or weight is None or not own.keys() <= {"weight", "bias"} or weight.shape != out.shape[-1:]:
         return None
     if bias is not None and bias.shape != weight.shape:
         return None
     with torch.no_grad():
-        scaled = _with(layer, x, torch.ones_like(weight), 0.0)
+        scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
         if scaled.shape != out.shape or not _alike(scaled * weight + (0.0 if bias is None else bias), out):
             return None
         if layer not in _scales:
             # At any weight and bias, and not only where they are now; for a row alone, and not only in its batch.
             other = torch.linspace(0.5, 2.0, len(weight), device=weight.device, dtype=weight.dtype)
-            alone = _with(layer, x[:1], other, 1.0)
+            alone = _with(layer, own, x[:1], other, 1.0)
             if len(x) == 1 or not _alike(alone, scaled[:1] * other + float(bias is not None)):
                 return None
             _scales.add(layer)
         rows = tuple(range(1, slope.dim() - 1))
-        found: dict[str, Outer | Tensor] = {"weight": (widened(slope) * scaled).sum(rows)}
+        found: Found = {"weight": (widened(slope) * scaled).sum(rows)}
         if bias is not None:
             found["bias"] = widened(slope).sum(rows)
     return found
 
 
-def _with(layer: nn.Module, x: Tensor, weight: Tensor, bias: float) -> Tensor:
+def _with(layer: nn.Module, own: Parameters, x: Tensor, weight: Tensor, bias: float) -> Tensor:
     """What the layer would give with this weight, and each entry of a bias being this."""
-    own = {
-        f"layer.{name}": weight if name == "weight" else torch.full_like(p, bias)
-        for name, p in layer.named_parameters()
-    }
-    out: Tensor = functional_call(_Bare(layer), own, (x,))
+    other = {f"layer.{name}": weight if name == "weight" else torch.full_like(p, bias) for name, p in own.items()}
+    out: Tensor = functional_call(_Bare(layer), other, (x,))
     return out
 
 
-def _row_by_row(layer: nn.Module, x: Tensor, slope: Tensor, out: Tensor | None) -> dict[str, Outer | Tensor]:
+def _row_by_row(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out: Tensor | None) -> Found:
     """The gradients of any layer, differentiated row by row.
 
     Raises:
         Unruly: It can't be.
     """
-    own = {f"layer.{name}": p.detach() for name, p in layer.named_parameters() if p.dim() <= 1}
+    own = {f"layer.{name}": p for name, p in own.items() if p.dim() <= 1}
     bare = _Bare(layer)
 
     def of_row(x_row: Tensor, slope_row: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
