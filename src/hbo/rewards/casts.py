@@ -45,11 +45,10 @@ class KeptCasts(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _is_cast(self, weight: Any) -> bool:
-        learns = weight.requires_grad and torch.is_grad_enabled()
         return (
             type(weight) is nn.Parameter
             and weight.dtype is torch.float32
-            and not learns
+            and not (weight.requires_grad and torch.is_grad_enabled())
             and torch.is_autocast_enabled(weight.device.type)
         )
 

@@ -55,7 +55,7 @@ class Grams:
             tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype,
         )  # fmt: skip
         if not same or self._gram is None:
-            self._of, self._gram = tensor_BTI, products(tensor_BTI, tensor_BTI.mT)
+            self._of, self._gram = tensor_BTI, fresh_product(tensor_BTI, tensor_BTI.mT)
         return self._gram
 
 
@@ -68,8 +68,8 @@ def widened(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
-def products(one: Tensor, other: Tensor) -> Tensor:
-    """The matrix product of factors, in fp32 at least.
+def fresh_product(one: Tensor, other: Tensor) -> Tensor:
+    """The matrix product of factors, in fp32 at least and in memory of its own.
 
     bf16 is multiplied as it is: each entry is rounded, which in a sum of thousands evens out, and they are summed in
     fp32. fp16, whose range is small, is widened before.
@@ -117,9 +117,9 @@ def _dense(left_BTO: Tensor, right_BTI: Tensor, grams: Grams) -> Tensor:
     squares = []
     for left, right in zip(torch.split(left_BTO, rows), torch.split(right_BTI, rows), strict=True):
         if T * (O + I) >= O * I:
-            squares.append(products(left.mT, right).square().sum((1, 2)))
+            squares.append(fresh_product(left.mT, right).square_().sum((1, 2)))
         else:
-            squares.append((products(left, left.mT) * grams(right)).sum((1, 2)))
+            squares.append(fresh_product(left, left.mT).mul_(grams(right)).sum((1, 2)))
     return torch.cat(squares)
 
 

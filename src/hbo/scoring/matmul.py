@@ -1,7 +1,7 @@
 """Matrix products in fp32 at full speed on AMD's AVX-512 CPUs.
 
-torch hands them to MKL, which uses at most AVX2 there; oneDNN, which torch carries too, is more than twice as fast
-with the same rounding errors. On any other processor nothing changes.
+torch hands them to MKL, which uses at most AVX2 there; oneDNN, which torch carries too, is faster with the same
+rounding errors: more than twice on a Zen 5, by a twelfth on a Zen 4. On any other processor nothing changes.
 """
 
 from __future__ import annotations
