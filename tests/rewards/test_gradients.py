@@ -73,6 +73,18 @@ def test_gradient_checkpointing_changes_nothing(family, use_reentrant):
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
+@pytest.mark.parametrize("least", [0.5, 0.0], ids=["weights", "one weight of nothing"])
+def test_a_norm_measured_before_is_exact_at_other_weights(least):
+    model = tiny()
+    batch = padded([5, 7, 3])
+    per_example_gradient_norms(model, batch)
+    for layer in model.modules():
+        if "Norm" in type(layer).__name__:
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+            layer.weight.data[0] = least
+    assert_exact(model, batch)
+
+
 def test_the_fused_head_of_trl_keeps_working():
     plain = tiny("gemma2")
     model = copy.deepcopy(plain)

@@ -43,14 +43,14 @@ def uses_of_one_weight(draw):
 
 
 @settings(max_examples=100, deadline=None)
-@given(uses_of_one_weight(), st.sampled_from([1, 200, 2**24]))
-def test_norms_equal_the_written_out_gradient_whatever_the_uses_and_the_chunk(drawn, chunk):
+@given(uses_of_one_weight(), st.sampled_from([1, 200, 2**24]), st.sampled_from([2, 32]))
+def test_norms_equal_the_written_out_gradient_whatever_the_uses_and_the_chunk(drawn, chunk, short):
     uses, width = drawn
-    kept, outer._CHUNK = outer._CHUNK, chunk
+    kept, (outer._CHUNK, outer._SHORT) = (outer._CHUNK, outer._SHORT), (chunk, short)
     try:
         found = square_norms(uses)
     finally:
-        outer._CHUNK = kept
+        outer._CHUNK, outer._SHORT = kept
     torch.testing.assert_close(found, written_out(uses, width), rtol=1e-4, atol=1e-3)
 
 
@@ -60,7 +60,7 @@ def test_half_precision_is_summed_in_fp32():
     assert square_norms([use]).tolist() == [2.0**24]
 
 
-@pytest.mark.parametrize("sizes", [(3, 40, 30), (40, 3, 4)], ids=["gram", "direct"])
+@pytest.mark.parametrize("sizes", [(3, 40, 30), (33, 90, 80), (40, 3, 4)], ids=["gram", "gram in blocks", "direct"])
 def test_a_shared_gram_matrix_is_not_taken_for_another_input(sizes):
     tokens, out, width = sizes
     grams = outer.Grams()

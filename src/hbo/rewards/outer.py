@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = 2**24  # entries of a Gram matrix or a gradient held at once: 64 MB in fp32
+_SHORT = 32  # tokens below which a Gram matrix isn't worth taking in two products
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,48 @@ class Grams:
 
     def __init__(self) -> None:
         self._of: Tensor | None = None
-        self._gram: Tensor | None = None
+        self._blocks: list[Tensor] = []
 
-    def __call__(self, tensor_BTI: Tensor) -> Tensor:
+    def has(self, tensor_BTI: Tensor) -> bool:
+        """Whether this tensor's is the one that is kept.
+
+        Raises:
+            Nothing.
+        """
         of = self._of
-        same = of is not None and (of.data_ptr(), of.shape, of.stride(), of.dtype) == (
+        return of is not None and (of.data_ptr(), of.shape, of.stride(), of.dtype) == (
             tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype,
         )  # fmt: skip
-        if not same or self._gram is None:
-            self._of, self._gram = tensor_BTI, fresh_product(tensor_BTI, tensor_BTI.mT)
-        return self._gram
+
+    def inner(self, left_BTO: Tensor, right_BTI: Tensor) -> Tensor:
+        """The inner product (B,) of the two factors' Gram matrices.
+
+        Raises:
+            Nothing.
+        """
+        if not self.has(right_BTI):
+            self._of, self._blocks = right_BTI, gram_blocks(right_BTI)
+            for block in self._blocks[1:]:  # what lies below the diagonal stands for what lies above it as well
+                block[:, :, : -block.shape[1]] *= 2
+        blocks = zip(gram_blocks(left_BTO), self._blocks, strict=True)
+        return torch.stack([one.mul_(other).sum((1, 2)) for one, other in blocks]).sum(0)
+
+
+def gram_blocks(tensor_BTI: Tensor) -> list[Tensor]:
+    """The Gram matrix over the tokens: whole, (B, T, T), or its first block and what is below, three quarters of it.
+
+    Raises:
+        Nothing.
+    """
+    half = tensor_BTI.shape[1] // 2
+    if not _in_halves(tensor_BTI):
+        return [fresh_product(tensor_BTI, tensor_BTI.mT)]
+    first = tensor_BTI[:, :half]
+    return [fresh_product(first, first.mT), fresh_product(tensor_BTI[:, half:], tensor_BTI.mT)]
+
+
+def _in_halves(tensor_BTI: Tensor) -> bool:
+    return tensor_BTI.is_cpu and tensor_BTI.shape[1] >= _SHORT
 
 
 def widened(tensor: Tensor) -> Tensor:
@@ -113,13 +146,15 @@ def _alone(use: Outer, grams: Grams) -> Tensor:
 
 def _dense(left_BTO: Tensor, right_BTI: Tensor, grams: Grams) -> Tensor:
     T, O, I = *left_BTO.shape[1:], right_BTI.shape[-1]  # noqa: E741 - the sizes as the docstring names them
-    rows = max(1, _CHUNK // max(1, O * I if T * (O + I) >= O * I else T * T))
+    share = 0.75 if _in_halves(left_BTO) else 1.0
+    direct = share * T * (O + (0 if grams.has(right_BTI) else I)) >= O * I
+    rows = max(1, _CHUNK // max(1, O * I if direct else T * T))
     squares = []
     for left, right in zip(torch.split(left_BTO, rows), torch.split(right_BTI, rows), strict=True):
-        if T * (O + I) >= O * I:
+        if direct:
             squares.append(fresh_product(left.mT, right).square_().sum((1, 2)))
         else:
-            squares.append(fresh_product(left, left.mT).mul_(grams(right)).sum((1, 2)))
+            squares.append(grams.inner(left, right))
     return torch.cat(squares)
 
 

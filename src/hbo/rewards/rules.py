@@ -25,6 +25,7 @@ Rule = Callable[[nn.Module, Tensor, Tensor | None, list[int] | None], Gradients]
 
 # Layers seen to multiply by their weight, and to add their bias, last.
 _scales: WeakSet[nn.Module] = WeakSet()
+_TINY = 1e-20  # weights that can't be divided by
 
 
 class Unruly(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
@@ -135,9 +136,12 @@ def _of_scale(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out: 
     if bias is not None and bias.shape != weight.shape:
         return None
     with torch.no_grad():
-        scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
-        if scaled.shape != out.shape or not _alike(scaled * weight + (0.0 if bias is None else bias), out):
-            return None
+        if layer in _scales and bias is None and bool(weight.abs().amin() > _TINY):
+            scaled = out / weight
+        else:
+            scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
+            if scaled.shape != out.shape or not _alike(scaled * weight + (0.0 if bias is None else bias), out):
+                return None
         if layer not in _scales:
             # At any weight and bias, and not only where they are now; for a row alone, and not only in its batch.
             other = torch.linspace(0.5, 2.0, len(weight), device=weight.device, dtype=weight.dtype)

@@ -6,6 +6,7 @@ rounding errors: more than twice on a Zen 5, by a twelfth on a Zen 4. On any oth
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +20,11 @@ from torch import Tensor
 
 _CPUINFO = Path("/proc/cpuinfo")
 _LEAST = 2**14  # multiplications below which MKL's smaller overhead wins
-_LEAST_OF_MANY = 2**21  # the same for one product of a batch, which oneDNN here takes one by one
+# The same for one product of a batch, which oneDNN here takes one by one, and MKL together. From Zen 5 on oneDNN's
+# AVX-512 is full width, and it gains earlier.
+_LEAST_OF_MANY = 2**24
+_LEAST_OF_MANY_WIDE = 2**21
+_ZEN_5 = 26
 _entered = ContextVar("entered", default=False)
 
 
@@ -66,6 +71,12 @@ def mkl_is_slow() -> bool:
     )
 
 
+@cache
+def _least_of_many() -> int:
+    family = re.search(r"^cpu family\s*:\s*(\d+)", _CPUINFO.read_text(), re.MULTILINE) if _CPUINFO.exists() else None
+    return _LEAST_OF_MANY_WIDE if family is not None and int(family[1]) >= _ZEN_5 else _LEAST_OF_MANY
+
+
 class OneDNN:
     """While entered, torch's products of CPU matrices come to this file, which sends those that suit to oneDNN.
 
@@ -101,7 +112,7 @@ def _addmm(bias: Tensor, left: Tensor, right: Tensor, *, beta: float = 1, alpha:
 
 
 def _bmm(left: Tensor, right: Tensor) -> Tensor:
-    if len(left) and _suits(left, right, _LEAST_OF_MANY):
+    if len(left) and _suits(left, right, _least_of_many()):
         return torch.stack([_product(one, other) for one, other in zip(left, right, strict=True)])
     out = left.new_empty(len(left), left.shape[1], right.shape[2])
     return torch.ops.aten.bmm.out(left, right, out=out)  # type: ignore[no-any-return]
