@@ -26,6 +26,7 @@ from hbo import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.scoring.batches import lengths
 from hbo.training.attach import groups_of
+from hbo.training.full_speed import full_speed
 from hbo.training.packing import pack_within_groups
 
 
@@ -79,7 +80,8 @@ def main() -> None:
                 processing_class=tokenizer,
             )
             trainer.add_callback(_InOrder(numbers))
-            return seconds(trainer.train)
+            with full_speed(trainer.args.device):
+                return seconds(trainer.train)
 
     with tempfile.TemporaryDirectory() as cache:
         packed = pack_within_groups(examples, given.length, cache_dir=Path(cache))

@@ -3,7 +3,7 @@
 The reference is the published procedure, one example at a time: 32 per dataset forward and backward, whose gradient
 norm is the global reward, then 64 per dataset forward, whose perplexity is the local reward. `ratio` is against that;
 `ratio_same_probes` against as many forwards as backwards. Both rewards are compared on the 32 rows that ours looks at.
-Prints as well what an update costs next to 200 training steps of batch 8 under TRL.
+Prints as well what an update costs next to 200 training steps of batch 8, SFTTrainer's own and those of `hbo train`.
 
     python benchmarks/update.py [--probes 32] [--rounds 5] [--bf16]
 """
@@ -25,6 +25,7 @@ from trl import SFTTrainer
 from hbo import HBOCallback, HBOConfig
 from hbo.rewards.probe import Probe
 from hbo.training.attach import groups_of
+from hbo.training.full_speed import full_speed
 
 
 class _Clock(TrainerCallback):
@@ -96,24 +97,20 @@ def main() -> None:
 
     figures = side_by_side(ours, reference, given.rounds, warm_up=False)
     gap = max(float(np.abs(a / b - 1).max()) for a, b in zip(found["ours"], found["reference"], strict=True))
-    with tempfile.TemporaryDirectory() as folder:
-        clock = _Clock()
-        trainer = SFTTrainer(
-            model,
-            args=arguments(
-                folder,
-                max_steps=7,
-                per_device_train_batch_size=8,
-                learning_rate=1e-6,
-                bf16=given.bf16,
-            ),
-            train_dataset=rows,
-            processing_class=tokenizer,
-        )
-        trainer.add_callback(HBOCallback(trainer, HBOConfig(method="proportional")))
-        trainer.add_callback(clock)
-        trainer.train()
-    step = statistics.median(clock.steps[1:])
+
+    def step_seconds() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            clock = _Clock()
+            args = arguments(folder, max_steps=7, per_device_train_batch_size=8, learning_rate=1e-6, bf16=given.bf16)
+            trainer = SFTTrainer(model, args=args, train_dataset=rows, processing_class=tokenizer)
+            trainer.add_callback(HBOCallback(trainer, HBOConfig(method="proportional")))
+            trainer.add_callback(clock)
+            trainer.train()
+        return statistics.median(clock.steps[1:])
+
+    step = step_seconds()
+    with full_speed(torch.device("cpu")):
+        fast_step = step_seconds()
     say(
         "update against one example at a time",
         **figures,
@@ -123,6 +120,8 @@ def main() -> None:
         precision="bf16" if given.bf16 else "fp32",
         step_seconds=round(step, 4),
         overhead_at_200_steps=round(figures["ours_seconds"] / (200 * step), 5),
+        hbo_train_step_seconds=round(fast_step, 4),
+        overhead_in_hbo_train=round(figures["ours_seconds"] / (200 * fast_step), 5),
     )
 
 

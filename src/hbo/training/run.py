@@ -6,7 +6,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -28,14 +28,13 @@ from hbo.report.folder import read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
-from hbo.scoring.matmul import fast_matmul
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
 from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
-from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.full_speed import full_speed
 from hbo.training.hub import check_hub, push, without_tokens
 from hbo.training.live import Teller
 from hbo.training.mixture_file import write_mixture
@@ -165,9 +164,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
             folder, config, examples, data.held_out, scores.of(left) if scores and left is not None else scores
         )
     trainer.accelerator.wait_for_everyone()
-    # A compiled model has its own matrix products.
-    fast = nullcontext() if args.torch_compile else fast_matmul(args.device)
-    with saving_to(folder), fast, targets_only(args.device, enabled=not args.torch_compile):
+    with saving_to(folder), full_speed(args.device, compiled=args.torch_compile):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received is not None:
         saved = folder / f"checkpoint-{trainer.state.global_step}"
