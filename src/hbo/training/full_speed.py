@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 
 from hbo.scoring.matmul import fast_matmul
 from hbo.training.compact_head import targets_only
-from hbo.training.kept_memory import kept_memory
 
 
 @contextmanager
@@ -23,9 +22,5 @@ def full_speed(device: torch.device, *, compiled: bool = False) -> Iterator[None
     Raises:
         Nothing.
     """
-    with ExitStack() as stack:
-        stack.enter_context(kept_memory(device))
-        if not compiled:
-            stack.enter_context(fast_matmul(device))
-            stack.enter_context(targets_only(device))
+    with nullcontext() if compiled else fast_matmul(device), targets_only(device, enabled=not compiled):
         yield
