@@ -14,15 +14,13 @@ from torch import nn
 
 from hbo.rewards.casts import kept_casts
 from hbo.rewards.untouched import left_as_found
-from hbo.scoring.batches import TOKEN_BUDGET, Rows, pack, pad, reader
+from hbo.scoring.batches import Rows, budget_on, pack, pad, reader
 from hbo.scoring.matmul import fast_matmul
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Batch = dict[str, torch.Tensor]
 Reduce = Callable[[Floats], Floats]
-
-_CPU_TOKENS = 512  # SmolLM2-135M takes a quarter longer with 2048, whose activations leave the caches
 
 
 def over_rows(
@@ -72,12 +70,3 @@ def over_rows(
             if rank < len(together):
                 value_WP[:, index_B] = found
     return reduce(value_WP)
-
-
-def budget_on(device: torch.device, token_budget: int | None) -> int:
-    """The padded tokens of a batch of probes: those asked for, else as many as suit the device.
-
-    Raises:
-        Nothing.
-    """
-    return token_budget or (_CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET)

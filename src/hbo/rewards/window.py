@@ -151,10 +151,10 @@ class Window:
         if self.failed:
             return self.probe.measure(model, step, rank=rank, ranks=ranks, reduce=reduce)
         norms_C, losses_C = self._sums[:, 0]
-        cells = [
-            rows if losses_C[c] < max(1, len(rows) // 4) or (self._wants_norms and norms_C[c] < 1) else rows[:0]
-            for c, rows in enumerate(self.probe.probes(step))
-        ]
+        cells = []
+        for rows, norms, losses in zip(self.probe.probes(step), norms_C, losses_C, strict=True):
+            is_rare = losses < max(1, len(rows) // 4) or (self._wants_norms and norms < 1)
+            cells.append(rows[: max(1, len(rows) // 2)] if is_rare else rows[:0])
         rows_P = np.concatenate(cells)
         if len(rows_P):
             norm = REWARDS["gradient_norm"] if self._wants_norms else None

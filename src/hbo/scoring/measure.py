@@ -23,7 +23,7 @@ from hbo.data.tokens import IGNORED, opening
 from hbo.errors import ModelError
 from hbo.progress import Track, silent
 from hbo.scoring import kept
-from hbo.scoring.batches import TOKEN_BUDGET, Read, Row, pack, reader
+from hbo.scoring.batches import Read, Row, budget_on, pack, reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.losses import evaluating
 from hbo.scoring.prefix import PrefixScorer
@@ -39,7 +39,7 @@ def score(
     model: nn.Module,
     tokenizer: Any,
     *,
-    token_budget: int = TOKEN_BUDGET,
+    token_budget: int | None = None,
     ifd: str = "perplexity_ratio",
     cache_dir: Path | None = None,
     track: Track = silent,
@@ -53,7 +53,7 @@ def score(
         data: Canonical rows with `input_ids` and `labels` by the scorer's tokenizer.
         model: The scorer.
         tokenizer: The scorer's tokenizer.
-        token_budget: Padded tokens per batch.
+        token_budget: Padded tokens per batch; None: what suits the device.
         ifd: `perplexity_ratio`, or `loss_ratio` as in the authors' code; both come from the same cached losses.
         cache_dir: Holds the folder `scores`; absent: `cache_root()`.
         track: Hears of each row.
@@ -95,7 +95,8 @@ def score(
         ),
     )
     pad = tokenizer.pad_token_id or 0
-    loss_N, alone_N = (_measure(side, model, pad, token_budget, track, processes) for side in sides)
+    budget = budget_on(next(model.parameters()).device, token_budget)
+    loss_N, alone_N = (_measure(side, model, pad, budget, track, processes) for side in sides)
     # A loss that has overflowed is a failure of the scorer and no score, on whichever side.
     for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
         is_broken = side.is_wanted_N & ~np.isfinite(measured_N)

@@ -29,7 +29,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.rewards.passes import budget_on
+from hbo.scoring.batches import budget_on
 from hbo.scoring.dequantize import quiet
 from hbo.training.arguments import CHECKPOINTING, adapter, is_checkpointing
 from hbo.training.footprint import peak_of, sizes_of
