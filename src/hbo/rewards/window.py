@@ -154,7 +154,7 @@ class Window:
         cells = []
         for rows, norms, losses in zip(self.probe.probes(step), norms_C, losses_C, strict=True):
             is_rare = losses < max(1, len(rows) // 4) or (self._wants_norms and norms < 1)
-            cells.append(rows[: max(1, len(rows) // 2)] if is_rare else rows[:0])
+            cells.append(rows[::2] if is_rare else rows[:0])
         rows_P = np.concatenate(cells)
         if len(rows_P):
             norm = REWARDS["gradient_norm"] if self._wants_norms else None
