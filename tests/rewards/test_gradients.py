@@ -72,7 +72,6 @@ def test_gradient_checkpointing_changes_nothing(family, use_reentrant):
     assert_exact(model, padded())
 
 
-@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize("least", [0.5, 0.0], ids=["weights", "one weight of nothing"])
 def test_a_norm_measured_before_is_exact_at_other_weights(least):
     model = tiny()
@@ -85,6 +84,7 @@ def test_a_norm_measured_before_is_exact_at_other_weights(least):
     assert_exact(model, batch)
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 def test_the_fused_head_of_trl_keeps_working():
     plain = tiny("gemma2")
     model = copy.deepcopy(plain)
