@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from hbo.rewards.opening import Opening
 from hbo.rewards.outer import Grams, Outer, square_norms
+from hbo.rewards.padding import unmasked
 from hbo.rewards.rules import Gradients, Unruly, rule_for, vectors
 from hbo.rewards.targets import HeadOnTargets, Targets, losses_and_slope, target_logits
 
@@ -48,6 +50,7 @@ def batched_square_norms(model: nn.Module, targets: Targets) -> tuple[Tensor, Te
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and "ds_id" in vars(parameter):  # its shape is empty between the layers' own hooks
             raise Uncovered(name, "is partitioned by DeepSpeed ZeRO-3")
+    targets = unmasked(model, targets)
     recorder = Recorder(model, targets)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -188,12 +191,15 @@ class Watch(TorchFunctionMode):
         super().__init__()
         self._recorder = recorder
         self._names = {id(parameter): name for parameter, name in recorder.names.items()}
+        self._opening = Opening(recorder.targets.inputs["input_ids"])
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        result = func(*args, **kwargs)
+        result = self._opening.linear(*args, **kwargs) if func is nn.functional.linear else None
+        if result is None:
+            result = func(*args, **kwargs)
         for value in (*args, *kwargs.values()):
             for each in value if isinstance(value, (list, tuple)) else (value,):
                 if id(each) in self._names and not self._inside_owner(each) and _has_tensor(result):

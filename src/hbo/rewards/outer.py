@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 _CHUNK = 2**24  # entries of a Gram matrix or a gradient held at once: 64 MB in fp32
+_TILE = 16  # tokens; what is no multiple of them, MKL multiplies at three quarters of its speed
 _SHORT = 32  # tokens below which a Gram matrix isn't worth taking in two products
 
 
@@ -82,6 +83,7 @@ def gram_blocks(tensor_BTI: Tensor) -> list[Tensor]:
         Nothing.
     """
     half = tensor_BTI.shape[1] // 2
+    half -= half % _TILE if half > _TILE else 0
     if not _in_halves(tensor_BTI):
         return [fresh_product(tensor_BTI, tensor_BTI.mT)]
     first = tensor_BTI[:, :half]

@@ -136,12 +136,12 @@ def _of_scale(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out: 
     if bias is not None and bias.shape != weight.shape:
         return None
     with torch.no_grad():
+        rows = tuple(range(1, slope.dim() - 1))
         if layer in _scales and bias is None and bool(weight.abs().amin() > _TINY):
-            scaled = out / weight
-        else:
-            scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
-            if scaled.shape != out.shape or not _alike(scaled * weight + (0.0 if bias is None else bias), out):
-                return None
+            return {"weight": (widened(slope) * out).sum(rows) / weight}
+        scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
+        if scaled.shape != out.shape or not _alike(scaled * weight + (0.0 if bias is None else bias), out):
+            return None
         if layer not in _scales:
             # At any weight and bias, and not only where they are now; for a row alone, and not only in its batch.
             other = torch.linspace(0.5, 2.0, len(weight), device=weight.device, dtype=weight.dtype)
@@ -149,7 +149,6 @@ def _of_scale(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out: 
             if len(x) == 1 or not _alike(alone, scaled[:1] * other + float(bias is not None)):
                 return None
             _scales.add(layer)
-        rows = tuple(range(1, slope.dim() - 1))
         found: Found = {"weight": (widened(slope) * scaled).sum(rows)}
         if bias is not None:
             found["bias"] = widened(slope).sum(rows)

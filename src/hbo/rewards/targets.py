@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from hbo.errors import RewardError
+from hbo.scoring.losses import targets_at_once
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
-_CHUNK = 2**24  # logits worked on at once: 64 MB in fp32
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def losses_and_slope(logits_NV: Tensor, targets: Targets) -> tuple[Tensor, Tenso
     loss_N = torch.empty_like(weight_N)
     slope_NV = torch.empty_like(logits_NV)
     with torch.no_grad():
-        step = max(1, _CHUNK // logits_NV.shape[-1])
+        step = targets_at_once(logits_NV)
         parts = (tensor.split(step) for tensor in (logits_NV, targets.label_N[:, None], weight_N[:, None]))
         for at, (logits, label, weight) in zip(range(0, len(weight_N), step), zip(*parts, strict=True), strict=True):
             log_p = logits.float().log_softmax(-1)

@@ -29,10 +29,10 @@ from torch import Tensor, nn
 
 from hbo.rewards.passes import Batch
 from hbo.rewards.targets import HeadOnTargets, Targets, target_logits
+from hbo.scoring.losses import targets_at_once
 
 Floats = NDArray[np.float64]
 
-_CHUNK = 2**24  # logits worked on at once: 64 MB in fp32
 WIDTH = 7
 """Numbers that `statistics` gives per row."""
 
@@ -61,7 +61,7 @@ def statistics(model: nn.Module, batch: Batch) -> Floats:
 def _per_target(logits_NV: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Entropy, loss and log probability of the most likely token at every target (N,)."""
     found = []
-    step = max(1, _CHUNK // logits_NV.shape[-1])
+    step = targets_at_once(logits_NV)
     for logits, label in zip(torch.split(logits_NV, step), torch.split(label_N, step), strict=True):
         log_p = logits.float().log_softmax(-1)
         entropy = -(log_p.exp() * log_p).nan_to_num(0.0).sum(-1)  # a token ruled out (−inf) adds nothing

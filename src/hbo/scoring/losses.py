@@ -23,7 +23,8 @@ from hbo.scoring.batches import TOKEN_BUDGET, Row, Rows, lengths, pack, pad, rea
 from hbo.scoring.matmul import fast_matmul
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
-_SLICE = 2**24  # logits worked on at once: 64 MB in fp32
+_SLICE = {"cpu": 2**20}  # logits worked on at once: 4 MB in fp32, which stay in a CPU's caches,
+_SLICE_ELSEWHERE = 2**24  # and 64 MB on a GPU, which wants few launches
 
 
 def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor], cache: Cache | None = None) -> Tensor:
@@ -167,8 +168,17 @@ def head_of(model: nn.Module) -> PreTrainedModel | None:
     return inner if knows else None
 
 
+def targets_at_once(logits_NV: Tensor) -> int:
+    """How many targets' logits a softmax in fp32 should take at once.
+
+    Raises:
+        Nothing.
+    """
+    return max(1, _SLICE.get(logits_NV.device.type, _SLICE_ELSEWHERE) // logits_NV.shape[-1])
+
+
 def _token_losses(logits_NV: Tensor, label_N: Tensor) -> Tensor:
     """The loss (N,) of each target, its softmax in fp32 and a slice at a time."""
-    step = max(1, _SLICE // logits_NV.shape[-1])
+    step = targets_at_once(logits_NV)
     slices = zip(logits_NV.split(step), label_N.split(step), strict=True)
     return torch.cat([functional.cross_entropy(logits.float(), label, reduction="none") for logits, label in slices])

@@ -1,0 +1,58 @@
+"""Padding is masked only for models that look at it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers as hf
+from tiny_models import GROUPED, assert_exact, padded, tiny
+
+from hbo.rewards.gradients import per_example_gradient_norms
+
+
+class LooksAhead(hf.LlamaForCausalLM):
+    """Adds to each token the mean of all that the mask shows."""
+
+    def forward(self, input_ids, attention_mask=None, **kwargs):
+        seen = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        embedded = self.model.embed_tokens(input_ids)
+        mean = (embedded * seen[..., None]).sum(1, keepdim=True) / seen.sum(1)[:, None, None]
+        return super().forward(inputs_embeds=embedded + mean, attention_mask=attention_mask, **kwargs)
+
+
+def masks(model, batch):
+    """Whether each forward of the model was given a mask."""
+    given = []
+    handle = model.register_forward_pre_hook(
+        lambda module, args, kwargs: given.append(kwargs.get("attention_mask") is not None), with_kwargs=True
+    )
+    per_example_gradient_norms(model, batch)
+    handle.remove()
+    return given
+
+
+def test_a_model_that_looks_ahead_keeps_its_mask():
+    torch.manual_seed(0)
+    model = LooksAhead(hf.LlamaConfig(**GROUPED))
+    assert_exact(model, padded())
+    assert masks(model, padded()) == [True]
+
+
+def test_a_causal_model_is_asked_once_and_then_does_without():
+    model = tiny()
+    assert masks(model, padded()) == [False, True, False]  # the two of one row that are compared, and the batch
+    assert masks(model, padded((5, 5))) == masks(model, padded((30, 2))) == [False]
+
+
+@pytest.mark.parametrize("lengths", [(6, 6), (1, 6)], ids=["no padding", "padding of a row without a target"])
+def test_batches_that_show_nothing_leave_the_question_open(lengths):
+    model, batch = tiny(), padded(lengths)
+    batch["labels"][0, :1] = -100
+    assert masks(model, batch) == [True]
+    assert masks(model, padded()) == [False, True, False]
+
+
+def test_padding_in_front_is_masked():
+    model = tiny()
+    assert masks(model, padded(left=True)) == [True]
+    assert_exact(model, padded(left=True))
