@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_models import FAMILIES, assert_exact, padded, tiny
+from accelerate.utils import convert_outputs_to_fp32
+from tiny_models import FAMILIES, assert_exact, one_at_a_time, padded, tiny
 from torch.overrides import TorchFunctionMode
 
 from hbo.rewards.gradients import per_example_gradient_norms
@@ -61,8 +62,12 @@ def test_rows_that_begin_alike_but_are_not_treated_alike_are_measured_exactly():
     assert_exact(model, batch)
 
 
-def test_under_autocast_the_layers_are_asked_as_they_are():
+@pytest.mark.parametrize("own", [False, True], ids=["around the model", "in its forward"])
+def test_under_autocast_the_layers_are_asked_as_they_are(own):
     model, batch = tiny(), alike_at_first()
-    with torch.autocast("cpu", torch.bfloat16), Tokens() as tokens:
-        per_example_gradient_norms(model, batch)
+    if own:  # as accelerate does
+        model.forward = convert_outputs_to_fp32(torch.autocast("cpu", torch.bfloat16)(model.forward))
+    with torch.autocast("cpu", torch.bfloat16, enabled=not own), Tokens() as tokens:
+        found = per_example_gradient_norms(model, batch)
     assert batch["input_ids"].numel() in tokens.seen
+    torch.testing.assert_close(found, one_at_a_time(tiny(), batch)[0], rtol=3e-2, atol=0)

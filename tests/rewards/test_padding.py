@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 import transformers as hf
 from tiny_models import GROUPED, assert_exact, padded, tiny
@@ -38,18 +37,35 @@ def test_a_model_that_looks_ahead_keeps_its_mask():
     assert masks(model, padded()) == [True]
 
 
+class NeedsMask(hf.LlamaForCausalLM):
+    def forward(self, input_ids, attention_mask=None, **kwargs):
+        return super().forward(input_ids, attention_mask=attention_mask.long(), **kwargs)
+
+
+def test_a_model_that_fails_without_its_mask_gets_it():
+    torch.manual_seed(0)
+    model = NeedsMask(hf.LlamaConfig(**GROUPED))
+    assert_exact(model, padded())
+    assert masks(model, padded()) == [True]
+
+
+def test_autocast_inside_the_model_is_no_reason_for_a_mask():
+    model = tiny()
+    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
+    assert masks(model, padded()) == [True, False, False, False]
+
+
 def test_a_causal_model_is_asked_once_and_then_does_without():
     model = tiny()
-    assert masks(model, padded()) == [False, True, False]  # the two of one row that are compared, and the batch
+    assert masks(model, padded()) == [True, False, False, False]  # three of one row that are compared, and the batch
     assert masks(model, padded((5, 5))) == masks(model, padded((30, 2))) == [False]
 
 
-@pytest.mark.parametrize("lengths", [(6, 6), (1, 6)], ids=["no padding", "padding of a row without a target"])
-def test_batches_that_show_nothing_leave_the_question_open(lengths):
-    model, batch = tiny(), padded(lengths)
-    batch["labels"][0, :1] = -100
-    assert masks(model, batch) == [True]
-    assert masks(model, padded()) == [False, True, False]
+def test_the_first_padding_decides_also_behind_a_row_without_targets():
+    model, batch = tiny(), padded((2, 6))
+    assert masks(model, padded((6, 6))) == [True]
+    batch["labels"][0] = -100
+    assert masks(model, batch) == [True, False, False, False]
 
 
 def test_padding_in_front_is_masked():

@@ -114,6 +114,25 @@ def test_groups_that_training_hardly_shows_are_topped_up_by_probes(make_trainer,
     assert callback.balancer.skipped == 0
 
 
+def test_a_group_seen_too_rarely_is_topped_up_by_what_it_lacks(make_trainer):
+    trainer, callback = make_trainer(
+        balance={**STREAM, "probes": 32, "probe_pool": 16}, rows=token_rows(sizes=(40, 40))
+    )
+    trainer.train()
+    window = callback.window
+    assert [len(rows) for rows in window.probe.probes(3)] == [16] * 4  # so 4 are enough
+    seen = np.ones((2, 3, 4))
+    seen[:, 0] = [0, 1, 2, 9], [7, 3, 4, 0]  # rows with a norm, rows with a loss
+    window.load_state_dict({**window.state_dict(), "seen": seen.tolist()})
+    measured = []
+    values = window.probe.values
+    window.probe.values = lambda model, rows, *rest, **more: measured.append(rows) or values(model, rows, *rest, **more)
+    rewards = window.measure(trainer.model, 3)
+    per_group = [np.isin(probes, measured[0]).sum() for probes in window.probe.probes(3)]
+    assert per_group == [1, 1, 0, 4]
+    assert rewards.examples == 7 + 3 + 4 + sum(per_group)
+
+
 def test_losses_alone_need_no_gradient(make_trainer, tmp_path):
     trainer, callback = make_trainer(balance={**STREAM, "global_reward": "loss"})
     trainer.train()

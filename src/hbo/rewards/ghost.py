@@ -118,6 +118,10 @@ class Recorder:
 
     def _ends(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor | None:
         """Notes the input, asks for the slope of the output, and starts the graph if it hasn't begun yet."""
+        with torch._C.DisableTorchFunction():  # a mode is asked even for a tensor's shape
+            return self._note(layer, args, kwargs, output)
+
+    def _note(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor | None:
         if self.forward_is_over:
             self._refuse(layer, "runs again during the backward")
         if not torch.is_grad_enabled():

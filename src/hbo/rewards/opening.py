@@ -22,7 +22,7 @@ class Opening:
 
     def __init__(self, ids_BT: Tensor) -> None:
         P = 0
-        if ids_BT.device.type == "cpu" and not torch.is_autocast_enabled("cpu"):
+        if ids_BT.device.type == "cpu":
             differs_T = (ids_BT != ids_BT[:1]).any(dim=0)
             P = int(differs_T.int().argmax()) if differs_T.any() else 0
         self._shape = ids_BT.shape
@@ -35,7 +35,9 @@ class Opening:
         Raises:
             Nothing.
         """
-        if not self._tokens or type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter):
+        if not self._tokens or torch.is_autocast_enabled("cpu"):  # which a model may do for itself
+            return None
+        if type(x) is not Tensor or type(weight) not in (Tensor, nn.Parameter):
             return None
         if x.shape[:-1] != self._shape or not x.dtype is weight.dtype is torch.float32 or weight.requires_grad:
             return None

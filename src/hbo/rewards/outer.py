@@ -73,7 +73,7 @@ class Grams:
             for block in self._blocks[1:]:  # what lies below the diagonal stands for what lies above it as well
                 block[:, :, : -block.shape[1]] *= 2
         blocks = zip(gram_blocks(left_BTO), self._blocks, strict=True)
-        return torch.stack([one.mul_(other).sum((1, 2)) for one, other in blocks]).sum(0)
+        return torch.stack([torch.linalg.vecdot(one.flatten(1), other.flatten(1)) for one, other in blocks]).sum(0)
 
 
 def gram_blocks(tensor_BTI: Tensor) -> list[Tensor]:

@@ -61,7 +61,10 @@ def linear(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | 
 
     def gradients(slope: Tensor) -> Found:
         left, right = _tokens(slope, counts), _tokens(x, counts)
-        return {"weight": Outer(left, right, counts), "bias": _sum_over_tokens(left, counts)}
+        found: Found = {"weight": Outer(left, right, counts)}
+        if layer.bias is not None:
+            found["bias"] = _sum_over_tokens(left, counts)
+        return found
 
     return gradients
 

@@ -38,6 +38,7 @@ Floats = NDArray[np.float64]
 Reduce = Callable[[Floats], Floats]
 
 _NORM, _LOSS = 0, 1
+_RARE = 4  # a group that was seen less often than this part of its probes is topped up until it was
 
 
 class Window:
@@ -153,8 +154,8 @@ class Window:
         norms_C, losses_C = self._sums[:, 0]
         cells = []
         for rows, norms, losses in zip(self.probe.probes(step), norms_C, losses_C, strict=True):
-            is_rare = losses < max(1, len(rows) // 4) or (self._wants_norms and norms < 1)
-            cells.append(rows[::2] if is_rare else rows[:0])
+            missing = max(max(1, len(rows) // _RARE) - losses, self._wants_norms - norms, 0)
+            cells.append(_spread(rows, min(int(missing), len(rows))))
         rows_P = np.concatenate(cells)
         if len(rows_P):
             norm = REWARDS["gradient_norm"] if self._wants_norms else None
@@ -231,6 +232,11 @@ class Window:
             known = np.isfinite(value_B)
             for power, sum_C in enumerate(into):
                 np.add.at(sum_C, cell_B[known], value_B[known] ** power)
+
+
+def _spread(rows: Ints, count: int) -> Ints:
+    """So many of the rows, from all over them."""
+    return rows[(2 * np.arange(count) + 1) * len(rows) // max(1, 2 * count)]
 
 
 def _mean(values: list[float]) -> float:
