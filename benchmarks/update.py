@@ -49,7 +49,8 @@ def main() -> None:
     model, tokenizer, rows = demo_parts()
     pad = int(tokenizer.pad_token_id)
     groups = groups_of(rows)
-    config = HBOConfig(probes=given.probes)
+    # A pool of twice the probes, as the reference takes as many rows again for perplexities alone.
+    config = HBOConfig(probes=given.probes, probe_pool=-(-2 * given.probes // groups.levels))
     probe = Probe(rows, groups, config, pad_token_id=pad)
     probe.measure_reference(model)
     with torch.no_grad():  # rewards differ from their start only if the model does
