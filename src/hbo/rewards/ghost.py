@@ -188,7 +188,8 @@ class Recorder:
 class Watch(TorchFunctionMode):
     """Sees every operation of the forward, and refuses a trainable parameter used outside of its own layer.
 
-    A head written as `hidden @ embedding.weight.T`, say: hooks on layers would never hear of it.
+    A head written as `hidden @ embedding.weight.T`, say: hooks on layers would never hear of it. Since it is asked for
+    every linear layer anyway, it is here as well that the rows' common opening is multiplied once.
     """
 
     def __init__(self, recorder: Recorder) -> None:
