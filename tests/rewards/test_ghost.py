@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 import transformers as hf
@@ -104,6 +106,28 @@ def test_what_no_rule_covers_is_measured_in_a_loop_with_one_warning(change, name
     assert len(caught) == 1 and named in str(caught[0].message)
     expected = looped_gradient_norms(model, batch)
     assert all(torch.equal(norms, expected) for norms in found)
+
+
+def test_a_weight_used_twice_only_later_is_never_measured_wrongly():
+    model, batch = tiny(), padded((8, 3, 7, 5))
+    per_example_gradient_norms(model, batch)  # each weight is used once
+    mlp = model.model.layers[0].mlp
+    model.model.layers[0].register_forward_hook(lambda module, args, output: output + mlp(output))
+    with pytest.warns(UserWarning, match="used several times, unlike before"):
+        found = per_example_gradient_norms(model, batch)
+    assert torch.equal(found, looped_gradient_norms(model, batch))
+
+
+def test_inputs_of_linear_layers_are_let_go_before_the_backward():
+    model, batch = tiny(), padded((8, 3, 7, 5))
+    per_example_gradient_norms(model, batch)
+    inputs, are_kept = [], []
+    layers = [layer.mlp.down_proj for layer in model.model.layers]
+    for layer in layers:
+        layer.register_forward_hook(lambda module, args, output: inputs.append(weakref.ref(args[0].untyped_storage())))
+    model.lm_head.register_forward_hook(lambda *_: are_kept.extend(storage() is not None for storage in inputs))
+    per_example_gradient_norms(model, batch)
+    assert are_kept[0] is False
 
 
 def test_a_model_that_autograd_refuses_gets_no_number():

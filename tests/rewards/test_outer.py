@@ -69,3 +69,24 @@ def test_a_shared_gram_matrix_is_not_taken_for_another_input(sizes):
         expected = (use.left.mT @ use.right).square().sum((1, 2))
         torch.testing.assert_close(square_norms([use], grams), expected, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(square_norms([use], grams), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "is_less"),
+    [((3, 40, 30), True), ((33, 90, 80), True), ((40, 3, 4), False)],
+    ids=["short", "halves", "long"],
+)
+def test_what_is_kept_of_a_factor_gives_the_same_norms(sizes, is_less):
+    tokens, out, width = sizes
+    left, right = torch.randn(2, tokens, out), torch.randn(2, tokens, width)
+    kept = outer.Grams().least(right, out)
+    assert isinstance(kept, outer.Gram) == is_less
+    if is_less:
+        torch.testing.assert_close(kept.inner(left), square_norms([Outer(left, right)]), rtol=1e-6, atol=0)
+
+
+def test_a_factor_that_was_overwritten_has_another_gram_matrix():
+    grams, factor = outer.Grams(), torch.randn(2, 5, 30)
+    first = grams.of(factor)
+    factor.mul_(2)
+    torch.testing.assert_close(grams.of(factor).blocks[0], 4 * first.blocks[0])

@@ -76,7 +76,8 @@ def one_at_a_time(model, batch):
 def assert_exact(model, batch, reference=None):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # falling back would warn
-        norms, losses = gradient_norms_and_losses(model, batch)
+        found = [gradient_norms_and_losses(model, batch) for _ in range(2)]  # the second one knows the model
     expected_norms, expected_losses = one_at_a_time(reference or model, batch)
-    torch.testing.assert_close(norms, expected_norms, rtol=1e-4, atol=0)
-    torch.testing.assert_close(losses, expected_losses, rtol=1e-4, atol=0)
+    for norms, losses in found:
+        torch.testing.assert_close(norms, expected_norms, rtol=1e-4, atol=0)
+        torch.testing.assert_close(losses, expected_losses, rtol=1e-4, atol=0)

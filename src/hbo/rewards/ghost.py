@@ -17,17 +17,22 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
+from hbo.rewards.last_mlp import last_mlp
 from hbo.rewards.opening import Opening
-from hbo.rewards.outer import Grams, Outer, square_norms
+from hbo.rewards.outer import Beside, Gram, Grams, Outer, square_norms
 from hbo.rewards.padding import unmasked
-from hbo.rewards.rules import Gradients, Unruly, rule_for, vectors
+from hbo.rewards.rules import Gradients, Unruly, conv1d, linear, rule_for, tokens, vectors
 from hbo.rewards.targets import HeadOnTargets, Targets, losses_and_slope, target_logits
+
+# Layers each of whose parameters was used once in the last pass that was measured.
+_used_once: WeakSet[nn.Module] = WeakSet()
 
 
 class Uncovered(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
@@ -51,7 +56,7 @@ def batched_square_norms(model: nn.Module, targets: Targets) -> tuple[Tensor, Te
         if parameter.requires_grad and "ds_id" in vars(parameter):  # its shape is empty between the layers' own hooks
             raise Uncovered(name, "is partitioned by DeepSpeed ZeRO-3")
     targets = unmasked(model, targets)
-    recorder = Recorder(model, targets)
+    recorder = Recorder(model, targets, last_mlp(model, targets))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     torch.clear_autocast_cache()  # type: ignore[no-untyped-call]  # may hold copies of weights that require gradients
@@ -69,7 +74,7 @@ def batched_square_norms(model: nn.Module, targets: Targets) -> tuple[Tensor, Te
 class Recorder:
     """Hooks on every layer that owns a trainable parameter, and the norms of what they saw."""
 
-    def __init__(self, model: nn.Module, targets: Targets) -> None:
+    def __init__(self, model: nn.Module, targets: Targets, last_mlp: nn.Module | None = None) -> None:
         self.names = {p: name for name, p in model.named_parameters() if p.requires_grad}
         self.layers = {
             layer: own
@@ -78,7 +83,7 @@ class Recorder:
         }
         self.rules = {layer: rule_for(layer) or self._refuse(layer, "has no rule") for layer in self.layers}
         self.targets = targets
-        self.head = HeadOnTargets(model, targets.before_BT)
+        self.head = HeadOnTargets(model, targets.before_BT, last_mlp)
         self.running: list[nn.Module] = []
         self.forward_is_over = False
         self._expected: Counter[nn.Parameter] = Counter()
@@ -105,6 +110,9 @@ class Recorder:
         Raises:
             Nothing.
         """
+        _used_once.update(
+            layer for layer, own in self.layers.items() if all(self._expected[p] == 1 for p in own.values())
+        )
         parts = [square_norms(uses) for uses in self._uses.values()]
         parts += [gradient.square().flatten(1).sum(1) for gradient in self._vectors.values()]
         return torch.stack([self._square_B, *parts]).sum(0)
@@ -134,7 +142,8 @@ class Recorder:
         if not self._laid_out_by_row(layer, x, out):
             self._refuse(layer, f"was given {tuple(x.shape)}, not one entry for each row and token")
         try:
-            gradients = self.rules[layer](layer, x, out.detach(), self.targets.counts if self.head.active else None)
+            seen = self._least(layer, x, out)
+            gradients = self.rules[layer](layer, seen, out.detach(), self.targets.counts if self.head.active else None)
         except Unruly as finding:
             self._refuse(layer, str(finding))
         self.running.pop()
@@ -143,7 +152,7 @@ class Recorder:
             out = out.detach().requires_grad_().clone()
         self._expected.update(self.layers[layer].values())
         # Removed again at the end: a hook left in the graph keeps the recorder, and with it every activation, alive.
-        self._handles.append(out.register_hook(self._receiver(layer, x, gradients)))  # type: ignore[no-untyped-call]
+        self._handles.append(out.register_hook(self._receiver(layer, seen, gradients)))  # type: ignore[no-untyped-call]
         return out
 
     def _one_per_row(self, x: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,12 +169,20 @@ class Recorder:
             return x.shape == out.shape and len(x) == B and T in x.shape[1:-1]
         return x.shape[:2] == out.shape[:2] == (B, T)
 
-    def _receiver(self, layer: nn.Module, x: Tensor, gradients: Gradients) -> Callable[[Tensor], None]:
-        version = x._version
+    def _least(self, layer: nn.Module, x: Tensor, out: Tensor) -> Tensor | Gram:
+        """What the layer's rule needs of its input. Taken now, while the caches hold it, it frees the input as well."""
+        if layer not in _used_once or self.head.active or self.rules[layer] not in (linear, conv1d):
+            return x
+        with torch.no_grad():
+            least = self._grams.least(tokens(x, None), out.shape[-1])
+        return least if isinstance(least, Gram) else x
+
+    def _receiver(self, layer: nn.Module, x: Tensor | Gram, gradients: Gradients) -> Callable[[Tensor], None]:
+        version = x._version if isinstance(x, Tensor) else 0
 
         @torch.no_grad()
         def receive(slope: Tensor) -> None:
-            if x._version != version:
+            if isinstance(x, Tensor) and x._version != version:
                 self._refuse(layer, "has its input overwritten later")
             try:
                 found = gradients(slope.detach())
@@ -176,8 +193,12 @@ class Recorder:
 
         return receive
 
-    def _collect(self, parameter: nn.Parameter, gradient: Outer | Tensor) -> None:
-        if isinstance(gradient, Tensor):
+    def _collect(self, parameter: nn.Parameter, gradient: Outer | Beside | Tensor) -> None:
+        if isinstance(gradient, Beside):
+            if self._expected[parameter] > 1:
+                raise Uncovered(self.names[parameter], "is used several times, unlike before")
+            self._square_B += gradient.gram.inner(gradient.factor)
+        elif isinstance(gradient, Tensor):
             self._vectors[parameter] = self._vectors[parameter] + gradient if parameter in self._vectors else gradient
         elif self._expected[parameter] == 1:
             self._square_B += square_norms([gradient], self._grams)

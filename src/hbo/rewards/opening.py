@@ -55,7 +55,7 @@ class Opening:
 
     def _pack(self, x_BTI: Tensor) -> Tensor | None:
         P, (B, T, I) = self._tokens, x_BTI.shape  # noqa: E741 - the sizes as the file's docstring names them
-        if not bool((x_BTI[1:, :P] == x_BTI[:1, :P]).all()):
+        if not torch.equal(x_BTI[1:, :P], x_BTI[:1, :P].expand(B - 1, P, I)):
             return None
         packed = x_BTI.new_empty(P + B * (T - P), I)
         packed[:P] = x_BTI[0, :P]

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hbo.scoring.matmul import products
+
 _CHUNK = 2**24  # entries of a Gram matrix or a gradient held at once: 64 MB in fp32
-_TILE = 16  # tokens; what is no multiple of them, MKL multiplies at three quarters of its speed
+_TILE = 16  # tokens; what has other than a multiple of them as columns, MKL multiplies at four fifths of its speed
 _SHORT = 32  # tokens below which a Gram matrix isn't worth taking in two products
 
 
@@ -44,12 +46,49 @@ class Outer:
         return list(zip(torch.split(self.left, self.counts), torch.split(self.right, self.counts), strict=True))
 
 
+@dataclass(frozen=True)
+class Gram:
+    """A factor (B, T, size) of which only the inner products of its tokens are known: they are less to keep."""
+
+    blocks: list[Tensor]
+
+    @classmethod
+    def of(cls, tensor_BTI: Tensor) -> Gram:
+        """The Gram matrix of this factor.
+
+        Raises:
+            Nothing.
+        """
+        blocks = gram_blocks(tensor_BTI)
+        if len(blocks) > 1:  # what lies below the diagonal stands for what lies above it as well
+            blocks[0][:, blocks[0].shape[2] :].mul_(2)
+        return cls(blocks)
+
+    def inner(self, other_BTO: Tensor) -> Tensor:
+        """The inner product (B,) with the Gram matrix of the other factor: ‖their outer products, summed‖².
+
+        Raises:
+            Nothing.
+        """
+        pairs = zip(gram_blocks(other_BTO), self.blocks, strict=True)
+        return torch.stack([torch.linalg.vecdot(one.flatten(1), other.flatten(1)) for one, other in pairs]).sum(0)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The only use of a weight, one factor (B, T, size) as it is and the other as its Gram matrix."""
+
+    factor: Tensor
+    gram: Gram
+
+
 class Grams:
     """Gram matrices of layer inputs, the last one kept: q, k and v (or gate and up) read the same tensor."""
 
     def __init__(self) -> None:
         self._of: Tensor | None = None
-        self._blocks: list[Tensor] = []
+        self._version = 0
+        self._gram = Gram([])
 
     def has(self, tensor_BTI: Tensor) -> bool:
         """Whether this tensor's is the one that is kept.
@@ -58,36 +97,43 @@ class Grams:
             Nothing.
         """
         of = self._of
-        return of is not None and (of.data_ptr(), of.shape, of.stride(), of.dtype) == (
-            tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype,
+        return of is not None and (of.data_ptr(), of.shape, of.stride(), of.dtype, self._version) == (
+            tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype, tensor_BTI._version,
         )  # fmt: skip
 
-    def inner(self, left_BTO: Tensor, right_BTI: Tensor) -> Tensor:
-        """The inner product (B,) of the two factors' Gram matrices.
+    def of(self, tensor_BTI: Tensor) -> Gram:
+        """Its Gram matrix.
 
         Raises:
             Nothing.
         """
-        if not self.has(right_BTI):
-            self._of, self._blocks = right_BTI, gram_blocks(right_BTI)
-            for block in self._blocks[1:]:  # what lies below the diagonal stands for what lies above it as well
-                block[:, :, : -block.shape[1]] *= 2
-        blocks = zip(gram_blocks(left_BTO), self._blocks, strict=True)
-        return torch.stack([torch.linalg.vecdot(one.flatten(1), other.flatten(1)) for one, other in blocks]).sum(0)
+        if not self.has(tensor_BTI):
+            self._of, self._version, self._gram = tensor_BTI, tensor_BTI._version, Gram.of(tensor_BTI)
+        return self._gram
+
+    def least(self, tensor_BTI: Tensor, size: int) -> Tensor | Gram:
+        """What has to be kept of a factor, the other one having this size: its Gram matrix, or where that isn't what
+        their norm is taken from, itself.
+
+        Raises:
+            Nothing.
+        """
+        B, T, I = tensor_BTI.shape  # noqa: E741
+        fits = B * T * T <= _CHUNK and not _is_direct(tensor_BTI, size, 0 if self.has(tensor_BTI) else I)
+        return self.of(tensor_BTI) if fits else tensor_BTI
 
 
 def gram_blocks(tensor_BTI: Tensor) -> list[Tensor]:
-    """The Gram matrix over the tokens: whole, (B, T, T), or its first block and what is below, three quarters of it.
+    """The Gram matrix over the tokens: whole, (B, T, T), or its left half and the lower right quarter.
 
     Raises:
         Nothing.
     """
-    half = tensor_BTI.shape[1] // 2
-    half -= half % _TILE if half > _TILE else 0
     if not _in_halves(tensor_BTI):
         return [fresh_product(tensor_BTI, tensor_BTI.mT)]
-    first = tensor_BTI[:, :half]
-    return [fresh_product(first, first.mT), fresh_product(tensor_BTI[:, half:], tensor_BTI.mT)]
+    half = -(-tensor_BTI.shape[1] // (2 * _TILE)) * _TILE
+    rest = tensor_BTI[:, half:]
+    return [fresh_product(tensor_BTI, tensor_BTI[:, :half].mT), fresh_product(rest, rest.mT)]
 
 
 def _in_halves(tensor_BTI: Tensor) -> bool:
@@ -114,7 +160,7 @@ def fresh_product(one: Tensor, other: Tensor) -> Tensor:
     """
     if one.dtype is other.dtype is torch.bfloat16:
         return (one @ other).float()
-    return widened(one) @ widened(other)
+    return products(widened(one), widened(other))
 
 
 def square_norms(uses: list[Outer], grams: Grams | None = None) -> Tensor:
@@ -148,16 +194,21 @@ def _alone(use: Outer, grams: Grams) -> Tensor:
 
 def _dense(left_BTO: Tensor, right_BTI: Tensor, grams: Grams) -> Tensor:
     T, O, I = *left_BTO.shape[1:], right_BTI.shape[-1]  # noqa: E741 - the sizes as the docstring names them
-    share = 0.75 if _in_halves(left_BTO) else 1.0
-    direct = share * T * (O + (0 if grams.has(right_BTI) else I)) >= O * I
+    direct = _is_direct(right_BTI, O, 0 if grams.has(right_BTI) else I)
     rows = max(1, _CHUNK // max(1, O * I if direct else T * T))
     squares = []
     for left, right in zip(torch.split(left_BTO, rows), torch.split(right_BTI, rows), strict=True):
         if direct:
             squares.append(fresh_product(left.mT, right).square_().sum((1, 2)))
         else:
-            squares.append(grams.inner(left, right))
+            squares.append(grams.of(right).inner(left))
     return torch.cat(squares)
+
+
+def _is_direct(right_BTI: Tensor, O: int, I_unknown: int) -> bool:  # noqa: E741
+    """Whether forming the gradients takes fewer operations than the Gram matrices of both factors."""
+    share = 0.75 if _in_halves(right_BTI) else 1.0
+    return share * right_BTI.shape[1] * (O + I_unknown) >= O * right_BTI.shape[2]
 
 
 def _by_id(id_BT: Tensor, slope_BTI: Tensor) -> Tensor:

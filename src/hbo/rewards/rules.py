@@ -2,12 +2,14 @@
 
 A rule is called with the layer, its input, its output (None if that isn't at hand) and, for the head, the number of
 targets of each row; what it returns is called with the slope of the output, and gives for each parameter an Outer (kept
-as factors) or, for vectors, the gradients (B, …) themselves.
+as factors), Beside a Gram matrix if a linear layer's input was given as one, or, for vectors, the gradients (B, …)
+themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 from weakref import WeakSet
 
 import torch
@@ -15,12 +17,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 from transformers.pytorch_utils import Conv1D
 
-from hbo.rewards.outer import Outer, widened
+from hbo.rewards.outer import Beside, Gram, Outer, widened
 
 Parameters = dict[str, Tensor]
-Found = dict[str, Outer | Tensor]
+Found = dict[str, Outer | Beside | Tensor]
 Gradients = Callable[[Tensor], Found]
-Rule = Callable[[nn.Module, Tensor, Tensor | None, list[int] | None], Gradients]
+Rule = Callable[[nn.Module, Any, Tensor | None, list[int] | None], Gradients]
 
 
 # Layers seen to multiply by their weight, and to add their bias, last.
@@ -52,7 +54,7 @@ def rule_for(layer: nn.Module) -> Rule | None:
     return vectors if alone and all(layer.get_parameter(name).dim() <= 1 for name in own) else None
 
 
-def linear(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | None) -> Gradients:
+def linear(layer: nn.Module, x: Tensor | Gram, out: Tensor | None, counts: list[int] | None) -> Gradients:
     """The rule of `nn.Linear`: weight (out, in).
 
     Raises:
@@ -60,8 +62,8 @@ def linear(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | 
     """
 
     def gradients(slope: Tensor) -> Found:
-        left, right = _tokens(slope, counts), _tokens(x, counts)
-        found: Found = {"weight": Outer(left, right, counts)}
+        left = tokens(slope, counts)
+        found: Found = {"weight": Beside(left, x) if isinstance(x, Gram) else Outer(left, tokens(x, counts), counts)}
         if layer.bias is not None:
             found["bias"] = _sum_over_tokens(left, counts)
         return found
@@ -69,7 +71,7 @@ def linear(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | 
     return gradients
 
 
-def conv1d(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | None) -> Gradients:
+def conv1d(layer: nn.Module, x: Tensor | Gram, out: Tensor | None, counts: list[int] | None) -> Gradients:
     """The rule of GPT-2's Conv1D: a linear layer with weight (in, out).
 
     Raises:
@@ -77,8 +79,9 @@ def conv1d(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int] | 
     """
 
     def gradients(slope: Tensor) -> Found:
-        left, right = _tokens(x, counts), _tokens(slope, counts)
-        return {"weight": Outer(left, right, counts), "bias": _sum_over_tokens(right, counts)}
+        right = tokens(slope, counts)
+        weight = Beside(right, x) if isinstance(x, Gram) else Outer(tokens(x, counts), right, counts)
+        return {"weight": weight, "bias": _sum_over_tokens(right, counts)}
 
     return gradients
 
@@ -97,7 +100,7 @@ def embedding(layer: nn.Module, x: Tensor, out: Tensor | None, counts: list[int]
         with torch.no_grad():
             ones = torch.ones((), dtype=layer.weight.dtype, device=x.device).expand_as(layer.weight)
             scale = functional_call(_Bare(layer), {"layer.weight": ones}, (x,))
-            if out is not None and not _alike(nn.functional.embedding(x, layer.weight) * scale, out):
+            if out is not None and not alike(nn.functional.embedding(x, layer.weight) * scale, out):
                 raise Unruly("isn't a lookup times a constant")
 
     def gradients(slope: Tensor) -> Found:
@@ -143,13 +146,13 @@ def _of_scale(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out: 
         if layer in _scales and bias is None and bool(weight.abs().amin() > _TINY):
             return {"weight": (widened(slope) * out).sum(rows) / weight}
         scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
-        if scaled.shape != out.shape or not _alike(scaled * weight + (0.0 if bias is None else bias), out):
+        if scaled.shape != out.shape or not alike(scaled * weight + (0.0 if bias is None else bias), out):
             return None
         if layer not in _scales:
             # At any weight and bias, and not only where they are now; for a row alone, and not only in its batch.
             other = torch.linspace(0.5, 2.0, len(weight), device=weight.device, dtype=weight.dtype)
             alone = _with(layer, own, x[:1], other, 1.0)
-            if len(x) == 1 or not _alike(alone, scaled[:1] * other + float(bias is not None)):
+            if len(x) == 1 or not alike(alone, scaled[:1] * other + float(bias is not None)):
                 return None
             _scales.add(layer)
         found: Found = {"weight": (widened(slope) * scaled).sum(rows)}
@@ -182,7 +185,7 @@ def _row_by_row(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out
         again, found = vmap(of_row)(x, slope)
     except (RuntimeError, ValueError, NotImplementedError) as error:
         raise Unruly(f"can't be differentiated row by row ({error})") from error
-    if out is not None and not _alike(again, out):
+    if out is not None and not alike(again, out):
         raise Unruly("gives a row alone something else than within its batch")
     return {name.removeprefix("layer."): widened(gradient) for name, gradient in found.items()}
 
@@ -199,15 +202,23 @@ class _Bare(nn.Module):
         return out
 
 
-def _alike(again: Tensor, out: Tensor) -> bool:
-    """Equal but for rounding, which in half precision may be coarse."""
+def alike(again: Tensor, out: Tensor) -> bool:
+    """Equal but for rounding, which in half precision may be coarse.
+
+    Raises:
+        Nothing.
+    """
     tolerance = 1e-3 if out.dtype in (torch.float32, torch.float64) else 5e-2
     again, out = widened(again), widened(out)
     return bool((again - out).abs().amax() <= tolerance * out.abs().amax())
 
 
-def _tokens(tensor: Tensor, counts: list[int] | None) -> Tensor:
-    """(B, T, …, size) as (B, tokens, size)."""
+def tokens(tensor: Tensor, counts: list[int] | None) -> Tensor:
+    """(B, T, …, size) as (B, tokens, size).
+
+    Raises:
+        Nothing.
+    """
     return tensor if counts is not None else tensor.flatten(1, -2)
 
 

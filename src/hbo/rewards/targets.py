@@ -65,19 +65,28 @@ class Targets:
 
 
 class HeadOnTargets:
-    """While entered, the model's head sees the N target positions only, whatever the model's forward looks like."""
+    """While entered, the model's head sees the N target positions only, whatever the model's forward looks like.
 
-    def __init__(self, model: nn.Module, before_BT: Tensor) -> None:
+    So does its last MLP, if that is given; all other positions have `rest` for what it would have said of them.
+    """
+
+    def __init__(
+        self, model: nn.Module, before_BT: Tensor, last_mlp: nn.Module | None = None, rest: float = 0.0
+    ) -> None:
         self.head: nn.Module | None = model.get_output_embeddings()  # type: ignore[operator]
         self.before_BT = before_BT
         self.active = False
-        """The head is running on target positions at this moment."""
+        """The head, or the last MLP, is running on target positions at this moment."""
+        self._last_mlp, self._rest = last_mlp, rest
         self._handles: list[Any] = []
 
     def __enter__(self) -> HeadOnTargets:
         if self.head is not None:
             self._handles.append(self.head.register_forward_pre_hook(self._select))
             self._handles.append(self.head.register_forward_hook(self._leave))
+        if self._last_mlp is not None:
+            self._handles.append(self._last_mlp.register_forward_pre_hook(self._select))
+            self._handles.append(self._last_mlp.register_forward_hook(self._spread, prepend=True))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -92,6 +101,14 @@ class HeadOnTargets:
 
     def _leave(self, head: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         self.active = False
+
+    def _spread(self, mlp: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        if not self.active:
+            return None
+        self.active = False
+        everywhere = output.new_full((*self.before_BT.shape, *output.shape[1:]), self._rest)
+        everywhere[self.before_BT] = output
+        return everywhere
 
 
 def target_logits(model: nn.Module, targets: Targets) -> Tensor:
