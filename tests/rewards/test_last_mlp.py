@@ -51,6 +51,15 @@ def test_rows_of_targets_are_run_as_they_are():
     assert tokens_of_mlps(tiny(), batch) == [18, 18]
 
 
+def test_what_passes_is_up_to_the_batch_and_not_to_those_before_it():
+    model, batch = tiny(), padded((9, 4))
+    batch["labels"] = torch.where(batch["attention_mask"] == 1, batch["input_ids"], -100)  # nothing spared but padding
+    first, _ = gradient_norms_and_losses(model, batch)
+    per_example_gradient_norms(model, padded())
+    assert torch.equal(gradient_norms_and_losses(model, batch)[0], first)
+    assert tokens_of_mlps(model, batch) == [18, 18]
+
+
 def test_adapters_of_the_last_mlp_are_exact():
     torch.manual_seed(0)
     config = LoraConfig(r=2, target_modules=["up_proj", "down_proj", "q_proj"], init_lora_weights=False)

@@ -25,19 +25,16 @@ def last_mlp(model: nn.Module, targets: Targets) -> nn.Module | None:
     Raises:
         RewardError: The model doesn't return one logit vector per token.
     """
-    B, T = targets.before_BT.shape
-    if B * T - len(targets.label_N) < _WORTHWHILE * B * T:
+    # Judged by the batch alone, so that a resumed run, which has to try the model anew, computes the same to the bit.
+    before_BT = targets.before_BT
+    spared_B = (~before_BT & (before_BT.flip(1).cumsum(1).flip(1) > 0)).sum(1)  # that stand before a target
+    if before_BT.numel() - len(targets.label_N) < _WORTHWHILE * before_BT.numel() or not spared_B.any():
         return None
     mlp = _find(model)
     if mlp is None or not all(type(parameter) is nn.Parameter for parameter in model.parameters()):
         return None
     if model not in _does_without:
-        stands_before_a_target_BT = targets.before_BT.flip(1).cumsum(1).flip(1) > 0
-        spared_B = (stands_before_a_target_BT & ~targets.before_BT).sum(1)
-        most = int(spared_B.argmax())
-        if not spared_B[most]:
-            return None
-        _does_without[model] = _answers_the_same(model, mlp, targets.row(most))
+        _does_without[model] = _answers_the_same(model, mlp, targets.row(int(spared_B.argmax())))
     return mlp if _does_without[model] else None
 
 
