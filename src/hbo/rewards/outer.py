@@ -118,8 +118,8 @@ class Grams:
         Raises:
             Nothing.
         """
-        B, T, I = tensor_BTI.shape  # noqa: E741
-        fits = B * T * T <= _CHUNK and not _is_direct(tensor_BTI, size, 0 if self.has(tensor_BTI) else I)
+        B, T, _ = tensor_BTI.shape
+        fits = B * T * T <= _CHUNK and not _is_direct(tensor_BTI, size)
         return self.of(tensor_BTI) if fits else tensor_BTI
 
 
@@ -194,7 +194,7 @@ def _alone(use: Outer, grams: Grams) -> Tensor:
 
 def _dense(left_BTO: Tensor, right_BTI: Tensor, grams: Grams) -> Tensor:
     T, O, I = *left_BTO.shape[1:], right_BTI.shape[-1]  # noqa: E741 - the sizes as the docstring names them
-    direct = _is_direct(right_BTI, O, 0 if grams.has(right_BTI) else I)
+    direct = _is_direct(right_BTI, O)
     rows = max(1, _CHUNK // max(1, O * I if direct else T * T))
     squares = []
     for left, right in zip(torch.split(left_BTO, rows), torch.split(right_BTI, rows), strict=True):
@@ -205,10 +205,13 @@ def _dense(left_BTO: Tensor, right_BTI: Tensor, grams: Grams) -> Tensor:
     return torch.cat(squares)
 
 
-def _is_direct(right_BTI: Tensor, O: int, I_unknown: int) -> bool:  # noqa: E741
-    """Whether forming the gradients takes fewer operations than the Gram matrices of both factors."""
-    share = 0.75 if _in_halves(right_BTI) else 1.0
-    return share * right_BTI.shape[1] * (O + I_unknown) >= O * right_BTI.shape[2]
+def _is_direct(right_BTI: Tensor, O: int) -> bool:  # noqa: E741
+    """Whether forming the gradients takes fewer operations than the Gram matrices of both factors.
+
+    Judged by sizes alone, and not by which Gram matrix is kept, so that the same row is always computed alike.
+    """
+    T, I = right_BTI.shape[1:]  # noqa: E741
+    return (0.75 if _in_halves(right_BTI) else 1.0) * T * (O + I) >= O * I
 
 
 def _by_id(id_BT: Tensor, slope_BTI: Tensor) -> Tensor:
