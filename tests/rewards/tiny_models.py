@@ -78,6 +78,7 @@ def assert_exact(model, batch, reference=None):
         warnings.simplefilter("error")  # falling back would warn
         found = [gradient_norms_and_losses(model, batch) for _ in range(2)]  # the second one knows the model
     expected_norms, expected_losses = one_at_a_time(reference or model, batch)
+    assert torch.equal(found[0][0], found[1][0])  # as a run that is resumed looks at the model anew
     for norms, losses in found:
         torch.testing.assert_close(norms, expected_norms, rtol=1e-4, atol=0)
         torch.testing.assert_close(losses, expected_losses, rtol=1e-4, atol=0)

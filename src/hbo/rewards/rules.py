@@ -143,18 +143,20 @@ def _of_scale(layer: nn.Module, own: Parameters, x: Tensor, slope: Tensor, out: 
         return None
     with torch.no_grad():
         rows = tuple(range(1, slope.dim() - 1))
-        if layer in _scales and bias is None and bool(weight.abs().amin() > _TINY):
-            return {"weight": (widened(slope) * out).sum(rows) / weight}
-        scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
-        if scaled.shape != out.shape or not alike(scaled * weight + (0.0 if bias is None else bias), out):
-            return None
+        divides = bias is None and bool(weight.abs().amin() > _TINY)
+        if layer not in _scales or not divides:
+            scaled = _with(layer, own, x, torch.ones_like(weight), 0.0)
+            if scaled.shape != out.shape or not alike(scaled * weight + (0.0 if bias is None else bias), out):
+                return None
         if layer not in _scales:
             # At any weight and bias, and not only where they are now; for a row alone, and not only in its batch.
             other = torch.linspace(0.5, 2.0, len(weight), device=weight.device, dtype=weight.dtype)
-            alone = _with(layer, own, x[:1], other, 1.0)
-            if len(x) == 1 or not alike(alone, scaled[:1] * other + float(bias is not None)):
+            if not alike(_with(layer, own, x[:1], other, 1.0), scaled[:1] * other + float(bias is not None)):
                 return None
-            _scales.add(layer)
+            if len(x) > 1:
+                _scales.add(layer)
+        if divides:  # at the first look as well: a resumed run, which looks anew, computes the same to the bit
+            return {"weight": (widened(slope) * out).sum(rows) / weight}
         found: Found = {"weight": (widened(slope) * scaled).sum(rows)}
         if bias is not None:
             found["bias"] = widened(slope).sum(rows)
