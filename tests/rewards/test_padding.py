@@ -66,7 +66,14 @@ def test_autocast_inside_the_model_is_no_reason_for_a_mask():
 def test_a_causal_model_is_asked_once_and_then_does_without():
     model = tiny()
     assert masks(model, padded()) == [True, False, False, False]  # three of one row that are compared, and the batch
-    assert masks(model, padded((5, 5))) == masks(model, padded((30, 2))) == [False]
+    assert masks(model, padded((30, 2))) == [False]
+
+
+def test_a_batch_without_padding_is_treated_alike_before_and_after_the_model_is_known():
+    model = tiny()
+    assert masks(model, padded((5, 5))) == [True]
+    masks(model, padded())
+    assert masks(model, padded((5, 5))) == [True]
 
 
 def test_the_first_padding_decides_also_behind_a_row_without_targets():

@@ -28,10 +28,13 @@ def unmasked(model: nn.Module, targets: Targets) -> Targets:
     mask_BT = targets.inputs.get("attention_mask")
     if mask_BT is None or mask_BT.dim() != 2 or bool((mask_BT[:, 1:] > mask_BT[:, :-1]).any()):
         return targets
+    padding_B = (mask_BT == 0).sum(1)
+    most = int(padding_B.argmax())
+    # Without padding always as it is, so that a resumed run, which has to try the model anew, computes the same.
+    if not padding_B[most]:
+        return targets
     if model not in _does_without:
-        padding_B = (mask_BT == 0).sum(1)
-        most = int(padding_B.argmax())
-        if not padding_B[most] or not all(type(parameter) is nn.Parameter for parameter in model.parameters()):
+        if not all(type(parameter) is nn.Parameter for parameter in model.parameters()):
             return targets
         inputs = {name: each[most % len(each)][None] for name, each in targets.inputs.items()}
         _does_without[model] = _answers_the_same(model, inputs)
