@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hbo.scoring.matmul import OneDNN, fast_matmul, mkl_is_slow
+from hbo.scoring.matmul import OneDNN, fast_matmul, mkl_is_slow, products
 
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
 
@@ -96,3 +96,16 @@ def test_it_does_nothing_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     mkl_is_slow.cache_clear()
     assert "aten::mm" in {event.key for event in seen.key_averages()}
     assert "mkldnn::_linear_pointwise" not in {event.key for event in seen.key_averages()}
+
+
+@pytest.mark.parametrize("sizes", [(3, 5, 8, 7), (2, 256, 384, 192), (0, 5, 8, 7)])
+def test_products_of_a_batch_are_the_same_inside_and_outside(sizes: tuple[int, int, int, int]) -> None:
+    batch, rows, shared, columns = sizes
+    one, other = (
+        torch.randint(-4, 5, (batch, rows, shared)).float(),
+        torch.randint(-4, 5, (batch, shared, columns)).float(),
+    )
+    expected = (one.double() @ other.double()).float()
+    assert torch.equal(products(one, other), expected)
+    with fast_matmul():
+        assert torch.equal(products(one, other), expected)
