@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from hbo.rewards.untouched import is_whole
+
 _WEIGHT = {nn.functional.linear: 1, torch.addmm: 2}  # its place among the arguments
 
 
@@ -24,8 +26,8 @@ def kept_casts(model: nn.Module) -> AbstractContextManager[Any]:
         Nothing.
     """
     device = next(model.parameters()).device.type
-    plain = all(type(p) is nn.Parameter and not hasattr(p, "ds_id") for p in model.parameters())
-    return KeptCasts(torch.get_autocast_dtype(device)) if plain and torch.is_autocast_enabled(device) else nullcontext()
+    keeps = is_whole(model) and torch.is_autocast_enabled(device)
+    return KeptCasts(torch.get_autocast_dtype(device)) if keeps else nullcontext()
 
 
 class KeptCasts(TorchFunctionMode):

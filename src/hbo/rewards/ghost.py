@@ -173,9 +173,7 @@ class Recorder:
         """What the layer's rule needs of its input. Taken now, while the caches hold it, it frees the input as well."""
         if layer not in _used_once or self.head.active or self.rules[layer] not in (linear, conv1d):
             return x
-        with torch.no_grad():
-            least = self._grams.least(tokens(x, None), out.shape[-1])
-        return least if isinstance(least, Gram) else x
+        return self._grams.least(tokens(x, None), out.shape[-1])
 
     def _receiver(self, layer: nn.Module, x: Tensor | Gram, gradients: Gradients) -> Callable[[Tensor], None]:
         version = x._version if isinstance(x, Tensor) else 0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hbo.rewards.rules import alike, conv1d, linear, rule_for
 from hbo.rewards.targets import HeadOnTargets, Targets, target_logits
+from hbo.rewards.untouched import is_whole
 
 _WORTHWHILE = 0.25  # of a batch's tokens that are spared
 
@@ -31,9 +32,11 @@ def last_mlp(model: nn.Module, targets: Targets) -> nn.Module | None:
     if before_BT.numel() - len(targets.label_N) < _WORTHWHILE * before_BT.numel() or not spared_B.any():
         return None
     mlp = _find(model)
-    if mlp is None or not all(type(parameter) is nn.Parameter for parameter in model.parameters()):
+    if mlp is None:
         return None
     if model not in _does_without:
+        if not is_whole(model):
+            return None
         _does_without[model] = _answers_the_same(model, mlp, targets.row(int(spared_B.argmax())))
     return mlp if _does_without[model] else None
 

@@ -90,24 +90,16 @@ class Grams:
         self._version = 0
         self._gram = Gram([])
 
-    def has(self, tensor_BTI: Tensor) -> bool:
-        """Whether this tensor's is the one that is kept.
-
-        Raises:
-            Nothing.
-        """
-        of = self._of
-        return of is not None and (of.data_ptr(), of.shape, of.stride(), of.dtype, self._version) == (
-            tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype, tensor_BTI._version,
-        )  # fmt: skip
-
     def of(self, tensor_BTI: Tensor) -> Gram:
         """Its Gram matrix.
 
         Raises:
             Nothing.
         """
-        if not self.has(tensor_BTI):
+        of = self._of
+        if of is None or (of.data_ptr(), of.shape, of.stride(), of.dtype, self._version) != (
+            tensor_BTI.data_ptr(), tensor_BTI.shape, tensor_BTI.stride(), tensor_BTI.dtype, tensor_BTI._version,
+        ):  # fmt: skip
             self._of, self._version, self._gram = tensor_BTI, tensor_BTI._version, Gram.of(tensor_BTI)
         return self._gram
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hbo.rewards.targets import Targets, target_logits
+from hbo.rewards.untouched import is_whole
 
 _TOLERANCE = 2e-2  # relative, for what a mask changes by rounding, in bf16 too
 
@@ -34,7 +35,7 @@ def unmasked(model: nn.Module, targets: Targets) -> Targets:
     if not padding_B[most]:
         return targets
     if model not in _does_without:
-        if not all(type(parameter) is nn.Parameter for parameter in model.parameters()):
+        if not is_whole(model):
             return targets
         inputs = {name: each[most % len(each)][None] for name, each in targets.inputs.items()}
         _does_without[model] = _answers_the_same(model, inputs)

@@ -11,6 +11,15 @@ import torch
 from torch import nn
 
 
+def is_whole(model: nn.Module) -> bool:
+    """Whether no parameter is sharded over processes, which would all have to run the model alike.
+
+    Raises:
+        Nothing.
+    """
+    return all(type(p) is nn.Parameter and not hasattr(p, "ds_id") for p in model.parameters())
+
+
 @contextmanager
 def left_as_found(model: nn.Module) -> Iterator[None]:
     """The model in eval mode, and afterwards everything as before, also when the body raises.
