@@ -5,10 +5,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from tiny_models import FAMILIES, padded, tiny
 
-from hbo.rewards.ghost import Uncovered
-from hbo.rewards.gradients import gradient_norms_and_losses
+from hbo.rewards.gradients import gradient_norms_and_losses, settle
+from hbo.rewards.norms import Uncovered
 from hbo.rewards.observer import Observer
-from hbo.rewards.targets import Targets
+from hbo.scoring.targets import Targets
 
 
 def mean_of_tokens(output, labels):
@@ -24,7 +24,7 @@ def weighted_rows(output, labels):
 
 def observed(model, batch, loss_of=mean_of_tokens, **options):
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    observer = Observer(model, inner, Targets.of(batch, torch.device("cpu")), **options)
+    observer = Observer(model, inner, Targets.of(batch, torch.device("cpu")), settle(model, batch), **options)
     with observer:
         output = model(**batch)
         observer.forward_done()

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
 from tiny_models import one_at_a_time, tiny
 
 from hbo.config import HBOConfig
 from hbo.core.groups import Groups
-from hbo.errors import ConfigError
-from hbo.rewards import gradients
-from hbo.rewards.ghost import Uncovered
+from hbo.errors import ConfigError, RewardError
 from hbo.rewards.probe import Probe
 from hbo.scoring.batches import pad
+from hbo.scoring.processes import Processes
 
 
 def mixture(sizes=(12, 6), levels=2):
@@ -80,35 +80,75 @@ def test_the_norm_of_a_token_is_the_gradient_norm_times_the_root_of_the_targets(
     np.testing.assert_allclose(found[1], found[0] * np.sqrt(targets), rtol=1e-4)
 
 
+def together(measured, model, step, ranks=2):
+    """What processes measure that run one after the other; each sees the sum of the shares of those before it."""
+    parts = []
+
+    def total(array):
+        parts.append(array)
+        return array
+
+    for rank in range(ranks):
+        measured.measure(model, step, Processes(rank, ranks, total))
+    shares = [part for part in parts if part.ndim == 2]
+    assert len(shares) == ranks
+    return measured.measure(model, step, Processes(0, 1, lambda array: sum(shares) if array.ndim == 2 else array))
+
+
 def test_processes_together_measure_what_one_does():
     measured = probe()
     model = tiny()
     measured.measure_reference(model)
-    parts = []
-    for rank in range(2):
-        measured.measure(model, 3, rank=rank, ranks=2, reduce=lambda array: parts.append(array) or array)
-    together = measured.measure(model, 3, rank=2, ranks=3, reduce=lambda array: parts[0] + parts[1])
-    alone = measured.measure(model, 3)
-    assert together.global_K == pytest.approx(alone.global_K, rel=1e-6)
-    assert together.local_KL == pytest.approx(alone.local_KL, rel=1e-6)
+    measured.settle(model)
+    found, alone = together(measured, model, 3), measured.measure(model, 3)
+    assert found.global_K == pytest.approx(alone.global_K, rel=1e-6)
+    assert found.local_KL == pytest.approx(alone.local_KL, rel=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:gradient norms are measured one row at a time")
-@pytest.mark.parametrize("budget", [11, 17, 26])  # probes per batch, and so per process, differ
-def test_every_process_makes_as_many_passes_though_rows_are_measured_one_at_a_time(monkeypatch, budget):
-    def uncovered(*args):
-        raise Uncovered("lm_head.weight", "has no rule here")
-
-    monkeypatch.setattr(gradients, "batched_square_norms", uncovered)
-    measured, model, passes, parts = probe(probe_tokens=budget), tiny(), [0, 0], []
+def test_the_verdict_and_the_batches_of_probes_stand_in_the_checkpoint():
+    measured, model = probe(probe_tokens=None), tiny()
     measured.measure_reference(model)
-    for rank in range(2):
-        count = model.register_forward_pre_hook(lambda *_, rank=rank: passes.__setitem__(rank, passes[rank] + 1))
-        measured.measure(model, 3, rank=rank, ranks=2, reduce=lambda array: parts.append(array) or array)
-        count.remove()
-    assert passes[0] == passes[1] > 0
-    together = measured.measure(model, 3, rank=2, ranks=3, reduce=lambda array: parts[0] + parts[1])
-    assert together.global_K == pytest.approx(measured.measure(model, 3).global_K, rel=1e-6)
+    assert "one pass" in measured.settle(model)
+    measured.sizing.of_training = 30
+    expected = measured.measure(model, 3)
+    again = probe(probe_tokens=None)
+    again.load_state_dict(json.loads(json.dumps(measured.state_dict())))
+    assert again.facts == measured.facts
+    assert again.room.tokens == measured.room.tokens == 30
+    assert again.measure(model, 3).global_K.tolist() == expected.global_K.tolist()
+
+
+@pytest.mark.parametrize("most", [2, 1])
+def test_a_batch_that_memory_has_no_room_for_is_halved_and_measured_again(most):
+    measured, model = probe(), tiny()
+    measured.measure_reference(model)
+    expected = measured.measure(model, 3)
+    assert measured.room.tokens == 40
+
+    def lacks(layer, args):
+        if len(args[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    handle = model.model.layers[1].register_forward_pre_hook(lacks)
+    found = measured.measure(model, 3)
+    assert found.global_K == pytest.approx(expected.global_K, rel=1e-5)
+    assert measured.room.tokens < 40
+    tokens = measured.room.tokens
+    handle.remove()
+    measured.measure(model, 4)
+    assert measured.room.tokens == measured.state_dict()["sizing"]["tokens"] == tokens  # the verdict is kept
+
+
+def test_a_row_that_memory_has_no_room_for_is_told_of_before_training():
+    measured, model = probe(), tiny()
+
+    def lacks(layer, args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    model.model.layers[1].register_forward_pre_hook(lacks)
+    with pytest.raises(RewardError, match="too little memory") as caught:
+        measured.measure_reference(model)
+    assert not should_reduce_batch_size(caught.value)  # by which accelerate would make training's batch smaller
 
 
 def test_probes_come_from_the_pool_and_change_with_the_step():

@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hbo.rewards.examples import PackedExamples
-from hbo.rewards.passes import Reduce
-from hbo.rewards.untouched import left_as_found
+from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import Rows, pack, pad, reader
+from hbo.scoring.processes import Processes
 from hbo.scoring.losses import per_example_loss
-from hbo.scoring.matmul import fast_matmul
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -66,37 +65,31 @@ class Gradients:
 
 
 def aligned(
-    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], rank: int, ranks: int, reduce: Reduce
+    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
 ) -> Floats:
     """MultiDDS-S: the mean cosine of each dataset's gradient with the dev gradients (K,).
-
-    Raises:
-        Nothing of its own.
     """
     cosine_KK = np.zeros((len(row_K), len(dev_K)))
-    with left_as_found(model), fast_matmul(next(model.parameters()).device):
+    with left_as_found(model):
         dev = [gradients.of(model, rows) for rows in dev_K]
-        for i in range(rank, len(row_K), ranks):
+        for i in range(processes.rank, len(row_K), processes.count):
             own = gradients.of(model, row_K[i])
             cosine_KK[i] = [cosine(own, other) for other in dev]
-    mean_K: Floats = reduce(cosine_KK).mean(axis=1)
+    mean_K: Floats = processes.total(cosine_KK).mean(axis=1)
     return mean_K
 
 
 def aligned_after_a_step(
-    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], rank: int, ranks: int, reduce: Reduce
+    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
 ) -> Floats:
     """MultiDDS as first published: how well a small step along each dataset's gradient fits all dev sets after it (K,).
-
-    Raises:
-        Nothing of its own.
     """
     cosine_K = np.zeros(len(row_K))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    with left_as_found(model), fast_matmul(next(model.parameters()).device):
+    with left_as_found(model):
         before = [parameter.detach().clone() for parameter in parameters]
         try:
-            for i in range(rank, len(row_K), ranks):
+            for i in range(processes.rank, len(row_K), processes.count):
                 own = gradients.of(model, row_K[i])
                 _move(parameters, before, own)
                 dev = gradients.of(model, dev_K[0])
@@ -106,30 +99,24 @@ def aligned_after_a_step(
                 _move(parameters, before)
         finally:
             _move(parameters, before)
-    return reduce(cosine_K)
+    return processes.total(cosine_K)
 
 
 def batch_norms(
-    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], rank: int, ranks: int, reduce: Reduce
+    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
 ) -> Floats:
     """The norm of each dataset's mean gradient (K,): the paper's Eq. 7 read as one batch, not row by row.
-
-    Raises:
-        Nothing of its own.
     """
     norm_K = np.zeros(len(row_K))
-    with left_as_found(model), fast_matmul(next(model.parameters()).device):
-        for i in range(rank, len(row_K), ranks):
+    with left_as_found(model):
+        for i in range(processes.rank, len(row_K), processes.count):
             own = gradients.of(model, row_K[i])
             norm_K[i] = _dot(own, own) ** 0.5
-    return reduce(norm_K)
+    return processes.total(norm_K)
 
 
 def cosine(one: list[Tensor], other: list[Tensor]) -> float:
     """Of two gradients; NaN if one is zero.
-
-    Raises:
-        Nothing.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(_dot(one, other) / np.sqrt(np.float64(_dot(one, one)) * _dot(other, other)))

@@ -1,31 +1,30 @@
 """How hard each row pulls at the model: the L2 norm of the gradient of its own mean target loss.
 
-One batched pass gives the exact norms of a whole padded batch (`hbo.rewards.ghost`). A model with a trainable
-parameter that no batched rule covers is measured one row at a time, and a warning names the parameter.
+The door to `hbo.rewards.norms`, which measures a whole padded batch in one pass, and models of which it can't one row at
+a time. Which of the two it is has been found out beforehand (`settle`), or is found out here, a warning saying so.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from hbo.errors import RewardError
-from hbo.rewards.ghost import Uncovered, batched_square_norms
-from hbo.rewards.outer import widened
-from hbo.rewards.targets import HeadOnTargets, Targets, losses_and_slope, target_logits
-from hbo.rewards.untouched import left_as_found
+from hbo.rewards.norms import Facts, Uncovered
+from hbo.rewards.norms import settle as settle_inner
+from hbo.rewards.norms.batched import batched_pass
+from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.rewards.norms.loop import square, squares_of_row, total
+from hbo.rewards.norms.settle import row_alone
+from hbo.scoring.targets import Targets
 
-# The parameter for which a model is measured one row at a time: warned of once, and not tried again.
-_uncovered: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
-
-def per_example_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def per_example_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor], *, facts: Facts | None = None) -> Tensor:
     """The norm (B,) of each row's gradient over all parameters that require one, in fp32.
 
     The gradient is that of the row's own mean loss over its target tokens, in eval mode (no dropout). A row without
@@ -35,6 +34,8 @@ def per_example_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) ->
         model: A causal language model, also wrapped by PEFT, accelerate or DistributedDataParallel.
         batch: `input_ids`, `attention_mask` and `labels`, each (B, T), padded on either side. Labels aren't shifted
             (the token at t is predicted at t − 1) and are −100 where not a target.
+        facts: What `settle` found of the model; absent: it is asked now, on a few rows of the batch, which takes
+            longer than the measurement itself where the batch is small.
 
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
@@ -49,49 +50,58 @@ def per_example_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) ->
         >>> per_example_gradient_norms(LlamaForCausalLM(config), batch).shape
         torch.Size([2])
     """
-    return gradient_norms_and_losses(model, batch)[0]
+    return gradient_norms_and_losses(model, batch, facts=facts)[0]
 
 
 def gradient_norms_and_losses(
-    model: nn.Module, batch: Mapping[str, Tensor], *, passes: int = 0
+    model: nn.Module, batch: Mapping[str, Tensor], *, facts: Facts | None = None
 ) -> tuple[Tensor, Tensor]:
     """Each row's gradient norm (B,) and mean target loss (B,) in nats, from the same pass.
 
-    As `per_example_gradient_norms`, which see.
-
-    Args:
-        model: As there.
-        batch: As there.
-        passes: If rows have to be measured one at a time, make at least so many passes; a sharded model needs the
-            same number in all processes, whose batches may have more rows.
+    As `per_example_gradient_norms`, which see. If a batch shows that the facts don't hold any more, it is measured one
+    row at a time, and so is all that follows: `facts` says so from then on.
 
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
     """
-    model, targets = _prepare(model, batch)
+    model = unwrapped(model)
+    trainable_parameters(model)
+    batch = _with_other_sizes(batch)
+    targets = Targets.of(batch, next(model.parameters()).device)
     if not sum(targets.counts):
-        nothing = torch.full((len(targets.counts),), torch.nan, device=targets.before_BT.device)
+        nothing = torch.full((len(targets.counts),), torch.nan, device=targets.device)
         return nothing, nothing.clone()
-    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if _uncovered.get(model) in trainable:
-        return _looped(model, targets, passes)
-    try:
-        with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
-            square_B, loss_B = batched_square_norms(model, targets)
-    except Uncovered as finding:
-        _uncovered[model] = finding.parameter
-        warnings.warn(f"gradient norms are measured one row at a time, which is slower: {finding}", stacklevel=2)
-        return _looped(model, targets, passes)
-    return (square_B + 0 * loss_B).clamp(min=0).sqrt().float(), loss_B
+    facts = facts or settle(model, batch)
+    if facts.batched:
+        try:
+            with _eager(), left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+                found = batched_pass(model, targets, facts)
+                square_B = found.recorder.total()
+            return (square_B + 0 * found.loss_B).sqrt().float(), found.loss_B
+        except Uncovered as finding:
+            facts.batched, facts.why = False, str(finding)
+            warnings.warn(facts.sentence(), stacklevel=2)
+    return _looped(model, targets)
 
 
-def is_covered(model: nn.Module) -> bool:
-    """Whether the batched rules cover the model, as far as it has been measured.
+def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
+    """How the model's gradient norms are to be measured, found out on a few rows of the batch; with a warning if slowly.
+
+    Args:
+        model: As in `per_example_gradient_norms`.
+        batch: As there; the rows to try should be short.
 
     Raises:
-        Nothing.
+        RewardError: No parameter requires a gradient, no row has a target, or the model doesn't return one logit
+            vector per token.
     """
-    return extract_model_from_parallel(model, keep_torch_compile=False) not in _uncovered
+    model = unwrapped(model)
+    trainable_parameters(model)
+    with _eager():
+        facts = settle_inner(model, batch)
+    if not facts.batched:
+        warnings.warn(facts.sentence(), stacklevel=2)
+    return facts
 
 
 def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
@@ -100,21 +110,21 @@ def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tens
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
     """
-    return _looped(*_prepare(model, batch))[0]
-
-
-def _prepare(model: nn.Module, batch: Mapping[str, Tensor]) -> tuple[nn.Module, Targets]:
-    # DistributedDataParallel would wait for the other ranks, and a compiled model for hooks it was compiled without.
-    model = extract_model_from_parallel(model, keep_torch_compile=False)
+    model = unwrapped(model)
     trainable_parameters(model)
-    return model, Targets.of(batch, next(model.parameters()).device)
+    return _looped(model, Targets.of(batch, next(model.parameters()).device))[0]
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model without what would wait for other ranks (DistributedDataParallel), or was compiled without hooks."""
+    return extract_model_from_parallel(model, keep_torch_compile=False)
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The parameters that require a gradient.
 
     Raises:
-        RewardError: There is none.
+        RewardError: There is none, or they aren't in memory.
     """
     found = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not found:
@@ -122,44 +132,47 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
             "the model has no trainable parameter, so there is no gradient to measure; "
             "unfreeze some, or choose another global_reward"
         )
+    if any(parameter.is_meta for parameter in found):
+        raise RewardError(
+            "trainable parameters of the model are offloaded to the CPU or the disk, so there is no gradient to measure; "
+            "load the model with a device_map that keeps them on a device, or choose another global_reward"
+        )
     return found
 
 
-def _looped(model: nn.Module, targets: Targets, passes: int = 0) -> tuple[Tensor, Tensor]:
-    norm_B = torch.full((len(targets.counts),), torch.nan, device=targets.before_BT.device)
+def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
+    norm_B = torch.full((len(targets.counts),), torch.nan, device=targets.device)
     loss_B = norm_B.clone()
-    measured = [r for r, count in enumerate(targets.counts) if count]
-    measured += measured[-1:] * (passes - len(measured))
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if any(isinstance(parameter, DTensor) for parameter in parameters):
-        raise RewardError(
-            f"the gradient norms of a sharded model need a batched rule for each of its parameters, and "
-            f"'{_uncovered.get(model)}' has none; train without FSDP, or choose another global_reward"
-        )
-    with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
-        for r in measured:
-            norm_B[r], loss_B[r] = _one_row(model, targets.row(r), parameters)
+    with _eager(), left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+        for row, count in enumerate(targets.counts):
+            if count:
+                squares, loss_B[row] = squares_of_row(model, row_alone(targets, row))
+                norm_B[row] = total(squares, targets.device)
     return norm_B, loss_B
 
 
-def _one_row(model: nn.Module, row: Targets, parameters: list[nn.Parameter]) -> tuple[Tensor, Tensor]:
-    with HeadOnTargets(model, row.before_BT):
-        logits_NV = target_logits(model, row)
-    loss_B, slope_NV = losses_and_slope(logits_NV.detach(), row)
-    return gradient_norm_of(logits_NV, parameters, slope_NV), loss_B[0]
+def _eager() -> Any:
+    """Compiled layers run as they were written: hooks and modes would have them compiled anew at every measurement."""
+    return torch.compiler.set_stance("force_eager")
 
 
-def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter], slope: Tensor | None = None) -> Tensor:
-    """The norm () of the gradient of `value` (of `(value · slope).sum()`), in fp32; 0 where no parameter had a part.
+def _with_other_sizes(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The batch, one token longer if it has as many rows as tokens, so that one can't be taken for the other."""
+    B, T = batch["labels"].shape
+    if B != T:
+        return batch
+    filler = {"labels": -100}
+    return {
+        name: nn.functional.pad(each, (0, 1), value=filler.get(name, 0)) if each.shape[-1] == T else each
+        for name, each in batch.items()
+    }
 
-    Raises:
-        Nothing.
-    """
-    square = torch.zeros((), device=value.device)
+
+def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The norm () of the gradient of `value`, in fp32; 0 where no parameter had a part."""
+    parts = [torch.zeros((), device=value.device)]
     if value.requires_grad:
-        for gradient in torch.autograd.grad(value, parameters, slope, allow_unused=True):
+        for gradient in torch.autograd.grad(value, parameters, allow_unused=True):
             if gradient is not None:
-                dense = gradient.to_dense() if gradient.is_sparse else gradient
-                # vector_norm loses digits on large weights; a model split over devices has its gradients there
-                square += widened(dense).square().sum().to(square.device)
-    return square.sqrt().float()
+                parts.append(square(gradient).to(value.device))
+    return torch.stack(parts).sum().sqrt().float()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,19 +19,19 @@ from hbo.rewards import reward_function
 from hbo.rewards.per_dataset import PerDataset
 from hbo.rewards.probe import Probe
 from hbo.rewards.window import Window
-
-Reduce = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+from hbo.scoring.processes import ALONE, Processes
 
 
 class Measurer(Protocol):
     """Measures rewards without leaving a trace on the model."""
 
-    def measure_reference(self, model: nn.Module) -> None:
+    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
+        """Tries, before the first step, all that an update does; how it will be done, in a sentence."""
+
+    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
         """Notes what later measurements are compared with; `model` is the untuned one."""
 
-    def measure(
-        self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
-    ) -> Rewards:
+    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """Rewards on `model` as it stands after `step` optimizer steps; each process measures its share."""
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,62 +1,64 @@
 """Each row's gradient norm and loss, read off the forward and backward pass of a training batch.
 
-The same rules as in `hbo.rewards.ghost`, but the pass is the trainer's own: nothing of it is changed, and its loss is
+The same rules as in `hbo.rewards.norms`, but the pass is the trainer's own: nothing of it is changed, and its loss is
 whatever multiple of each row's mean loss the trainer makes of it (tokens of the whole step, accumulation, a gradient
 scaler). That multiple is found by comparing the slope that arrives at the last hidden state with the slope that the
 row's own mean loss has there; if the two don't point the same way, the loss is another one and nothing is reported.
 
-Under gradient checkpointing the inputs of layers are taken from the second forward, so that none is kept alive longer.
-
-Letters: B batch, T tokens, N target tokens of the whole batch, H hidden size, V vocabulary.
+Letters: B batch, T tokens, N target tokens of the whole batch, H hidden size.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedModel
-from transformers.modeling_layers import GradientCheckpointingLayer
 
-from hbo.rewards.ghost import Recorder, Uncovered
-from hbo.rewards.outer import Outer, widened
-from hbo.rewards.rules import Unruly
-from hbo.rewards.targets import Targets, losses_and_slope
+from hbo.rewards.norms.facts import Facts, Uncovered
+from hbo.rewards.norms.head import HeadPass, tied_to
+from hbo.rewards.norms.outer_products import widened
+from hbo.rewards.norms.recorder import Owner, Recorder
+from hbo.rewards.norms.uses import HeadUse
+from hbo.scoring.head import head_of
+from hbo.scoring.precision import Autocast
+from hbo.scoring.targets import Targets
 
 
 class Observer(Recorder):
     """Watches one training batch. To be entered before its forward; says what it saw when its backward is over.
 
     Args:
-        model: The model in training.
+        model: The model in training, its wrappers taken off.
         inner: The transformers model inside it.
         targets: Of the batch.
+        facts: What is known of the model.
         norms: Whether gradient norms are wanted; without them nothing but the head is watched.
+
+    Raises:
+        Uncovered: The pass can't be read.
     """
 
-    def __init__(self, model: nn.Module, inner: PreTrainedModel, targets: Targets, *, norms: bool = True) -> None:
-        super().__init__(model, targets)
+    def __init__(
+        self, model: nn.Module, inner: PreTrainedModel, targets: Targets, facts: Facts, *, norms: bool = True
+    ) -> None:
+        head = head_of(inner) if facts.sliced_head else None
+        if head is None:
+            raise Uncovered(type(inner).__name__, "has no head that is one plain linear layer")
+        super().__init__(model, targets, facts, head.layer)
         self.seconds = 0.0
-        self._inner, self._output_layer = inner, linear_head(inner)
-        self.layers.pop(self._output_layer, None)  # handled together with the last hidden state
+        self._inner, self._head_found = inner, head
+        own = self.of_head.parameters if self.of_head and norms else {}
+        self._work = HeadPass(head, targets, frozenset(own), tied="weight" in own and tied_to(inner, head))
         if not norms:
-            self.layers, self.names = {}, {}
-        # Their forward runs twice, the second time during the backward.
-        self._twice = {
-            layer
-            for block in model.modules()
-            if isinstance(block, GradientCheckpointingLayer) and block.gradient_checkpointing
-            for layer in block.modules()
-        }
-        self._input_of: dict[nn.Module, Tensor] = {}
-        self._slope_of: dict[nn.Module, Tensor] = {}
-        self._first_seen: set[nn.Module] = set()
-        self._hidden: tuple[Tensor, torch.autocast] | None = None
-        self._found: tuple[Tensor, Tensor] | None = None  # losses (B,) and multiples (B,)
+            self.owners = {}
+        elif any(owner.again for owner in self.owners.values()) and _drops_out(model):
+            raise Uncovered(type(inner).__name__, "has blocks that must be run again, and dropout in them")
+        self._hidden: tuple[Tensor, Autocast] | None = None
+        self._multiple_B: Tensor | None = None
+        self._fits: Tensor | None = None
         self._norm_B: Tensor | None = None
         self._why = ""
 
@@ -74,14 +76,17 @@ class Observer(Recorder):
         hidden, precision = self._hidden
         self._hidden = None  # a tensor that a hook of its own refers to would never be freed
         seen = hidden.detach()
-        self._expected.update(p for p in self._output_layer.parameters(recurse=False) if p in self.names)
+        own = self.of_head.parameters if self.of_head and self._work.trained else {}
+        for parameter in own.values():
+            self.expect(parameter)
 
         def at_head(slope: Tensor) -> None:
             queue = torch.autograd.Variable._execution_engine.queue_callback  # type: ignore[attr-defined]
             queue(self._backward_done)
-            self._head(seen, slope, precision)
+            with torch.no_grad():
+                self._safely(lambda: self._head(seen, slope.detach(), precision))
 
-        self._handles.append(hidden.register_hook(self._timed(at_head)))  # type: ignore[no-untyped-call]
+        self._handles.append(hidden.register_hook(at_head))  # type: ignore[no-untyped-call]
 
     def finish(self) -> tuple[Tensor, Tensor]:
         """Each row's gradient norm (B,) and mean target loss (B,) in nats, NaN for a row without a target.
@@ -90,140 +95,81 @@ class Observer(Recorder):
             Uncovered: The pass can't be read; says why.
         """
         self.__exit__(None, None, None)
-        if self._slope_of:
-            self._why = self._why or "has a layer that was not computed a second time under gradient checkpointing"
-        if self._why or self._found is None or self._norm_B is None:
+        if self._fits is not None and not bool(self._fits):
+            self._why = self._why or "the loss isn't the mean of its target tokens' losses"
+        if self._why or self._work.loss_N is None or self._norm_B is None:
             raise Uncovered(type(self._inner).__name__, self._why or "got no gradient at its last hidden state")
-        loss_B, _ = self._found
+        loss_B = self.targets.means(self._work.loss_N)
         return torch.where(torch.isfinite(loss_B), self._norm_B, torch.nan), loss_B
 
     def _backward_done(self) -> None:
         """Called by autograd when all of this backward has run; lets go of every tensor of the pass."""
-        began = time.perf_counter()
-        if self._found is not None and not self._why:
-            self._norm_B = (self.square_norms().clamp(min=0).sqrt() / self._found[1].abs()).float()
+
+        def add_up() -> None:
+            assert self._multiple_B is not None
+            self._norm_B = (self.total().sqrt() / self._multiple_B.abs()).float()
+
+        if self._multiple_B is not None and not self._why:
+            self._safely(add_up)
         self.__exit__(None, None, None)
         self._uses.clear()
-        self._vectors.clear()
-        self._input_of.clear()
+
+    def _safely(self, work: Any) -> None:
+        """Does some work in the trainer's own pass, which must never break it."""
+        began = time.perf_counter()
+        try:
+            if not self._why:
+                work()
+        except Exception as finding:
+            self._why = str(finding).splitlines()[0]
         self.seconds += time.perf_counter() - began
 
-    def _timed(self, work: Callable[[Tensor], None]) -> Callable[[Tensor], None]:
-        """`work` in a hook of the trainer's backward, which it must never break."""
+    def _hook(self, owner: Owner) -> Any:
+        inner = super()._hook(owner)
+        tapped: list[bool] = []  # of each call of the forward
 
-        @torch.no_grad()
-        def run(slope: Tensor) -> None:
-            began = time.perf_counter()
-            try:
-                if not self._why:
-                    work(slope.detach())
-            except (Uncovered, Unruly) as finding:
-                self._why = str(finding)
-            self.seconds += time.perf_counter() - began
+        def after(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            if self.forward_is_over:
+                # Computed again under checkpointing, which has to go as the first time, whatever happened since; what
+                # is raised here belongs to torch, which ends so what it computes again.
+                return inner(layer, args, kwargs, output) if any(tapped) else None
+            found: list[Any] = [None]
+            self._safely(lambda: found.append(inner(layer, args, kwargs, output)))
+            tapped.append(found[-1] is not None or not torch.is_grad_enabled())  # reentrant: only then noted
+            return found[-1]
 
-        return run
+        return after
+
+    def _receiver(self, owner: Owner, call: Any) -> Any:
+        inner = super()._receiver(owner, call)
+        return lambda inputs, slopes: self._safely(lambda: inner(inputs, slopes))
 
     def _take_hidden(self, base: nn.Module, args: Any, output: Any) -> None:
         hidden = getattr(output, "last_hidden_state", None)
         if torch.is_grad_enabled() and not self.forward_is_over and isinstance(hidden, Tensor):
-            device = hidden.device.type
             # As it is here: around the whole model the trainer's own precision context is left already.
-            dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
-            self._hidden = hidden, torch.autocast(device, dtype=dtype, enabled=enabled)
+            self._hidden = hidden, Autocast.now(hidden.device)
 
-    def _starts(self, layer: nn.Module, args: Any) -> None:
-        if self.forward_is_over and layer in self._first_seen and args:
-            x = args[0].detach()
-            if layer in self._slope_of:
-                self._timed(lambda slope: self._learn(layer, x, slope))(self._slope_of.pop(layer))
-            else:
-                self._input_of[layer] = x
-
-    def _ends(self, layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Tensor | None:
-        if self._why or not torch.is_grad_enabled() or (self.forward_is_over and layer in self._first_seen):
-            return None
-        values = [*args, *kwargs.values()]
-        if len(values) != 1 or not isinstance(values[0], Tensor) or not isinstance(output, Tensor):
-            self._why = f"a {type(layer).__name__} doesn't turn one tensor into one tensor"
-            return None
-        x, out = self._one_per_row(values[0].detach(), output)
-        if not out.requires_grad or not self._laid_out_by_row(layer, x, out):
-            self._why = f"a {type(layer).__name__} was given {tuple(x.shape)}, not one entry for each row and token"
-            return None
-        self._expected.update(self.layers[layer].values())
-        if layer in self._twice and not self.forward_is_over:
-            if layer in self._first_seen:
-                self._why = f"a {type(layer).__name__} runs several times under gradient checkpointing"
-                return None
-            self._first_seen.add(layer)
-            self._handles.append(out.register_hook(self._timed(lambda slope: self._later(layer, slope))))
-            return None
-        version = x._version
-
-        def work(slope: Tensor) -> None:
-            if x._version != version:
-                raise Unruly("a layer has its input overwritten later")
-            self._learn(layer, x, slope)
-
-        self._handles.append(out.register_hook(self._timed(work)))
-        return None if out is output else out
-
-    def _later(self, layer: nn.Module, slope: Tensor) -> None:
-        """The slope of a layer's output, whose input may only come now, with the second forward."""
-        if layer in self._input_of:
-            self._learn(layer, self._input_of.pop(layer), slope)
-        else:
-            self._slope_of[layer] = slope
-
-    def _learn(self, layer: nn.Module, x: Tensor, slope: Tensor) -> None:
-        # Without the output, which only serves to check that the rule fits the layer: whoever watches has probed.
-        found = self.rules[layer](layer, x, None, None)(slope)
-        for name, parameter in self.layers[layer].items():
-            self._collect(parameter, found[name])
-
-    def _head(self, hidden_BTH: Tensor, slope_BTH: Tensor, precision: torch.autocast) -> None:
+    def _head(self, hidden_BTH: Tensor, slope_BTH: Tensor, precision: Autocast) -> None:
         """The head's own gradient, every row's loss, and what multiple of it the trainer's loss is."""
-        head, before_BT = self._output_layer, self.targets.before_BT
-        hidden_NH, slope_NH = hidden_BTH.detach()[before_BT], widened(slope_BTH[before_BT])
-        with precision:
-            logits_NV = functional.linear(hidden_NH, head.weight, head.bias)
-        cap = getattr(self._inner.config.get_text_config(), "final_logit_softcapping", None)
-        if cap:
-            logits_NV = (logits_NV / cap).tanh() * cap
-        loss_B, own_NV = losses_and_slope(logits_NV, self.targets)
-        if cap:
-            own_NV = own_NV * (1 - (logits_NV / cap).square())
-        with precision:
-            own_NH = widened(own_NV.to(logits_NV.dtype) @ head.weight.to(logits_NV.dtype))
-        row_N = torch.arange(len(loss_B), device=loss_B.device).repeat_interleave(
-            torch.tensor(self.targets.counts, device=loss_B.device)
-        )
-        nothing = torch.zeros_like(loss_B)
-        across = nothing.index_add(0, row_N, (slope_NH * own_NH).sum(1))
-        along = nothing.index_add(0, row_N, own_NH.square().sum(1))
-        multiple_B = torch.where(along > 0, across / along, 1)
-        rest = (slope_NH - multiple_B[row_N, None] * own_NH).norm()
-        tolerance = 1e-2 if logits_NV.dtype == hidden_NH.dtype == torch.float32 else 0.1
+        with precision.again():
+            self._work(self.targets.at(hidden_BTH))
+        assert self._work.slope_NH is not None
+        own_NH, slope_NH = widened(self._work.slope_NH), widened(self.targets.at(slope_BTH))
+        across_B = self.targets.sums((slope_NH * own_NH).sum(1))
+        along_B = self.targets.sums(own_NH.square().sum(1))
+        self._multiple_B = multiple_B = torch.where(along_B > 0, across_B / along_B, 1)
+        rest = (slope_NH - multiple_B[self.targets.row_N, None] * own_NH).norm()
+        tolerance = 0.1 if precision.enabled or hidden_BTH.itemsize < 4 else 1e-2
         # Slopes overflow now and then under a gradient scaler; such a batch gives no finite norm and isn't counted.
-        if slope_NH.isfinite().all() and not rest <= tolerance * slope_NH.norm():
-            raise Unruly("the loss isn't the mean of its target tokens' losses")
-        scaled_NV = widened(own_NV) * multiple_B[row_N, None]
-        for name, parameter in head.named_parameters(recurse=False):
-            if parameter in self.names and name == "weight":
-                self._collect(parameter, Outer(scaled_NV, hidden_NH, self.targets.counts))
-            elif parameter in self.names:
-                nothing_BV = scaled_NV.new_zeros(len(loss_B), scaled_NV.shape[1])
-                self._collect(parameter, nothing_BV.index_add(0, row_N, scaled_NV))
-        self._found = loss_B, multiple_B
+        self._fits = (rest <= tolerance * slope_NH.norm()) | ~slope_NH.isfinite().all()
+        own = self.of_head.parameters if self.of_head else {}
+        if use := self._work.weight_use:
+            at_ids = None if use.at_ids_BTH is None else use.at_ids_BTH * multiple_B[:, None, None]
+            self.collect(own["weight"], HeadUse(use.square_B * multiple_B.square(), at_ids))
+        if self._work.bias_BV is not None:
+            self.collect(own["bias"], self._work.bias_BV * multiple_B[:, None])
 
 
-def linear_head(inner: PreTrainedModel) -> nn.Linear:
-    """The model's output layer.
-
-    Raises:
-        Uncovered: It isn't a plain linear layer.
-    """
-    head = inner.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or type(head).forward is not nn.Linear.forward or "forward" in vars(head):
-        raise Uncovered(type(inner).__name__, f"has a {type(head).__name__} as its head, not a plain linear layer")
-    return head
+def _drops_out(model: nn.Module) -> bool:
+    return any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules())

@@ -18,10 +18,10 @@ from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.rewards import REWARDS, Reward, reward_function
 from hbo.rewards.gradients import gradient_norm_of, trainable_parameters
-from hbo.rewards.passes import Reduce
 from hbo.rewards.pool import pool_of, probes_of
 from hbo.rewards.probe import per_row, rewards_of_probes
-from hbo.rewards.untouched import left_as_found
+from hbo.scoring.processes import ALONE, Processes
+from hbo.rewards.norms.left_as_found import left_as_found
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -60,10 +60,20 @@ class OwnLossProbe:
         self.pool = pool_of(groups, config, seed)
         self.reference: dict[int, float] = {}
 
-    def measure_reference(self, model: nn.Module) -> None:
+    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
+        """Measures one row, as an update does.
+
+        Raises:
+            RewardError: A reward can't be measured.
+        """
+        one = next(rows[:1] for rows in self.pool if len(rows))
+        self._values(model, one, [self.global_fn, self.local_fn], processes)
+        return "rewards are measured on the trainer's own loss, one row at a time"
+
+    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
         """Notes the loss of every row of the pool under `model`, which must be the untuned one."""
         pool = np.concatenate(self.pool)
-        losses = self._values(model, pool, [REWARDS["loss"]])[0]
+        losses = self._values(model, pool, [REWARDS["loss"]], processes)[0]
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -74,27 +84,19 @@ class OwnLossProbe:
         """Takes over what `state_dict` gave."""
         self.reference = {int(row): loss for row, loss in state["reference"]}
 
-    def measure(
-        self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
-    ) -> Rewards:
+    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """As `Probe.measure`."""
         cells = probes_of(self.pool, self.config, self.groups.levels, self.seed, step)
         both = zip((self.global_fn, self.local_fn), self.config.measured(step), strict=True)
         functions = [function if is_due else None for function, is_due in both]
-        value_2P = self._values(model, np.concatenate(cells), functions, rank=rank, ranks=ranks, reduce=reduce)
+        value_2P = self._values(model, np.concatenate(cells), functions, processes)
         learns = functions[0] is not None, functions[1] is not None
         return rewards_of_probes(self.groups, cells, value_2P, learns)
 
     def _values(
-        self,
-        model: nn.Module,
-        number_P: Ints,
-        functions: Sequence[Reward | None],
-        *,
-        rank: int = 0,
-        ranks: int = 1,
-        reduce: Reduce = np.copy,
+        self, model: nn.Module, number_P: Ints, functions: Sequence[Reward | None], processes: Processes
     ) -> Floats:
+        rank, ranks = processes.rank, processes.count
         value_FP = np.zeros((len(functions), len(number_P)))
         with left_as_found(model):
             # As many passes in every process: a trainer's loss may gather its records over all of them.
@@ -103,7 +105,7 @@ class OwnLossProbe:
                 found_F = self._one_row(model, int(number_P[at]), functions)
                 if first + rank < len(number_P):
                     value_FP[:, at] = found_F
-        return reduce(value_FP)
+        return processes.total(value_FP)
 
     def _one_row(self, model: nn.Module, row: int, functions: Sequence[Reward | None]) -> Floats:
         batch = self.objective.batch(row)

@@ -12,29 +12,27 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from hbo.rewards.casts import kept_casts
-from hbo.rewards.untouched import left_as_found
-from hbo.scoring.batches import Rows, budget_on, pack, pad, reader
-from hbo.scoring.matmul import fast_matmul
+from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.scoring.batches import Rows, pack, pad, reader
+from hbo.scoring.processes import ALONE, Processes
+from hbo.scoring.room import CPU_TOKENS, TOKEN_BUDGET, Room
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Batch = dict[str, torch.Tensor]
-Reduce = Callable[[Floats], Floats]
 
 
 def over_rows(
     model: nn.Module,
     rows: Rows,
     number_P: Ints,
-    measure: Callable[[Ints, Batch, int], Floats],
+    measure: Callable[[Ints, Batch], Floats],
     width: int,
     *,
-    token_budget: int | None,
+    room: Room,
     pad_token_id: int,
-    rank: int = 0,
-    ranks: int = 1,
-    reduce: Reduce = np.copy,
+    processes: Processes = ALONE,
+    alike: bool = False,
 ) -> Floats:
     """What `measure` finds for each row (W, P); the model is as before.
 
@@ -42,31 +40,34 @@ def over_rows(
         model: In eval mode during the pass.
         rows: With `input_ids` and `labels`.
         number_P: Which of them.
-        measure: Called with the numbers of a batch's rows, the batch, and how many rows the largest of the batches
-            that processes measure at the same time has; returns (W, B).
+        measure: Called with the numbers of a batch's rows and the batch; returns (W, B).
         width: W.
-        token_budget: Padded tokens per batch; None: what suits the device.
+        room: Tokens per batch; halved where they don't fit into memory.
         pad_token_id: Any valid token id.
-        rank: This process, of `ranks`; each measures its share of the batches.
-        ranks: Processes.
-        reduce: Sums an array over all processes.
-
-    Raises:
-        Nothing of its own.
+        processes: Each measures its share of the batches.
+        alike: All processes measure all batches instead, as the plain gradients of a sharded model need it.
     """
     value_WP = np.zeros((width, len(number_P)))
     read = reader(rows)
     length_P = np.array([len(ids) for ids, _ in read(number_P)])
-    device = next(model.parameters()).device
-    with left_as_found(model), fast_matmul(device), kept_casts(model):
-        budget = budget_on(device, token_budget)
-        batches = list(pack(length_P, np.arange(len(number_P)), budget))
+    rank, count = (0, 1) if alike else (processes.rank, processes.count)
+    tokens = room.tokens or tokens_on(next(model.parameters()).device)
+
+    def found(index_B: Ints) -> Floats:
+        return measure(number_P[index_B], pad(read(number_P[index_B]), pad_token_id))
+
+    with left_as_found(model):
+        batches = list(pack(length_P, np.arange(len(number_P)), tokens))
         # As many passes in every process, because a sharded model needs all of them for each of its passes.
-        for first in range(0, len(batches), ranks):
-            together = batches[first : first + ranks]
-            index_B = together[min(rank, len(together) - 1)]
-            batch = pad(read(number_P[index_B]), pad_token_id)
-            found = measure(number_P[index_B], batch, max(map(len, together)))
-            if rank < len(together):
-                value_WP[:, index_B] = found
-    return reduce(value_WP)
+        for first in range(0, len(batches), count):
+            together = batches[first : first + count]
+            for index_B, value_WB in room.tried(together[min(rank, len(together) - 1)], found):
+                if rank < len(together):
+                    value_WP[:, index_B] = value_WB
+    room.tokens = processes.least(room.tokens)
+    return value_WP if alike else processes.total(value_WP)
+
+
+def tokens_on(device: torch.device) -> int:
+    """Padded tokens per batch where nothing is known of memory."""
+    return CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET

@@ -18,12 +18,13 @@ from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError, DataError
 from hbo.reward_names import DEV_REWARDS
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
-from hbo.rewards.passes import Reduce, over_rows
+from hbo.rewards.passes import over_rows, tokens_on
 from hbo.rewards.pool import chosen
 from hbo.rewards.probe import Probe
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
-from hbo.scoring.batches import TOKEN_BUDGET
+from hbo.scoring.processes import ALONE, Processes
+from hbo.scoring.room import Room
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -59,10 +60,22 @@ class PerDataset:
                 "packing: false, or choose another reward"
             )
 
-    def measure_reference(self, model: nn.Module) -> None:
+    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
+        """As `Probe.settle`; one row of each dataset is measured as an update does it."""
+        said = self.probe.settle(model, processes)
+        cells = [rows[:1] for rows in self.probe.pool]
+        if self.config.is_flat:
+            self._alikeness(model, cells, processes)
+        else:
+            levels = self.probe.groups.levels
+            row_K = [np.concatenate(cells[k : k + levels])[:1] for k in range(0, len(cells), levels)]
+            self._whole(model, 0, row_K, processes, dev=1)
+        return said
+
+    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
         """As `Probe.measure_reference`, if the probe has a reward to measure."""
         if self.probe.local_fn is not None:
-            self.probe.measure_reference(model)
+            self.probe.measure_reference(model, processes)
 
     def state_dict(self) -> dict[str, Any]:
         """As the probe's."""
@@ -72,41 +85,40 @@ class PerDataset:
         """As the probe's."""
         self.probe.load_state_dict(state)
 
-    def measure(
-        self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
-    ) -> Rewards:
+    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """As `Probe.measure`; no standard error is known of a reward of the whole."""
         is_due, local_is_due = self.config.measured(step)
         cells = self.probe.probes(step)
         if self.config.is_flat:
-            value = self._alikeness(model, cells, rank, ranks, reduce)
+            value = self._alikeness(model, cells, processes)
             return Rewards(local_KL=value.reshape(-1, self.probe.groups.levels), examples=int(sum(map(len, cells))))
         rewards = Rewards(examples=0)
         if self.probe.local_fn is not None and local_is_due:
-            rewards = self.probe.measure(model, step, rank=rank, ranks=ranks, reduce=reduce)
+            rewards = self.probe.measure(model, step, processes)
         if not is_due:
             return rewards
         levels = self.probe.groups.levels
         row_K = [np.concatenate(cells[k : k + levels]) for k in range(0, len(cells), levels)]
-        value = self._whole(model, step, row_K, rank, ranks, reduce)
+        value = self._whole(model, step, row_K, processes)
         return replace(rewards, global_K=value, examples=rewards.examples + int(sum(map(len, row_K))))
 
-    def _whole(self, model: nn.Module, step: int, row_K: list[Ints], rank: int, ranks: int, reduce: Reduce) -> Floats:
+    def _whole(self, model: nn.Module, step: int, row_K: list[Ints], processes: Processes, dev: int | None = None) -> Floats:
         if self.reward in _OF_GRADIENTS:
-            gradients = Gradients(self.probe.rows, self.config.probe_tokens or TOKEN_BUDGET, self.probe.pad_token_id)
-            return _OF_GRADIENTS[self.reward](model, gradients, row_K, self._dev(step), rank, ranks, reduce)
+            tokens = self.config.probe_tokens or tokens_on(next(model.parameters()).device)
+            gradients = Gradients(self.probe.rows, tokens, self.probe.pad_token_id)
+            return _OF_GRADIENTS[self.reward](model, gradients, row_K, self._dev(step, dev), processes)
         if self.reward in UNCERTAINTIES:
-            dev_K = self._dev(step)
-            row_7P = self._over(model, dev_K, statistics, WIDTH, rank, ranks, reduce)
+            dev_K = self._dev(step, dev)
+            row_7P = self._over(model, dev_K, statistics, WIDTH, processes)
             return np.array([_known(UNCERTAINTIES[self.reward], row) for row in _split(row_7P, dev_K)])
-        return self._alikeness(model, row_K, rank, ranks, reduce)
+        return self._alikeness(model, row_K, processes)
 
-    def _alikeness(self, model: nn.Module, sets: list[Ints], rank: int, ranks: int, reduce: Reduce) -> Floats:
-        state_HP = self._over(model, sets, mean_states, hidden_size(model), rank, ranks, reduce)
+    def _alikeness(self, model: nn.Module, sets: list[Ints], processes: Processes) -> Floats:
+        state_HP = self._over(model, sets, mean_states, hidden_size(model), processes)
         return alikeness(np.stack([_mean(state) for state in _split(state_HP, sets)]))
 
-    def _dev(self, step: int) -> list[Ints]:
-        count, seed = self.config.probes, self.probe.seed
+    def _dev(self, step: int, count: int | None = None) -> list[Ints]:
+        count, seed = count or self.config.probes, self.probe.seed
         return [chosen(rows, count, (seed, _DEV, step, k)) for k, rows in enumerate(self.dev_K)]
 
     def _over(
@@ -115,21 +127,17 @@ class PerDataset:
         sets: list[Ints],
         measure: Callable[[nn.Module, Any], Floats],
         width: int,
-        rank: int,
-        ranks: int,
-        reduce: Reduce,
+        processes: Processes,
     ) -> Floats:
         return over_rows(
             model,
             self.probe.rows,
             np.concatenate(sets),
-            lambda rows_B, batch, passes: measure(model, batch),
+            lambda rows_B, batch: measure(model, batch),
             width,
-            token_budget=self.config.probe_tokens,
+            room=self.probe.room,
             pad_token_id=self.probe.pad_token_id,
-            rank=rank,
-            ranks=ranks,
-            reduce=reduce,
+            processes=processes,
         )
 
 

@@ -5,7 +5,7 @@ K datasets, L levels, P probes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,17 +20,22 @@ from hbo.core.groups import Groups
 from hbo.errors import DataError, RewardError
 from hbo.rewards import NORM_REWARDS, REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
-from hbo.rewards.gradients import gradient_norms_and_losses
+from hbo.rewards.gradients import gradient_norms_and_losses, settle
+from hbo.rewards.norms import Facts
+from hbo.rewards.norms.left_as_found import is_whole, left_as_found
 from hbo.rewards.passes import over_rows
 from hbo.rewards.pool import pool_of, probes_of
-from hbo.rewards.untouched import left_as_found
-from hbo.scoring.batches import Row, pad, reader
-from hbo.scoring.losses import per_example_loss, row_losses
+from hbo.rewards.sizing import Sizing
+from hbo.scoring.batches import Row, Rows, pad, reader
+from hbo.scoring.losses import Scorer
 from hbo.scoring.measure import alone
+from hbo.scoring.processes import ALONE, Processes
+from hbo.scoring.room import Room
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Reduce = Callable[[Floats], Floats]
+
+_TRIED = 3  # rows, as many as `settle` compares
 
 
 class Probe:
@@ -82,35 +87,86 @@ class Probe:
         self.reference: dict[int, float] = {}
         self.reference_alone: dict[int, float] = {}
         self._opening = np.asarray(opening, dtype=np.int64)
+        self.facts: Facts | None = None
+        self.sizing = Sizing(config.probe_tokens)
 
-    def measure_reference(self, model: nn.Module) -> None:
+    @property
+    def room(self) -> Room:
+        """Tokens per batch."""
+        return self.sizing.room
+
+    @property
+    def _wants_norms(self) -> bool:
+        return any(function in NORM_REWARDS for function in (self.global_fn, self.local_fn))
+
+    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
+        """Finds out how the model is measured, and measures the longest row of the pool; what came out, in a sentence.
+
+        Whatever an update needs is tried here, before the first step, on every process.
+
+        Raises:
+            RewardError: A reward can't be measured on this model, or a single row doesn't fit into memory.
+        """
+        read, pool = reader(self.examples), np.concatenate(self.pool)
+        length_P = np.array([len(ids) for ids, _ in read(pool)])
+        self.sizing.longest = int(length_P.max(initial=1))
+        self.room.lockstep = processes.count > 1 and not is_whole(model)
+        if self._wants_norms:
+            few = pool[np.argsort(length_P, kind="stable")[:_TRIED]]
+            self.facts = settle(model, pad(read(few), self.pad_token_id))
+            slow = processes.total(np.array([float(not self.facts.batched)]))[0]
+            if slow and self.facts.batched:
+                self.facts = Facts(batched=False, why="another process says why")
+            self.facts.layouts = processes.from_first(self.facts.layouts)
+        longest = pool[np.argmax(length_P)][None]
+        with self.sizing.watching(next(model.parameters()).device):
+            for function in {self.global_fn, self.local_fn} - {None}:
+                self.values(model, longest, [function], Processes())
+        return self.facts.sentence() if self.facts else "rewards are measured for a whole batch in one pass"
+
+    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
         """Notes the loss of every row of the pool under `model`, which must be the untuned one."""
         pool = np.concatenate(self.pool)
         if "hbo_reference" in self.rows.column_names:
             losses = self._stored_reference(pool)
         else:
-            with left_as_found(model):
-                losses = row_losses(model, self.examples.select(pool), pad_token_id=self.pad_token_id)
+            losses = self._losses(model, self.examples, pool, processes)
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
         if REWARDS["ifd_ratio"] in (self.global_fn, self.local_fn):
             rows = [
                 dict(zip(("input_ids", "labels"), row, strict=True)) for row in self._alone(reader(self.examples)(pool))
             ]
-            with left_as_found(model):
-                losses = row_losses(model, rows, pad_token_id=self.pad_token_id)
+            losses = self._losses(model, rows, np.arange(len(rows)), processes)
             self.reference_alone = dict(zip(pool.tolist(), losses.tolist(), strict=True))
+
+    def _losses(self, model: nn.Module, rows: Rows | PackedExamples, number_P: Ints, processes: Processes) -> Floats:
+        scorer, room = Scorer(model), Room.of(model, self.config.probe_tokens)
+        room.tokens, room.lockstep = processes.least(room.tokens), processes.count > 1 and not is_whole(model)
+
+        def losses(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
+            return scorer.losses(batch).cpu().double().numpy()[None]
+
+        pad_id = self.pad_token_id
+        return over_rows(model, rows, number_P, losses, 1, room=room, pad_token_id=pad_id, processes=processes)[0]
 
     def _alone(self, rows: Sequence[Row]) -> list[Row]:
         return [alone(row, self._opening) for row in rows]
 
     def state_dict(self) -> dict[str, Any]:
-        """The reference losses, as JSON values."""
-        return {"reference": list(self.reference.items()), "reference_alone": list(self.reference_alone.items())}
+        """The reference losses, and how the model is measured, as JSON values."""
+        return {
+            "reference": list(self.reference.items()),
+            "reference_alone": list(self.reference_alone.items()),
+            "facts": self.facts.to_json() if self.facts else None,
+            "sizing": self.sizing.to_json(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes over what `state_dict` gave."""
         self.reference = {int(row): loss for row, loss in state["reference"]}
         self.reference_alone = {int(row): loss for row, loss in state["reference_alone"]}
+        self.facts = Facts.from_json(state["facts"]) if state["facts"] else None
+        self.sizing.load(state["sizing"])
 
     def _stored_reference(self, pool: Ints) -> Floats:
         chosen = self.examples.select(pool)
@@ -122,85 +178,68 @@ class Probe:
         """The rows that the update at `step` looks at, one array per group."""
         return probes_of(self.pool, self.config, self.groups.levels, self.seed, step)
 
-    def measure(
-        self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
-    ) -> Rewards:
+    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """Both rewards on `model` as it stands; its gradients, modes and random streams are as before.
 
         Args:
             model: The model being trained.
             step: Optimizer steps done; picks the probes.
-            rank: This process, of `ranks`; each measures its share of the probes.
-            ranks: Processes.
-            reduce: Sums an array over all processes.
+            processes: Each measures its share of the probes.
         """
         cells = self.probes(step)
         both = zip((self.global_fn, self.local_fn), self.config.measured(step), strict=True)
         functions = [function if is_due else None for function, is_due in both]
-        value_2P = self.values(model, np.concatenate(cells), functions, rank=rank, ranks=ranks, reduce=reduce)
+        value_2P = self.values(model, np.concatenate(cells), functions, processes)
         learns = functions[0] is not None, functions[1] is not None
         return rewards_of_probes(self.groups, cells, value_2P, learns)
 
     def values(
-        self,
-        model: nn.Module,
-        probe_P: Ints,
-        functions: Sequence[Reward | None],
-        *,
-        rank: int = 0,
-        ranks: int = 1,
-        reduce: Reduce = np.copy,
+        self, model: nn.Module, probe_P: Ints, functions: Sequence[Reward | None], processes: Processes = ALONE
     ) -> Floats:
         """What each of the F reward functions gives for each of these rows (F, P); as `measure` otherwise."""
+        norms = any(reward in functions for reward in NORM_REWARDS)
+        if norms and self.facts is None:
+            self.settle(model, processes)
+        self.sizing.decide(next(model.parameters()).device, processes)
         return over_rows(
             model,
             self.examples,
             probe_P,
-            lambda rows_B, batch, passes: self._measure_batch(model, rows_B, batch, functions, passes),
+            lambda rows_B, batch: self._measure_batch(model, rows_B, batch, functions),
             len(functions),
-            token_budget=self.config.probe_tokens,
+            room=self.room,
             pad_token_id=self.pad_token_id,
-            rank=rank,
-            ranks=ranks,
-            reduce=reduce,
+            processes=processes,
+            alike=norms and self.facts is not None and not self.facts.batched and not is_whole(model),
         )
 
     def _measure_batch(
-        self,
-        model: nn.Module,
-        rows_B: Ints,
-        batch: dict[str, torch.Tensor],
-        functions: Sequence[Reward | None],
-        passes: int,
+        self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor], functions: Sequence[Reward | None]
     ) -> Floats:
         context: dict[str, Any] = {}
         if any(reward in functions for reward in NORM_REWARDS):
-            context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, passes=passes)
+            context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, facts=self.facts)
         else:
-            with torch.no_grad():
-                context["loss"] = per_example_loss(model, batch)
+            context["loss"] = Scorer(model).losses(batch)
         if REWARDS["ifd_ratio"] in functions:
-            labels = batch["labels"].cpu().numpy()
-            with torch.no_grad():
-                without = per_example_loss(model, pad(self._alone([(row, row) for row in labels]), self.pad_token_id))
-            context["loss_alone"] = without.double()
+            labels = batch["labels"].numpy()
+            without = pad(self._alone([(row, row) for row in labels]), self.pad_token_id)
+            context["loss_alone"] = Scorer(model).losses(without)
         device = context["loss"].device
         context["loss"] = context["loss"].double()
         for name, known in (("reference", self.reference), ("reference_alone", self.reference_alone)):
-            values = [known.get(row, np.nan) for row in rows_B.tolist()]
-            context[name] = torch.tensor(values, dtype=torch.float64, device=device)
+            values = torch.tensor([known.get(row, np.nan) for row in rows_B.tolist()], dtype=torch.float64)
+            context[name] = values.to(device, non_blocking=True)
+        asked = [tier for tier, function in enumerate(functions) if function is not None]
+        values_B = [value_of(functions[tier], model, batch, context, len(rows_B)).to(device) for tier in asked]
         found = np.full((len(functions), len(rows_B)), np.nan)
-        for tier, function in enumerate(functions):
-            if function is not None:
-                found[tier] = per_row(function, model, batch, context, len(rows_B))
+        if asked:  # all that the host must know of the batch comes at once
+            found[asked] = torch.stack(values_B).cpu().numpy()
         return found
 
 
 def rewards_of_probes(groups: Groups, cells: list[Ints], value_2P: Floats, learns: tuple[bool, bool]) -> Rewards:
     """The rewards of both levels, from what the probes of each group have shown; NaN is no measurement.
-
-    Raises:
-        Nothing.
     """
     mean = np.full((2, len(cells)), np.nan)
     variance = np.full((2, len(cells)), np.nan)  # of the mean
@@ -221,9 +260,6 @@ def rewards_of(
     """The rewards of both levels, from each group's mean and the variance of that mean; NaN where nothing was seen.
 
     A dataset's reward is the mean of its groups', each weighted by its examples.
-
-    Raises:
-        Nothing.
     """
     shape = len(groups.datasets), groups.levels
     mean_KL, variance_KL = mean_2C.reshape(2, *shape), variance_2C.reshape(2, *shape)
@@ -240,11 +276,24 @@ def rewards_of(
 
 
 def per_row(function: Reward, model: nn.Module | None, batch: Any, context: dict[str, Any], rows: int) -> Floats:
-    """What a reward gives for each row (B,).
+    """As `value_of`, on the host.
+
+    Raises:
+        RewardError: As there.
+    """
+    found: Floats = value_of(function, model, batch, context, rows).cpu().numpy()
+    return found
+
+
+def value_of(
+    function: Reward | None, model: nn.Module | None, batch: Any, context: dict[str, Any], rows: int
+) -> torch.Tensor:
+    """What a reward gives for each row (B,), in fp64.
 
     Raises:
         RewardError: A user's own one failed, or gave something else.
     """
+    assert function is not None
     name = f"the reward {function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
     try:
         value = function(model, batch, **context)
@@ -255,8 +304,7 @@ def per_row(function: Reward, model: nn.Module | None, batch: Any, context: dict
     if not isinstance(value, torch.Tensor) or value.shape != (rows,) or value.is_complex():
         shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise RewardError(f"{name} gave {shape} for {rows} rows; it must return a tensor with one number per row")
-    result: Floats = value.detach().double().cpu().numpy()
-    return result
+    return value.detach().double()
 
 
 def _weighted(weight_KL: Floats, value_KL: Floats) -> Floats:

@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from hbo.errors import RewardError
 from hbo.rewards.passes import Batch
-from hbo.rewards.targets import HeadOnTargets, Targets, target_logits
+from hbo.scoring.head import target_logits
+from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]
 
@@ -50,8 +51,7 @@ def mean_states(model: nn.Module, batch: Batch) -> Floats:
     targets = Targets.of(batch, next(inner.parameters()).device)
     handle = whole.base_model.register_forward_hook(keep)
     try:
-        with HeadOnTargets(inner, targets.before_BT):
-            target_logits(inner, targets)
+        target_logits(inner, targets, use_cache=False)
     finally:
         handle.remove()
     if not seen:

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hbo.rewards.passes import Batch
-from hbo.rewards.targets import HeadOnTargets, Targets, target_logits
-from hbo.scoring.losses import targets_at_once
+from hbo.scoring.head import target_logits, targets_at_once
+from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]
 
@@ -48,8 +48,7 @@ def statistics(model: nn.Module, batch: Batch) -> Floats:
     """
     inner = extract_model_from_parallel(model, keep_torch_compile=False)
     targets = Targets.of(batch, next(inner.parameters()).device)
-    with HeadOnTargets(inner, targets.before_BT):
-        logits_NV = target_logits(inner, targets)
+    logits_NV = target_logits(inner, targets, use_cache=False)
     entropy, loss, most = _per_target(logits_NV, targets.label_N)
     found = [
         [len(h), h.mean(), c.mean(), a.mean(), h[-1], a.sum(), a.var(correction=0)] if len(h) else [np.nan] * WIDTH

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import extract_model_from_parallel
 from numpy.typing import NDArray
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -27,15 +26,15 @@ from torch.utils.hooks import RemovableHandle
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError
 from hbo.rewards import REWARDS
-from hbo.rewards.ghost import Uncovered
-from hbo.rewards.gradients import is_covered
+from hbo.rewards.gradients import unwrapped
+from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.observer import Observer
 from hbo.rewards.probe import Probe, per_row, rewards_of
-from hbo.rewards.targets import Targets
+from hbo.scoring.processes import ALONE, Processes
+from hbo.scoring.targets import Targets
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Reduce = Callable[[Floats], Floats]
 
 _NORM, _LOSS = 0, 1
 _RARE = 4  # a group that was seen less often than this part of its probes is topped up until it was
@@ -74,13 +73,15 @@ class Window:
         self._seeing: tuple[Observer, Ints] | None = None
         self._handles: list[RemovableHandle] = []
 
-    def measure_reference(self, model: nn.Module) -> None:
-        """As `Probe.measure_reference`; a model with parameters that have no rule is left to the probe from here on."""
-        self.probe.measure_reference(model)
-        if self._wants_norms:
-            one = next(rows[:1] for rows in self.probe.pool if len(rows))
-            self.probe.values(model, one, [REWARDS["gradient_norm"]])  # its warning names the parameter
-            self.failed = not is_covered(model)
+    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
+        """As `Probe.settle`; a model that is measured one row at a time is left to the probe from here on."""
+        said = self.probe.settle(model, processes)
+        self.failed = self.probe.facts is not None and not self.probe.facts.batched
+        return said if self.failed else f"{said}, most of them read off the training batches"
+
+    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
+        """As `Probe.measure_reference`."""
+        self.probe.measure_reference(model, processes)
 
     def state_dict(self) -> dict[str, Any]:
         """What the probe holds and what was seen since the last update, as JSON values."""
@@ -115,14 +116,14 @@ class Window:
             model.register_forward_hook(self._after),
         ]
 
-    def step_done(self, reduce: Reduce) -> None:
+    def step_done(self, processes: Processes = ALONE) -> None:
         """Takes in what all processes saw of the step that was watched, if one was."""
         if not self._handles:
             return
         self.close()
         if self._expected:
             self._why = self._why or "the model was not called once for each batch"
-        total = reduce(np.append(self._local.ravel(), float(bool(self._why))))
+        total = processes.total(np.append(self._local.ravel(), float(bool(self._why))))
         self._sums += total[:-1].reshape(self._sums.shape)
         self._local[:] = 0
         if total[-1]:
@@ -145,12 +146,10 @@ class Window:
         seconds, self.seconds = self.seconds, 0.0
         return seconds
 
-    def measure(
-        self, model: nn.Module, step: int, *, rank: int = 0, ranks: int = 1, reduce: Reduce = np.copy
-    ) -> Rewards:
+    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """As `Probe.measure`, but only groups seen too rarely since the last update are measured now."""
         if self.failed:
-            return self.probe.measure(model, step, rank=rank, ranks=ranks, reduce=reduce)
+            return self.probe.measure(model, step, processes)
         norms_C, losses_C = self._sums[:, 0]
         cells = []
         for rows, norms, losses in zip(self.probe.probes(step), norms_C, losses_C, strict=True):
@@ -159,7 +158,7 @@ class Window:
         rows_P = np.concatenate(cells)
         if len(rows_P):
             norm = REWARDS["gradient_norm"] if self._wants_norms else None
-            value_2P = self.probe.values(model, rows_P, (norm, REWARDS["loss"]), rank=rank, ranks=ranks, reduce=reduce)
+            value_2P = self.probe.values(model, rows_P, (norm, REWARDS["loss"]), processes)
             self._add(self._sums, np.repeat(np.arange(len(cells)), [len(rows) for rows in cells]), value_2P)
         rewards = self._rewards()
         self._sums[:] = 0
@@ -198,11 +197,12 @@ class Window:
         if len(labels) != len(rows) or "input_ids" not in kwargs:
             self._why = f"a batch of {len(rows)} rows came as {len(labels)}"
             return
-        inner = extract_model_from_parallel(model, keep_torch_compile=False)
-        inner = inner.get_base_model() if hasattr(inner, "get_base_model") else inner
+        whole = unwrapped(model)
+        inner = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
         try:
             targets = Targets.of(kwargs, labels.device)
-            observer = Observer(model, inner, targets, norms=self._reads_norms)
+            facts = self.probe.facts or Facts()
+            observer = Observer(whole, inner, targets, facts, norms=self._reads_norms)
         except Uncovered as finding:
             self._why = str(finding)
             return

@@ -24,28 +24,11 @@ Read = Callable[[np.ndarray], list[Row]]
 Rows: TypeAlias = Dataset | Sequence[Mapping[str, Any]]
 """Rows with `input_ids` and `labels`."""
 
-TOKEN_BUDGET = 2048
-"""Padded tokens per batch, where a GPU may be behind it."""
-
-_CPU_TOKENS = 1024  # of SmolLM2-135M; with 2048 activations leave the caches, and fewer read the weights more often
-
 _BATCH = 1000
-
-
-def budget_on(device: torch.device, token_budget: int | None) -> int:
-    """The padded tokens of a batch: those asked for, else as many as suit the device.
-
-    Raises:
-        Nothing.
-    """
-    return token_budget or (_CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET)
 
 
 def reader(rows: Rows) -> Read:
     """A way to read the token ids and labels of any rows; of a dataset only these rows come into memory.
-
-    Raises:
-        Nothing.
     """
     if not isinstance(rows, Dataset):
 
@@ -65,9 +48,6 @@ def reader(rows: Rows) -> Read:
 
 def lengths(rows: Rows) -> np.ndarray:
     """The tokens (N,) of each row.
-
-    Raises:
-        Nothing.
     """
     if not isinstance(rows, Dataset):
         return np.array([len(row["input_ids"]) for row in rows], dtype=np.int32)
@@ -89,9 +69,6 @@ def pack(length_N: np.ndarray, wanted: np.ndarray, token_budget: int) -> Iterato
         wanted: Numbers of the rows to pack.
         token_budget: Padded tokens per batch.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> [rows_B.tolist() for rows_B in pack(np.array([3, 9, 4, 1]), np.arange(4), token_budget=8)]
         [[1], [2, 0], [3]]
@@ -106,9 +83,6 @@ def pack(length_N: np.ndarray, wanted: np.ndarray, token_budget: int) -> Iterato
 
 def pad(rows: Sequence[Row], pad_token_id: int) -> dict[str, Tensor]:
     """`input_ids`, `attention_mask` and `labels`, each (B, T), padded on the right.
-
-    Raises:
-        Nothing.
     """
     shape = len(rows), max(len(ids) for ids, _ in rows)
     batch = {

@@ -17,8 +17,9 @@ from torch import nn
 from hbo.data.chat import render_answers
 from hbo.data.tokens import IGNORED, adds_bos, targets_of
 from hbo.progress import Track, silent
-from hbo.scoring.batches import TOKEN_BUDGET, Row, pack
+from hbo.scoring.batches import Row, pack
 from hbo.scoring.losses import batch_losses, evaluating
+from hbo.scoring.room import TOKEN_BUDGET
 
 
 @dataclass(frozen=True)

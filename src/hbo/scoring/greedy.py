@@ -12,8 +12,9 @@ from transformers import GenerationConfig
 
 from hbo.data.tokens import IGNORED
 from hbo.progress import Track, silent
-from hbo.scoring.batches import TOKEN_BUDGET, Row, pack
+from hbo.scoring.batches import Row, pack
 from hbo.scoring.losses import evaluating
+from hbo.scoring.room import TOKEN_BUDGET
 
 MOST_TOKENS = 256
 """An answer ends here at the latest."""

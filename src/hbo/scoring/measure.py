@@ -23,11 +23,12 @@ from hbo.data.tokens import IGNORED, opening
 from hbo.errors import ModelError
 from hbo.progress import Track, silent
 from hbo.scoring import kept
-from hbo.scoring.batches import Read, Row, budget_on, pack, reader
+from hbo.scoring.batches import Read, Row, pack, reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.losses import evaluating
 from hbo.scoring.prefix import PrefixScorer
 from hbo.scoring.processes import ALONE, Processes
+from hbo.scoring.room import Room
 from hbo.scoring.scan import Scan
 from hbo.scoring.scores import Scores
 
@@ -95,8 +96,9 @@ def score(
         ),
     )
     pad = tokenizer.pad_token_id or 0
-    budget = budget_on(next(model.parameters()).device, token_budget)
-    loss_N, alone_N = (_measure(side, model, pad, budget, track, processes) for side in sides)
+    room = Room.of(model, token_budget)
+    room.tokens = processes.least(room.tokens)  # the processes share out one list of batches
+    loss_N, alone_N = (_measure(side, model, pad, room, track, processes) for side in sides)
     # A loss that has overflowed is a failure of the scorer and no score, on whichever side.
     for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
         is_broken = side.is_wanted_N & ~np.isfinite(measured_N)
@@ -121,7 +123,7 @@ class _Side:
 
 
 def _measure(
-    side: _Side, model: nn.Module, pad_token_id: int, token_budget: int, track: Track, processes: Processes
+    side: _Side, model: nn.Module, pad_token_id: int, room: Room, track: Track, processes: Processes
 ) -> np.ndarray:
     """The losses (N,) of the wanted rows, NaN of the others; what a journal holds isn't measured again."""
     loss_N, is_done = np.full(len(side.length_N), np.nan), np.zeros(len(side.length_N), dtype=bool)
@@ -129,10 +131,11 @@ def _measure(
         is_done |= journal.read(loss_N)
     loss_N, is_done = processes.together(loss_N, is_done)
     left = np.flatnonzero(side.is_wanted_N & ~is_done)
+    tokens = processes.least(room.tokens)
 
     def share() -> Iterator[np.ndarray]:
         # The very batches that one process would make, dealt out in turn.
-        return islice(pack(side.length_N, left, token_budget), processes.rank, None, processes.count)
+        return islice(pack(side.length_N, left, tokens), processes.rank, None, processes.count)
 
     measured_N, is_mine = np.full_like(loss_N, np.nan), np.zeros_like(is_done)
     done, own = int(side.is_wanted_N.sum()) - len(left), side.journals[0]
@@ -140,7 +143,8 @@ def _measure(
     with track(side.phase, done + sum(map(len, share()))) as advance, evaluating(model), own.appending() as file:
         advance(done)
         for rows_B in share():
-            measured_N[rows_B] = scorer.losses(side.read(rows_B), pad_token_id)
+            for part_B, loss_B in room.tried(rows_B, lambda part_B: scorer.losses(side.read(part_B), pad_token_id)):
+                measured_N[part_B] = loss_B
             is_mine[rows_B] = True
             own.write(file, rows_B, measured_N[rows_B])
             advance(len(rows_B))

@@ -6,9 +6,11 @@ instructions it is emulated, and slower than fp32.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from hbo.errors import ConfigError, nearest
 
@@ -55,3 +57,32 @@ def scoring_autocast(device: torch.device | str, precision: Precision) -> torch.
         ConfigError: `precision` isn't one of the three.
     """
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=uses_bf16(device, precision))
+
+
+@dataclass(frozen=True)
+class Autocast:
+    """The autocast under which something ran, to be entered again.
+
+    Attributes:
+        device: Its kind, such as `cuda`.
+        dtype: What factors of matrix products become.
+        enabled: Whether it is on at all.
+    """
+
+    device: str
+    dtype: torch.dtype
+    enabled: bool
+
+    @classmethod
+    def now(cls, device: torch.device) -> Autocast:
+        """As it is where this is called."""
+        kind = device.type
+        return cls(kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind))
+
+    def again(self) -> torch.autocast:
+        """The same, to be entered."""
+        return torch.autocast(self.device, dtype=self.dtype, enabled=self.enabled)
+
+    def multiplied(self, tensor: Tensor) -> Tensor:
+        """What a matrix product makes of its factor."""
+        return tensor.to(self.dtype) if self.enabled and tensor.is_floating_point() else tensor

@@ -9,18 +9,17 @@ Letters: B rows of a batch, P tokens of the prefix.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import nn
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from hbo.data.tokens import IGNORED
 from hbo.scoring.batches import Row, pad
-from hbo.scoring.losses import head_of, per_example_loss
+from hbo.scoring.losses import Scorer
 
 _WORTHWHILE = 64  # tokens saved per batch, below which the pass over the prefix costs more
 _TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where rounding alone is that large
@@ -49,13 +48,16 @@ class PrefixScorer:
     """The losses of batches under one model, each batch's shared prefix run once.
 
     A model is asked in this way only if it keeps plain keys and values of every token (none with a sliding window or a
-    recurrent state), and if the first row comes out the same without it.
+    recurrent state), and if the first row comes out the same without it. Whatever goes wrong on the way, its rows are run
+    whole from then on.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
-        inner = head_of(model)
-        self._works = inner is not None and "past_key_values" in inspect.signature(type(inner).forward).parameters
+        self._scorer = Scorer(model)
+        # Code from elsewhere may make something else of a cache.
+        inner = next((module for module in model.modules() if isinstance(module, PreTrainedModel)), None)
+        self._works = type(inner).__module__.startswith("transformers.")
         self._is_checked = False
         self._ids = np.empty(0, dtype=np.int64)
         self._cache = DynamicCache()
@@ -74,7 +76,11 @@ class PrefixScorer:
         batch["attention_mask"] = torch.nn.functional.pad(batch["attention_mask"], (P, 0), value=1)
         shared = [(layer.keys, layer.values) for layer in self._cache.layers]
         cache = DynamicCache([tuple(kept.expand(len(rows), -1, -1, -1) for kept in layer) for layer in shared])
-        loss_B: np.ndarray = per_example_loss(self._model, batch, cache).cpu().double().numpy()
+        try:
+            loss_B: np.ndarray = self._scorer.losses(batch, cache).cpu().double().numpy()
+        except Exception:  # whatever a model makes of a cache that it isn't used to
+            self._works = False
+            return self._plain(rows, pad_token_id)
         if not self._is_checked:
             self._is_checked = True
             tolerance = _TOLERANCE[cache.layers[0].keys.dtype.itemsize < 4]
@@ -83,17 +89,23 @@ class PrefixScorer:
         return loss_B
 
     def _plain(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
-        found: np.ndarray = per_example_loss(self._model, pad(rows, pad_token_id)).cpu().double().numpy()
+        found: np.ndarray = self._scorer.losses(pad(rows, pad_token_id)).cpu().double().numpy()
         return found
 
     def _knows(self, ids_P: np.ndarray) -> bool:
         """Runs the prefix unless it is that of the batch before; False if the model keeps something else of it."""
         if not np.array_equal(ids_P, self._ids):
             device = next(self._model.parameters()).device
-            found = self._model(input_ids=torch.tensor(ids_P, device=device)[None], use_cache=True, logits_to_keep=1)
-            kept = found.past_key_values
+            try:
+                found = self._model(input_ids=torch.tensor(ids_P, device=device)[None], use_cache=True, logits_to_keep=1)
+            except Exception:
+                self._works = False
+                return False
+            kept = getattr(found, "past_key_values", None)
             self._works = type(kept) is DynamicCache and all(
                 type(layer) is DynamicLayer and layer.get_seq_length() == len(ids_P) for layer in kept.layers
             )
+            if not self._works:
+                return False
             self._ids, self._cache = ids_P, kept
         return self._works

@@ -34,9 +34,6 @@ class Processes:
 
     def together(self, value_N: Floats, is_known_N: np.ndarray) -> tuple[Floats, np.ndarray]:
         """The values (N,) that any process knows, NaN elsewhere, and which these are.
-
-        Raises:
-            Nothing.
         """
         if self.count == 1:
             return np.where(is_known_N, value_N, np.nan), is_known_N
@@ -44,11 +41,17 @@ class Processes:
         sum_N = self.total(np.where(is_known_N, value_N, 0.0))
         return np.divide(sum_N, times_N, out=np.full_like(sum_N, np.nan), where=times_N > 0), times_N > 0
 
+    def least(self, value: int | None) -> int | None:
+        """The smallest of the values that the processes hold; None where any has none."""
+        if self.count == 1:
+            return value
+        held = np.zeros(self.count)
+        held[self.rank] = -1 if value is None else value
+        smallest = int(self.total(held).min())
+        return None if smallest < 0 else smallest
+
     def agree(self, value: Any) -> bool:
         """Whether all processes hold the same value; the same answer in each.
-
-        Raises:
-            Nothing.
         """
         differs = self.count > 1 and value != self.from_first(value)
         return self.count == 1 or not self.total(np.array([float(differs)]))[0]

@@ -6,6 +6,7 @@ steps, and keeps its state in the checkpoint's `trainer_state.json`.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +19,17 @@ from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
+from hbo.rewards.probe import Probe
 from hbo.rewards.window import Window
 from hbo.training import logbook, resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
-from hbo.training.distributed import check_same, from_first, sum_over
+from hbo.training.distributed import check_same, from_first, processes_of, sum_over
 from hbo.training.live import LiveLog, Teller
 from hbo.training.own_loss import own_loss_config
 from hbo.training.sampler import HBOSampler
 from hbo.training.state import HBOState
+
+logger = logging.getLogger(__name__)
 
 
 class HBOCallback(TrainerCallback):
@@ -93,6 +97,11 @@ class HBOCallback(TrainerCallback):
         self.lag = lag_of(self.config.update_lag, args)
         self.window = self.measurer if isinstance(self.measurer, Window) else None
         self.meter = meter_of(self.trainer, self.groups)
+        self.processes = processes_of(self.trainer.accelerator)
+        if isinstance(self.measurer, Probe | Window):
+            longest = int(self.groups.length_N.max()) if self.groups.length_N is not None else 0
+            probe = self.measurer.probe if isinstance(self.measurer, Window) else self.measurer
+            probe.sizing.of_training = args.per_device_train_batch_size * longest or None
         self.tokens = 0
         self._pending: dict[str, float] = {}
         self._warned: set[str] = set()
@@ -101,7 +110,10 @@ class HBOCallback(TrainerCallback):
         if state.global_step:
             self._restore(state)
         elif not self.config.is_static:
-            self.measurer.measure_reference(self.trainer.model)
+            self.measurer.measure_reference(self.trainer.model, self.processes)
+            said = self.measurer.settle(self.trainer.model, self.processes)
+            if state.is_world_process_zero:
+                logger.info("%s", said)
             self.measurer.load_state_dict(from_first(self.trainer.accelerator, self.measurer.state_dict()))
         self.sampler = HBOSampler(self.balancer.stream, self.schedule)
         loader.set_sampler(self.sampler)
@@ -145,7 +157,7 @@ class HBOCallback(TrainerCallback):
         if self.balancer is None:
             return
         if self.window:
-            self.window.step_done(sum_over(self.trainer.accelerator))
+            self.window.step_done(self.processes)
         if not self.balancer.is_due(state.global_step):
             return
         entry = self._update(state.global_step)
@@ -185,13 +197,7 @@ class HBOCallback(TrainerCallback):
         assert self.balancer is not None
         began = time.perf_counter()
         accelerator = self.trainer.accelerator
-        rewards = self.measurer.measure(
-            self.trainer.model,
-            step,
-            rank=accelerator.process_index,
-            ranks=accelerator.num_processes,
-            reduce=sum_over(accelerator),
-        )
+        rewards = self.measurer.measure(self.trainer.model, step, self.processes)
         rewards = from_first(accelerator, rewards)
         start = self.schedule.position(step + 1 + self.lag)
         if step + 1 + self.lag < self.sampler.drawn_steps:

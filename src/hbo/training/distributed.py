@@ -44,7 +44,11 @@ def from_first(accelerator: Accelerator | PartialState, value: T) -> T:
 
 def all_processes() -> Processes:
     """Those that were launched together; to be called when the training arguments have set up their device."""
-    state = PartialState()
+    return processes_of(PartialState())
+
+
+def processes_of(state: Accelerator | PartialState) -> Processes:
+    """Those of an accelerator."""
     return Processes(state.process_index, state.num_processes, sum_over(state), lambda value: from_first(state, value))
 
 

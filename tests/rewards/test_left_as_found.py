@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from hbo.rewards.untouched import left_as_found
+from hbo.rewards.norms.left_as_found import left_as_found
 
 
 def mixed_model():

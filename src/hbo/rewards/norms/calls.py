@@ -1,0 +1,152 @@
+"""One call of a layer, noted so that its rule can be asked, or the layer be run again, in the backward.
+
+What is noted goes through autograd's own storage (`Tap`): under activation checkpointing it is dropped after the forward
+and noted anew when the block is computed again, and whoever changes it in place meanwhile is told so.
+
+How rows lie in the tensors of a call is judged from sizes, B rows of T tokens each:
+
+    r   (B, …)          a row of the batch in each entry
+    t   (B · T, …)      a token in each entry, row after row: routers and experts have it so
+    n   (N, …)          a target in each entry: what passes the head
+    1   (1, …)          the same for all rows, of an output: positions are looked up once
+    -   anything else   the same for all rows
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+
+from hbo.rewards.norms.layers import Unruly
+from hbo.scoring.precision import Autocast
+from hbo.scoring.targets import Targets
+
+
+class Tap(torch.autograd.Function):
+    """Passes a layer's outputs on, and tells `receive` in the backward what the layer was given and their slopes."""
+
+    @staticmethod
+    def forward(ctx: Any, receive: Any, anchor: Tensor, outputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The first `outputs` of the tensors. `anchor` requires a gradient, and so all of them do from here on."""
+        ctx.receive, ctx.inputs = receive, len(tensors) - outputs
+        ctx.save_for_backward(*tensors[outputs:])
+        ctx.set_materialize_grads(False)
+        # No views: a model may change a layer's output in place, which autograd forbids for views made here.
+        return tuple(tensor.data for tensor in tensors[:outputs])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor | None) -> Any:
+        """The slopes as they are."""
+        if any(slope is not None for slope in slopes):
+            try:
+                inputs = ctx.saved_tensors
+            except RuntimeError:  # changed in place since the layer was called
+                inputs = None
+            ctx.receive(inputs, slopes)
+        return (None, None, None, *slopes, *[None] * ctx.inputs)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a layer was called with and gave, the tensors taken out.
+
+    Attributes:
+        inputs: How args and kwargs are made of values; tensors stand at `slots`.
+        values: These values, None where a tensor is.
+        slots: Which of them are tensors.
+        outputs: Indices of the outputs that have a slope, among all values of the output.
+        layouts: Of the tensors that go in, and of those that come out: a letter each, as above.
+        precision: Autocast.
+    """
+
+    inputs: TreeSpec
+    values: list[Any]
+    slots: list[int]
+    outputs: list[int]
+    layouts: tuple[str, str]
+    precision: Autocast
+
+    def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """args and kwargs with these tensors in their places."""
+        values = list(self.values)
+        for slot, tensor in zip(self.slots, tensors, strict=True):
+            values[slot] = tensor
+        found: tuple[tuple[Any, ...], dict[str, Any]] = tree_unflatten(values, self.inputs)
+        return found
+
+    def again(self, layer: nn.Module, parameters: dict[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
+        """The outputs that have a slope, of the layer with these parameters, differentiable in them."""
+        args, kwargs = self.arguments(tensors)
+        with torch.enable_grad(), self.precision.again():
+            result = torch.func.functional_call(layer, parameters, args, kwargs)
+        flat, _ = tree_flatten(result)
+        return [flat[index] for index in self.outputs]
+
+
+def flat_tensors(value: Any) -> tuple[list[Any], TreeSpec, list[int]]:
+    """The values in nested tuples, lists and dictionaries, how they are nested, and which are tensors."""
+    flat, spec = tree_flatten(value)
+    return flat, spec, [i for i, each in enumerate(flat) if isinstance(each, Tensor)]
+
+
+def layout_of(tensor: Tensor, targets: Targets, *, in_head: bool, is_output: bool = False) -> str:
+    """How rows lie in a tensor: a letter, as above."""
+    B, T = targets.shape
+    first = tensor.shape[0] if tensor.dim() else 0
+    if in_head and first == len(targets.label_N):
+        return "n"
+    if first == B and tensor.dim() > 1:
+        return "r"
+    if first == B * T:
+        return "t"
+    return "1" if is_output and first == 1 else "-"
+
+
+def by_row(tensor: Tensor, layout: str, targets: Targets) -> Tensor:
+    """The tensor with rows first, (B, …).
+
+    Raises:
+        Unruly: They can't be told apart.
+    """
+    B, T = targets.shape
+    match layout:
+        case "r":
+            return tensor
+        case "t":
+            return tensor.unflatten(0, (B, T))
+        case "n":
+            return _spread(tensor, targets)
+        case _:
+            if tensor.dim() and tensor.shape[0] == 1:
+                return tensor.expand(B, *tensor.shape[1:])
+            raise Unruly(f"was given {tuple(tensor.shape)}, in which rows can't be told apart")
+
+
+def _spread(tensor_NX: Tensor, targets: Targets) -> Tensor:
+    """(N, …) as (B, most targets of a row, …), with zeros behind a row's own."""
+    longest = max(targets.counts)
+    starts = torch.tensor([0, *targets.counts[:-1]]).cumsum(0).to(tensor_NX.device, non_blocking=True)
+    place_N = torch.arange(len(tensor_NX), device=tensor_NX.device) - starts[targets.row_N]
+    spread = tensor_NX.new_zeros(len(targets.counts), longest, *tensor_NX.shape[1:])
+    spread[targets.row_N, place_N] = tensor_NX
+    return spread
+
+
+def row_of(tensor: Tensor, layout: str, row: int, targets: Targets) -> Tensor:
+    """The part of a tensor that belongs to one row, laid out as the whole is."""
+    T = targets.shape[1]
+    match layout:
+        case "r":
+            return tensor[row : row + 1]
+        case "t":
+            return tensor[row * T : (row + 1) * T]
+        case "n":
+            start = sum(targets.counts[:row])
+            return tensor[start : start + targets.counts[row]]
+        case _:
+            return tensor
+

@@ -1,0 +1,54 @@
+"""What is known of a model before its gradient norms are measured; found out once (`hbo.rewards.norms.settle`).
+
+Nothing else is remembered about a model. It is plain JSON, stands in the checkpoint, and is the same in all processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+class Uncovered(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
+    """A model that can't be measured in one batched pass, and the parameter or layer that stands in the way."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"'{name}' {why}")
+        self.name = name
+
+
+@dataclass
+class Facts:
+    """What is known of a model.
+
+    Attributes:
+        batched: All rows of a batch are measured in one pass; else one row at a time.
+        why: What stands in the way of that.
+        rerun: Full name of a parameter → name of the layer or block that is run again for each row to measure it.
+        layouts: Name of such a block → how rows lie in its inputs and outputs (`hbo.rewards.norms.calls`).
+        sliced_head: The head is passed a slice of the targets at a time.
+    """
+
+    batched: bool = True
+    why: str = ""
+    rerun: dict[str, str] = field(default_factory=dict)
+    layouts: dict[str, str] = field(default_factory=dict)
+    sliced_head: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Facts:
+        """Undo of `to_json`."""
+        return cls(**values)
+
+    def sentence(self) -> str:
+        """The verdict in one sentence."""
+        if not self.batched:
+            return f"gradient norms are measured one row at a time, which is slower: {self.why}"
+        again = sorted({place or "the model" for place in self.rerun.values()})
+        more = f"; {len(again)} blocks are run again for each row, such as {again[0]}" if again else ""
+        return f"gradient norms are measured for a whole batch in one pass{more}"

@@ -1,0 +1,101 @@
+"""Norms of sums of outer products, without forming the sums where that takes less.
+
+A weight's gradient for one row is Σ_t left_t right_tᵀ: for a linear layer, the slopes of the outputs times the inputs;
+for an embedding, one-hot token ids times the slopes of the outputs.
+
+    ‖Σ_t l_t r_tᵀ‖² = Σ_t Σ_u (l_t · l_u)(r_t · r_u)         the Gram form, for short rows and large weights
+                    = the squared entries of lᵀ r, summed     the direct form, for long rows and small weights
+
+Goodfellow 2015, "Efficient Per-Example Gradient Computations", for one token; Li et al. 2022, "Large Language Models Can
+Be Strong Differentially Private Learners", for many ("ghost clipping").
+
+Letters: B batch, T tokens, O and I the two sizes of a weight.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_CHUNK = 2**24  # entries of a Gram matrix or a gradient held at once: 32 MB in bf16, 64 MB in fp32
+
+
+@dataclass(frozen=True)
+class Outer:
+    """One use of a weight (O, I): factors whose outer products, summed over a row's tokens, are that row's gradient.
+
+    Attributes:
+        left: (B, T, O), or token ids (B, T) that stand for one-hot vectors.
+        right: (B, T, I).
+    """
+
+    left: Tensor
+    right: Tensor
+
+    def square_norms(self) -> Tensor:
+        """‖gradient‖² of each row (B,), in fp32.
+
+        Example:
+            >>> Outer(torch.ones(1, 2, 3), torch.ones(1, 2, 5)).square_norms()
+            tensor([60.])
+        """
+        left, right = same_type(self.left, self.right)
+        T, I = right.shape[1:]  # noqa: E741 - the sizes as the docstring names them
+        # By sizes alone, so that the same row is computed alike in every process and after a resumption.
+        direct = left.dim() == 3 and T * (left.shape[-1] + I) >= left.shape[-1] * I
+        rows = max(1, _CHUNK // max(1, left.shape[-1] * I if direct else T * T))
+        parts = zip(left.split(rows), right.split(rows), strict=True)
+        return torch.cat([_direct(*part) if direct else _gram(*part) for part in parts])
+
+    def joined(self, other: Outer) -> Outer:
+        """Both uses of the weight as one: their tokens stand one behind the other."""
+        return Outer(torch.cat([self.left, other.left], 1), torch.cat([self.right, other.right], 1))
+
+
+def _direct(left_BTO: Tensor, right_BTI: Tensor) -> Tensor:
+    """The gradients themselves, a part of their rows at a time where one alone is large."""
+    B, _, O = left_BTO.shape  # noqa: E741
+    step = max(1, _CHUNK // max(1, B * right_BTI.shape[-1]))
+    square_B = right_BTI.new_zeros(B, dtype=torch.float32)
+    for at in range(0, O, step):
+        square_B += squared(left_BTO[..., at : at + step].mT @ right_BTI)
+    return square_B
+
+
+def _gram(left: Tensor, right_BTI: Tensor) -> Tensor:
+    """Inner products of all pairs of tokens, some of the tokens with all at a time where a row is long."""
+    B, T, _ = right_BTI.shape
+    step = max(1, _CHUNK // max(1, B * T))
+    square_B = right_BTI.new_zeros(B, dtype=torch.float32)
+    for at in range(0, T, step):
+        of_right = (right_BTI[:, at : at + step] @ right_BTI.mT).float()
+        if left.dim() == 2:  # one-hot vectors: 1 where the ids are equal
+            of_right.masked_fill_(left[:, at : at + step, None] != left[:, None], 0.0)
+        else:
+            of_right *= left[:, at : at + step] @ left.mT
+        square_B += of_right.sum((1, 2))
+    return square_B
+
+
+def squared(tensor: Tensor) -> Tensor:
+    """The squared norm of each entry (B,) of a tensor (B, …), in fp32."""
+    return widened(tensor).square().flatten(1).sum(1)
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """The tensor in fp32 at least, so that sums aren't rounded to half precision."""
+    return tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor
+
+
+def same_type(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Both factors in one type in which they can be multiplied.
+
+    bf16 stays: tensor cores sum its products in fp32. fp16 doesn't, since products of small slopes vanish in it.
+    """
+    if not left.is_floating_point():
+        return left, right if right.dtype is torch.bfloat16 else widened(right)
+    if left.dtype is right.dtype is torch.bfloat16:
+        return left, right
+    return widened(left), widened(right)

@@ -1,0 +1,283 @@
+"""Hooks on every layer that owns a trainable parameter, and what they see of one forward and one backward.
+
+A row's loss depends on that row alone, so after the backward of the sum of all row losses the slope of any layer's
+output holds each row's own slopes. With the layer's input they give the row's gradient of the layer's parameters.
+
+A parameter used once is squared as soon as its slopes arrive, so that inputs and slopes are let go. One used several
+times (a tied embedding, a layer called twice) has the gradient of the sum of its uses, which waits for all of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_unflatten
+from torch.utils.hooks import RemovableHandle
+
+from hbo.rewards.norms.calls import Call, Tap, by_row, flat_tensors, layout_of
+from hbo.rewards.norms.facts import Facts, Uncovered
+from hbo.rewards.norms.layers import Rule, Unruly, own_rule, rule_for
+from hbo.rewards.norms.rerun import rerun
+from hbo.rewards.norms.uses import Apart, Squares, Use, alone, together
+from hbo.scoring.precision import Autocast
+from hbo.scoring.targets import Targets
+
+_CONTAINERS = (nn.ParameterDict, nn.ParameterList, nn.ModuleDict, nn.ModuleList)
+
+
+class Owner:
+    """A layer or block, with those trainable parameters whose gradients are worked out at its calls."""
+
+    def __init__(self, layer: nn.Module, place: str) -> None:
+        self.layer, self.place = layer, place
+        self.ruled: dict[str, nn.Parameter] = {}
+        self.again: dict[str, nn.Parameter] = {}
+        self.rule: Rule | None = None
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All of them, by their names in the layer."""
+        return {**self.ruled, **self.again}
+
+
+def owners_of(model: nn.Module, facts: Facts) -> dict[nn.Module, Owner]:
+    """Who works out the gradient of which trainable parameter: its own layer, unless a rule or a finding says otherwise.
+
+    A parameter that is registered in several layers has several owners.
+    """
+    modules = dict(model.named_modules())
+    # Blocks with a rule of the user's own, the outer ones first.
+    blocks = [place for place, module in modules.items() if own_rule(module) is not None]
+    owners: dict[nn.Module, Owner] = {}
+    for place, module in modules.items():
+        for name, parameter in module.named_parameters(recurse=False):
+            if not parameter.requires_grad:
+                continue
+            full = f"{place}.{name}" if place else name
+            block = next((b for b in blocks if full.startswith(f"{b}.") or not b), None)
+            home = block if block is not None else facts.rerun.get(full, _living(modules, place))
+            layer = modules[home]
+            owner = owners.setdefault(layer, Owner(layer, home))
+            ruled = block is not None or (full not in facts.rerun and home == place)
+            (owner.ruled if ruled else owner.again)[full[len(home) + 1 :] if home else full] = parameter
+    for owner in owners.values():
+        owner.rule = rule_for(owner.layer, list(owner.ruled)) if owner.ruled else None
+        if owner.rule is None:
+            owner.again, owner.ruled = {**owner.ruled, **owner.again}, {}
+    return owners
+
+
+def _living(modules: dict[str, nn.Module], place: str) -> str:
+    """The nearest module, from this one outwards, that is ever called."""
+    while place and type(modules[place]) in _CONTAINERS:
+        place = place.rpartition(".")[0]
+    return place
+
+
+def outer_module(model: nn.Module, place: str) -> str:
+    """The nearest module outside of this one that is ever called; "" is the model itself."""
+    return _living(dict(model.named_modules()), place.rpartition(".")[0])
+
+
+class Recorder:
+    """Watches one forward and one backward.
+
+    Args:
+        model: With its wrappers taken off.
+        targets: Of the batch.
+        facts: What is known of the model.
+        head: The layer whose gradients are worked out elsewhere (`hbo.rewards.norms.head`); None: no layer.
+        learns: Notes what stands in the way instead of raising, and how rows lie in the calls of blocks.
+    """
+
+    def __init__(
+        self, model: nn.Module, targets: Targets, facts: Facts, head: nn.Module | None = None, *, learns: bool = False
+    ) -> None:
+        self.targets, self.facts, self.learns = targets, facts, learns
+        self.owners = owners_of(model, facts)
+        self.of_head = self.owners.pop(head, None) if head is not None else None
+        self._head_layer = None if head is not None else _output_layer(model)
+        self.problems: dict[str, str] = {}
+        """Full name of a parameter → why its layer's rule doesn't hold; filled where `learns`."""
+        self.names = {p: name for name, p in model.named_parameters(remove_duplicate=True) if p.requires_grad}
+        self.forward_is_over = False
+        self.paused = False
+        self._in_head = False
+        self._expected: Counter[nn.Parameter] = Counter()
+        self._arrived: Counter[nn.Parameter] = Counter()
+        self._uses: defaultdict[nn.Parameter, list[Use]] = defaultdict(list)
+        self._square_B: dict[nn.Parameter, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> Self:
+        for owner in self.owners.values():
+            # The first of all hooks, so that the output is the layer's own and not one that another hook changed.
+            self._handles.append(
+                owner.layer.register_forward_hook(self._hook(owner), with_kwargs=True, prepend=True)
+            )
+        if self._head_layer is not None:
+            self._handles.append(self._head_layer.register_forward_pre_hook(self._enters_head))
+            self._handles.append(self._head_layer.register_forward_hook(self._leaves_head))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def squares(self) -> dict[nn.Parameter, Tensor]:
+        """‖gradient‖² of each row (B,) for each parameter that had a part, once the backward is over.
+
+        Raises:
+            Uncovered: A parameter's uses don't add up to a gradient.
+        """
+        for parameter, uses in self._uses.items():
+            try:
+                self._square_B[parameter] = together(uses)
+            except Apart as finding:
+                raise Uncovered(self.names[parameter], str(finding)) from None
+        self._uses.clear()
+        return self._square_B
+
+    def total(self) -> Tensor:
+        """‖gradient‖² of each row (B,), on the targets' device."""
+        parts = [square_B.to(self.targets.device) for square_B in self.squares().values()]
+        nothing = torch.zeros(self.targets.shape[0], device=self.targets.device)
+        return torch.stack([nothing, *parts]).sum(0)
+
+    def expect(self, parameter: nn.Parameter) -> None:
+        """One more use of a parameter is to come in the backward."""
+        self._expected[parameter] += 1
+
+    def collect(self, parameter: nn.Parameter, use: Use) -> None:
+        """Takes in one use of a parameter."""
+        self._arrived[parameter] += 1
+        if self._expected[parameter] == 1 and self._arrived[parameter] == 1:
+            self._square_B[parameter] = alone(use)
+        elif parameter in self._square_B:  # as under reentrant checkpointing, which tells of no use beforehand
+            raise Uncovered(self.names[parameter], "is used several times, unlike it seemed at first")
+        else:
+            self._uses[parameter].append(use)
+
+    def _hook(self, owner: Owner) -> Any:
+        def after(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+            if self.paused or not torch.is_grad_enabled():
+                return None
+            try:
+                return self._tapped(owner, args, kwargs, output)
+            except Unruly as finding:
+                self._refuse(owner, str(finding))
+                return None
+
+        return after
+
+    def _refuse(self, owner: Owner, why: str) -> None:
+        names = [self.names[parameter] for parameter in owner.parameters.values()]
+        why = f"belongs to a {type(owner.layer).__name__} that {why}"
+        if not self.learns:
+            raise Uncovered(names[0], why)
+        for name in owner.parameters:
+            self.problems[f"{owner.place}.{name}" if owner.place else name] = why
+
+    def _tapped(self, owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        values, nesting, slots = flat_tensors((args, kwargs))
+        results, result_nesting, all_tensors = flat_tensors(output)
+        # What doesn't depend on numbers has no slope: chosen experts, positions.
+        outputs = [i for i in all_tensors if results[i].is_floating_point()]
+        inputs = [values[i].detach() for i in slots]
+        if not outputs or not inputs:
+            raise Unruly("doesn't turn tensors into tensors")
+        layouts = self._layouts(owner, inputs, [results[i] for i in outputs])
+        outs = [
+            results[i].expand(self.targets.shape[0], *results[i].shape[1:]) if lay == "1" else results[i]
+            for i, lay in zip(outputs, layouts[1], strict=True)
+        ]
+        precision = Autocast.now(outs[0].device)
+        if owner.rule is not None and not owner.again:
+            for tensor, lay in zip((*inputs, *outs), "".join(layouts), strict=True):
+                by_row(tensor, "r" if lay == "1" else lay, self.targets)  # raises where rows can't be told apart
+            if owner.rule.__name__ in ("linear", "conv1d"):
+                inputs = [precision.multiplied(x) for x in inputs]
+        for slot in slots:
+            values[slot] = None
+        call = Call(nesting, values, slots, outputs, layouts, precision)
+        if not self.forward_is_over:
+            self._expected.update(owner.parameters.values())
+        anchor = torch.zeros((), device=outs[0].device, requires_grad=True)
+        tapped = Tap.apply(self._receiver(owner, call), anchor, len(outs), *outs, *inputs)  # type: ignore[no-untyped-call]
+        for i, each in zip(outputs, tapped, strict=True):
+            results[i] = each
+        return tree_unflatten(results, result_nesting)
+
+    def _layouts(self, owner: Owner, inputs: list[Tensor], outputs: list[Tensor]) -> tuple[str, str]:
+        found = (
+            "".join(layout_of(x, self.targets, in_head=self._in_head) for x in inputs),
+            "".join(layout_of(x, self.targets, in_head=self._in_head, is_output=True) for x in outputs),
+        )
+        if not owner.again:
+            return found
+        # As seen when the model was settled, with sizes that are hard to mistake: a batch may have as many rows as
+        # attention has heads.
+        if self.learns:
+            self.facts.layouts[owner.place] = "|".join(found)
+            return found
+        ins, _, outs = self.facts.layouts.get(owner.place, "|".join(found)).partition("|")
+        if (len(ins), len(outs)) != (len(inputs), len(outputs)):
+            raise Unruly("is called in several ways")
+        return ins, outs
+
+    def _receiver(self, owner: Owner, call: Call) -> Any:
+        def receive(inputs: tuple[Tensor, ...] | None, slopes: tuple[Tensor | None, ...]) -> None:
+            try:
+                if inputs is None:
+                    raise Unruly("has its input overwritten later")
+                self._learn(owner, call, inputs, slopes)
+            except Unruly as finding:
+                self._refuse(owner, str(finding))
+
+        return receive
+
+    def _learn(
+        self, owner: Owner, call: Call, inputs: tuple[Tensor, ...], slopes: tuple[Tensor | None, ...]
+    ) -> None:
+        if owner.rule is not None and owner.ruled:
+            given = [by_row(x, lay, self.targets) for x, lay in zip(inputs, call.layouts[0], strict=True)]
+            arrived = [
+                None if s is None else by_row(s, "r" if lay == "1" else lay, self.targets)
+                for s, lay in zip(slopes, call.layouts[1], strict=True)
+            ]
+            x, slope = (each[0] if len(each) == 1 else tuple(each) for each in (given, arrived))
+            found = owner.rule(owner.layer, x, slope)
+            for name, parameter in owner.ruled.items():
+                if name not in found:
+                    raise Uncovered(self.names[parameter], f"gets no gradient from the rule of {type(owner.layer).__name__}")
+                self.collect(parameter, found[name])
+        if owner.again:
+            once = [name for name, p in owner.again.items() if self._expected[p] == 1]
+            several = [name for name in owner.again if name not in once]
+            self.paused = True
+            try:
+                for names, whole in ((once, False), (several, True)):
+                    if not names:
+                        continue
+                    parts = rerun(owner.layer, names, call, inputs, slopes, self.targets, whole=whole)
+                    for name, part in parts.items():
+                        self.collect(owner.again[name], part if whole else Squares(part))
+            finally:
+                self.paused = False
+
+    def _enters_head(self, layer: nn.Module, args: Any) -> None:
+        self._in_head = True
+
+    def _leaves_head(self, layer: nn.Module, args: Any, output: Any) -> None:
+        self._in_head = False
+
+
+def _output_layer(model: nn.Module) -> nn.Module | None:
+    get = getattr(model, "get_output_embeddings", None)
+    return get() if get else None
+

@@ -1,0 +1,215 @@
+"""Finds out, once and before training, how a model's gradient norms are to be measured.
+
+A few rows are measured in one batched pass and by plain autograd, parameter by parameter. Where a layer's rule doesn't
+hold, the layer, or the block around it, is run again for each row instead; what then still differs is measured one row
+at a time. So no assumption that a rule makes needs a check of its own: a kernel that reads a layer's weight from
+outside of that layer, rows that meet, an output changed in place, all show here as another number.
+
+R rows are compared.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from hbo.errors import RewardError
+from hbo.rewards.norms.batched import batched_pass
+from hbo.rewards.norms.facts import Facts, Uncovered
+from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.rewards.norms.loop import Squares, squares_of_row
+from hbo.rewards.norms.recorder import outer_module
+from hbo.scoring.head import head_of, target_logits, token_losses
+from hbo.scoring.targets import Targets
+
+_ROWS = 3  # compared; an odd number, which no model has as many heads of
+_TRIES = 10
+_LARGEST_BLOCK = 0.7  # of all parameters; running more than that again is no better than one row at a time
+# Relative, of squared norms; and the share of the whole below which a parameter's gradient is rounding alone.
+_FINE = {"each": 5e-3, "share": 1e-6, "loss": 1e-3}
+_COARSE = {"each": 0.25, "share": 2e-3, "loss": 5e-2}
+
+
+def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
+    """What is known of the model from a few rows of the batch, in the precision that it runs in.
+
+    All processes of a sharded model must give the same rows.
+
+    Args:
+        model: As `hbo.rewards.gradients.unwrapped` gives it.
+        batch: `input_ids`, `attention_mask`, `labels`, each (B, T); the shortest rows with a target are taken.
+
+    Raises:
+        RewardError: The model doesn't return one logit vector per token, or no row has a target.
+    """
+    targets = Targets.of(_few(batch), next(model.parameters()).device)
+    places = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            places[parameter] = name
+    with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+        expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
+        facts = Facts(sliced_head=head_of(model) is not None)
+        tolerance = _COARSE if _is_coarse(model, targets) else _FINE
+        if why := _rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"]):
+            return replace(facts, batched=False, why=why)
+        first: dict[str, str] = {}  # what the numbers showed
+        name, why = "", ""
+        for _ in range(_TRIES):
+            problems = _problems(model, targets, facts, [squares for squares, _ in expected], tolerance)
+            if not problems:
+                _warn(facts, first)
+                return facts
+            if not why:
+                name, (why, _) = next(iter(problems.items()))
+            first |= {name: why for name, (why, by_number) in problems.items() if by_number and name not in first}
+            if not all([_widen(model, facts, each) for each in problems]):
+                break
+    return Facts(batched=False, why=f"'{name}' {why}", sliced_head=facts.sliced_head)
+
+
+def _problems(
+    model: nn.Module, targets: Targets, facts: Facts, expected: list[Squares], tolerance: Mapping[str, float]
+) -> dict[str, tuple[str, bool]]:
+    """Name of a parameter → what is wrong with its gradients, and whether only the numbers say so."""
+    trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    try:
+        found = batched_pass(model, targets, facts, learns=True)
+        squares = found.recorder.squares()
+    except Uncovered as finding:
+        return {finding.name: (str(finding).partition("' ")[2], False)}
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+    if facts.sliced_head and not bool(found.head_is_known):
+        facts.sliced_head = False
+        return _problems(model, targets, facts, expected, tolerance)
+    if found.recorder.problems:
+        return {name: (why, False) for name, why in found.recorder.problems.items()}
+    return {name: (why, True) for name, why in _differences(trained, squares, expected, tolerance).items()}
+
+
+def _differences(
+    trained: Mapping[nn.Parameter, str],
+    squares: Mapping[nn.Parameter, Tensor],
+    expected: list[Squares],
+    tolerance: Mapping[str, float],
+) -> dict[str, str]:
+    """The parameters whose squared norms aren't those of autograd, and by how much."""
+    device = next(iter(expected[0].values())).device if expected[0] else torch.device("cpu")
+    nothing = torch.zeros((), device=device)
+    wanted_PR = torch.stack(
+        [torch.stack([row.get(name, nothing).to(device) for row in expected]) for name in trained.values()]
+    )
+    found_PR = torch.stack(
+        [squares[p].to(device) if p in squares else torch.zeros(len(expected), device=device) for p in trained]
+    )
+    wanted_PR, found_PR = wanted_PR.double().cpu(), found_PR.double().cpu()
+    gap_PR = (found_PR - wanted_PR).abs()
+    allowed_PR = tolerance["each"] * wanted_PR + tolerance["share"] * wanted_PR.sum(0)
+    wrong_P = ~(gap_PR <= allowed_PR).all(1)  # NaN is wrong too
+    result = {}
+    for place, name in enumerate(trained.values()):
+        if wrong_P[place]:
+            row = int((gap_PR[place] / allowed_PR[place].clamp(min=1e-300)).nan_to_num(torch.inf).argmax())
+            one, other = found_PR[place, row].sqrt(), wanted_PR[place, row].sqrt()
+            result[name] = (
+                f"has a gradient of norm {other:.3g}, but what passes its layer gives {one:.3g}: it is used outside of "
+                "its own layer"
+            )
+    return result
+
+
+def _rows_meet(model: nn.Module, targets: Targets, losses: list[Tensor], tolerance: float) -> str:
+    """Why rows can't be measured together, if the model gives a row alone another loss; else nothing."""
+    with torch.no_grad():
+        alone = []
+        for row in range(_ROWS):
+            single = row_alone(targets, row)
+            alone.append(token_losses(target_logits(model, single, use_cache=False), single.label_N).mean())
+        one_R, other_R = torch.stack(alone), torch.stack(losses)
+        if bool(((one_R - other_R).abs() <= tolerance * one_R.abs() + tolerance).all()):
+            return ""
+    return f"{type(model).__name__} gives a row alone something else than within its batch"
+
+
+def row_alone(targets: Targets, row: int) -> Targets:
+    """One row of a batch, without the padding at its end."""
+    B, T = targets.shape
+    mask = targets.inputs.get("attention_mask")
+    stop = T if mask is None else int(mask[row].nonzero().amax()) + 1
+    inputs = {name: each[row % len(each)][None, :stop] for name, each in targets.inputs.items()}
+    start, count = sum(targets.counts[:row]), targets.counts[row]
+    own = slice(start, start + count)
+    index_N = targets.index_N[own] - row * T
+    return Targets(inputs, (1, stop), index_N, targets.label_N[own], torch.zeros_like(index_N), [count])
+
+
+def _few(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The shortest rows that have a target; some of them twice if they are few."""
+    labels = batch["labels"]
+    has_target_B = (labels[:, 1:] != -100).any(1).cpu()
+    mask = batch.get("attention_mask")
+    length_B = (torch.full((len(labels),), labels.shape[1]) if mask is None else mask.sum(1).cpu()).long()
+    order = [row for row in length_B.argsort(stable=True).tolist() if has_target_B[row]]
+    if not order:
+        raise RewardError("no row has a target token, so there is no gradient to measure")
+    rows = (order * _ROWS)[:_ROWS]
+    chosen = {name: each[rows] if len(each) == len(labels) else each for name, each in batch.items()}
+    if mask is not None and mask.dim() == 2:  # a column that no row needs goes
+        kept = chosen["attention_mask"].any(0).cpu()
+        if int(kept.sum()) > _ROWS:  # as many tokens as rows would be hard to tell apart
+            chosen = {name: each[:, kept] for name, each in chosen.items()}
+    return chosen
+
+
+def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
+    """Has the parameter's layer run again for each row, or the block around what is run again; False: there is none."""
+    own = name.rpartition(".")[0]
+    home = facts.rerun.get(name)
+    wider = own if home is None else outer_module(model, home)
+    if home is None and not own:
+        return False
+    if not wider:
+        return False
+    everything = sum(p.numel() for p in model.parameters())
+    if sum(p.numel() for p in model.get_submodule(wider).parameters()) > _LARGEST_BLOCK * everything:
+        return False
+    facts.rerun[name] = wider
+    return True
+
+
+def _warn(facts: Facts, by_number: Mapping[str, str]) -> None:
+    for name, why in by_number.items():
+        more = f" (and {len(by_number) - 1} more)" if len(by_number) > 1 else ""
+        warnings.warn(
+            f"'{name}'{more} {why}; it is measured by running {facts.rerun[name]} again, one row at a time, which is "
+            "slower",
+            stacklevel=4,
+        )
+        return
+
+
+def _is_coarse(model: nn.Module, targets: Targets) -> bool:
+    """Whether anything runs in half precision."""
+    if any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters()):
+        return True
+    with torch.no_grad():
+        one = row_alone(targets, 0)
+        seen: list[torch.dtype] = []
+        handles = [
+            module.register_forward_hook(lambda _, __, out: seen.append(out.dtype) if isinstance(out, Tensor) else None)
+            for module in model.modules()
+            if isinstance(module, nn.Linear)
+        ]
+        try:
+            target_logits(model, one, use_cache=False)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return bool({torch.bfloat16, torch.float16} & set(seen))
+

@@ -1,0 +1,117 @@
+"""How many tokens a batch may have: by the memory that is free, and by what was too many.
+
+T tokens, B rows of a batch.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from torch import nn
+
+from hbo.errors import RewardError
+
+TOKEN_BUDGET = 2048
+"""Padded tokens per batch where nothing is known of memory."""
+CPU_TOKENS = 1024
+"""The same on a CPU, where more leave the caches, and fewer read the weights more often."""
+MOST_TOKENS = 65536
+"""More make no batch faster."""
+
+_SHARE = 0.5  # of what is free, that the activations of a forward without gradients may take
+_WIDTHS = 8  # times hidden and intermediate size: tensors that a layer has at once, generously
+
+T = TypeVar("T")
+
+
+@dataclass
+class Room:
+    """Tokens per batch; fewer once they were too many.
+
+    Attributes:
+        tokens: Padded tokens per batch; None: not decided yet.
+        lockstep: All processes run the model together, so that none may try again by itself.
+    """
+
+    tokens: int | None = None
+    lockstep: bool = False
+
+    @classmethod
+    def of(cls, model: nn.Module, asked: int | None = None) -> Room:
+        """The room for forwards without gradients: as asked, else by the device's free memory."""
+        device = next(model.parameters()).device
+        return cls(asked or _for_forwards(model, device))
+
+    def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], T]) -> Iterator[tuple[np.ndarray, T]]:
+        """What `measure` gives for these rows, in halves where they don't fit into memory together.
+
+        Raises:
+            RewardError: A single row doesn't fit, or processes that run together lack memory.
+        """
+        waiting = [rows_B]
+        while waiting:
+            part_B = waiting.pop()
+            try:
+                yield part_B, measure(part_B)
+                continue
+            except Exception as error:
+                if not lacks_memory(error):
+                    raise
+                reason = str(error).splitlines()[0][:160]
+            # Out of the handler, so that its traceback keeps no tensor alive.
+            free_memory()
+            if len(part_B) == 1 or self.lockstep:
+                what = "one row at a time" if len(part_B) == 1 else f"{len(part_B)} rows"
+                # In words by which accelerate doesn't take it for a training batch that is too large.
+                raise RewardError(
+                    f"there is too little memory to measure {what} ({reason.replace('out of memory', 'memory is gone')}); "
+                    "shorten the longest rows (max_length), turn on activation checkpointing, or set "
+                    "balance.probe_tokens lower"
+                )
+            self.tokens = max(1, (self.tokens or TOKEN_BUDGET) // 2)
+            half = len(part_B) // 2
+            waiting += [part_B[half:], part_B[:half]]
+
+    def to_json(self) -> int | None:
+        """What a checkpoint holds: a resumed run makes the same batches."""
+        return self.tokens
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether this is how a library says that memory is full."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)
+
+
+def free_memory() -> None:
+    """Gives back to the device what Python and torch hold without need."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free for tensors, that which torch keeps for itself included; None on a CPU."""
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+
+
+def _for_forwards(model: nn.Module, device: torch.device) -> int:
+    free = free_bytes(device)
+    if free is None:
+        return CPU_TOKENS
+    config: Any = getattr(model, "config", None)
+    text = config.get_text_config() if config is not None else None
+    hidden = getattr(text, "hidden_size", None) or 4096
+    inner = getattr(text, "intermediate_size", None) or 4 * hidden
+    per_token = _WIDTHS * (hidden + (inner if isinstance(inner, int) else max(inner))) * 4
+    tokens = int(_SHARE * free) // per_token
+    # In powers of two, so that a little more or less of free memory gives the same batches.
+    return min(MOST_TOKENS, max(TOKEN_BUDGET, 1 << max(0, tokens.bit_length() - 1)))
