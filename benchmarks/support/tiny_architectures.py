@@ -1,0 +1,157 @@
+"""Every causal language model of transformers, tiny and random, built from its configuration's class alone.
+
+The default configuration is shrunk field by field (`tiny_sizes`), and of its layers one of each kind is kept. The
+reference is plain autograd, one row without padding at a time, and uses nothing of hbo.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import inspect
+from typing import Any
+
+import torch
+import transformers
+from support.tiny_sizes import ENCODERS, HEAD, LAYERS, OVERRIDES, SIZES, SKIPPED, TOKENS, VOCABULARY
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+
+def architectures() -> list[str]:
+    """The model types that are built: each class of model once, under the name of its first model type."""
+    return [name for name in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES if not why_not(name)]
+
+
+def why_not(name: str) -> str:
+    """Why an architecture isn't built, or nothing."""
+    if name in SKIPPED:
+        return SKIPPED[name]
+    model = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[name]
+    same = [other for other, its in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.items() if its == model]
+    home = getattr(transformers, model).__module__.split(".")[-2].replace("_", "-")
+    first = min(same, key=lambda other: (not other.endswith("_text"), other.replace("_", "-") != home))
+    return "" if name == first else f"its class is that of {first}"
+
+
+def tiny_config(name: str, **more: Any) -> Any:
+    """The shrunk configuration."""
+    kind = CONFIG_MAPPING[name]
+    own = OVERRIDES.get(name, {})
+    return kind(**{**shrunk(kind, own), **own, **more})
+
+
+def shrunk(kind: Any, own: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a configuration's class that are smaller in a tiny model, or name a token."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    default = kind(**{name: value for name, value in own.items() if not isinstance(value, list | int)})
+    small = {name: TOKENS[name] for name in names & TOKENS.keys()}
+    for name in names & SIZES.keys():
+        value = vars(default).get(name)
+        if isinstance(value, int) and value > SIZES[name]:
+            small[name] = SIZES[name]
+    if "head_dim" in names and vars(default)["head_dim"] is None:
+        small["head_dim"] = HEAD
+    if "num_key_value_heads" in names:
+        heads, pairs = default.num_attention_heads, vars(default)["num_key_value_heads"]
+        small["num_key_value_heads"] = pairs if pairs in (None, 1) else 4 if pairs == heads else 2
+    if "is_decoder" in names:
+        small |= ENCODERS
+    parts = {name: getattr(default, name) for name in kind.sub_configs_defaults}
+    small |= {name: shrunk(type(part), {}) for name, part in parts.items() if isinstance(part, PreTrainedConfig)}
+    return small | one_layer_of_each_kind(default, names)
+
+
+def one_layer_of_each_kind(default: Any, names: set[str]) -> dict[str, Any]:
+    """The lists that say what each layer is, cut to the first layer of each kind, and how many these are."""
+    count = next((name for name in LAYERS if name in names), None)
+    if count is None:
+        return {}
+    layers = vars(default)[count]
+    values = {name: vars(default).get(name) for name in names}
+    lists = {name: value for name, value in values.items() if isinstance(value, list) and len(value) == layers}
+    if layers < 3 or not lists:
+        return {}
+    kinds: dict[tuple[str, ...], int] = {}
+    for layer in range(layers):
+        kinds.setdefault(tuple(str(value[layer]) for value in lists.values()), layer)
+    chosen = sorted([*kinds.values(), 1][: max(2, len(kinds))])
+    kept = {name: [value[layer] for layer in chosen] for name, value in lists.items()}
+    return kept | {name: len(chosen) for name in names & set(LAYERS)}
+
+
+def build(name: str, variant: str = "full", seed: int = 0) -> nn.Module:
+    """A tiny random model in training mode, no parameter of which is exactly 0 or 1 by its making."""
+    torch.manual_seed(seed)
+    more = {} if variant == "full" else {"tie_word_embeddings": variant == "tied"}
+    config = tiny_config(name, **more)
+    model = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[name])(config)
+    perturb(model, seed)
+    return model.train()
+
+
+def perturb(model: nn.Module, seed: int = 0) -> None:
+    """Moves every parameter a little: norms of exactly 1 and biases of exactly 0 would hide mistakes."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(noise.to(parameter) * 0.3 / max(1, parameter.shape[-1] if parameter.ndim else 1) ** 0.5)
+
+
+def batch_for(model: nn.Module, lengths: tuple[int, ...] = (20, 3, 11, 7), seed: int = 0) -> dict[str, Tensor]:
+    """Rows of different lengths, padded on the right; the first third of each is no target."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = len(lengths), max(lengths)
+    batch = {"input_ids": torch.full(shape, 3), "attention_mask": torch.zeros(shape, dtype=torch.long)}
+    batch["labels"] = torch.full(shape, -100)
+    for r, n in enumerate(lengths):
+        ids = torch.randint(0, VOCABULARY, (n,), generator=generator)
+        ids[n // 2] = 3  # the padding token, met in earnest: torch gives its embedding no gradient
+        batch["input_ids"][r, :n], batch["attention_mask"][r, :n] = ids, 1
+        batch["labels"][r, :n] = torch.where(torch.arange(n) < n // 3, -100, ids)
+    return batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What autograd says of each row alone."""
+
+    norm_B: Tensor
+    loss_B: Tensor
+    own_loss_B: Tensor
+    """The loss that the model returns by itself; NaN where it takes no labels."""
+
+
+def reference(model: nn.Module, batch: dict[str, Tensor]) -> Reference:
+    """Each row's gradient norm and loss, measured without its padding, in evaluation mode, on a copy of the model."""
+    model = copy.deepcopy(model).eval()
+    norms, losses, own = [], [], []
+    for r in range(len(batch["labels"])):
+        real = batch["attention_mask"][r].bool()
+        row = {name: tensor[r : r + 1, real] for name, tensor in batch.items()}
+        model.zero_grad(set_to_none=True)
+        labels = row.pop("labels")
+        logits = model(**row, use_cache=False).logits
+        loss = nn.functional.cross_entropy(logits[0, :-1].float(), labels[0, 1:])
+        loss.backward()
+        grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        norms.append(torch.stack([grad.double().square().sum() for grad in grads]).sum().sqrt())
+        losses.append(loss.detach())
+        own.append(_own_loss(model, {**row, "labels": labels}))
+    return Reference(torch.stack(norms).float(), torch.stack(losses), torch.tensor(own))
+
+
+def reference_norms(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Each row's gradient norm (B,), by `reference`."""
+    return reference(model, batch).norm_B
+
+
+def _own_loss(model: nn.Module, row: dict[str, Tensor]) -> float:
+    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if "labels" not in inspect.signature(inner.forward).parameters:
+        return float("nan")
+    with torch.no_grad():
+        return float(model(**row, use_cache=False).loss)
