@@ -6,6 +6,7 @@ reference is plain autograd, one row without padding at a time, and uses nothing
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -13,11 +14,13 @@ from typing import Any
 
 import torch
 import transformers
-from support.tiny_sizes import ENCODERS, HEAD, LAYERS, OVERRIDES, SIZES, SKIPPED, TOKENS, VOCABULARY
 from torch import Tensor, nn
-from transformers import PreTrainedConfig
+from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from support.tiny_adapters import adapted, fused_experts
+from support.tiny_sizes import ENCODERS, HEAD, LAYERS, OVERRIDES, SIZES, SKIPPED, TOKENS, VOCABULARY
 
 
 def architectures() -> list[str]:
@@ -83,13 +86,36 @@ def one_layer_of_each_kind(default: Any, names: set[str]) -> dict[str, Any]:
 
 
 def build(name: str, variant: str = "full", seed: int = 0) -> nn.Module:
-    """A tiny random model in training mode, no parameter of which is exactly 0 or 1 by its making."""
+    """A tiny random model in training mode, no parameter of which is exactly 0 or 1 by its making.
+
+    Args:
+        name: One of `architectures`.
+        variant: "full" (embeddings tied or not as the configuration has it), "tied", "untied", or what
+            `tiny_adapters.adapted` knows, "lora" for one.
+        seed: Of the weights.
+    """
     torch.manual_seed(seed)
-    more = {} if variant == "full" else {"tie_word_embeddings": variant == "tied"}
-    config = tiny_config(name, **more)
-    model = getattr(transformers, MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[name])(config)
+    more = {"tied": {"tie_word_embeddings": True}, "untied": {"tie_word_embeddings": False}}.get(variant, {})
+    model: nn.Module = AutoModelForCausalLM.from_config(tiny_config(name, **more))
+    if variant not in ("full", "tied", "untied"):
+        model = adapted(model, variant)
     perturb(model, seed)
     return model.train()
+
+
+def variants(name: str) -> list[str]:
+    """The variants of an architecture: fully trained, tied and untied where it can be both, and with LoRA."""
+    model = build(name)
+    full = ["full"]
+    with contextlib.suppress(Exception):  # a configuration that refuses one of the two is measured as it is
+        if not _tied(build(name, "untied")) and _tied(build(name, "tied")):
+            full = ["untied", "tied"]
+    return [*full, "lora", *(["lora-experts"] if fused_experts(model) else [])]
+
+
+def _tied(model: Any) -> bool:
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    return head is not None and head.weight is embedding.weight
 
 
 def perturb(model: nn.Module, seed: int = 0) -> None:
@@ -121,27 +147,37 @@ class Reference:
 
     norm_B: Tensor
     loss_B: Tensor
-    own_loss_B: Tensor
-    """The loss that the model returns by itself; NaN where it takes no labels."""
+    own_loss_gap: float
+    """How far the model's own loss of a row is from this one, relatively: 1 for instance if it doesn't shift labels."""
+    padding_gap: float
+    """How far this loss is from the one that the row has in the padded batch: more than rounding if the model looks at
+    its padding."""
 
 
 def reference(model: nn.Module, batch: dict[str, Tensor]) -> Reference:
     """Each row's gradient norm and loss, measured without its padding, in evaluation mode, on a copy of the model."""
     model = copy.deepcopy(model).eval()
-    norms, losses, own = [], [], []
-    for r in range(len(batch["labels"])):
+    norms, losses, own, padded = [], [], [], []
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    with torch.no_grad():
+        logits_BTV = model(**inputs, use_cache=False).logits
+    for r, labels in enumerate(batch["labels"]):
         real = batch["attention_mask"][r].bool()
-        row = {name: tensor[r : r + 1, real] for name, tensor in batch.items()}
+        row = {name: tensor[r : r + 1, real] for name, tensor in inputs.items()}
         model.zero_grad(set_to_none=True)
-        labels = row.pop("labels")
-        logits = model(**row, use_cache=False).logits
-        loss = nn.functional.cross_entropy(logits[0, :-1].float(), labels[0, 1:])
+        loss = row_loss(model(**row, use_cache=False).logits[0], labels[real])
         loss.backward()
         grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         norms.append(torch.stack([grad.double().square().sum() for grad in grads]).sum().sqrt())
         losses.append(loss.detach())
-        own.append(_own_loss(model, {**row, "labels": labels}))
-    return Reference(torch.stack(norms).float(), torch.stack(losses), torch.tensor(own))
+        own.append(_own_loss(model, {**row, "labels": labels[None, real]}) / float(loss) - 1)
+        padded.append(float(row_loss(logits_BTV[r], labels)) / float(loss) - 1)
+    return Reference(torch.stack(norms).float(), torch.stack(losses), max(map(abs, own)), max(map(abs, padded)))
+
+
+def row_loss(logits_TV: Tensor, labels_T: Tensor) -> Tensor:
+    """The mean loss of a row's targets; logits of virtual tokens before the first are left out."""
+    return nn.functional.cross_entropy(logits_TV[-len(labels_T) :][:-1].float(), labels_T[1:])
 
 
 def reference_norms(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
