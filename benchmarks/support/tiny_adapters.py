@@ -11,6 +11,7 @@ ALL = "all-linear"
 KIN: dict[str, dict[str, Any]] = {
     "lora": {"target_modules": ALL},
     "lora-experts": {"target_modules": ALL},
+    "lora-attention": {},
     "dora": {"target_modules": ALL, "use_dora": True},
     "rslora": {"target_modules": ALL, "use_rslora": True},
     "lora-biases": {"target_modules": ALL, "bias": "lora_only"},
@@ -21,8 +22,15 @@ KIN: dict[str, dict[str, Any]] = {
 }
 """Variants of LoRA, and what each asks of PEFT."""
 
+UNTOUCHED = {
+    **dict.fromkeys(("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"), ["out_proj"]),
+    **dict.fromkeys(("llama4_text", "phimoe"), ["router"]),
+    "deepseek_v4": ["o_a_proj"],
+}
+"""What PEFT can't adapt or refuses to, by the type of model: its "all-linear" has to do without."""
+
 CHECKPOINTED = {"checkpointed": False, "checkpointed-reentrant": True}
-OTHERS = [name for name in KIN if name not in ("lora", "lora-experts")]
+OTHERS = [name for name in KIN if name not in ("lora", "lora-attention", "lora-experts")]
 OF_LLAMA = [*OTHERS, "prompt-tuning", "ia3", *CHECKPOINTED, *(f"lora-{name}" for name in CHECKPOINTED)]
 """What is tried on one architecture only."""
 
@@ -47,7 +55,17 @@ def adapted(model: Any, variant: str) -> nn.Module:
         names = {"target_modules": ["k_proj", "v_proj", "down_proj"], "feedforward_modules": ["down_proj"]}
         return get_peft_model(model, IA3Config(task_type="CAUSAL_LM", **names))
     experts = {"target_parameters": fused_experts(model)} if variant == "lora-experts" else {}
-    return get_peft_model(model, LoraConfig(r=4, **KIN[variant], **experts))
+    if variant == "lora-attention":
+        experts = {"target_modules": attention(model)}
+    config = LoraConfig(r=4, exclude_modules=UNTOUCHED.get(model.config.model_type), **{**KIN[variant], **experts})
+    return get_peft_model(model, config)
+
+
+def attention(model: nn.Module) -> list[str]:
+    """The last names of the linear layers that mix tokens."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    inner = [name for name in linear if ("att" in name or "mixer" in name) and "expert" not in name]
+    return sorted({name.split(".")[-1] for name in inner})
 
 
 def fused_experts(model: nn.Module) -> list[str]:

@@ -61,7 +61,7 @@ def shrunk(kind: Any, own: dict[str, Any]) -> dict[str, Any]:
     if "head_dim" in names and vars(default)["head_dim"] is None:
         small["head_dim"] = HEAD
     if "num_key_value_heads" in names:
-        heads, pairs = default.num_attention_heads, vars(default)["num_key_value_heads"]
+        heads, pairs = vars(default).get("num_attention_heads"), vars(default)["num_key_value_heads"]
         small["num_key_value_heads"] = pairs if pairs in (None, 1) else 4 if pairs == heads else 2
     if "is_decoder" in names:
         small |= ENCODERS
@@ -113,7 +113,11 @@ def variants(name: str) -> list[str]:
     with contextlib.suppress(Exception):  # a configuration that refuses one of the two is measured as it is
         if not _tied(build(name, "untied")) and _tied(build(name, "tied")):
             full = ["untied", "tied"]
-    return [*full, "lora", *(["lora-experts"] if fused_experts(model) else [])]
+    if not fused_experts(model):
+        return [*full, "lora"]
+    # PEFT's "all-linear" adapts the experts too of those that it knows
+    knows = any("expert" in name and "lora_" in name for name, _ in build(name, "lora").named_parameters())
+    return [*full, "lora", "lora-attention" if knows else "lora-experts"]
 
 
 def _tied(model: Any) -> bool:

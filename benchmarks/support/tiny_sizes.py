@@ -29,7 +29,7 @@ _SAME: dict[int, str] = {
     "mamba_head_dim embedding_size input_embedding_size",
     WIDTH: "hidden_size d_model n_embd emb_dim embedding_dim lru_width word_embed_proj_dim attention_hidden_size "
     "backbone_hidden_size output_embedding_size",
-    INNER: "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim dff dim_ff ffn_hidden_size d_inner "
+    INNER: "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim dff dim_ff ffn_hidden_size d_inner mlp_dim "
     "feed_forward_size intermediate_size_mlp dense_intermediate_size prefix_dense_intermediate_size",
     64: "max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions "
     "max_source_positions model_max_length rel_extent original_max_position_embeddings relative_max_distance "
@@ -47,6 +47,8 @@ ENCODERS = {"is_decoder": True}
 
 _SOME = {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1}
 _CONV = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}
+_BYTES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
 _HYBRID = {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2}
 _SHARED = {
     "num_hidden_layers": 4,
@@ -55,11 +57,25 @@ _SHARED = {
 }
 OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
-    "cohere_compass_text": {"num_hidden_layers": 2, "layer_types": ["full_attention"] * 2},
+    "blt": {
+        "encoder_config": {**_BYTES, "hidden_size_global": 64},
+        "decoder_config": {**_BYTES, "hidden_size_global": 64},
+        "patcher_config": _BYTES,
+        "global_config": {**_BYTES, "hidden_size": 64},
+        "encoder_hash_byte_group_vocab": 97,
+    },
+    "cohere_compass_text": {
+        "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"],
+        "rope_parameters": dict.fromkeys(("sliding_attention", "full_attention"), _ROPE),
+    },
     "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
         "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 16, "moe_num_experts": 4, "moe_top_k": 2}},
     "deepseek_v2": _SOME,
     "dots1": _SOME,
+    "dots3_note_text": {
+        "swa_num_attention_heads": 4, "swa_num_key_value_heads": 4, "swa_q_lora_rank": 12, "swa_kv_lora_rank": 12,
+        "swa_head_dim": 12, "swa_qk_nope_head_dim": 8, "swa_v_head_dim": 8, "head_dim": 12,
+    },
     "gemma3n_text": {**_SHARED, "intermediate_size": [48] * 4, "activation_sparsity_pattern": [0.95, 0.95, 0.0, 0.0]},
     "gemma4_text": {**_SHARED, "global_head_dim": 16},
     "gemma4_unified_text": {**_SHARED, "global_head_dim": 16},
@@ -72,14 +88,25 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "lfm2_moe": _CONV,
     "longcat_flash": {"head_dim": 4, "zero_expert_num": 2},
     "mamba2": {"head_dim": 16},
+    "phi4_multimodal": {
+        "audio_config": {"hidden_size": 32, "intermediate_size": 48, "num_blocks": 1, "nemo_conv_channels": 16,
+                         "ext_pw_out_channel": 32, "num_attention_heads": 4},
+        "vision_config": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
+    },
+    "qwen4_exp_text": {
+        "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
+        "indexer_compress_ratio": 4, "ple_layer_ids": [1], "ple_embed_dim": 32, "hc_lowrank": 8,
+        "ngram_vocab_size_base": 97, "heads_per_ngram": 2, "make_ngram_vocab_size_divisible_by": 1,
+        "split_ngram_parts": 1,
+    },
     "roc_bert": {
         "pronunciation_embed_dim": 16, "pronunciation_vocab_size": 97, "shape_embed_dim": 16, "shape_vocab_size": 97
     },
     "nemotron": {"num_key_value_heads": 2},
     "rwkv": {"rescale_every": 0},  # else the weights of a model in evaluation mode aren't those that are trained
     "xmod": {"default_language": "en_XX"},
-    "zamba": _HYBRID,
-    "zamba2": _HYBRID,
+    "zamba": {**_HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16, "mamba_dt_rank": 4},
+    "zamba2": {**_HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16},
 }  # fmt: skip
 """What an architecture needs besides."""
 
@@ -87,6 +114,9 @@ SKIPPED: dict[str, str] = {
     "gemma4_assistant": "drafts tokens from the hidden states of another model",
     "gemma4_unified_assistant": "drafts tokens from the hidden states of another model",
     "reformer": "its backward runs in training mode only, and draws its buckets at random",
+    "gemma3n": "its vision tower needs timm",
+    "musicgen": "reads and writes tokens of sound",
+    "musicgen_melody": "reads and writes tokens of sound",
     "git": "needs an image: its logits begin after the image's tokens",
 }
 """Why an architecture isn't built."""
