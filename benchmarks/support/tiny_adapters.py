@@ -23,8 +23,8 @@ KIN: dict[str, dict[str, Any]] = {
 """Variants of LoRA, and what each asks of PEFT."""
 
 UNTOUCHED = {
-    **dict.fromkeys(("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h"), ["out_proj"]),
-    **dict.fromkeys(("llama4_text", "phimoe"), ["router"]),
+    **{name: ["out_proj"] for name in ("falcon_h1", "falcon_mamba", "mamba", "mamba2", "nemotron_h")},
+    **{name: ["router"] for name in ("llama4_text", "phimoe")},
     "deepseek_v4": ["o_a_proj"],
 }
 """What PEFT can't adapt or refuses to, by the type of model: its "all-linear" has to do without."""
