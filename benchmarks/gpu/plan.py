@@ -1,8 +1,8 @@
 """The stages in their order, and how long each may take; nothing here needs torch.
 
-The nine minutes on one H100 (80 GB): 330 s for the first six together, and the seventh has what is left, at least 210 s.
-A stage that takes less leaves more to the last. Why a stage fits its limit is worked out beside its sizes. There an H100
-is taken to do 350 TFLOP/s in bf16, 40 in fp32, and 25 ms of Python per forward of 30 layers, half as much again backward.
+The nine minutes on one H100 (80 GB): 330 s for the first six together, and the seventh has what is left, 200 s or more.
+A stage that takes less leaves more to the last. Why a stage fits its limit is worked out in its file. There an H100 is
+taken to do 350 TFLOP/s in bf16 and 40 in fp32, and Python 25 ms for a forward of 30 layers, twice that backward.
 """
 
 from __future__ import annotations
@@ -65,5 +65,7 @@ def chosen(text: str | None) -> list[Stage]:
     numbers = {part.strip() for part in text.split(",")}
     unknown = numbers - {str(stage.number) for stage in STAGES}
     if unknown:
-        raise ValueError(f"--stages {text}: there is no stage '{min(unknown)}'; write --stages 3,4, of 1 to {len(STAGES)}")
+        raise ValueError(
+            f"--stages {text}: there is no stage '{min(unknown)}'; write --stages 3,4, of 1 to {len(STAGES)}"
+        )
     return [stage for stage in STAGES if str(stage.number) in numbers]

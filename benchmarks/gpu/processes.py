@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,10 @@ def run_stages(
 ) -> int:
     """How many stages failed; `finished` hears each one's line.
 
-    Where there are many cores, the next stage imports what it needs while one runs.
+    Where there are many cores, or nothing is measured, the next stage imports what it needs while one runs.
     """
     began = time.monotonic()
-    early = (os.cpu_count() or 1) >= _ENOUGH_CORES
+    early = settings.size == "toy" or (os.cpu_count() or 1) >= _ENOUGH_CORES
     started: dict[int, _Process] = {}
     failed = 0
     try:
@@ -80,7 +81,7 @@ class _Process:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                env=environment(stage, scratch),
+                env=environment(stage, settings, scratch),
                 process_group=0,  # so that all that it starts can be ended with it
             )
 
@@ -112,22 +113,19 @@ class _Process:
 
     def end(self) -> None:
         """Ends the process and all that it has started."""
-        try:
+        with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.process.wait()
-        for pipe in (self.process.stdin,):
-            if pipe is not None and not pipe.closed:
-                pipe.close()
+        if self.process.stdin is not None and not self.process.stdin.closed:
+            self.process.stdin.close()
 
     def _explain(self) -> None:
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL:]
         print("\n".join(f"    {line}" for line in lines), file=sys.stderr, flush=True)
 
 
-def environment(stage: Stage, scratch: Path) -> dict[str, str]:
-    """This process's, with the checkout's own hbo before all others, and without the Hub."""
+def environment(stage: Stage, settings: Settings, scratch: Path) -> dict[str, str]:
+    """This process's, with the checkout's own hbo before all others, one GPU, and without the Hub."""
     paths = [str(ROOT / "src")]
     paths += [str(Path(path).absolute()) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     return {
@@ -137,6 +135,8 @@ def environment(stage: Stage, scratch: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(scratch / "datasets"),
         "TOKENIZERS_PARALLELISM": "false",
+        "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0],  # else a trainer takes all
+        **({"HBO_CACHE": str(scratch / "cache")} if settings.size == "toy" else {}),
         **stage.environment,
     }
 

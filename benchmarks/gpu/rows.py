@@ -24,7 +24,9 @@ _CHAT = (
 _FIRST = 2  # below it are the special tokens
 
 
-def random_rows(lengths: Sequence[int], vocabulary: int, *, datasets: int = 4, levels: int = 4, seed: int = 0) -> Dataset:
+def random_rows(
+    lengths: Sequence[int], vocabulary: int, *, datasets: int = 4, levels: int = 4, seed: int = 0
+) -> Dataset:
     """Rows of these lengths, a third of each an instruction; every group gets its share of every length."""
     random = np.random.default_rng(seed)
     found = []
@@ -36,7 +38,6 @@ def random_rows(lengths: Sequence[int], vocabulary: int, *, datasets: int = 4, l
             {
                 "input_ids": ids.tolist(),
                 "labels": labels.tolist(),
-                "prompt": "?",
                 "hbo_dataset": "abcdefgh"[cell // levels],
                 "hbo_level": cell % levels,
                 "hbo_row": number,
