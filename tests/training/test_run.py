@@ -1,4 +1,5 @@
 import gzip
+import importlib.metadata
 import json
 import shutil
 import subprocess
@@ -97,6 +98,20 @@ def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
     assert all(line["prompt"][0]["role"] == "user" for line in lines)
     assert hbo("report", run, "--output", tmp_path / "page.html").returncode == 0
     assert (tmp_path / "page.html").stat().st_size > 100_000
+
+
+def test_a_checkout_that_is_not_installed_runs(hbo, config, tmp_path, monkeypatch):
+    known = importlib.metadata.version
+
+    def version(name):
+        if name == "hbo":
+            raise importlib.metadata.PackageNotFoundError(name)
+        return known(name)
+
+    monkeypatch.setattr("hbo.training.run.version", version)
+    done = hbo("train", config())
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["environment"]["hbo"]
 
 
 def test_scores_are_one_row_per_example_and_made_once(hbo, config, tmp_path):

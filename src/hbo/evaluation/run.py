@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from hbo import __version__
 from hbo.errors import ConfigError
 from hbo.evaluation import harness, models, results
 from hbo.evaluation.local import Local, local_rows
@@ -180,5 +181,6 @@ def _environment(batch_size: int) -> dict[str, str | int]:
         "date": time.strftime("%Y-%m-%d"),
         "device": str(models.device()),
         "batch_size": batch_size,
-        **{name: version(name) for name in ("hbo", "lm_eval", "torch", "transformers", "peft", "datasets")},
+        "hbo": __version__,  # a checkout need not be installed
+        **{name: version(name) for name in ("lm_eval", "torch", "transformers", "peft", "datasets")},
     }

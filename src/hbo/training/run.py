@@ -19,7 +19,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from hbo import config_file
+from hbo import __version__, config_file
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, Interrupted
@@ -246,6 +246,7 @@ def _metrics(
             "python": platform.python_version(),
             "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.args.device}",
             "date": time.strftime("%Y-%m-%d"),
-            **{name: version(name) for name in ("hbo", "torch", "transformers", "trl", "peft", "accelerate")},
+            "hbo": __version__,  # a checkout need not be installed
+            **{name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
         },
     }
