@@ -224,3 +224,37 @@ def test_packing_changes_no_probability_of_the_start(temperature):
     alone = Groups.from_columns(["a"] * 12 + ["b"] * 2, [0] * 6 + [1] * 6 + [0] * 2)
     assert HBO(packed, config).p_K.tolist() == HBO(alone, config).p_K.tolist()
     assert HBO(packed, config).q_KL.tolist() == HBO(alone, config).q_KL.tolist()
+
+
+def alone(rewards, **config):
+    """The balancer that has heard these rewards once."""
+    balancer = hbo(**config)
+    balancer.update(rewards, step=10, start=10)
+    return balancer
+
+
+def test_a_signed_reward_of_the_datasets_makes_no_measurement_of_a_negative_one_of_a_group():
+    negative = np.array([[0.8, 1.0], [1.0, -1.0]])
+    signed = alone(Rewards(np.array([1.0, -3.0]), negative), global_reward="gradient_alignment")
+    assert signed.q_KL.tolist() == alone(Rewards(local_KL=negative)).q_KL.tolist()
+    assert signed.q_KL[1] == pytest.approx([0.5, 0.5], abs=0.001)  # -1 would have pushed the other up
+    assert signed.skipped == 1  # and not the dataset's, which may be negative
+    assert signed.p_K[1] < 0.25
+
+
+def test_a_signed_reward_of_the_groups_makes_no_measurement_of_a_negative_one_of_a_dataset():
+    negative = np.array([1.0, -1.0])
+    signed = alone(Rewards(negative, np.array([[0.8, -1.0], [1.0, 0.5]])), local_reward="transferability")
+    assert signed.p_K.tolist() == alone(Rewards(negative)).p_K.tolist()
+    assert signed.skipped == 1
+    assert signed.q_KL[0, 1] < 0.5
+
+
+def test_the_one_actor_over_all_groups_is_judged_by_the_groups_reward():
+    local = np.array([[0.8, -1.0], [1.0, 0.5]])
+    by_reward = {
+        reward: alone(Rewards(local_KL=local), method="mos+", local_reward=reward)
+        for reward in ("transferability", "perplexity_ratio")
+    }
+    assert [balancer.skipped for balancer in by_reward.values()] == [0, 1]
+    assert by_reward["transferability"].q_KL[0, 1] < by_reward["perplexity_ratio"].q_KL[0, 1]

@@ -156,13 +156,15 @@ class HBO:
                 raise RewardError(
                     f"rewards have the shape {np.shape(value)}, but {like.shape} is needed, one per choice"
                 )
-        if rewards.global_K is not None and self.config.global_reward is not None:
-            self._learn(self.global_actor, rewards.global_K)
+        global_reward, local_reward = self.config.global_reward, self.config.local_reward
+        if rewards.global_K is not None and global_reward is not None:
+            self._learn(self.global_actor, rewards.global_K, is_signed=is_one_of(global_reward, SIGNED_REWARDS))
+        local_is_signed = is_one_of(local_reward, SIGNED_REWARDS)
         if self.config.is_flat and rewards.local_KL is not None:
-            self._learn(self.global_actor, rewards.local_KL.ravel())
-        elif rewards.local_KL is not None and self.config.local_reward is not None:
+            self._learn(self.global_actor, rewards.local_KL.ravel(), is_signed=local_is_signed)
+        elif rewards.local_KL is not None and local_reward is not None:
             for k, actor in enumerate(self.local_actors):
-                self._learn(actor, relative(rewards.local_KL[k]))
+                self._learn(actor, relative(rewards.local_KL[k]), is_signed=local_is_signed)
         entry = Entry(
             step=step,
             start=start,
@@ -179,9 +181,8 @@ class HBO:
         self.ledger.append(entry)
         return entry
 
-    def _learn(self, actor: Actor, reward_C: Floats) -> None:
+    def _learn(self, actor: Actor, reward_C: Floats, *, is_signed: bool) -> None:
         # A reward that may be negative keeps its sign; any other at or below 0 is no measurement.
-        is_signed = any(is_one_of(r, SIGNED_REWARDS) for r in (self.config.global_reward, self.config.local_reward))
         usable, p_C = (np.abs(reward_C) <= _LARGEST) if is_signed else _usable(reward_C), actor.policy
         self.skipped += int((~usable & (p_C > 0)).sum())  # a level without rows has nothing to measure
         if not p_C[usable].sum():

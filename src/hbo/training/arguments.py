@@ -15,6 +15,7 @@ from hbo.config import RunConfig
 from hbo.errors import ConfigError, first_line, nearest
 from hbo.scoring.precision import is_bf16_native
 from hbo.training.attach import check_packing_options, check_stream_options
+from hbo.training.parallel import check_parallelism
 
 _OLD, _NEW = "gradient_checkpointing", "activation_checkpointing"
 CHECKPOINTING = _NEW if _NEW in SFTConfig.__dataclass_fields__ else _OLD
@@ -63,6 +64,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         args = SFTConfig(**{**defaults, **given, "output_dir": config.output, "dataset_kwargs": prepared})
     except Exception as error:  # it checks its values by using them, so anything may come out
         raise ConfigError(f"train: {first_line(error)}") from None
+    check_parallelism(args)
     check_packing_options(args)
     check_stream_options(args, config.balance)
     if config.difficulty.drop_easiest and args.packing and args.max_steps <= 0:

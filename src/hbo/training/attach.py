@@ -21,6 +21,7 @@ from hbo.rewards.own_loss import OwnLossProbe
 from hbo.scoring.batches import lengths
 from hbo.training.meter import Meter
 from hbo.training.own_loss import TrainerLoss, has_own_loss, pair_lengths
+from hbo.training.parallel import check_parallelism, check_placement
 from hbo.training.replayed import ReplayMeter
 from hbo.training.sampler import Schedule
 
@@ -100,6 +101,8 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
         DataError: The rows are a stream.
     """
     args, rows = trainer.args, trainer.train_dataset
+    check_parallelism(args, trainer)
+    check_placement(trainer.model)
     if not isinstance(rows, Dataset):
         raise DataError(
             f"HBO needs a datasets.Dataset to draw from, not {type(rows).__name__}; load it with streaming=False, or "

@@ -1,10 +1,13 @@
 """The training loss of each dataset and group, read off the forward pass that trains anyway.
 
-Two hooks look at the model's inputs and outputs; no forward is added and no tensor of the step is changed.
+A hook looks at the model's inputs and outputs; no forward is added and no tensor of the step is changed. Nor is the
+device waited for: sums stay there until a line of the log asks for them. Letters: B rows of a batch, T tokens,
+P places (rows or tokens) that are booked, V vocabulary, C groups.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,8 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from hbo.core.groups import Groups
+from hbo.data.tokens import IGNORED
+from hbo.scoring.losses import targets_at_once
 
 Ints = NDArray[np.int64]
 
@@ -22,7 +27,8 @@ Ints = NDArray[np.int64]
 class Meter:
     """Sums of token losses per group (K·L,), since the last reading.
 
-    A step's rows are told to it by `expect`, batch by batch, in the order in which this process will see them.
+    A step's rows are told to it by `expect`, batch by batch, in the order in which this process will see them. No
+    checkpoint holds the sums: as with the trainer's own loss, the first line of a resumed run is of the steps since.
 
     Args:
         groups: Groups of the rows.
@@ -30,8 +36,7 @@ class Meter:
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
-        self.sum_C = np.zeros(groups.sizes_KL.size)
-        self.tokens_C = np.zeros(groups.sizes_KL.size)
+        self._sums_2C: Tensor | None = None  # of losses and of tokens, where the model computes
         self._expected: list[Ints] = []
         self._handles: list[RemovableHandle] = []
 
@@ -53,9 +58,11 @@ class Meter:
     def read(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Sums of token losses and numbers of target tokens per group (K, L) since the last call; starts anew."""
         shape = self.groups.sizes_KL.shape
-        found = self.sum_C.reshape(shape), self.tokens_C.reshape(shape)
-        self.sum_C, self.tokens_C = np.zeros_like(self.sum_C), np.zeros_like(self.tokens_C)
-        return found
+        if self._sums_2C is None:
+            return np.zeros(shape), np.zeros(shape)
+        loss_C, tokens_C = self._sums_2C.cpu().double().numpy()
+        self._sums_2C = None
+        return loss_C.reshape(shape), tokens_C.reshape(shape)
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if not model.training or not self._expected:
@@ -75,9 +82,18 @@ class Meter:
             cells = found
             values = [value[0, : len(cells)] for value in losses]
         self._expected.pop(0)
-        loss_X, tokens_X = (value.double().cpu().numpy() for value in values)
-        np.add.at(self.sum_C, cells, loss_X)
-        np.add.at(self.tokens_C, cells, tokens_X)
+        self._book(cells, *values)
+
+    def _book(self, cell_P: Ints, loss_P: Tensor, tokens_P: Tensor) -> None:
+        device = loss_P.device
+        exact = torch.float32 if device.type == "mps" else torch.float64  # the one backend that has no more
+        if self._sums_2C is None:
+            self._sums_2C = torch.zeros((2, self.groups.sizes_KL.size), dtype=exact, device=device)
+        place_P = torch.from_numpy(cell_P.astype(np.int64))
+        if device.type == "cuda":
+            place_P = place_P.pin_memory()  # a copy from other memory would wait for the GPU
+        values_2P = torch.stack([loss_P.to(exact), tokens_P.to(exact)])
+        self._sums_2C.index_add_(1, place_P.to(device, non_blocking=True), values_2P)
 
     def _flattened(self, rows: Ints, shape: torch.Size) -> Ints | None:
         """The group of each token of a batch whose rows were put one behind the other, without padding (1, T).
@@ -100,7 +116,19 @@ def _token_losses(kwargs: dict[str, Any], output: Any) -> tuple[Tensor, Tensor] 
     labels, logits = kwargs.get("labels"), getattr(output, "logits", None)
     if labels is None or logits is None or logits.shape[:2] != labels.shape:
         return None
-    mask = labels[:, 1:] != -100
-    loss = torch.zeros(mask.shape, device=logits.device)
-    loss[mask] = functional.cross_entropy(logits[:, :-1][mask].float(), labels[:, 1:][mask], reduction="none")
-    return loss, mask
+    label_BT = functional.pad(labels[:, 1:].to(logits.device), (0, 1), value=IGNORED)
+    label_P = label_BT.reshape(-1)
+    logits_PV = logits.reshape(-1, logits.shape[-1])  # the last of a row predicts nothing; leaving it out would copy
+    loss_P = torch.zeros(label_P.shape, device=logits.device)
+    for place in _places(label_P, targets_at_once(logits_PV), counted=logits.device.type == "cpu"):
+        loss_P[place] = functional.cross_entropy(
+            logits_PV[place].float(), label_P[place], ignore_index=IGNORED, reduction="none"
+        )
+    return loss_P.view_as(label_BT)[:, :-1], label_BT[:, :-1] != IGNORED
+
+
+def _places(label_P: Tensor, size: int, *, counted: bool) -> Sequence[Tensor | slice]:
+    """Places to work on, `size` at once: those of targets, or all where counting them would wait for the device."""
+    if counted:
+        return torch.split((label_P != IGNORED).nonzero().squeeze(1), size)
+    return [slice(start, start + size) for start in range(0, len(label_P), size)]

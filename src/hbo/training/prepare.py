@@ -26,6 +26,7 @@ from hbo.scoring.precision import scoring_autocast, uses_bf16
 from hbo.training.attach import check_passes
 from hbo.training.distributed import all_processes
 from hbo.training.logbook import check_names
+from hbo.training.parallel import check_placement
 
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
 
@@ -200,11 +201,18 @@ def may_unpickle(model_init_kwargs: Any) -> bool:
 
 
 def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
-    """The model in fp32: under bf16 autocast these are the master weights, which bf16 ones are too coarse to be."""
+    """The model in fp32: under bf16 autocast these are the master weights, which bf16 ones are too coarse to be.
+
+    Raises:
+        ConfigError: Some of it was put on no device.
+        ModelError: It can't be found or loaded.
+    """
     pickles = may_unpickle(args.model_init_kwargs)
     options = {key: value for key, value in (args.model_init_kwargs or {}).items() if key not in _OWN_INIT}
     trusted = args.trust_remote_code
-    return load_model(spec, dtype=dtype_of(args), trust_remote_code=trusted, pickles=pickles, options=options)
+    model = load_model(spec, dtype=dtype_of(args), trust_remote_code=trusted, pickles=pickles, options=options)
+    check_placement(model)  # a device_map like "auto" shows only now what it does
+    return model
 
 
 def load_scorer(spec: str, args: SFTConfig) -> PreTrainedModel:
