@@ -53,9 +53,15 @@ def owners_of(model: nn.Module, facts: Facts) -> dict[nn.Module, Owner]:
     # Blocks with a rule of the user's own, the outer ones first.
     blocks = [place for place, module in modules.items() if own_rule(module) is not None]
     owners: dict[nn.Module, Owner] = {}
+    places = defaultdict(list)
+    for place, module in modules.items():
+        for _, parameter in module.named_parameters(recurse=False):
+            places[parameter].append(f"{place}." if place else "")
     for place, module in modules.items():
         for name, parameter in module.named_parameters(recurse=False):
-            if not parameter.requires_grad:
+            # A block that holds a parameter of a layer inside it under a name of its own (BERT's head) leaves it to it.
+            inner = any(other != f"{place}." and other.startswith(f"{place}.") for other in places[parameter])
+            if not parameter.requires_grad or inner:
                 continue
             full = f"{place}.{name}" if place else name
             block = next((b for b in blocks if full.startswith(f"{b}.") or not b), None)
@@ -197,6 +203,8 @@ class Recorder:
             for i, lay in zip(outputs, layouts[1], strict=True)
         ]
         precision = Autocast.now(outs[0].device)
+        if owner.rule is not None and owner.rule is not own_rule(owner.layer) and (len(inputs), len(outs)) != (1, 1):
+            raise Unruly("doesn't turn one tensor into one tensor")
         if owner.rule is not None and not owner.again:
             for tensor, lay in zip((*inputs, *outs), "".join(layouts), strict=True):
                 by_row(tensor, "r" if lay == "1" else lay, self.targets)  # raises where rows can't be told apart

@@ -17,13 +17,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from hbo.errors import RewardError
+from hbo.errors import RewardError, first_line
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
 from hbo.scoring.head import head_of, target_logits, token_losses
+from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
 
 _ROWS = 3  # compared; an odd number, which no model has as many heads of
@@ -67,9 +68,9 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
             if not why:
                 name, (why, _) = next(iter(problems.items()))
             first |= {name: why for name, (why, by_number) in problems.items() if by_number and name not in first}
-            if not all([_widen(model, facts, each) for each in problems]):
+            if "" in problems or not all([_widen(model, facts, each) for each in problems]):
                 break
-    return Facts(batched=False, why=f"'{name}' {why}", sliced_head=facts.sliced_head)
+    return Facts(batched=False, why=f"'{name}' {why}" if name else why, sliced_head=facts.sliced_head)
 
 
 def _problems(
@@ -82,6 +83,15 @@ def _problems(
         squares = found.recorder.squares()
     except Uncovered as finding:
         return {finding.name: (str(finding).partition("' ")[2], False)}
+    except RewardError:
+        if not facts.sliced_head:
+            raise
+        facts.sliced_head = False
+        return _problems(model, targets, facts, expected, tolerance)
+    except Exception as error:  # a model may raise anything when a layer's output isn't quite what it was
+        if lacks_memory(error):
+            raise
+        return {"": (f"the batched pass fails ({type(error).__name__}: {first_line(error)[:200]})", False)}
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)

@@ -62,25 +62,28 @@ def together(uses: Sequence[Use]) -> Tensor:
     """
     if len(uses) == 1:
         return alone(uses[0])
-    outers = [use for use in uses if isinstance(use, Outer)]
+    by_id = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 2]
+    dense = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 3]
     heads = [use for use in uses if isinstance(use, HeadUse)]
-    by_id = [use for use in outers if use.left.dim() == 2]
-    if len(heads) == 1 and by_id and len(by_id) == len(uses) - 1:
-        return _tied(heads[0], by_id)
-    if len(outers) == len(uses) and len(by_id) in (0, len(uses)):
-        return reduce(Outer.joined, outers).square_norms()
+    if len(by_id) + len(dense) + len(heads) == len(uses) and len(heads) + bool(dense) <= 1:
+        return _outers(by_id, dense, heads)
     tensors = [use for use in uses if isinstance(use, Tensor)]
-    if by_id or len(outers) + len(tensors) < len(uses):
+    if by_id or len(dense) + len(tensors) < len(uses):
         raise Apart("is used in ways that can't be added up")
-    whole = [widened(use) for use in tensors] + [widened(use.left.mT @ use.right) for use in outers]
+    whole = [widened(use) for use in tensors] + [widened(use.left.mT @ use.right) for use in dense]
     return squared(torch.stack(whole).sum(0))
 
 
-def _tied(head: HeadUse, lookups: list[Outer]) -> Tensor:
-    """‖G + E‖² = ‖G‖² + ‖E‖² + 2⟨G, E⟩, G the head's gradient and E that of the embedding, which is looked up by id."""
-    total_B = head.square_B + reduce(Outer.joined, lookups).square_norms()
-    for use in lookups:
-        if head.at_ids_BTH is None or use.right.shape != head.at_ids_BTH.shape:
-            raise Apart("is looked up with other ids than those of the rows, and is the head's weight too")
-        total_B = total_B + 2 * (widened(use.right) * head.at_ids_BTH).flatten(1).sum(1)
-    return total_B
+def _outers(by_id: list[Outer], dense: list[Outer], heads: list[HeadUse]) -> Tensor:
+    """‖G + E‖² = ‖G‖² + ‖E‖² + 2⟨G, E⟩, G the gradient as a head has it and E that of an embedding, looked up by id."""
+    parts = [reduce(Outer.joined, same).square_norms() for same in (by_id, dense) if same]
+    parts += [head.square_B for head in heads]
+    for lookup in by_id:
+        for head in heads:
+            if head.at_ids_BTH is None or lookup.right.shape != head.at_ids_BTH.shape:
+                raise Apart("is looked up with other ids than those of the rows, and is the head's weight too")
+            parts.append(2 * (widened(lookup.right) * head.at_ids_BTH).flatten(1).sum(1))
+        for use in dense:
+            at_ids = widened(use.left).gather(2, lookup.left[:, None].expand(-1, use.left.shape[1], -1))
+            parts.append(2 * (widened(lookup.right) * (at_ids.mT @ widened(use.right))).flatten(1).sum(1))
+    return torch.stack(parts).sum(0)
