@@ -26,7 +26,7 @@ from hbo import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.scoring.batches import lengths
 from hbo.training.attach import groups_of
-from hbo.training.full_speed import full_speed
+from hbo.training.compact_head import targets_only
 from hbo.training.packing import pack_within_groups
 
 
@@ -80,7 +80,7 @@ def main() -> None:
                 processing_class=tokenizer,
             )
             trainer.add_callback(_InOrder(numbers))
-            with full_speed(trainer.args.device):
+            with targets_only(trainer.args.device):
                 return seconds(trainer.train)
 
     with tempfile.TemporaryDirectory() as cache:

@@ -31,7 +31,7 @@ from trl import SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
 from hbo.actor_config import ActorConfig
-from hbo.training.full_speed import full_speed
+from hbo.training.compact_head import targets_only
 
 _EVERY = 200  # the paper's F, to which costs are scaled
 _BATCH = 8
@@ -99,7 +99,7 @@ def timed(
         frozen = ActorConfig(learning_rate=1e-300)
         balance = HBOCallback(trainer, HBOConfig(rewards=rewards, update_every=_PERIOD, actor=frozen))
         trainer.add_callback(balance)
-        with full_speed(trainer.args.device):
+        with targets_only(trainer.args.device):
             trainer.train()
     assert balance.balancer is not None and not (balance.window and balance.window.failed)
     return np.array(clock.steps).reshape(rounds, _PERIOD), [entry.seconds for entry in balance.balancer.ledger][1:]

@@ -2,7 +2,7 @@
 
 Both train on the very rows of the same steps with the same trainer. The reference takes them in the order drawn, as
 SFTTrainer does. Ours is what `hbo train` does: the rows of a step sorted by length before they are cut into batches,
-and on a CPU what `hbo.training.full_speed` does. Tokens without padding.
+and on a CPU logits for target tokens alone. Tokens without padding.
 
     python benchmarks/training.py [--steps 4] [--rounds 5] [--batch 8] [--accumulation 4] [--bf16]
 """
@@ -25,7 +25,7 @@ from trl import SFTTrainer
 from hbo import HBOCallback, HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.training.attach import groups_of
-from hbo.training.full_speed import full_speed
+from hbo.training.compact_head import targets_only
 
 
 class _Unsorted(TrainerCallback):
@@ -70,7 +70,7 @@ def main() -> None:
                 trainer.add_callback(HBOCallback(trainer, HBOConfig(method="proportional"), seed=0))
             else:
                 trainer.add_callback(_Unsorted(drawn))
-            with full_speed(args.device) if balanced else nullcontext():
+            with targets_only(args.device) if balanced else nullcontext():
                 took = seconds(trainer.train)
         losses[name] = [line["loss"] for line in trainer.state.log_history if "loss" in line]
         return took

@@ -25,7 +25,7 @@ from trl import SFTTrainer
 from hbo import HBOCallback, HBOConfig
 from hbo.rewards.probe import Probe
 from hbo.training.attach import groups_of
-from hbo.training.full_speed import full_speed
+from hbo.training.compact_head import targets_only
 
 
 class _Clock(TrainerCallback):
@@ -110,7 +110,7 @@ def main() -> None:
         return statistics.median(clock.steps[1:])
 
     step = step_seconds()
-    with full_speed(torch.device("cpu")):
+    with targets_only(torch.device("cpu")):
         fast_step = step_seconds()
     say(
         "update against one example at a time",

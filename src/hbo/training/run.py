@@ -33,8 +33,8 @@ from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
 from hbo.training.arguments import adapter, check_devices, training_arguments
 from hbo.training.callback import HBOCallback
+from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
-from hbo.training.full_speed import full_speed
 from hbo.training.hub import check_hub, push, without_tokens
 from hbo.training.live import Teller
 from hbo.training.mixture_file import write_mixture
@@ -164,7 +164,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
             folder, config, examples, data.held_out, scores.of(left) if scores and left is not None else scores
         )
     trainer.accelerator.wait_for_everyone()
-    with saving_to(folder), full_speed(args.device, compiled=args.torch_compile):
+    with saving_to(folder), targets_only(args.device, enabled=not args.torch_compile):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received is not None:
         saved = folder / f"checkpoint-{trainer.state.global_step}"
