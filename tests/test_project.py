@@ -15,7 +15,7 @@ import hbo
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hbo"
-LONGEST = 280
+LONGEST = 400
 RANKS = {
     **dict.fromkeys(
         (

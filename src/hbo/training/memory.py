@@ -29,7 +29,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.scoring.batches import budget_on
+from hbo.rewards.passes import tokens_on
 from hbo.scoring.dequantize import quiet
 from hbo.training.arguments import CHECKPOINTING, adapter, is_checkpointing
 from hbo.training.footprint import peak_of, sizes_of
@@ -201,7 +201,7 @@ def _activations(
     step = peak_of(build, model, forward((batch, length), trains=True)) + tile(batch * length, _TILE)
     if config.balance.is_static or config.balance.rewards != "probe":
         return step
-    tokens = max(budget_on(args.device, config.balance.probe_tokens), length)
+    tokens = max(config.balance.probe_tokens or tokens_on(args.device), length)
     update = peak_of(build, model, forward((1, tokens), trains=False)) + tile(tokens, (tokens, words))
     return max(step, update)
 
