@@ -3,7 +3,8 @@
 Builds every causal language model of transformers tiny, in every variant (full fine-tuning, LoRA, …), measures a padded
 batch and compares. One JSON line for each variant, then a summary.
 
-    python benchmarks/architectures.py [--only llama,mixtral] [--jobs 2] [--seconds 120] [--table docs/architectures.md]
+    python benchmarks/architectures.py [--only llama,mixtral] [--rounds 1] [--jobs 2] [--seconds 120]
+        [--table docs/architectures.md]
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ def main() -> None:
     """Prints the records and the summary, and writes the table if asked."""
     words = argparse.ArgumentParser()
     words.add_argument("--only", default="", help="architectures, with commas between them")
+    words.add_argument("--rounds", type=int, default=1, help="how often each variant is timed")
     words.add_argument("--jobs", type=int, default=1)
     words.add_argument("--seconds", type=float, default=120.0, help="the longest that one architecture may take")
     words.add_argument("--table", type=Path, help="the Markdown file to write")
@@ -39,7 +41,7 @@ def main() -> None:
     torch.set_num_threads(1)
     names = [name for name in given.only.split(",") if name] or architectures()
     found: list[dict[str, Any]] = []
-    for records in apart(names, given.jobs, given.seconds):
+    for records in apart(names, given.rounds, given.jobs, given.seconds):
         found += records
         for record in records:
             print(json.dumps(record), flush=True)
@@ -48,21 +50,25 @@ def main() -> None:
     summarise(found, skipped)
     if given.table:
         given.table.write_text(page(found, skipped), encoding="utf-8")
+    if any(record["outcome"] == "wrong" for record in found):
+        raise SystemExit("a norm is wrong")
 
 
-def apart(names: list[str], jobs: int, seconds: float) -> Iterator[list[dict[str, Any]]]:
+def apart(names: list[str], rounds: int, jobs: int, seconds: float) -> Iterator[list[dict[str, Any]]]:
     """The records of each architecture, each measured in a process of its own, so that a crash ends only that one."""
     fork = multiprocessing.get_context("fork")  # transformers is imported once
-    waiting, running = list(names), {}
+    waiting = list(names)
+    running: dict[Any, tuple[str, Any, float]] = {}
     while waiting or running:
         while waiting and len(running) < jobs:
             name = waiting.pop(0)
             here, there = fork.Pipe(duplex=False)
-            child = fork.Process(target=in_child, args=(name, there), daemon=True)
+            child = fork.Process(target=in_child, args=(name, rounds, there), daemon=True)
             child.start()
             there.close()
             running[here] = name, child, time.monotonic() + seconds
-        for pipe in wait(list(running), timeout=1.0):
+        ready: list[Any] = wait(list(running), timeout=1.0)
+        for pipe in ready:
             name, child, _ = running.pop(pipe)
             try:
                 yield pipe.recv()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -44,16 +45,16 @@ def measured(model: nn.Module, batch: dict[str, Tensor]) -> Way:
         return Way(per_example_gradient_norms(model, batch), facts.batched, facts.why or "", dict(facts.rerun))
 
 
-def records(name: str) -> list[dict[str, Any]]:
+def records(name: str, rounds: int = 1) -> list[dict[str, Any]]:
     """What came of each variant of an architecture; a variant that can't be built is named in its record."""
     try:
         ways = variants(name) + (OF_LLAMA if name == "llama" else [])
     except Exception as error:
         return [{"architecture": name, "variant": "full", "outcome": "not built", "why": said(error)}]
-    return [{"architecture": name, "variant": variant, **record(name, variant)} for variant in ways]
+    return [{"architecture": name, "variant": variant, **record(name, variant, rounds)} for variant in ways]
 
 
-def record(name: str, variant: str) -> dict[str, Any]:
+def record(name: str, variant: str, rounds: int = 1) -> dict[str, Any]:
     """What came of one variant: fast, rows (one at a time), wrong, raises, not built or not trainable."""
     try:
         model = build(name, variant)
@@ -73,16 +74,17 @@ def record(name: str, variant: str) -> dict[str, Any]:
     }
     try:
         way = measured(model, batch)
-        began = time.perf_counter()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        taken = []
+        for _ in range(rounds):
+            began = time.perf_counter()
             again_B = per_example_gradient_norms(model, batch)
-        facts["ms"] = round(1000 * (time.perf_counter() - began), 1)
+            taken.append(time.perf_counter() - began)
+        facts["ms"] = round(1000 * statistics.median(taken), 1)
     except Exception as error:
         return {"outcome": "raises", "why": said(error), **facts}
-    error = max(truth.error_of(way.norm_B), truth.error_of(again_B))
-    outcome = "wrong" if not error <= EXACT else "fast" if way.batched else "rows"
-    return {"outcome": outcome, "error": error, "why": way.why, "rerun": way.rerun, **facts}
+    gap = max(truth.error_of(way.norm_B), truth.error_of(again_B))
+    outcome = "wrong" if not gap <= EXACT else "fast" if way.batched else "rows"
+    return {"outcome": outcome, "error": gap, "why": way.why, "rerun": way.rerun, **facts}
 
 
 def said(error: Exception) -> str:
@@ -90,8 +92,8 @@ def said(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
-def in_child(name: str, pipe: Any) -> None:
+def in_child(name: str, rounds: int, pipe: Any) -> None:
     """Sends the records of an architecture through a pipe; what the libraries say on the way is left unsaid."""
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    pipe.send(records(name))
+    pipe.send(records(name, rounds))

@@ -35,7 +35,7 @@ OF_LLAMA = [*OTHERS, "prompt-tuning", "ia3", *CHECKPOINTED, *(f"lora-{name}" for
 """What is tried on one architecture only."""
 
 
-def adapted(model: Any, variant: str) -> nn.Module:
+def adapted(model: Any, variant: str) -> Any:
     """The model prepared for a way of training.
 
     Args:
@@ -46,7 +46,7 @@ def adapted(model: Any, variant: str) -> nn.Module:
     if way:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": CHECKPOINTED[way]})
         if way == variant:
-            return model  # type: ignore[no-any-return]
+            return model
         model.enable_input_require_grads()
         variant = "lora"
     if variant == "prompt-tuning":
@@ -62,10 +62,10 @@ def adapted(model: Any, variant: str) -> nn.Module:
 
 
 def attention(model: nn.Module) -> list[str]:
-    """The last names of the linear layers that mix tokens."""
+    """The last names of the linear layers that mix tokens, and of no other layers."""
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     inner = [name for name in linear if ("att" in name or "mixer" in name) and "expert" not in name]
-    return sorted({name.split(".")[-1] for name in inner})
+    return sorted({name.split(".")[-1] for name in inner} - {name.split(".")[-1] for name in {*linear} - {*inner}})
 
 
 def fused_experts(model: nn.Module) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import transformers
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
@@ -55,13 +56,13 @@ def shrunk(kind: Any, own: dict[str, Any]) -> dict[str, Any]:
     default = kind(**{name: value for name, value in own.items() if not isinstance(value, list | int)})
     small = {name: TOKENS[name] for name in names & TOKENS.keys()}
     for name in names & SIZES.keys():
-        value = vars(default).get(name)
+        value = _value(default, name)
         if isinstance(value, int) and value > SIZES[name]:
             small[name] = SIZES[name]
-    if "head_dim" in names and vars(default)["head_dim"] is None:
+    if "head_dim" in names and _value(default, "head_dim") is None:
         small["head_dim"] = HEAD
     if "num_key_value_heads" in names:
-        heads, pairs = vars(default).get("num_attention_heads"), vars(default)["num_key_value_heads"]
+        heads, pairs = _value(default, "num_attention_heads"), _value(default, "num_key_value_heads")
         small["num_key_value_heads"] = pairs if pairs in (None, 1) else 4 if pairs == heads else 2
     if "is_decoder" in names:
         small |= ENCODERS
@@ -70,13 +71,18 @@ def shrunk(kind: Any, own: dict[str, Any]) -> dict[str, Any]:
     return small | one_layer_of_each_kind(default, names)
 
 
+def _value(config: Any, name: str) -> Any:
+    # not getattr: it refuses a field that differs between layers
+    return vars(config).get(config.attribute_map.get(name, name))
+
+
 def one_layer_of_each_kind(default: Any, names: set[str]) -> dict[str, Any]:
     """The lists that say what each layer is, cut to the first layer of each kind, and how many these are."""
     count = next((name for name in LAYERS if name in names), None)
     if count is None:
         return {}
-    layers = vars(default)[count]
-    values = {name: vars(default).get(name) for name in names}
+    layers = _value(default, count)
+    values = {name: _value(default, name) for name in names}
     lists = {name: value for name, value in values.items() if isinstance(value, list) and len(value) == layers}
     if layers < 3 or not lists:
         return {}
@@ -204,7 +210,7 @@ def reference_norms(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
 
 
 def _own_loss(model: nn.Module, row: dict[str, Tensor]) -> float:
-    inner: Any = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
     if "labels" not in inspect.signature(inner.forward).parameters:
         return float("nan")
     with torch.no_grad():

@@ -46,8 +46,9 @@ ENCODERS = {"is_decoder": True}
 """Models of the BERT kind: a causal language model only if they are told to be one."""
 
 _SOME = {"num_experts_per_tok": 2, "n_routed_experts": 4, "n_shared_experts": 1, "first_k_dense_replace": 1}
+_SCALED = {"embedding_multiplier": 12.0, "residual_multiplier": 0.22, "logits_scaling": 8.0}
 _CONV = {"num_hidden_layers": 2, "layer_types": ["conv", "full_attention"]}
-_BYTES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+_SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
 _HYBRID = {"num_hidden_layers": 4, "layers_block_type": ["linear_attention", "hybrid"] * 2}
 _SHARED = {
@@ -58,10 +59,10 @@ _SHARED = {
 OVERRIDES: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
     "blt": {
-        "encoder_config": {**_BYTES, "hidden_size_global": 64},
-        "decoder_config": {**_BYTES, "hidden_size_global": 64},
-        "patcher_config": _BYTES,
-        "global_config": {**_BYTES, "hidden_size": 64},
+        "encoder_config": {**_SMALL, "hidden_size_global": 64},
+        "decoder_config": {**_SMALL, "hidden_size_global": 64},
+        "patcher_config": _SMALL,
+        "global_config": {**_SMALL, "hidden_size": 64},
         "encoder_hash_byte_group_vocab": 97,
     },
     "cohere_compass_text": {
@@ -76,16 +77,27 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "swa_num_attention_heads": 4, "swa_num_key_value_heads": 4, "swa_q_lora_rank": 12, "swa_kv_lora_rank": 12,
         "swa_head_dim": 12, "swa_qk_nope_head_dim": 8, "swa_v_head_dim": 8, "head_dim": 12,
     },
+    "falcon_h1": {"lm_head_multiplier": 0.5, "embedding_multiplier": 2.0},
     "gemma3n_text": {**_SHARED, "intermediate_size": [48] * 4, "activation_sparsity_pattern": [0.95, 0.95, 0.0, 0.0]},
-    "gemma4_text": {**_SHARED, "global_head_dim": 16},
+    "flint": {"mlp_only_layers": [0]},
+    "gemma4_text": {**_SHARED, "global_head_dim": 16, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2,
+                    "moe_intermediate_size": 16},
     "gemma4_unified_text": {**_SHARED, "global_head_dim": 16},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
-    "granitemoeshared": {"shared_intermediate_size": 16},
-    "granitemoe_swa": {"shared_intermediate_size": 16},
+    "granite": _SCALED,
+    "granite_swa": _SCALED,
+    "granitemoe": _SCALED,
+    "granitemoehybrid": {**_SCALED, "layer_types": ["mamba", "attention"]},
+    "granitemoeshared": {**_SCALED, "shared_intermediate_size": 16},
+    "granitemoe_swa": {**_SCALED, "shared_intermediate_size": 16},
+    "hunyuan_v1_moe": {"num_experts": 4, "moe_topk": 2},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
     "lfm2": _CONV,
     "lfm2_moe": _CONV,
+    "llama4_text": {
+        "num_hidden_layers": 2, "layer_types": ["chunked_attention", "full_attention"], "no_rope_layers": [1, 0],
+        "moe_layers": [1],
+    },
     "longcat_flash": {"head_dim": 4, "zero_expert_num": 2},
     "mamba2": {"head_dim": 16},
     "phi4_multimodal": {
@@ -99,14 +111,19 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "ngram_vocab_size_base": 97, "heads_per_ngram": 2, "make_ngram_vocab_size_divisible_by": 1,
         "split_ngram_parts": 1,
     },
+    "recurrent_gemma": {"num_hidden_layers": 3},
     "roc_bert": {
         "pronunciation_embed_dim": 16, "pronunciation_vocab_size": 97, "shape_embed_dim": 16, "shape_vocab_size": 97
     },
+    "mllama": {"text_config": {**_SMALL, "vocab_size": 97, "num_hidden_layers": 3, "cross_attention_layers": [1],
+                               "num_key_value_heads": 2, "pad_token_id": 3}},
     "nemotron": {"num_key_value_heads": 2},
     "rwkv": {"rescale_every": 0},  # else the weights of a model in evaluation mode aren't those that are trained
     "xmod": {"default_language": "en_XX"},
     "zamba": {**_HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16, "mamba_dt_rank": 4},
-    "zamba2": {**_HYBRID, "attention_hidden_size": 64, "attention_head_dim": 16},
+    "zamba2": {
+        **_HYBRID, "use_shared_attention_adapter": True, "attention_hidden_size": 64, "attention_head_dim": 16
+    },
 }  # fmt: skip
 """What an architecture needs besides."""
 
