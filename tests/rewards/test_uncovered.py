@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers as hf
-from tiny_models import GROUPED, assert_exact, one_at_a_time, padded, tiny
+from tiny_models import GROUPED, assert_exact, padded, tiny
 from torch import nn
 
 from hbo.rewards.gradients import (
@@ -158,7 +158,9 @@ def with_kernel(model):
 def test_a_kernel_that_takes_weights_from_outside_their_layers_is_noticed_and_measured_right():
     model, batch = tiny(), padded()
     with_kernel(model)
-    with pytest.warns(UserWarning, match=r"mlp\.gate_proj\.weight.*outside of its own layer.*one row at a time") as caught:
+    with pytest.warns(
+        UserWarning, match=r"mlp\.gate_proj\.weight.*outside of its own layer.*one row at a time"
+    ) as caught:
         norms = per_example_gradient_norms(model, batch)
     assert len(caught) == 1
     torch.testing.assert_close(norms, one_at_a_time_here(model, batch), rtol=1e-4, atol=0)

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import Rows, pack, pad, reader
-from hbo.scoring.processes import Processes
 from hbo.scoring.losses import per_example_loss
+from hbo.scoring.processes import Processes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -67,8 +67,7 @@ class Gradients:
 def aligned(
     model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
 ) -> Floats:
-    """MultiDDS-S: the mean cosine of each dataset's gradient with the dev gradients (K,).
-    """
+    """MultiDDS-S: the mean cosine of each dataset's gradient with the dev gradients (K,)."""
     cosine_KK = np.zeros((len(row_K), len(dev_K)))
     with left_as_found(model):
         dev = [gradients.of(model, rows) for rows in dev_K]
@@ -82,8 +81,7 @@ def aligned(
 def aligned_after_a_step(
     model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
 ) -> Floats:
-    """MultiDDS as first published: how well a small step along each dataset's gradient fits all dev sets after it (K,).
-    """
+    """MultiDDS as first published: how well a small step along each dataset's gradient fits all dev sets after it (K,)."""
     cosine_K = np.zeros(len(row_K))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with left_as_found(model):
@@ -105,8 +103,7 @@ def aligned_after_a_step(
 def batch_norms(
     model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
 ) -> Floats:
-    """The norm of each dataset's mean gradient (K,): the paper's Eq. 7 read as one batch, not row by row.
-    """
+    """The norm of each dataset's mean gradient (K,): the paper's Eq. 7 read as one batch, not row by row."""
     norm_K = np.zeros(len(row_K))
     with left_as_found(model):
         for i in range(processes.rank, len(row_K), processes.count):
@@ -116,8 +113,7 @@ def batch_norms(
 
 
 def cosine(one: list[Tensor], other: list[Tensor]) -> float:
-    """Of two gradients; NaN if one is zero.
-    """
+    """Of two gradients; NaN if one is zero."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return float(_dot(one, other) / np.sqrt(np.float64(_dot(one, one)) * _dot(other, other)))
 

@@ -24,7 +24,6 @@ from hbo.rewards.probe import Probe
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
 from hbo.scoring.processes import ALONE, Processes
-from hbo.scoring.room import Room
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -102,7 +101,9 @@ class PerDataset:
         value = self._whole(model, step, row_K, processes)
         return replace(rewards, global_K=value, examples=rewards.examples + int(sum(map(len, row_K))))
 
-    def _whole(self, model: nn.Module, step: int, row_K: list[Ints], processes: Processes, dev: int | None = None) -> Floats:
+    def _whole(
+        self, model: nn.Module, step: int, row_K: list[Ints], processes: Processes, dev: int | None = None
+    ) -> Floats:
         if self.reward in _OF_GRADIENTS:
             tokens = self.config.probe_tokens or tokens_on(next(model.parameters()).device)
             gradients = Gradients(self.probe.rows, tokens, self.probe.pad_token_id)

@@ -22,7 +22,7 @@ from hbo.rewards import NORM_REWARDS, REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.rewards.norms import Facts
-from hbo.rewards.norms.left_as_found import is_whole, left_as_found
+from hbo.rewards.norms.left_as_found import is_whole
 from hbo.rewards.passes import over_rows
 from hbo.rewards.pool import pool_of, probes_of
 from hbo.rewards.sizing import Sizing
@@ -239,8 +239,7 @@ class Probe:
 
 
 def rewards_of_probes(groups: Groups, cells: list[Ints], value_2P: Floats, learns: tuple[bool, bool]) -> Rewards:
-    """The rewards of both levels, from what the probes of each group have shown; NaN is no measurement.
-    """
+    """The rewards of both levels, from what the probes of each group have shown; NaN is no measurement."""
     mean = np.full((2, len(cells)), np.nan)
     variance = np.full((2, len(cells)), np.nan)  # of the mean
     borders = np.cumsum([len(rows) for rows in cells])[:-1]

@@ -28,8 +28,7 @@ _BATCH = 1000
 
 
 def reader(rows: Rows) -> Read:
-    """A way to read the token ids and labels of any rows; of a dataset only these rows come into memory.
-    """
+    """A way to read the token ids and labels of any rows; of a dataset only these rows come into memory."""
     if not isinstance(rows, Dataset):
 
         def read_each(rows_B: np.ndarray) -> list[Row]:
@@ -47,8 +46,7 @@ def reader(rows: Rows) -> Read:
 
 
 def lengths(rows: Rows) -> np.ndarray:
-    """The tokens (N,) of each row.
-    """
+    """The tokens (N,) of each row."""
     if not isinstance(rows, Dataset):
         return np.array([len(row["input_ids"]) for row in rows], dtype=np.int32)
     import pyarrow.compute as pc
@@ -82,8 +80,7 @@ def pack(length_N: np.ndarray, wanted: np.ndarray, token_budget: int) -> Iterato
 
 
 def pad(rows: Sequence[Row], pad_token_id: int) -> dict[str, Tensor]:
-    """`input_ids`, `attention_mask` and `labels`, each (B, T), padded on the right.
-    """
+    """`input_ids`, `attention_mask` and `labels`, each (B, T), padded on the right."""
     shape = len(rows), max(len(ids) for ids, _ in rows)
     batch = {
         "input_ids": torch.full(shape, pad_token_id),

@@ -141,8 +141,7 @@ def batch_losses(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> np
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode, and each of its submodules in its former mode afterwards.
-    """
+    """The model in eval mode, and each of its submodules in its former mode afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -97,7 +97,9 @@ class PrefixScorer:
         if not np.array_equal(ids_P, self._ids):
             device = next(self._model.parameters()).device
             try:
-                found = self._model(input_ids=torch.tensor(ids_P, device=device)[None], use_cache=True, logits_to_keep=1)
+                found = self._model(
+                    input_ids=torch.tensor(ids_P, device=device)[None], use_cache=True, logits_to_keep=1
+                )
             except Exception:
                 self._works = False
                 return False

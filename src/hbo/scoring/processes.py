@@ -33,8 +33,7 @@ class Processes:
     from_first: Callable[[Any], Any] = _itself
 
     def together(self, value_N: Floats, is_known_N: np.ndarray) -> tuple[Floats, np.ndarray]:
-        """The values (N,) that any process knows, NaN elsewhere, and which these are.
-        """
+        """The values (N,) that any process knows, NaN elsewhere, and which these are."""
         if self.count == 1:
             return np.where(is_known_N, value_N, np.nan), is_known_N
         times_N = self.total(is_known_N.astype(np.float64))
@@ -51,8 +50,7 @@ class Processes:
         return None if smallest < 0 else smallest
 
     def agree(self, value: Any) -> bool:
-        """Whether all processes hold the same value; the same answer in each.
-        """
+        """Whether all processes hold the same value; the same answer in each."""
         differs = self.count > 1 and value != self.from_first(value)
         return self.count == 1 or not self.total(np.array([float(differs)]))[0]
 

@@ -149,4 +149,3 @@ def row_of(tensor: Tensor, layout: str, row: int, targets: Targets) -> Tensor:
             return tensor[start : start + targets.counts[row]]
         case _:
             return tensor
-

@@ -88,7 +88,9 @@ def _of_sharded(
     for name, parameter in trained.items():
         if parameter.grad is not None:
             found[name], parameter.grad = square(parameter.grad), None
-    return {name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()}, loss.detach()
+    return {
+        name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()
+    }, loss.detach()
 
 
 def _of_partitioned(

@@ -122,9 +122,7 @@ class Recorder:
     def __enter__(self) -> Self:
         for owner in self.owners.values():
             # The first of all hooks, so that the output is the layer's own and not one that another hook changed.
-            self._handles.append(
-                owner.layer.register_forward_hook(self._hook(owner), with_kwargs=True, prepend=True)
-            )
+            self._handles.append(owner.layer.register_forward_hook(self._hook(owner), with_kwargs=True, prepend=True))
         if self._head_layer is not None:
             self._handles.append(self._head_layer.register_forward_pre_hook(self._enters_head))
             self._handles.append(self._head_layer.register_forward_hook(self._leaves_head))
@@ -249,9 +247,7 @@ class Recorder:
 
         return receive
 
-    def _learn(
-        self, owner: Owner, call: Call, inputs: tuple[Tensor, ...], slopes: tuple[Tensor | None, ...]
-    ) -> None:
+    def _learn(self, owner: Owner, call: Call, inputs: tuple[Tensor, ...], slopes: tuple[Tensor | None, ...]) -> None:
         if owner.rule is not None and owner.ruled:
             given = [by_row(x, lay, self.targets) for x, lay in zip(inputs, call.layouts[0], strict=True)]
             arrived = [
@@ -262,7 +258,9 @@ class Recorder:
             found = owner.rule(owner.layer, x, slope)
             for name, parameter in owner.ruled.items():
                 if name not in found:
-                    raise Uncovered(self.names[parameter], f"gets no gradient from the rule of {type(owner.layer).__name__}")
+                    raise Uncovered(
+                        self.names[parameter], f"gets no gradient from the rule of {type(owner.layer).__name__}"
+                    )
                 self.collect(parameter, found[name])
         if owner.again:
             once = [name for name, p in owner.again.items() if self._expected[p] == 1]
@@ -288,4 +286,3 @@ class Recorder:
 def _output_layer(model: nn.Module) -> nn.Module | None:
     get = getattr(model, "get_output_embeddings", None)
     return get() if get else None
-

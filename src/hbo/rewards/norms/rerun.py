@@ -64,7 +64,9 @@ def rerun(
         )
         for (name, parameter), gradient in zip(own.items(), gradients, strict=True):
             if gradient is None:
-                found[name].append(torch.zeros_like(parameter) if whole else parameter.new_zeros((), dtype=torch.float32))
+                found[name].append(
+                    torch.zeros_like(parameter) if whole else parameter.new_zeros((), dtype=torch.float32)
+                )
             else:
                 found[name].append(gradient if whole else square_of(gradient))
     return {name: torch.stack(parts) for name, parts in found.items()}

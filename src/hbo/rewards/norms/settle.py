@@ -222,4 +222,3 @@ def _is_coarse(model: nn.Module, targets: Targets) -> bool:
             for handle in handles:
                 handle.remove()
     return bool({torch.bfloat16, torch.float16} & set(seen))
-
