@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 
 def is_whole(model: nn.Module) -> bool:
@@ -18,6 +19,16 @@ def is_whole(model: nn.Module) -> bool:
         Nothing.
     """
     return all(type(p) is nn.Parameter and not hasattr(p, "ds_id") for p in model.parameters())
+
+
+def resharded(model: nn.Module) -> None:
+    """Has FSDP take back the weights that it left whole after a forward without a backward.
+
+    The head's are, and until then the model's parameters aren't those that get the gradients.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 @contextmanager
@@ -39,6 +50,7 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
         >>> layer.training
         True
     """
+    resharded(model)
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
@@ -49,6 +61,7 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
         model.eval()
         yield
     finally:
+        resharded(model)
         for module, mode in modes:
             module.training = mode  # not .train(mode), which would reach into the children
         for parameter, wanted, grad in parameters:

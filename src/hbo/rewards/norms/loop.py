@@ -11,6 +11,7 @@ from torch.distributed.tensor import DTensor
 from torch.func import functional_call
 
 from hbo.rewards.norms.checkpointing import recomputing
+from hbo.rewards.norms.left_as_found import resharded
 from hbo.rewards.norms.outer_products import widened
 from hbo.scoring.head import of_targets, only_targets, token_losses
 from hbo.scoring.targets import Targets
@@ -28,6 +29,7 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
         targets: Of a batch with that row.
         row: Which.
     """
+    resharded(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     sharded = any(isinstance(p, DTensor) for p in trained.values())
     partitioned = any("ds_id" in vars(p) for p in trained.values())

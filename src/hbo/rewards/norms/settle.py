@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from hbo.errors import RewardError, first_line
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
-from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.rewards.norms.left_as_found import left_as_found, resharded
 from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
 from hbo.scoring.head import head_of, target_logits, token_losses
@@ -48,10 +48,6 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
         RewardError: The model doesn't return one logit vector per token, or no row has a target.
     """
     targets = Targets.of(_few(batch), next(model.parameters()).device)
-    places = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            places[parameter] = name
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
         facts = Facts(sliced_head=head_of(model) is not None)
@@ -77,6 +73,7 @@ def _problems(
     model: nn.Module, targets: Targets, facts: Facts, expected: list[Squares], tolerance: Mapping[str, float]
 ) -> dict[str, tuple[str, bool]]:
     """Name of a parameter → what is wrong with its gradients, and whether only the numbers say so."""
+    resharded(model)
     trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
     try:
         found = batched_pass(model, targets, facts, learns=True)
