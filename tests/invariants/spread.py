@@ -40,7 +40,7 @@ def tied():
 def mixtral():
     from transformers import MixtralConfig, MixtralForCausalLM
 
-    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "router_jitter_noise": 0.0}
+    experts = {"num_local_experts": 4, "num_experts_per_tok": 2, "router_aux_loss_coef": 0.0}
     return MixtralForCausalLM(MixtralConfig(**SIZES, **experts, sliding_window=None))
 
 
@@ -116,7 +116,7 @@ def _child(folder, model, rank, processes, resume, lora, balance, options, envir
         "ledger": ledger,
         "kind": type(next(trainer.model.parameters())).__name__,
         "gradients": sum(p.grad is not None for p in trainer.model.parameters()),
-        "weights": {name: _whole(p).double().sum().item() for name, p in trainer.model.named_parameters()},
+        "weights": {name.replace("_checkpoint_wrapped_module.", ""): _whole(p).double().sum().item() for name, p in trainer.model.named_parameters()},
     }
     Path(f"{folder}.{rank}.json").write_text(json.dumps(notes))
     import torch.distributed
@@ -126,6 +126,11 @@ def _child(folder, model, rank, processes, resume, lora, balance, options, envir
 
 
 def _whole(parameter):
+    if hasattr(parameter, "ds_id"):
+        import deepspeed
+
+        with deepspeed.zero.GatheredParameters([parameter]):
+            return parameter.detach().clone()
     value = parameter.detach()
     return value.full_tensor() if hasattr(value, "full_tensor") else value
 

@@ -96,21 +96,32 @@ def through_head(
         RewardError: The model doesn't call its head once, on one vector per token.
     """
     B, T = targets.shape
+    given: list[Tensor] = []
     raw: list[Tensor] = []
     is_over = False
+
+    def first(_: nn.Module, args: tuple[Any, ...]) -> None:
+        given[:] = args[:1]
 
     def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal is_over
         if is_over or not args or args[0].dim() != 3 or len(args[0]) != B or args[0].shape[1] < T:
             raise RewardError(f"{type(model).__name__} doesn't give its head one vector per token, once")
         is_over = True
-        work(targets.at(args[0]))
+        # As it came, if no hook of the head made it another (FSDP its precision): DeepSpeed's would take a backward
+        # through what it gives the head for one of the head, which has none.
+        came = given[0] if given and given[0].dtype == args[0].dtype else args[0]
+        work(targets.at(came))
         return (args[0][:1, :1].detach(), *args[1:])
 
     def after(_: nn.Module, __: Any, output: Tensor) -> None:
         raw.append(output.detach())
 
-    handles = [head.layer.register_forward_pre_hook(before), head.layer.register_forward_hook(after, prepend=True)]
+    handles = [
+        head.layer.register_forward_pre_hook(first, prepend=True),
+        head.layer.register_forward_pre_hook(before),
+        head.layer.register_forward_hook(after, prepend=True),
+    ]
     try:
         logits = model(**targets.inputs, **inputs).logits.detach().float()
     finally:

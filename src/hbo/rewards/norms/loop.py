@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -32,8 +32,7 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
     resharded(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     sharded = any(isinstance(p, DTensor) for p in trained.values())
-    partitioned = any("ds_id" in vars(p) for p in trained.values())
-    if partitioned:
+    if is_partitioned(model):
         return _of_partitioned(model, targets, row, trained)
     if sharded:
         return _of_sharded(model, targets, row, trained)
@@ -50,6 +49,11 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
         loss = _loss(_Called(model, aliases), model, targets, row)
         _backward(loss)
     return found, loss.detach()
+
+
+def is_partitioned(model: nn.Module) -> bool:
+    """Whether DeepSpeed ZeRO-3 holds the parameters in parts."""
+    return any(hasattr(p, "ds_id") for p in model.parameters())
 
 
 class _Dropped(torch.autograd.Function):
@@ -98,12 +102,27 @@ def _of_sharded(
 def _of_partitioned(
     model: nn.Module, targets: Targets, row: int, trained: Mapping[str, nn.Parameter]
 ) -> tuple[Squares, Tensor]:
-    # DeepSpeed's own hooks would take every gradient that reaches `.grad` for one of training.
-    with recomputing(model):
-        loss = _loss(model, model, targets, row)
-        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-    both = zip(trained, gradients, strict=True)
-    return {name: square(gradient) for name, gradient in both if gradient is not None}, loss.detach()
+    # DeepSpeed's own hooks would take every gradient that reaches `.grad` for one of training. So they are asked for,
+    # and each is replaced, as it comes, by zeros that take no memory.
+    found: Squares = {}
+
+    def hook(name: str) -> Callable[[Tensor], Tensor]:
+        def squared(gradient: Tensor) -> Tensor:
+            found[name] = square(gradient)
+            return gradient.new_zeros(()).expand_as(gradient)
+
+        return squared
+
+    handles = [parameter.register_hook(hook(name)) for name, parameter in trained.items()]
+    try:
+        with recomputing(model):
+            loss = _loss(model, model, targets, row)
+            with torch.autocast(loss.device.type, enabled=False):
+                torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found, loss.detach()
 
 
 def _loss(call: Any, model: nn.Module, targets: Targets, row: int) -> Tensor:

@@ -21,7 +21,8 @@ from hbo.errors import RewardError, first_line
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.left_as_found import left_as_found, resharded
-from hbo.rewards.norms.loop import Squares, squares_of_row
+from hbo.rewards.norms.layers import whole_shape
+from hbo.rewards.norms.loop import Squares, is_partitioned, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
 from hbo.scoring.head import head_of, target_logits, token_losses
 from hbo.scoring.room import lacks_memory
@@ -183,11 +184,17 @@ def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
         return False
     if not wider:
         return False
-    everything = sum(p.numel() for p in model.parameters())
-    if sum(p.numel() for p in model.get_submodule(wider).parameters()) > _LARGEST_BLOCK * everything:
+    block = model.get_submodule(wider)
+    if sum(map(_size, block.parameters())) > _LARGEST_BLOCK * sum(map(_size, model.parameters())):
         return False
+    if is_partitioned(model) and any(True for child in block.children() for _ in child.parameters()):
+        return False  # DeepSpeed's hooks on the layers inside would look for what it knows of their parameters
     facts.rerun[name] = wider
     return True
+
+
+def _size(parameter: nn.Parameter) -> int:
+    return whole_shape(parameter).numel()
 
 
 def _warn(facts: Facts, by_number: Mapping[str, str]) -> None:
