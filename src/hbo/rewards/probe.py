@@ -144,10 +144,13 @@ class Probe:
         room.tokens, room.lockstep = processes.least(room.tokens), processes.count > 1 and not is_whole(model)
 
         def losses(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
-            return scorer.losses(batch).cpu().double().numpy()[None]
+            found: Floats = scorer.losses(batch).cpu().double().numpy()
+            return found[None]
 
         pad_id = self.pad_token_id
-        return over_rows(model, rows, number_P, losses, 1, room=room, pad_token_id=pad_id, processes=processes)[0]
+        found_1P = over_rows(model, rows, number_P, losses, 1, room=room, pad_token_id=pad_id, processes=processes)
+        loss_P: Floats = found_1P[0]
+        return loss_P
 
     def _alone(self, rows: Sequence[Row]) -> list[Row]:
         return [alone(row, self._opening) for row in rows]

@@ -48,10 +48,6 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
         RewardError: The model doesn't return one logit vector per token, or no row has a target.
     """
     targets = Targets.of(_few(batch), next(model.parameters()).device)
-    places = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            places[parameter] = name
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
         facts = Facts(sliced_head=head_of(model) is not None)
@@ -68,7 +64,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
             if not why:
                 name, (why, _) = next(iter(problems.items()))
             first |= {name: why for name, (why, by_number) in problems.items() if by_number and name not in first}
-            if "" in problems or not all([_widen(model, facts, each) for each in problems]):
+            if "" in problems or sum(_widen(model, facts, each) for each in problems) < len(problems):
                 break
     return Facts(batched=False, why=f"'{name}' {why}" if name else why, sliced_head=facts.sliced_head)
 
@@ -149,7 +145,7 @@ def _rows_meet(model: nn.Module, targets: Targets, losses: list[Tensor], toleran
 
 def row_alone(targets: Targets, row: int) -> Targets:
     """One row of a batch, without the padding at its end."""
-    B, T = targets.shape
+    T = targets.shape[1]
     mask = targets.inputs.get("attention_mask")
     stop = T if mask is None else int(mask[row].nonzero().amax()) + 1
     inputs = {name: each[row % len(each)][None, :stop] for name, each in targets.inputs.items()}
