@@ -97,7 +97,7 @@ class Probe:
 
     @property
     def _wants_norms(self) -> bool:
-        return any(function in NORM_REWARDS for function in (self.global_fn, self.local_fn))
+        return any(reward in (self.global_fn, self.local_fn) for reward in NORM_REWARDS)
 
     def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
         """Finds out how the model is measured, and measures the longest row of the pool; what came out, in a sentence.
@@ -120,8 +120,7 @@ class Probe:
             self.facts.layouts = processes.from_first(self.facts.layouts)
         longest = pool[np.argmax(length_P)][None]
         with self.sizing.watching(next(model.parameters()).device):
-            for function in {self.global_fn, self.local_fn} - {None}:
-                self.values(model, longest, [function], Processes())
+            self.values(model, longest, [self.global_fn, self.local_fn], Processes())
         return self.facts.sentence() if self.facts else "rewards are measured for a whole batch in one pass"
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:

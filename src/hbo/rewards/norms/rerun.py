@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from hbo.rewards.norms.calls import Call, row_of
 from hbo.rewards.norms.layers import Unruly
+from hbo.rewards.norms.outer_products import square
 from hbo.scoring.targets import Targets
 
 

@@ -124,8 +124,8 @@ def _differences(
             row = int((gap_PR[place] / allowed_PR[place].clamp(min=1e-300)).nan_to_num(torch.inf).argmax())
             one, other = found_PR[place, row].sqrt(), wanted_PR[place, row].sqrt()
             result[name] = (
-                f"has a gradient of norm {other:.3g}, but what passes its layer gives {one:.3g}: it is used outside of "
-                "its own layer"
+                f"is used outside of its own layer (its gradient has norm {other:.3g}, what passes the layer gives "
+                f"{one:.3g})"
             )
     return result
 
