@@ -111,7 +111,10 @@ def _model(settings: Settings, folder: Path) -> Path:
 def _data(settings: Settings, folder: Path) -> Path:
     """The folder with a JSONL file of each domain."""
     if settings.data is not None:
-        return Path(settings.data).absolute()
+        chosen = Path(settings.data).absolute()
+        if lacking := [f"{name}.jsonl" for name in _DOMAINS if not (chosen / f"{name}.jsonl").is_file()]:
+            raise FileNotFoundError(f"--data {chosen}: holds no {lacking[0]}; it takes {', '.join(_DOMAINS)} .jsonl")
+        return chosen
     if settings.size == "toy":
         write_sums(folder / "data", _DOMAINS, 24)
         return folder / "data"
@@ -163,7 +166,7 @@ def _config(sizes: Sizes, steps: int, model: Path, data: Path) -> dict[str, Any]
 
 def _first_runs(sizes: Sizes, folder: Path, config: dict[str, Any], slots: int, ends: float) -> dict[str, float]:
     """A few steps of as many runs as go side by side: how long they take to begin and to end, and for a step."""
-    grid = _grid(folder, config, sizes, range(1))[:slots]
+    grid = _grid(folder, config, sizes, range(1))[: slots if device().type == "cuda" else 1]
     runs = _Runs(grid, slots, ends)
     try:
         runs.run()
