@@ -46,7 +46,7 @@ class Sizes:
 
 SIZES = {
     "full": [Sizes("135m", 16, 512, 24), Sizes("1b", 8, 1024, 16)],
-    "cpu": [Sizes("135m", 4, 128, 7)],
+    "cpu": [Sizes("135m", 2, 64, 7)],
     "toy": [Sizes("toy", 4, 16, 8)],
 }
 
