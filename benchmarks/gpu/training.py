@@ -83,6 +83,7 @@ def _case(sizes: Sizes, scratch: Path, report: Report) -> None:
 
 def _step_seconds(model: nn.Module, rows: Any, sizes: Sizes, scratch: Path, config: HBOConfig | None) -> list[float]:
     """From the end of one step to the end of the next, so that what lies between them counts."""
+    free_memory()  # the trainer before this one had its own optimizer, 10 GB of it for 1B
     args = arguments(
         scratch, max_steps=sizes.steps, per_device_train_batch_size=sizes.batch, learning_rate=1e-6, logging_steps=5
     )
