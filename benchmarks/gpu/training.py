@@ -42,12 +42,14 @@ class Sizes:
     batch: int
     tokens: int
     steps: int
+    probes: int
+    """Rows of each dataset in the update whose host syncs are counted."""
 
 
 SIZES = {
-    "full": [Sizes("135m", 16, 512, 24), Sizes("1b", 8, 1024, 16)],
-    "cpu": [Sizes("135m", 2, 64, 7)],
-    "toy": [Sizes("toy", 4, 16, 8)],
+    "full": [Sizes("135m", 16, 512, 24, 16), Sizes("1b", 8, 1024, 16, 16)],
+    "cpu": [Sizes("135m", 2, 64, 7, 4)],
+    "toy": [Sizes("toy", 4, 16, 8, 4)],
 }
 
 
@@ -102,7 +104,7 @@ def _step_seconds(model: nn.Module, rows: Any, sizes: Sizes, scratch: Path, conf
 
 def _warned_syncs(model: nn.Module, rows: Any, sizes: Sizes, report: Report) -> None:
     """Host syncs of an update, in all and by batch, and where the most come from."""
-    probe = Probe(rows, groups_of(rows), HBOConfig(probes=16, probe_pool=4), pad_token_id=PAD)
+    probe = Probe(rows, groups_of(rows), HBOConfig(probes=sizes.probes, probe_pool=4), pad_token_id=PAD)
     with autocast():
         probe.measure_reference(model)
         probe.measure(model, step=1)
