@@ -12,6 +12,7 @@ from tiny_models import tiny
 from hbo.config import HBOConfig
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
 from hbo.scoring.losses import per_example_loss
+from hbo.scoring.processes import ALONE, Processes
 
 ROWS, DEV = [np.array([0, 3, 5]), np.array([12, 14])], [np.array([1, 2]), np.array([13, 15, 17])]
 ALL = (aligned, aligned_after_a_step, batch_norms)
@@ -28,7 +29,7 @@ def cos(a, b):
 
 
 def measured(function, model, budget=40, **parts):
-    given = {"rank": 0, "ranks": 1, "reduce": np.copy, **parts}
+    given = {"processes": ALONE, **parts}
     return function(model, Gradients(mixture()[0], budget, 0), ROWS, DEV, **given)
 
 
@@ -86,14 +87,14 @@ def test_parameters_come_back_when_measuring_fails(function):
         raise RuntimeError("lost a process")
 
     with pytest.raises(RuntimeError, match="lost"):
-        measured(function, model, reduce=broken)
+        measured(function, model, processes=Processes(0, 1, broken))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("function", ALL)
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_processes_share_the_datasets(function, ranks):
-    parts = [measured(function, tiny(), rank=rank, ranks=ranks, reduce=np.copy) for rank in range(ranks)]
+    parts = [measured(function, tiny(), processes=Processes(rank, ranks, np.copy)) for rank in range(ranks)]
     assert sum(parts) == pytest.approx(measured(function, tiny()), rel=1e-5)
 
 

@@ -86,7 +86,7 @@ def together(measured, model, step, ranks=2):
 
     def total(array):
         parts.append(array)
-        return array
+        return array if array.ndim == 2 else np.full_like(array, array.max())
 
     for rank in range(ranks):
         measured.measure(model, step, Processes(rank, ranks, total))

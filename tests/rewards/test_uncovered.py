@@ -159,7 +159,7 @@ def test_a_kernel_that_takes_weights_from_outside_their_layers_is_noticed_and_me
     model, batch = tiny(), padded()
     with_kernel(model)
     with pytest.warns(
-        UserWarning, match=r"mlp\.gate_proj\.weight.*outside of its own layer.*one row at a time"
+        UserWarning, match=r"mlp\.gate_proj\.weight'.* is used outside of its own layer.*one row at a time"
     ) as caught:
         norms = per_example_gradient_norms(model, batch)
     assert len(caught) == 1

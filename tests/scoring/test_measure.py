@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hbo.data.tokens import opening, tokenize
 from hbo.errors import ModelError
 from hbo.scoring.measure import score
+from hbo.scoring.targets import Targets
 
 
 def loss_of(model, targets_at, ids):
@@ -62,17 +63,18 @@ def test_scores_do_not_depend_on_the_batches(order, budget, mixed, llama, tokeni
     np.testing.assert_allclose(found.loss_alone_N, expected.loss_alone_N[list(order)], rtol=1e-5)
 
 
-def test_both_sides_have_the_same_targets(mixed, llama, tokenizer, cache):
+def test_both_sides_have_the_same_targets(mixed, llama, tokenizer, cache, monkeypatch):
     seen = {}
 
-    def note(model, args, inputs):
-        for ids, mask, keep in zip(
-            inputs["input_ids"], inputs["attention_mask"], inputs["logits_to_keep"], strict=True
-        ):
-            targets = ids.roll(-1)[keep].tolist()
-            seen.setdefault(tuple(targets), []).append(ids[mask.bool()].tolist())
+    def noted(batch, device):
+        targets = of(batch, device)
+        labels = targets.label_N.split(targets.counts)
+        for ids, mask, label in zip(batch["input_ids"], batch["attention_mask"], labels, strict=True):
+            seen.setdefault(tuple(label.tolist()), []).append(ids[mask.bool()].tolist())
+        return targets
 
-    llama.register_forward_pre_hook(note, with_kwargs=True)
+    of = Targets.of
+    monkeypatch.setattr(Targets, "of", noted)
     score(mixed, llama, tokenizer)
     before = opening(tokenizer)
     for row in (mixed[0], mixed[1], mixed[5]):

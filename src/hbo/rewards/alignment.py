@@ -81,7 +81,7 @@ def aligned(
 def aligned_after_a_step(
     model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
 ) -> Floats:
-    """MultiDDS as first published: how well a small step along each dataset's gradient fits all dev sets after it (K,)."""
+    """MultiDDS as first published: how well a small step along each gradient fits all dev sets after it (K,)."""
     cosine_K = np.zeros(len(row_K))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with left_as_found(model):

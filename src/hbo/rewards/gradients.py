@@ -1,7 +1,7 @@
 """How hard each row pulls at the model: the L2 norm of the gradient of its own mean target loss.
 
-The door to `hbo.rewards.norms`, which measures a whole padded batch in one pass, and models of which it can't one row at
-a time. Which of the two it is has been found out beforehand (`settle`), or is found out here, a warning saying so.
+The door to `hbo.rewards.norms`, which measures a whole padded batch in one pass, or one row at a time where it can't.
+Which of the two it is has been found out beforehand (`settle`), or is found out here, and a warning says so.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.norms import settle as settle_inner
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.rewards.norms.loop import square, squares_of_row, total
+from hbo.rewards.norms.loop import squares_of_row, total
+from hbo.rewards.norms.outer_products import square
 from hbo.rewards.norms.settle import row_alone
 from hbo.scoring.targets import Targets
 
@@ -85,7 +86,7 @@ def gradient_norms_and_losses(
 
 
 def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
-    """How the model's gradient norms are to be measured, found out on a few rows of the batch; with a warning if slowly.
+    """How the model's gradient norms are to be measured, found out on a few rows; with a warning if slowly.
 
     Args:
         model: As in `per_example_gradient_norms`.
@@ -117,7 +118,8 @@ def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tens
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """The model without what would wait for other ranks (DistributedDataParallel), or was compiled without hooks."""
-    return extract_model_from_parallel(model, keep_torch_compile=False)
+    inner: nn.Module = extract_model_from_parallel(model, keep_torch_compile=False)
+    return inner
 
 
 def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -134,8 +136,8 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
         )
     if any(parameter.is_meta for parameter in found):
         raise RewardError(
-            "trainable parameters of the model are offloaded to the CPU or the disk, so there is no gradient to measure; "
-            "load the model with a device_map that keeps them on a device, or choose another global_reward"
+            "trainable parameters of the model are offloaded to the CPU or the disk, so there is no gradient to "
+            "measure; load the model with a device_map that keeps them on a device, or choose another global_reward"
         )
     return found
 
@@ -172,7 +174,6 @@ def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tenso
     """The norm () of the gradient of `value`, in fp32; 0 where no parameter had a part."""
     parts = [torch.zeros((), device=value.device)]
     if value.requires_grad:
-        for gradient in torch.autograd.grad(value, parameters, allow_unused=True):
-            if gradient is not None:
-                parts.append(square(gradient).to(value.device))
+        found = torch.autograd.grad(value, parameters, allow_unused=True)
+        parts += [square(gradient).to(value.device) for gradient in found if gradient is not None]
     return torch.stack(parts).sum().sqrt().float()

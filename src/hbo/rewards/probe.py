@@ -97,7 +97,7 @@ class Probe:
 
     @property
     def _wants_norms(self) -> bool:
-        return any(function in NORM_REWARDS for function in (self.global_fn, self.local_fn))
+        return any(reward in (self.global_fn, self.local_fn) for reward in NORM_REWARDS)
 
     def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
         """Finds out how the model is measured, and measures the longest row of the pool; what came out, in a sentence.
@@ -120,8 +120,7 @@ class Probe:
             self.facts.layouts = processes.from_first(self.facts.layouts)
         longest = pool[np.argmax(length_P)][None]
         with self.sizing.watching(next(model.parameters()).device):
-            for function in {self.global_fn, self.local_fn} - {None}:
-                self.values(model, longest, [function], Processes())
+            self.values(model, longest, [self.global_fn, self.local_fn], Processes())
         return self.facts.sentence() if self.facts else "rewards are measured for a whole batch in one pass"
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
@@ -144,10 +143,13 @@ class Probe:
         room.tokens, room.lockstep = processes.least(room.tokens), processes.count > 1 and not is_whole(model)
 
         def losses(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
-            return scorer.losses(batch).cpu().double().numpy()[None]
+            found: Floats = scorer.losses(batch).cpu().double().numpy()
+            return found[None]
 
         pad_id = self.pad_token_id
-        return over_rows(model, rows, number_P, losses, 1, room=room, pad_token_id=pad_id, processes=processes)[0]
+        found_1P = over_rows(model, rows, number_P, losses, 1, room=room, pad_token_id=pad_id, processes=processes)
+        loss_P: Floats = found_1P[0]
+        return loss_P
 
     def _alone(self, rows: Sequence[Row]) -> list[Row]:
         return [alone(row, self._opening) for row in rows]

@@ -5,8 +5,8 @@ Decided once, at the first update, when the optimizer has its states and the pea
     tokens = (peak of training − what is held between steps) / bytes of a token, and at least the longest row
 
 Bytes of a token are those that a probe of the longest row took at the start. On a CPU, where no allocator tells,
-tokens are at most those of a training batch. The checkpoint holds what was decided, so that a resumed run makes the same
-batches, and computes the same to the bit.
+tokens are at most those of a training batch. The checkpoint holds what was decided, so that a resumed run makes the
+same batches, and computes the same to the bit.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from peft import PeftModel
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
@@ -198,7 +199,7 @@ class Window:
             self._why = f"a batch of {len(rows)} rows came as {len(labels)}"
             return
         whole = unwrapped(model)
-        inner = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
+        inner: Any = whole.get_base_model() if isinstance(whole, PeftModel) else whole
         try:
             targets = Targets.of(kwargs, labels.device)
             facts = self.probe.facts or Facts()

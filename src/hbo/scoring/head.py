@@ -133,7 +133,8 @@ def through_head(
     if logits.numel() != expected.numel():
         return torch.zeros((), dtype=torch.bool, device=logits.device)
     tolerance = 1e-3 if raw[0].dtype == torch.float32 else 2e-2
-    return (expected.flatten() - logits.flatten()).abs().amax() <= tolerance * logits.abs().amax()
+    is_known: Tensor = (expected.flatten() - logits.flatten()).abs().amax() <= tolerance * logits.abs().amax()
+    return is_known
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from hbo.errors import RewardError
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, Rows, lengths, pack, pad, reader
 from hbo.scoring.head import head_of, target_logits, targets_at_once, through_head, token_losses
-from hbo.scoring.room import Room
+from hbo.scoring.room import TOKEN_BUDGET, Room
 from hbo.scoring.targets import Targets
 
 
@@ -125,7 +125,7 @@ def row_losses(
     length_N = lengths(rows)
     scorer, room = Scorer(model), Room.of(model, token_budget)
     with track(phase, len(rows)) as advance, evaluating(model):
-        for rows_B in pack(length_N, np.arange(len(rows)), room.tokens):
+        for rows_B in pack(length_N, np.arange(len(rows)), room.tokens or TOKEN_BUDGET):
             for part_B, loss_B in room.tried(rows_B, lambda part_B: scorer.losses(pad(read(part_B), pad_token_id))):
                 loss_N[part_B] = loss_B.cpu().double().numpy()
             advance(len(rows_B))

@@ -28,7 +28,7 @@ from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.losses import evaluating
 from hbo.scoring.prefix import PrefixScorer
 from hbo.scoring.processes import ALONE, Processes
-from hbo.scoring.room import Room
+from hbo.scoring.room import TOKEN_BUDGET, Room
 from hbo.scoring.scan import Scan
 from hbo.scoring.scores import Scores
 
@@ -131,7 +131,7 @@ def _measure(
         is_done |= journal.read(loss_N)
     loss_N, is_done = processes.together(loss_N, is_done)
     left = np.flatnonzero(side.is_wanted_N & ~is_done)
-    tokens = processes.least(room.tokens)
+    tokens = processes.least(room.tokens) or TOKEN_BUDGET
 
     def share() -> Iterator[np.ndarray]:
         # The very batches that one process would make, dealt out in turn.

@@ -10,6 +10,7 @@ Letters: B rows of a batch, P tokens of the prefix.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,8 +49,8 @@ class PrefixScorer:
     """The losses of batches under one model, each batch's shared prefix run once.
 
     A model is asked in this way only if it keeps plain keys and values of every token (none with a sliding window or a
-    recurrent state), and if the first row comes out the same without it. Whatever goes wrong on the way, its rows are run
-    whole from then on.
+    recurrent state), and if the first row comes out the same without it. If anything goes wrong on the way, rows are
+    run whole from then on.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -103,7 +104,7 @@ class PrefixScorer:
             except Exception:
                 self._works = False
                 return False
-            kept = getattr(found, "past_key_values", None)
+            kept: Any = getattr(found, "past_key_values", None)
             self._works = type(kept) is DynamicCache and all(
                 type(layer) is DynamicLayer and layer.get_seq_length() == len(ids_P) for layer in kept.layers
             )

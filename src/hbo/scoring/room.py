@@ -68,9 +68,10 @@ class Room:
             free_memory()
             if len(part_B) == 1 or self.lockstep:
                 what = "one row at a time" if len(part_B) == 1 else f"{len(part_B)} rows"
+                reason = reason.replace("out of memory", "memory is full")
                 # In words by which accelerate doesn't take it for a training batch that is too large.
                 raise RewardError(
-                    f"there is too little memory to measure {what} ({reason.replace('out of memory', 'memory is gone')}); "
+                    f"there is too little memory to measure {what} ({reason}); "
                     "shorten the longest rows (max_length), turn on activation checkpointing, or set "
                     "balance.probe_tokens lower"
                 )

@@ -58,8 +58,8 @@ class Targets:
         index_N = before_BT.flatten().nonzero()[:, 0]
         row_N, label_N = before_BT.nonzero()[:, 0], labels_BT.roll(-1, dims=1).flatten()[index_N]
         inputs = {name: batch[name].to(device, non_blocking=True) for name in _INPUTS if name in batch}
-        sent = (tensor.to(device, non_blocking=True) for tensor in (index_N, label_N, row_N))
-        return cls(inputs, (len(labels_BT), labels_BT.shape[1]), *sent, before_BT.sum(1).tolist())
+        index_N, label_N, row_N = (each.to(device, non_blocking=True) for each in (index_N, label_N, row_N))
+        return cls(inputs, (len(labels_BT), labels_BT.shape[1]), index_N, label_N, row_N, before_BT.sum(1).tolist())
 
     @property
     def device(self) -> torch.device:

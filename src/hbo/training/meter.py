@@ -19,7 +19,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hbo.core.groups import Groups
 from hbo.data.tokens import IGNORED
-from hbo.scoring.losses import targets_at_once
+from hbo.scoring.head import targets_at_once
 
 Ints = NDArray[np.int64]
 

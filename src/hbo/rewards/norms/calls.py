@@ -1,7 +1,7 @@
 """One call of a layer, noted so that its rule can be asked, or the layer be run again, in the backward.
 
-What is noted goes through autograd's own storage (`Tap`): under activation checkpointing it is dropped after the forward
-and noted anew when the block is computed again, and whoever changes it in place meanwhile is told so.
+What is noted goes through autograd's own storage (`Tap`): under activation checkpointing it is dropped after the
+forward and noted anew when the block is computed again, and what was changed in place meanwhile is noticed.
 
 How rows lie in the tensors of a call is judged from sizes, B rows of T tokens each:
 
@@ -121,7 +121,7 @@ def by_row(tensor: Tensor, layout: str, targets: Targets) -> Tensor:
         case "r":
             return tensor
         case "t":
-            return tensor.unflatten(0, (B, T))
+            return tensor.reshape(B, T, *tensor.shape[1:])
         case "n":
             return _spread(tensor, targets)
         case _:

@@ -12,7 +12,7 @@ from torch.func import functional_call
 
 from hbo.rewards.norms.checkpointing import recomputing
 from hbo.rewards.norms.left_as_found import resharded
-from hbo.rewards.norms.outer_products import widened
+from hbo.rewards.norms.outer_products import square
 from hbo.scoring.head import of_targets, only_targets, token_losses
 from hbo.scoring.targets import Targets
 
@@ -137,12 +137,6 @@ def _backward(loss: Tensor) -> None:
     if loss.requires_grad:
         with torch.autocast(loss.device.type, enabled=False):
             loss.backward()  # type: ignore[no-untyped-call]
-
-
-def square(gradient: Tensor) -> Tensor:
-    """Its squared norm () in fp32; of a sharded one, what its parts sum up to."""
-    dense = gradient.to_dense() if gradient.is_sparse else gradient
-    return widened(dense).square().sum()
 
 
 def total(squares: Squares, device: torch.device) -> Tensor:

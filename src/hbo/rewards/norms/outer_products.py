@@ -6,8 +6,8 @@ for an embedding, one-hot token ids times the slopes of the outputs.
     ‖Σ_t l_t r_tᵀ‖² = Σ_t Σ_u (l_t · l_u)(r_t · r_u)         the Gram form, for short rows and large weights
                     = the squared entries of lᵀ r, summed     the direct form, for long rows and small weights
 
-Goodfellow 2015, "Efficient Per-Example Gradient Computations", for one token; Li et al. 2022, "Large Language Models Can
-Be Strong Differentially Private Learners", for many ("ghost clipping").
+Goodfellow 2015, "Efficient Per-Example Gradient Computations", for one token; Li et al. 2022, "Large Language Models
+Can Be Strong Differentially Private Learners", for many ("ghost clipping").
 
 Letters: B batch, T tokens, O and I the two sizes of a weight.
 """
@@ -82,6 +82,12 @@ def _gram(left: Tensor, right_BTI: Tensor) -> Tensor:
 def squared(tensor: Tensor) -> Tensor:
     """The squared norm of each entry (B,) of a tensor (B, …), in fp32."""
     return widened(tensor).square().flatten(1).sum(1)
+
+
+def square(gradient: Tensor) -> Tensor:
+    """Its squared norm () in fp32; of a sharded one, what its parts sum up to."""
+    dense = gradient.to_dense() if gradient.is_sparse else gradient
+    return widened(dense).square().sum()
 
 
 def widened(tensor: Tensor) -> Tensor:

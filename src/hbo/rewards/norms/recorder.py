@@ -45,7 +45,7 @@ class Owner:
 
 
 def owners_of(model: nn.Module, facts: Facts) -> dict[nn.Module, Owner]:
-    """Who works out the gradient of which trainable parameter: its own layer, unless a rule or a finding says otherwise.
+    """Who works out the gradient of which trainable parameter: its own layer, unless a rule or `facts` say otherwise.
 
     A parameter that is registered in several layers has several owners.
     """

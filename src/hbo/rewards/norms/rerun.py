@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hbo.rewards.norms.calls import Call, row_of
 from hbo.rewards.norms.layers import Unruly
-from hbo.rewards.norms.outer_products import widened
+from hbo.rewards.norms.outer_products import square
 from hbo.scoring.targets import Targets
 
 
@@ -63,12 +63,8 @@ def rerun(
             else [None] * len(own)
         )
         for (name, parameter), gradient in zip(own.items(), gradients, strict=True):
-            if gradient is None:
-                found[name].append(
-                    torch.zeros_like(parameter) if whole else parameter.new_zeros((), dtype=torch.float32)
-                )
-            else:
-                found[name].append(gradient if whole else square_of(gradient))
+            dense = torch.zeros_like(parameter) if gradient is None else gradient
+            found[name].append(dense if whole else square(dense))
     return {name: torch.stack(parts) for name, parts in found.items()}
 
 
@@ -78,9 +74,3 @@ def _slope_of(out: Tensor, slope: Tensor, layout: str, row: int, targets: Target
     if part.shape != out.shape:
         raise Unruly(f"gives {tuple(out.shape)} for a row alone, not {tuple(part.shape)}")
     return part.to(out.dtype)
-
-
-def square_of(gradient: Tensor) -> Tensor:
-    """Its squared norm () in fp32; of a sharded one the part that this process holds, or the whole where it's asked."""
-    dense = gradient.to_dense() if gradient.is_sparse else gradient
-    return widened(dense).square().sum()

@@ -65,7 +65,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
             if not why:
                 name, (why, _) = next(iter(problems.items()))
             first |= {name: why for name, (why, by_number) in problems.items() if by_number and name not in first}
-            if "" in problems or not all([_widen(model, facts, each) for each in problems]):
+            if "" in problems or sum(_widen(model, facts, each) for each in problems) < len(problems):
                 break
     return Facts(batched=False, why=f"'{name}' {why}" if name else why, sliced_head=facts.sliced_head)
 
@@ -126,8 +126,8 @@ def _differences(
             row = int((gap_PR[place] / allowed_PR[place].clamp(min=1e-300)).nan_to_num(torch.inf).argmax())
             one, other = found_PR[place, row].sqrt(), wanted_PR[place, row].sqrt()
             result[name] = (
-                f"has a gradient of norm {other:.3g}, but what passes its layer gives {one:.3g}: it is used outside of "
-                "its own layer"
+                f"is used outside of its own layer (its gradient has norm {other:.3g}, what passes the layer gives "
+                f"{one:.3g})"
             )
     return result
 
@@ -147,7 +147,7 @@ def _rows_meet(model: nn.Module, targets: Targets, losses: list[Tensor], toleran
 
 def row_alone(targets: Targets, row: int) -> Targets:
     """One row of a batch, without the padding at its end."""
-    B, T = targets.shape
+    T = targets.shape[1]
     mask = targets.inputs.get("attention_mask")
     stop = T if mask is None else int(mask[row].nonzero().amax()) + 1
     inputs = {name: each[row % len(each)][None, :stop] for name, each in targets.inputs.items()}
