@@ -1,6 +1,6 @@
 """Tiny models trained by SFTTrainer in one process or two (gloo), as accelerate spreads them; written down by each.
 
-    course = spread.train(folder, "llama", processes=2, fsdp={...})
+course = spread.train(folder, "llama", processes=2, fsdp={...})
 """
 
 import json
@@ -116,7 +116,10 @@ def _child(folder, model, rank, processes, resume, lora, balance, options, envir
         "ledger": ledger,
         "kind": type(next(trainer.model.parameters())).__name__,
         "gradients": sum(p.grad is not None for p in trainer.model.parameters()),
-        "weights": {name.replace("_checkpoint_wrapped_module.", ""): _whole(p).double().sum().item() for name, p in trainer.model.named_parameters()},
+        "weights": {
+            name.replace("_checkpoint_wrapped_module.", ""): _whole(p).double().sum().item()
+            for name, p in trainer.model.named_parameters()
+        },
     }
     Path(f"{folder}.{rank}.json").write_text(json.dumps(notes))
     import torch.distributed
@@ -138,12 +141,12 @@ def _whole(parameter):
 def _train(folder, model, processes, resume, lora, balance, options):
     import logging
 
+    import fsdp_on_cpu_state  # noqa: F401
     import torch
+    from tiny_runs import byte_tokenizer
     from trl import SFTConfig, SFTTrainer
 
-    import fsdp_on_cpu_state  # noqa: F401
     from hbo import HBOCallback, HBOConfig
-    from tiny_runs import byte_tokenizer
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

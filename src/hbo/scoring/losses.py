@@ -46,8 +46,7 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor], cache: Cache
         torch.Size([2])
     """
     targets = Targets.of(batch, next(model.parameters()).device)
-    if not sum(targets.counts):
-        return torch.full((targets.shape[0],), torch.nan, device=targets.device)
+    # Also where no row has a target: other processes may wait at the layers of a model in parts.
     logits_NV = target_logits(model, targets, **_past(cache))
     return targets.means(token_losses(logits_NV, targets.label_N))
 
@@ -71,8 +70,6 @@ class Scorer:
         if self._head is None:
             return per_example_loss(self._model, batch, cache)
         targets = Targets.of(batch, next(self._model.parameters()).device)
-        if not sum(targets.counts):
-            return torch.full((targets.shape[0],), torch.nan, device=targets.device)
         parts: list[Tensor] = []
         head = self._head
         step = targets_at_once(words=head.layer.out_features, device=targets.device)

@@ -18,7 +18,12 @@ def is_whole(model: nn.Module) -> bool:
     Raises:
         Nothing.
     """
-    return all(type(p) is nn.Parameter and not hasattr(p, "ds_id") for p in model.parameters())
+    return all(type(p) is nn.Parameter for p in model.parameters()) and not is_partitioned(model)
+
+
+def is_partitioned(model: nn.Module) -> bool:
+    """Whether DeepSpeed ZeRO-3 holds the parameters in parts."""
+    return any(hasattr(p, "ds_id") for p in model.parameters())
 
 
 def resharded(model: nn.Module) -> None:
@@ -54,14 +59,19 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    listeners = [(module, module._backward_hooks) for module in model.modules()] if is_partitioned(model) else []
     streams = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 - the legacy stream too
     try:
         for parameter, _, _ in parameters:
             parameter.grad = None
+        for module, hooks in listeners:  # DeepSpeed would take the gradients of experts for those of training
+            module._backward_hooks = type(hooks)()
         model.eval()
         yield
     finally:
         resharded(model)
+        for module, hooks in listeners:
+            module._backward_hooks = hooks
         for module, mode in modes:
             module.training = mode  # not .train(mode), which would reach into the children
         for parameter, wanted, grad in parameters:

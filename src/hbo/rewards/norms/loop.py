@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 from torch.func import functional_call
 
 from hbo.rewards.norms.checkpointing import recomputing
-from hbo.rewards.norms.left_as_found import resharded
+from hbo.rewards.norms.left_as_found import is_partitioned, resharded
 from hbo.rewards.norms.outer_products import square
 from hbo.scoring.head import of_targets, only_targets, token_losses
 from hbo.scoring.targets import Targets
@@ -49,11 +49,6 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
         loss = _loss(_Called(model, aliases), model, targets, row)
         _backward(loss)
     return found, loss.detach()
-
-
-def is_partitioned(model: nn.Module) -> bool:
-    """Whether DeepSpeed ZeRO-3 holds the parameters in parts."""
-    return any(hasattr(p, "ds_id") for p in model.parameters())
 
 
 class _Dropped(torch.autograd.Function):

@@ -11,8 +11,9 @@ R rows are compared.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,9 @@ from torch import Tensor, nn
 from hbo.errors import RewardError, first_line
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
-from hbo.rewards.norms.left_as_found import left_as_found, resharded
 from hbo.rewards.norms.layers import whole_shape
-from hbo.rewards.norms.loop import Squares, is_partitioned, squares_of_row
+from hbo.rewards.norms.left_as_found import is_partitioned, left_as_found, resharded
+from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
 from hbo.scoring.head import head_of, target_logits, token_losses
 from hbo.scoring.room import lacks_memory
@@ -36,7 +37,7 @@ _FINE = {"each": 5e-3, "share": 1e-6, "loss": 1e-3}
 _COARSE = {"each": 0.25, "share": 2e-3, "loss": 5e-2}
 
 
-def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
+def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any], Any] = lambda found: found) -> Facts:
     """What is known of the model from a few rows of the batch, in the precision that it runs in.
 
     All processes of a sharded model must give the same rows.
@@ -44,6 +45,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
     Args:
         model: As `hbo.rewards.gradients.unwrapped` gives it.
         batch: `input_ids`, `attention_mask`, `labels`, each (B, T); the shortest rows with a target are taken.
+        agree: What all processes are to take for the found, so that each tries the same next.
 
     Raises:
         RewardError: The model doesn't return one logit vector per token, or no row has a target.
@@ -53,12 +55,12 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
         expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
         facts = Facts(sliced_head=head_of(model) is not None)
         tolerance = _COARSE if _is_coarse(model, targets) else _FINE
-        if why := _rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"]):
+        if why := agree(_rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"])):
             return replace(facts, batched=False, why=why)
         first: dict[str, str] = {}  # what the numbers showed
         name, why = "", ""
         for _ in range(_TRIES):
-            problems = _problems(model, targets, facts, [squares for squares, _ in expected], tolerance)
+            problems = agree(_problems(model, targets, facts, [squares for squares, _ in expected], tolerance))
             if not problems:
                 _warn(facts, first)
                 return facts
@@ -80,7 +82,7 @@ def _problems(
         found = batched_pass(model, targets, facts, learns=True)
         squares = found.recorder.squares()
     except Uncovered as finding:
-        return {finding.name: (str(finding).partition("' ")[2], False)}
+        return {finding.name: (finding.why, False)}
     except RewardError:
         if not facts.sliced_head:
             raise
