@@ -231,6 +231,7 @@ class Probe:
                 return value_FP
             # All processes turn to single rows together: each needs the others for every pass.
             self.facts.batched, self.facts.why = False, (findings or ["another process says why"])[0]
+            self.facts = Facts.from_json(processes.from_first(self.facts.to_json()))
             warnings.warn(self.facts.sentence(), stacklevel=2)
         return measured(alike=True)
 
