@@ -98,16 +98,19 @@ def test_if_one_process_finds_that_the_facts_do_not_hold_all_turn_to_single_rows
     assert two[1]["warned"]
 
 
-@pytest.mark.parametrize("options", [pytest.param(RECOMPUTED, id="fsdp2"), pytest.param({}, id="ddp")])
-def test_the_verdict_stands_in_the_checkpoint_and_is_not_asked_again(tmp_path, options):
+RESUMED = [pytest.param("mixtral", RECOMPUTED, id="fsdp2-experts"), pytest.param("llama", {}, id="ddp")]
+
+
+@pytest.mark.parametrize(("model", "options"), RESUMED)
+def test_the_verdict_stands_in_the_checkpoint_and_is_not_asked_again(tmp_path, model, options):
     folder = tmp_path / "two"
-    whole = spread.train(folder, "mixtral", **options)
+    whole = spread.train(folder, model, **options)
     for file in ("checkpoint-2", "checkpoint-4"):
         state = json.loads((folder / file / "trainer_state.json").read_text())
         snapshot = state["stateful_callbacks"]["HBOState"]["attributes"]["snapshot"]
         assert snapshot["rewards"]["facts"] == whole[0]["facts"]
-    assert whole[0]["facts"]["layouts"]  # experts are run again for each row
+    assert bool(whole[0]["facts"]["layouts"]) == (model == "mixtral")  # of experts, which are run again for each row
     shutil.rmtree(folder / "checkpoint-4")
-    resumed = spread.train(folder, "mixtral", resume=str(folder / "checkpoint-2"), **options)
+    resumed = spread.train(folder, model, resume=str(folder / "checkpoint-2"), **options)
     assert verdicts(resumed) == verdicts(whole)
     assert [each["said"] for each in resumed] == [[], []]

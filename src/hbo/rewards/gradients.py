@@ -22,6 +22,7 @@ from hbo.rewards.norms.left_as_found import is_whole, left_as_found
 from hbo.rewards.norms.loop import squares_of_row, total
 from hbo.rewards.norms.outer_products import square
 from hbo.rewards.norms.settle import row_alone
+from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
 
@@ -69,7 +70,7 @@ def gradient_norms_and_losses(
     model = unwrapped(model)
     trainable_parameters(model)
     batch = _with_other_sizes(batch)
-    targets = Targets.of(batch, next(model.parameters()).device)
+    targets = Targets.of(batch, device_of(model))
     if not sum(targets.counts) and (is_whole(model) or facts is None):  # else other processes wait at its layers
         nothing = torch.full((len(targets.counts),), torch.nan, device=targets.device)
         return nothing, nothing.clone()
@@ -117,7 +118,7 @@ def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tens
     """
     model = unwrapped(model)
     trainable_parameters(model)
-    return _looped(model, Targets.of(batch, next(model.parameters()).device))[0]
+    return _looped(model, Targets.of(batch, device_of(model)))[0]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

@@ -30,6 +30,7 @@ from hbo.rewards.sizing import Sizing
 from hbo.scoring.batches import Row, Rows, pad, reader
 from hbo.scoring.losses import Scorer
 from hbo.scoring.measure import alone
+from hbo.scoring.placement import device_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
 
@@ -117,7 +118,7 @@ class Probe:
             found = settle(model, pad(read(few), self.pad_token_id), processes.from_first)
             self.facts = Facts.from_json(processes.from_first(found.to_json()))
         longest = pool[np.argmax(length_P)][None]
-        with self.sizing.watching(next(model.parameters()).device):
+        with self.sizing.watching(device_of(model)):
             self.values(model, longest, [self.global_fn, self.local_fn], Processes())
         return self.facts.sentence() if self.facts else "rewards are measured for a whole batch in one pass"
 
@@ -200,7 +201,7 @@ class Probe:
         norms = any(reward in functions for reward in NORM_REWARDS)
         if norms and self.facts is None:
             self.settle(model, processes)
-        self.sizing.decide(next(model.parameters()).device, processes)
+        self.sizing.decide(device_of(model), processes)
         in_parts, findings = not is_whole(model), list[str]()
 
         def measure(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:

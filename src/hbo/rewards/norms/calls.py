@@ -132,11 +132,11 @@ def by_row(tensor: Tensor, layout: str, targets: Targets) -> Tensor:
 
 def _spread(tensor_NX: Tensor, targets: Targets) -> Tensor:
     """(N, …) as (B, most targets of a row, …), with zeros behind a row's own."""
-    longest = max(targets.counts)
+    longest, row_N = max(targets.counts), targets.row_N.to(tensor_NX.device)
     starts = torch.tensor([0, *targets.counts[:-1]]).cumsum(0).to(tensor_NX.device, non_blocking=True)
-    place_N = torch.arange(len(tensor_NX), device=tensor_NX.device) - starts[targets.row_N]
+    place_N = torch.arange(len(tensor_NX), device=tensor_NX.device) - starts[row_N]
     spread = tensor_NX.new_zeros(len(targets.counts), longest, *tensor_NX.shape[1:])
-    spread[targets.row_N, place_N] = tensor_NX
+    spread[row_N, place_N] = tensor_NX
     return spread
 
 

@@ -178,7 +178,7 @@ class Recorder:
                 return self._tapped(owner, args, kwargs, output)
             except Unruly as finding:
                 self._refuse(owner, str(finding))
-                return None
+                return _passed_on(output)
 
         return after
 
@@ -197,9 +197,10 @@ class Recorder:
         results, result_nesting, all_tensors = flat_tensors(output)
         # What doesn't depend on numbers has no slope: chosen experts, positions.
         outputs = [i for i in all_tensors if results[i].is_floating_point()]
-        inputs = [values[i].detach() for i in slots]
-        if not outputs or not inputs:
+        if not outputs or not slots:
             raise Unruly("doesn't turn tensors into tensors")
+        # Where accelerate's hooks take them, on the layer's own device.
+        inputs = [values[i].detach().to(results[outputs[0]].device) for i in slots]
         layouts = self._layouts(owner, inputs, [results[i] for i in outputs])
         outs = [
             results[i].expand(self.targets.shape[0], *results[i].shape[1:]) if lay == "1" else results[i]
@@ -289,6 +290,19 @@ class Recorder:
 
     def _leaves_head(self, layer: nn.Module, args: Any, output: Any) -> None:
         self._in_head = False
+
+
+def _passed_on(output: Any) -> Any:
+    """The output, of which nothing is to be learned, so that the backward comes by here as in other processes."""
+    results, nesting, tensors = flat_tensors(output)
+    places = [i for i in tensors if results[i].is_floating_point()]
+    if not places:
+        return None
+    outs = [results[i] for i in places]
+    anchor = torch.zeros((), device=outs[0].device, requires_grad=True)
+    for i, each in zip(places, Tap.apply(lambda *_: None, anchor, len(outs), *outs), strict=True):  # type: ignore[no-untyped-call]
+        results[i] = each
+    return tree_unflatten(results, nesting)
 
 
 def _output_layer(model: nn.Module) -> nn.Module | None:

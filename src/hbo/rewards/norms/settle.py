@@ -26,6 +26,7 @@ from hbo.rewards.norms.left_as_found import is_partitioned, left_as_found, resha
 from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
 from hbo.scoring.head import head_of, target_logits, token_losses
+from hbo.scoring.placement import device_of
 from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
 
@@ -50,7 +51,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any],
     Raises:
         RewardError: The model doesn't return one logit vector per token, or no row has a target.
     """
-    targets = Targets.of(_few(batch), next(model.parameters()).device)
+    targets = Targets.of(_few(batch), device_of(model))
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
         facts = Facts(sliced_head=head_of(model) is not None)
