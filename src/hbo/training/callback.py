@@ -23,7 +23,7 @@ from hbo.rewards.probe import Probe
 from hbo.rewards.window import Window
 from hbo.training import logbook, resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
-from hbo.training.distributed import check_same, from_first, processes_of, sum_over
+from hbo.training.distributed import check_same, from_first, processes_of, sum_over, tell_of_head
 from hbo.training.live import LiveLog, Teller
 from hbo.training.own_loss import own_loss_config
 from hbo.training.sampler import HBOSampler
@@ -112,6 +112,7 @@ class HBOCallback(TrainerCallback):
         if state.global_step:
             self._restore(state)
         elif not self.config.is_static:
+            tell_of_head(self.trainer.model)
             self.measurer.measure_reference(self.trainer.model, self.processes)
             said = self.measurer.settle(self.trainer.model, self.processes)
             if state.is_world_process_zero:
