@@ -63,7 +63,7 @@ def tell_of_head(model: Any) -> None:
     get = getattr(inner, "get_output_embeddings", None)
     head = get() if get else None
     if head is not None and hasattr(getattr(head, "weight", None), "ds_id"):
-        import deepspeed
+        import deepspeed  # type: ignore[import-not-found]
 
         for parameter in head.parameters(recurse=False):
             deepspeed.zero.register_external_parameter(inner, parameter)
