@@ -25,6 +25,7 @@ def wrap(layers):
         layers[place] = torch.compile(layer, backend="eager")
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of the compiler itself
 @pytest.mark.parametrize("compiled", [compile_in_place, wrap])
 def test_compiled_layers_are_measured_rightly_and_never_compiled_anew(compiled):
     ids = torch.randint(2, 50, (4, 9), generator=torch.Generator().manual_seed(0))
