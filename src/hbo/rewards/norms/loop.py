@@ -11,8 +11,9 @@ from torch.distributed.tensor import DTensor
 from torch.func import functional_call
 
 from hbo.rewards.norms.checkpointing import recomputing
+from hbo.rewards.norms.head import slopes_in_place
 from hbo.rewards.norms.outer_products import square
-from hbo.scoring.head import of_targets, only_targets, token_losses
+from hbo.scoring.head import of_targets, only_targets
 from hbo.scoring.targets import Targets
 
 Squares = dict[str, Tensor]
@@ -45,9 +46,9 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
         if p in dropped
     }
     with recomputing(model):
-        loss = _loss(_Called(model, aliases), model, targets, row)
-        _backward(loss)
-    return found, loss.detach()
+        logits, slope, loss = _pass(_Called(model, aliases), model, targets, row)
+        _backward(logits, slope)
+    return found, loss
 
 
 class _Dropped(torch.autograd.Function):
@@ -82,15 +83,15 @@ def _of_sharded(
     model: nn.Module, targets: Targets, row: int, trained: Mapping[str, nn.Parameter]
 ) -> tuple[Squares, Tensor]:
     with recomputing(model):
-        loss = _loss(model, model, targets, row)
-        _backward(loss)
+        logits, slope, loss = _pass(model, model, targets, row)
+        _backward(logits, slope)
     found: Squares = {}
     for name, parameter in trained.items():
         if parameter.grad is not None:
             found[name], parameter.grad = square(parameter.grad), None
     return {
         name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()
-    }, loss.detach()
+    }, loss
 
 
 def _of_partitioned(
@@ -98,24 +99,31 @@ def _of_partitioned(
 ) -> tuple[Squares, Tensor]:
     # DeepSpeed's own hooks would take every gradient that reaches `.grad` for one of training.
     with recomputing(model):
-        loss = _loss(model, model, targets, row)
-        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+        logits, slope, loss = _pass(model, model, targets, row)
+        gradients = torch.autograd.grad(logits, list(trained.values()), slope, allow_unused=True)
     both = zip(trained, gradients, strict=True)
-    return {name: square(gradient) for name, gradient in both if gradient is not None}, loss.detach()
+    return {name: square(gradient) for name, gradient in both if gradient is not None}, loss
 
 
-def _loss(call: Any, model: nn.Module, targets: Targets, row: int) -> Tensor:
+def _pass(call: Any, model: nn.Module, targets: Targets, row: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A forward: the logits of the row's targets, their slopes, and the row's loss.
+
+    Autograd would keep a softmax of all logits in fp32; so the slopes are taken by hand.
+    """
     with only_targets(model, targets):
         logits = call(**targets.inputs, use_cache=False).logits
-    start = sum(targets.counts[:row])
-    own = slice(start, start + targets.counts[row])
-    return token_losses(of_targets(model, logits, targets)[own], targets.label_N[own]).mean()
+    start, count = sum(targets.counts[:row]), targets.counts[row]
+    logits_NV = of_targets(model, logits, targets)[start : start + count]
+    slope_NV, label_N = logits_NV.detach().clone(), targets.label_N[start : start + count]
+    weight_N = torch.full((count,), 1 / count, device=slope_NV.device)
+    loss_N = slopes_in_place(slope_NV, label_N.to(slope_NV.device), weight_N)
+    return logits_NV, slope_NV, loss_N.mean()
 
 
-def _backward(loss: Tensor) -> None:
-    if loss.requires_grad:
-        with torch.autocast(loss.device.type, enabled=False):
-            loss.backward()  # type: ignore[no-untyped-call]
+def _backward(logits: Tensor, slope: Tensor) -> None:
+    if logits.requires_grad:
+        with torch.autocast(logits.device.type, enabled=False):
+            logits.backward(slope)  # type: ignore[no-untyped-call]
 
 
 def total(squares: Squares, device: torch.device) -> Tensor:
