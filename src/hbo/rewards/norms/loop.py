@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -37,13 +38,13 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
     if sharded:
         return _of_sharded(model, targets, row, trained)
     found: Squares = {}
-    dropped = {p: _Dropped.apply(p, name, found) for name, p in trained.items()}  # type: ignore[no-untyped-call]
+    leaves = {p: _leaf(p, name, found) for name, p in trained.items()}
     # By each place that a weight has; a module that stands in several places is named once.
     aliases = {
-        f"{place}.{name}" if place else name: dropped[p]
+        f"{place}.{name}" if place else name: leaves[p]
         for place, module in model.named_modules()
         for name, p in module.named_parameters(recurse=False)
-        if p in dropped
+        if p in leaves
     }
     with recomputing(model):
         logits, slope, loss = _pass(_Called(model, aliases), model, targets, row)
@@ -51,24 +52,20 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
     return found, loss
 
 
-class _Dropped(torch.autograd.Function):
-    """A parameter as it is; its gradient is squared into `found`, and goes nowhere.
+def _leaf(parameter: Tensor, name: str, found: Squares) -> Tensor:
+    """A parameter as a leaf of its own, whose gradient is squared into `found` as soon as it is whole, and let go.
 
     So neither `.grad` nor anything that hangs on it (DDP's buckets, optimizers that step during the backward) hears of
-    this backward.
+    this backward. A leaf, because autograd serves leaves first; other nodes it leaves to the end, all gradients in hand.
     """
+    leaf = parameter.detach().requires_grad_()
 
-    @staticmethod
-    def forward(ctx: Any, parameter: Tensor, name: str, found: Squares) -> Tensor:
-        """The parameter."""
-        ctx.name, ctx.found = name, found
-        return parameter.data
+    def drop(leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        found[name], leaf.grad = square(leaf.grad), None
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        """Nothing."""
-        ctx.found[ctx.name] = square(gradient)
-        return None, None, None
+    leaf.register_post_accumulate_grad_hook(drop)
+    return leaf
 
 
 class _Called:
@@ -100,9 +97,27 @@ def _of_partitioned(
     # DeepSpeed's own hooks would take every gradient that reaches `.grad` for one of training.
     with recomputing(model):
         logits, slope, loss = _pass(model, model, targets, row)
-        gradients = torch.autograd.grad(logits, list(trained.values()), slope, allow_unused=True)
-    both = zip(trained, gradients, strict=True)
-    return {name: square(gradient) for name, gradient in both if gradient is not None}, loss
+        return squares_from(logits, trained, slope), loss
+
+
+def squares_from(value: Tensor, trained: Mapping[str, nn.Parameter], slope: Tensor | None = None) -> Squares:
+    """The squared norm () of the gradient of `value` for each parameter that had a part; `.grad` stays as it is.
+
+    What autograd would return is replaced by zeros that take no room as soon as it is squared.
+    """
+    found: Squares = {}
+
+    def drop(name: str, gradient: Tensor) -> Tensor:
+        found[name] = square(gradient)
+        return gradient.new_zeros(()).expand(gradient.shape)
+
+    handles = [p.register_hook(partial(drop, name)) for name, p in trained.items()]  # type: ignore[no-untyped-call]
+    try:
+        torch.autograd.grad(value, list(trained.values()), slope, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def _pass(call: Any, model: nn.Module, targets: Targets, row: int) -> tuple[Tensor, Tensor, Tensor]:
