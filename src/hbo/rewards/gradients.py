@@ -19,8 +19,7 @@ from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.norms import settle as settle_inner
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.left_as_found import is_whole, left_as_found
-from hbo.rewards.norms.loop import squares_of_row, total
-from hbo.rewards.norms.outer_products import square
+from hbo.rewards.norms.loop import squares_from, squares_of_row, total
 from hbo.rewards.norms.settle import row_alone
 from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
@@ -177,8 +176,5 @@ def _with_other_sizes(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm () of the gradient of `value`, in fp32; 0 where no parameter had a part."""
-    parts = [torch.zeros((), device=value.device)]
-    if value.requires_grad:
-        found = torch.autograd.grad(value, parameters, allow_unused=True)
-        parts += [square(gradient).to(value.device) for gradient in found if gradient is not None]
-    return torch.stack(parts).sum().sqrt().float()
+    named = {str(number): parameter for number, parameter in enumerate(parameters)}
+    return total(squares_from(value, named) if value.requires_grad else {}, value.device).float()
