@@ -6,6 +6,8 @@
 #                                   torch for the CPU only: on Linux x86_64 PyPI's own brings gigabytes of CUDA
 #   make demo ARGS="--steps 20"     further arguments of the command behind a target
 #   make bench RESULTS=mine.jsonl   where the benchmarks' lines are kept; ARGS="--rounds 3" for a shorter run
+#   make bench-gpu ARGS="--stages 3,4 --output results/gpu"
+#                                   chosen stages, and a folder to keep their lines in; ARGS=--help says all there is
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,7 +22,7 @@ LOWEST := tests/test_config.py tests/test_config_file.py tests/training/test_cal
   tests/training/test_memory.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-lowest dist-check check bench docs
+.PHONY: help setup demo test test-all test-lowest dist-check check bench bench-gpu docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -56,6 +58,9 @@ bench: $(READY) ## run every benchmarks/*.py, one after the other, on an idle ma
 	  echo "== $$file"; BENCH_RESULTS=$(RESULTS) $(BIN)/python "$$file" $(ARGS) || failed="$$failed $$file"; \
 	done; \
 	echo "results: $(RESULTS)"; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+
+bench-gpu: $(READY) ## measure on one CUDA card in nine minutes; lines go to runs/gpu
+	$(BIN)/python -m benchmarks.gpu $(ARGS)
 
 docs: $(DOCS_READY) ## build the documentation into site/; open site/index.html (warnings are errors)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from prose import ROOT
@@ -75,8 +76,6 @@ def test_stopped_from_outside_it_leaves_no_process(tmp_path):
 
 
 def of_parent(pid):
-    from pathlib import Path
-
     found = []
     for file in Path(f"/proc/{pid}/task/{pid}").glob("children"):
         found += [int(child) for child in file.read_text().split()]

@@ -2,12 +2,13 @@
 
 The runs are the cells of an `hbo compare` grid, in its folders and with its tables. This stage starts them itself: the
 grid's own runners begin one run after the other, which takes as long as training does here, and don't look at the
-clock. As many short runs as go side by side come first: they fill the cache with scores and tell how fast steps are.
+clock. Rows are scored first, so that every run finds the scores in the cache. Then as many short runs as go side by
+side tell how fast steps are.
 
 On an H100: a step of 64 rows is about 7,000 tokens × 6 × 0.135e9 = 6 TFLOP, 30 ms of the card, but 0.2 s of Python for
 two batches. Six runs side by side keep the card busy with about 25 steps per second together. To begin and to end takes
-a run 20 to 30 s, three times that for the 18 runs of three seeds, and the first runs as much once more: of 240 to
-330 s about 130 to 220 are left for training, 180 to 300 steps each. So the steps are 300, or what three seeds leave
+a run about 20 s: 60 s for the three rounds of 18 runs; 30 s are for the first runs, 20 s for the scores, 12 s kept. Of
+200 to 330 s that leaves 80 to 210 s, 110 to 290 steps for each run. So the steps are 300, or what three seeds leave
 time for, and further seeds follow where there is some left. A run holds 2.2 GB of weights and Adam, and 5 GB of
 activations for 32 rows, so that six take half of 80 GB.
 """
@@ -18,8 +19,6 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,17 +28,22 @@ from typing import Any
 import torch
 import yaml
 
-from hbo import config_file
 from hbo.compare.grid import Cell, cells
 from hbo.compare.results import write_results
 from hbo.compare.runner import is_finished
+from hbo.config import RunConfig
 from hbo.demo.corpora import DEMO, TINY, datasets_folder
+from hbo.progress import silent
+from hbo.training import prepare
+from hbo.training.arguments import training_arguments
 from hbo.training.run_folder import METRICS
 
+from .clock import free_memory
 from .machine import device
 from .model_files import model_folder
 from .report import Report
 from .rows import byte_tokenizer, write_sums
+from .runs import Runs
 from .settings import Settings
 from .shapes import llama
 
@@ -80,11 +84,12 @@ def run(settings: Settings, seconds: float, report: Report) -> None:
     folder.mkdir(parents=True)
     model, data = _model(settings, folder), _data(settings, folder)
     slots = _slots(settings)
+    report.add("scoring", _scored(_grid(folder / "first", _config(sizes, 1, model, data), sizes, range(1))[0].config))
     first = _first_runs(sizes, folder / "first", _config(sizes, sizes.first_steps, model, data), slots, ends)
     report.add("first runs", first)
     steps = _steps(sizes, first, slots, ends - time.monotonic())
     grid = _grid(folder, _config(sizes, steps, model, data), sizes, range(sizes.most_seeds))
-    runs = _Runs(grid, slots, ends - _MARGIN)
+    runs = Runs(grid, slots, ends - _MARGIN)
     try:
         runs.run()
     finally:
@@ -111,7 +116,10 @@ def _model(settings: Settings, folder: Path) -> Path:
 def _data(settings: Settings, folder: Path) -> Path:
     """The folder with a JSONL file of each domain."""
     if settings.data is not None:
-        return Path(settings.data).absolute()
+        chosen = Path(settings.data).absolute()
+        if lacking := [f"{name}.jsonl" for name in _DOMAINS if not (chosen / f"{name}.jsonl").is_file()]:
+            raise FileNotFoundError(f"--data {chosen}: holds no {lacking[0]}; it takes {', '.join(_DOMAINS)} .jsonl")
+        return chosen
     if settings.size == "toy":
         write_sums(folder / "data", _DOMAINS, 24)
         return folder / "data"
@@ -161,10 +169,21 @@ def _config(sizes: Sizes, steps: int, model: Path, data: Path) -> dict[str, Any]
     }
 
 
+def _scored(config: RunConfig) -> dict[str, float]:
+    """Fills the cache with the scores of the rows that all runs train on."""
+    began = time.monotonic()
+    args = training_arguments(config)
+    spec, tokenizer = prepare.load(config)
+    rows = prepare.read_data(config, tokenizer, args, silent).train
+    scores = prepare.scored(config, rows, prepare.load_weights(spec, args), tokenizer, args, silent)
+    free_memory()
+    return {"rows": len(scores.loss_N), "seconds": time.monotonic() - began}
+
+
 def _first_runs(sizes: Sizes, folder: Path, config: dict[str, Any], slots: int, ends: float) -> dict[str, float]:
     """A few steps of as many runs as go side by side: how long they take to begin and to end, and for a step."""
-    grid = _grid(folder, config, sizes, range(1))[:slots]
-    runs = _Runs(grid, slots, ends)
+    grid = _grid(folder, config, sizes, range(1))[: slots if device().type == "cuda" else 1]
+    runs = Runs(grid, slots, ends)
     try:
         runs.run()
     finally:
@@ -201,70 +220,6 @@ def _written(folder: Path, config: dict[str, Any]) -> Path:
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     return file
-
-
-def _start(cell: Cell, slots: int) -> subprocess.Popen[bytes]:
-    cell.file.parent.mkdir(parents=True, exist_ok=True)
-    cell.file.write_text(config_file.dump(cell.config), encoding="utf-8")
-    threads = max(1, (os.cpu_count() or 1) // slots)
-    command = [sys.executable, "-m", "hbo", "train", str(cell.file), "--overwrite"]
-    with _log(cell).open("wb") as log:
-        return subprocess.Popen(
-            command,
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-        )
-
-
-def _log(cell: Cell) -> Path:
-    return cell.folder.with_name(f"{cell.folder.name}.log")
-
-
-def _tail(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")[:300]
-
-
-class _Runs:
-    """Cells in their order, a few at a time, none begun that would end too late."""
-
-    def __init__(self, grid: Sequence[Cell], slots: int, ends: float) -> None:
-        self.waiting, self.slots, self.ends = list(grid), slots, ends
-        self.going: dict[subprocess.Popen[bytes], tuple[Cell, float]] = {}
-        self.seconds: list[float] = []
-        self.failed: dict[str, str] = {}
-
-    def run(self) -> None:
-        """Returns when all that was begun has ended, or the time is up."""
-        while (self.waiting or self.going) and time.monotonic() < self.ends:
-            self._reap()
-            if self.waiting and len(self.going) < self.slots:
-                if time.monotonic() + max(self.seconds[-self.slots :], default=0) > self.ends:
-                    self.waiting = []
-                    continue
-                cell = self.waiting.pop(0)
-                self.going[_start(cell, self.slots)] = cell, time.monotonic()
-            else:
-                time.sleep(0.1)
-
-    def stop(self) -> None:
-        """Ends what is going on."""
-        self._reap()
-        for process in self.going:
-            process.kill()
-            process.wait()
-
-    def _reap(self) -> None:
-        for process, (cell, began) in list(self.going.items()):
-            if process.poll() is None:
-                continue
-            del self.going[process]
-            if process.returncode:
-                self.failed[f"{cell.label}, seed {cell.seed}"] = _tail(_log(cell))
-            else:
-                self.seconds.append(time.monotonic() - began)
 
 
 def _whole_seeds(grid: Sequence[Cell]) -> list[Cell]:

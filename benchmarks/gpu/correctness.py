@@ -42,7 +42,7 @@ class Sizes:
 
 SIZES = {
     "full": Sizes("200m", "20m", 8, 300, 2000),
-    "cpu": Sizes("20m", "20m", 4, 300, 1000),
+    "cpu": Sizes("20m", "20m", 3, 100, 300),
     "toy": Sizes("toy", "toy", 3, 8, 24),
 }
 

@@ -41,7 +41,7 @@ class Sizes:
     rows: int
 
 
-SIZES = {"full": Sizes("8b", 4096, 16), "cpu": Sizes("135m", 512, 16), "toy": Sizes("toy", 24, 16)}
+SIZES = {"full": Sizes("8b", 4096, 16), "cpu": Sizes("135m", 256, 16), "toy": Sizes("toy", 24, 16)}
 
 
 def run(settings: Settings, seconds: float, report: Report) -> None:

@@ -19,7 +19,7 @@ from .settings import Settings
 
 ROOT = Path(__file__).parents[2]
 _ENOUGH_CORES = 8
-_TAIL = 12
+_TAIL = 40
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class Report:
 
     def fail(self, case: str, error: BaseException) -> None:
         """Notes that a case failed; the others go on."""
+        traceback.print_exception(error)  # to the stage's log
         self.line["figures"][case] = {"error": said(error)}
         self.line.setdefault("failed", []).append(case)
         self.save()

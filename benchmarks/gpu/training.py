@@ -42,12 +42,14 @@ class Sizes:
     batch: int
     tokens: int
     steps: int
+    probes: int
+    """Rows of each dataset in the update whose host syncs are counted."""
 
 
 SIZES = {
-    "full": [Sizes("135m", 16, 512, 24), Sizes("1b", 8, 1024, 16)],
-    "cpu": [Sizes("135m", 4, 128, 7)],
-    "toy": [Sizes("toy", 4, 16, 8)],
+    "full": [Sizes("135m", 16, 512, 24, 16), Sizes("1b", 8, 1024, 16, 16)],
+    "cpu": [Sizes("135m", 2, 64, 7, 4)],
+    "toy": [Sizes("toy", 4, 16, 8, 4)],
 }
 
 
@@ -83,6 +85,7 @@ def _case(sizes: Sizes, scratch: Path, report: Report) -> None:
 
 def _step_seconds(model: nn.Module, rows: Any, sizes: Sizes, scratch: Path, config: HBOConfig | None) -> list[float]:
     """From the end of one step to the end of the next, so that what lies between them counts."""
+    free_memory()  # the trainer before this one had its own optimizer, 10 GB of it for 1B
     args = arguments(
         scratch, max_steps=sizes.steps, per_device_train_batch_size=sizes.batch, learning_rate=1e-6, logging_steps=5
     )
@@ -101,7 +104,7 @@ def _step_seconds(model: nn.Module, rows: Any, sizes: Sizes, scratch: Path, conf
 
 def _warned_syncs(model: nn.Module, rows: Any, sizes: Sizes, report: Report) -> None:
     """Host syncs of an update, in all and by batch, and where the most come from."""
-    probe = Probe(rows, groups_of(rows), HBOConfig(probes=16, probe_pool=4), pad_token_id=PAD)
+    probe = Probe(rows, groups_of(rows), HBOConfig(probes=sizes.probes, probe_pool=4), pad_token_id=PAD)
     with autocast():
         probe.measure_reference(model)
         probe.measure(model, step=1)

@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import transformers as hf
 from commands import refused
 from test_run import config  # noqa: F401 - a fixture
 
 from hbo.config_file import parse
 from hbo.errors import ConfigError
 from hbo.training.arguments import batches_per_step, check_devices, training_arguments
+from hbo.training.forecast import norms_notes
 from hbo.training.plan import plan_of
 
 
@@ -148,3 +150,28 @@ def test_several_gpus_in_one_process_would_not_meet_a_fixed_batch():
     with pytest.raises(ConfigError, match="this process would train on 2 GPUs at once"):
         check_devices(run, args)
     check_devices(run_of(HUB), args)
+
+
+def test_the_forecast_names_layers_that_are_run_again_for_each_row(tmp_path, write_rows):
+    hf.MixtralConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, num_local_experts=4,
+    ).save_pretrained(tmp_path / "moe")  # fmt: skip
+    hf.LlamaConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4
+    ).save_pretrained(tmp_path / "dense")
+
+    def told(model, **balance):
+        run = parse(
+            {
+                "model": str(tmp_path / model),
+                "mixture": {"datasets": {"a": str(write_rows("a", 30))}},
+                "balance": balance,
+            }
+        )
+        args = training_arguments(run.model_copy(update={"output": str(tmp_path / "out")}))
+        return norms_notes(run, args, str(tmp_path / model))
+
+    assert "MixtralExperts (2 of them)" in told("moe")[0]
+    assert "a batch in one pass, as far as" in told("dense")[0]
+    assert told("dense", method="uniform") == []

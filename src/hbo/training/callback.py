@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,8 @@ class HBOCallback(TrainerCallback):
         HBO(groups, self.config, weights=weights, max_passes=max_passes)
         check_passes(args, len(groups.order_N), max_passes)
         lag_of(self.config.update_lag, args)
+        self.say: Callable[[str], None] = logger.info
+        """Hears, once, how rewards are measured."""
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
         self.train_seconds = 0.0
@@ -113,7 +115,7 @@ class HBOCallback(TrainerCallback):
             self.measurer.measure_reference(self.trainer.model, self.processes)
             said = self.measurer.settle(self.trainer.model, self.processes)
             if state.is_world_process_zero:
-                logger.info("%s", said)
+                self.say(said)
             self.measurer.load_state_dict(from_first(self.trainer.accelerator, self.measurer.state_dict()))
         self.sampler = HBOSampler(self.balancer.stream, self.schedule)
         loader.set_sampler(self.sampler)

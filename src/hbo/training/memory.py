@@ -107,7 +107,7 @@ def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length
     Raises:
         Exception: Whatever transformers raises for a model that it doesn't know.
     """
-    build = _builder(config, args)
+    build = builder(config, args)
     sizes = sizes_of(build, model)
     trained = [(shape, width) for shape, is_trained, width in sizes if is_trained]
     weights = sum(shape.numel() * width for shape, _, width in sizes)
@@ -154,7 +154,7 @@ def model_config(spec: str, *, trust_remote_code: bool = False, offline: bool = 
     return found if isinstance(found, PretrainedConfig) else None
 
 
-def _builder(config: RunConfig, args: SFTConfig) -> Callable[[PretrainedConfig], nn.Module]:
+def builder(config: RunConfig, args: SFTConfig) -> Callable[[PretrainedConfig], nn.Module]:
     lora = adapter(config)
 
     def build(model: PretrainedConfig) -> nn.Module:

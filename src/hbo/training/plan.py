@@ -20,6 +20,7 @@ from hbo.scoring import models
 from hbo.scoring.levels import count_left
 from hbo.training.arguments import adapter, training_arguments
 from hbo.training.attach import groups_of
+from hbo.training.forecast import norms_notes
 from hbo.training.memory_notes import memory_notes
 from hbo.training.outlook import capped, outlook
 from hbo.training.overhead import scoring_share, update_share
@@ -55,7 +56,8 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     check_rewards(config.balance)
     if offline and not is_here(config):
         here = models.resolve(config.model) if models.is_here(config.model) else None
-        return plan_offline(config, args, track) | {"memory": memory_notes(config, args, here, args.max_length)}
+        notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
+        return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = load(config, track)
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
@@ -63,7 +65,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
     seen = look(data.train, data.held_out, args.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
-    memory = memory_notes(config, args, spec, longest)
+    memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
     return plan | {"seen": list(told(seen, args.max_length)), "memory": memory}
 
 

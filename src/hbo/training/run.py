@@ -148,7 +148,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     balance = HBOCallback(
         trainer, config.balance, weights=shares, max_passes=cap, seed=config.seed, fingerprints=prints
     )
-    balance.live.teller = teller
+    balance.live.teller, balance.say = teller, say
     trainer.add_callback(balance)
     trainer.add_callback(_Progress(show))
     stop = StopOnSignal(trainer)
