@@ -20,7 +20,7 @@ from hbo.rewards.norms import settle as settle_inner
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.left_as_found import is_whole, left_as_found
 from hbo.rewards.norms.loop import squares_from, squares_of_row, total
-from hbo.rewards.norms.settle import row_alone
+from hbo.rewards.norms.settle import row_alone, with_other_sizes
 from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
@@ -68,7 +68,7 @@ def gradient_norms_and_losses(
     """
     model = unwrapped(model)
     trainable_parameters(model)
-    batch = _with_other_sizes(batch)
+    batch = with_other_sizes(batch)
     targets = Targets.of(batch, device_of(model))
     if not sum(targets.counts) and (is_whole(model) or facts is None):  # else other processes wait at its layers
         nothing = torch.full((len(targets.counts),), torch.nan, device=targets.device)
@@ -160,18 +160,6 @@ def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
 def _eager() -> Any:
     """Compiled layers run as they were written: hooks and modes would have them compiled anew at every measurement."""
     return torch.compiler.set_stance("force_eager")
-
-
-def _with_other_sizes(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The batch, one token longer if it has as many rows as tokens, so that one can't be taken for the other."""
-    B, T = batch["labels"].shape
-    if B != T:
-        return batch
-    filler = {"labels": -100}
-    return {
-        name: nn.functional.pad(each, (0, 1), value=filler.get(name, 0)) if each.shape[-1] == T else each
-        for name, each in batch.items()
-    }
 
 
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -37,7 +37,7 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
     if is_partitioned(model):
         return _of_partitioned(model, targets, row, trained)
     if sharded:
-        return _of_sharded(model, targets, row, trained)
+        return _in_place(model, targets, row, trained)
     found: Squares = {}
     leaves = {p: _leaf(p, name, found) for name, p in trained.items()}
     # By each place that a weight has; a module that stands in several places is named once.
@@ -50,7 +50,13 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
     with recomputing(model):
         logits, slope, loss = _pass(_Called(model, aliases), model, targets, row)
         _backward(logits, slope)
-    return found, loss
+    if all(p.grad is None for p in trained.values()):
+        return found, loss
+    # Some code holds parameters of its own (an RNN's list, a closure), or runs a block anew when the swap is over (a
+    # checkpoint that reenters autograd): their gradients went past us.
+    for p in trained.values():
+        p.grad = None
+    return _in_place(model, targets, row, trained)
 
 
 def _leaf(parameter: Tensor, name: str, found: Squares) -> Tensor:
@@ -77,7 +83,7 @@ class _Called:
         return functional_call(self._model, self._parameters, (), inputs, tie_weights=False)
 
 
-def _of_sharded(
+def _in_place(
     model: nn.Module, targets: Targets, row: int, trained: Mapping[str, nn.Parameter]
 ) -> tuple[Squares, Tensor]:
     with recomputing(model):
