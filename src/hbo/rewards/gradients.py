@@ -19,9 +19,8 @@ from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.norms import settle as settle_inner
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.left_as_found import is_whole, left_as_found
-from hbo.rewards.norms.loop import squares_of_row, total
-from hbo.rewards.norms.outer_products import square
-from hbo.rewards.norms.settle import row_alone
+from hbo.rewards.norms.loop import squares_from, squares_of_row, total
+from hbo.rewards.norms.settle import row_alone, with_other_sizes
 from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
@@ -69,7 +68,7 @@ def gradient_norms_and_losses(
     """
     model = unwrapped(model)
     trainable_parameters(model)
-    batch = _with_other_sizes(batch)
+    batch = with_other_sizes(batch)
     targets = Targets.of(batch, device_of(model))
     if not sum(targets.counts):
         if facts is not None and facts.batched and not is_whole(model):  # other processes wait at its layers
@@ -170,22 +169,7 @@ def _any_batch() -> dict[str, Tensor]:
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
 
 
-def _with_other_sizes(batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The batch, one token longer if it has as many rows as tokens, so that one can't be taken for the other."""
-    B, T = batch["labels"].shape
-    if B != T:
-        return batch
-    filler = {"labels": -100}
-    return {
-        name: nn.functional.pad(each, (0, 1), value=filler.get(name, 0)) if each.shape[-1] == T else each
-        for name, each in batch.items()
-    }
-
-
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm () of the gradient of `value`, in fp32; 0 where no parameter had a part."""
-    parts = [torch.zeros((), device=value.device)]
-    if value.requires_grad:
-        found = torch.autograd.grad(value, parameters, allow_unused=True)
-        parts += [square(gradient).to(value.device) for gradient in found if gradient is not None]
-    return torch.stack(parts).sum().sqrt().float()
+    named = {str(number): parameter for number, parameter in enumerate(parameters)}
+    return total(squares_from(value, named) if value.requires_grad else {}, value.device).float()

@@ -57,7 +57,7 @@ class Targets:
             before_BT &= mask.cpu()[:, -labels_BT.shape[1] :].bool()
         index_N = before_BT.flatten().nonzero()[:, 0]
         row_N, label_N = before_BT.nonzero()[:, 0], labels_BT.roll(-1, dims=1).flatten()[index_N]
-        inputs = {name: batch[name].to(device, non_blocking=True) for name in _INPUTS if name in batch}
+        inputs = {name: batch[name].to(device, non_blocking=True) for name in _INPUTS if batch.get(name) is not None}
         index_N, label_N, row_N = (each.to(device, non_blocking=True) for each in (index_N, label_N, row_N))
         return cls(inputs, (len(labels_BT), labels_BT.shape[1]), index_N, label_N, row_N, before_BT.sum(1).tolist())
 

@@ -107,7 +107,14 @@ def layout_of(tensor: Tensor, targets: Targets, *, in_head: bool, is_output: boo
         return "r"
     if first == B * T:
         return "t"
-    return "1" if is_output and first == 1 else "-"
+    return "1" if is_output and first == 1 and tensor.dim() > 2 else "-"
+
+
+def fits(tensor: Tensor, layout: str, targets: Targets) -> bool:
+    """Whether rows can lie so in a tensor of this size."""
+    B, T = targets.shape
+    sizes = {"r": B, "t": B * T, "n": len(targets.label_N), "1": 1}
+    return layout not in sizes or (tensor.dim() > 0 and tensor.shape[0] == sizes[layout])
 
 
 def by_row(tensor: Tensor, layout: str, targets: Targets) -> Tensor:

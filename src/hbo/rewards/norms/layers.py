@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.func import functional_call, vjp, vmap
 from transformers.pytorch_utils import Conv1D
 
@@ -150,8 +151,9 @@ _OWN: dict[type[nn.Module], Rule] = {}
 
 
 def own_rule(layer: nn.Module) -> Rule | None:
-    """The rule that `register` was given for the layer's class; that of its first class, where FSDP made another."""
-    return next((_OWN[kind] for kind in type(layer).__mro__[:2] if kind in _OWN), None) if _OWN else None
+    """The rule that `register` was given for the layer's class, or for that of which FSDP made a class of its own."""
+    kind = type(layer)
+    return _OWN.get(kind.__mro__[2] if FSDPModule in kind.__bases__ else kind)
 
 
 def rule_for(layer: nn.Module, names: list[str]) -> Rule | None:

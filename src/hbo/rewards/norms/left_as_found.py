@@ -77,6 +77,8 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
         for parameter, wanted, grad in parameters:
             parameter.requires_grad_(wanted)
             parameter.grad = grad
+        # Under autocast, copies of weights that were made without gradients would be taken for training too.
+        torch.clear_autocast_cache()
         torch.set_rng_state(streams[0])
         random.setstate(streams[1])
         np.random.set_state(streams[2])  # noqa: NPY002

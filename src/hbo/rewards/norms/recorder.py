@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_unflatten
 from torch.utils.hooks import RemovableHandle
 
-from hbo.rewards.norms.calls import Call, Tap, by_row, flat_tensors, layout_of
+from hbo.rewards.norms.calls import Call, Tap, by_row, fits, flat_tensors, layout_of
 from hbo.rewards.norms.facts import Facts, Uncovered
-from hbo.rewards.norms.layers import Rule, Unruly, own_rule, rule_for
+from hbo.rewards.norms.layers import Rule, Unruly, conv1d, linear, own_rule, rule_for
 from hbo.rewards.norms.rerun import rerun
 from hbo.rewards.norms.uses import Apart, Squares, Use, alone, together
 from hbo.scoring.precision import Autocast
@@ -201,18 +201,23 @@ class Recorder:
             raise Unruly("doesn't turn tensors into tensors")
         # Where accelerate's hooks take them, on the layer's own device.
         inputs = [values[i].detach().to(results[outputs[0]].device) for i in slots]
-        layouts = self._layouts(owner, inputs, [results[i] for i in outputs])
+        layouts = self._layouts(owner, dict(zip(slots, inputs, strict=True)), {i: results[i] for i in outputs})
         outs = [
             results[i].expand(self.targets.shape[0], *results[i].shape[1:]) if lay == "1" else results[i]
             for i, lay in zip(outputs, layouts[1], strict=True)
         ]
         precision = Autocast.now(outs[0].device)
-        if owner.rule is not None and owner.rule is not own_rule(owner.layer) and (len(inputs), len(outs)) != (1, 1):
-            raise Unruly("doesn't turn one tensor into one tensor")
+        if owner.rule is not None and owner.rule is not own_rule(owner.layer):
+            if (len(inputs), len(outs)) != (1, 1):
+                raise Unruly("doesn't turn one tensor into one tensor")
+            if outs[0].dim() < 3 and layouts[1] not in "tn":
+                # Else an expert that happens to get as many tokens as the batch has rows would be taken for a layer
+                # with a vector for each row.
+                raise Unruly(f"gives {tuple(outs[0].shape)}, in which rows can't be told apart")
         if owner.rule is not None and not owner.again:
             for tensor, lay in zip((*inputs, *outs), "".join(layouts), strict=True):
                 by_row(tensor, "r" if lay == "1" else lay, self.targets)  # raises where rows can't be told apart
-            if owner.rule.__name__ in ("linear", "conv1d"):
+            if owner.rule in (linear, conv1d):
                 inputs = [precision.multiplied(x) for x in inputs]
         for slot in slots:
             values[slot] = None
@@ -225,22 +230,27 @@ class Recorder:
             results[i] = each
         return tree_unflatten(results, result_nesting)
 
-    def _layouts(self, owner: Owner, inputs: list[Tensor], outputs: list[Tensor]) -> tuple[str, str]:
-        found = (
-            "".join(layout_of(x, self.targets, in_head=self._in_head) for x in inputs),
-            "".join(layout_of(x, self.targets, in_head=self._in_head, is_output=True) for x in outputs),
+    def _layouts(self, owner: Owner, inputs: dict[int, Tensor], outputs: dict[int, Tensor]) -> tuple[str, str]:
+        ins = {
+            f"in {i}": (tensor, layout_of(tensor, self.targets, in_head=self._in_head)) for i, tensor in inputs.items()
+        }
+        outs = {
+            f"out {i}": (tensor, layout_of(tensor, self.targets, in_head=self._in_head, is_output=True))
+            for i, tensor in outputs.items()
+        }
+        seen = self.facts.layouts.setdefault(owner.place, {}) if owner.again else {}
+        if self.learns and owner.again:
+            seen.update({name: letter for name, (_, letter) in (ins | outs).items()})
+        # As seen when the model was settled, with sizes that are hard to mistake, if that can be: a batch may have as
+        # many rows as attention has heads, and where no row is padded there may be no mask.
+        known_ins, known_outs = (
+            "".join(
+                seen[name] if name in seen and fits(tensor, seen[name], self.targets) else letter
+                for name, (tensor, letter) in both.items()
+            )
+            for both in (ins, outs)
         )
-        if not owner.again:
-            return found
-        # As seen when the model was settled, with sizes that are hard to mistake: a batch may have as many rows as
-        # attention has heads.
-        if self.learns:
-            self.facts.layouts[owner.place] = "|".join(found)
-            return found
-        ins, _, outs = self.facts.layouts.get(owner.place, "|".join(found)).partition("|")
-        if (len(ins), len(outs)) != (len(inputs), len(outputs)):
-            raise Unruly("is called in several ways")
-        return ins, outs
+        return known_ins, known_outs
 
     def _receiver(self, owner: Owner, call: Call) -> Any:
         def receive(inputs: tuple[Tensor, ...] | None, slopes: tuple[Tensor | None, ...]) -> None:

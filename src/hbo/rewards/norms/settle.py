@@ -10,14 +10,17 @@ R rows are compared.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hbo.data.tokens import IGNORED
 from hbo.errors import RewardError, first_line
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
@@ -70,6 +73,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any],
             first |= {name: why for name, (why, by_number) in problems.items() if by_number and name not in first}
             if "" in problems or sum(_widen(model, facts, each) for each in problems) < len(problems):
                 break
+            _join(model, facts)
     return Facts(batched=False, why=f"'{name}' {why}" if name else why, sliced_head=facts.sliced_head)
 
 
@@ -121,8 +125,14 @@ def _differences(
     )
     wanted_PR, found_PR = wanted_PR.double().cpu(), found_PR.double().cpu()
     gap_PR = (found_PR - wanted_PR).abs()
-    allowed_PR = tolerance["each"] * wanted_PR + tolerance["share"] * wanted_PR.sum(0)
+    rounding_R = tolerance["share"] * wanted_PR.sum(0)
+    allowed_PR = tolerance["each"] * wanted_PR + rounding_R
     wrong_P = ~(gap_PR <= allowed_PR).all(1)  # NaN is wrong too
+    # In a model of many layers each parameter is a small share of the whole; together those of one kind are not.
+    for places in _kinds(trained.values()).values():
+        found_R, wanted_R = found_PR[places].sum(0), wanted_PR[places].sum(0)
+        if not bool(((found_R - wanted_R).abs() <= tolerance["each"] * wanted_R + rounding_R).all()):
+            wrong_P[places] |= ~(gap_PR[places] <= tolerance["each"] * wanted_PR[places]).all(1)
     result = {}
     for place, name in enumerate(trained.values()):
         if wrong_P[place]:
@@ -133,6 +143,18 @@ def _differences(
                 f"{one:.3g})"
             )
     return result
+
+
+def _kinds(names: Iterable[str]) -> dict[str, list[int]]:
+    """The places of those names that differ in their numbers only: the same parameter of each layer."""
+    kinds = defaultdict(list)
+    for place, name in enumerate(names):
+        kinds[_kind(name)].append(place)
+    return kinds
+
+
+def _kind(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def _rows_meet(model: nn.Module, targets: Targets, losses: list[Tensor], tolerance: float) -> str:
@@ -161,21 +183,35 @@ def row_alone(targets: Targets, row: int) -> Targets:
 
 
 def _few(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The shortest rows that have a target; some of them twice if they are few."""
-    labels = batch["labels"]
-    has_target_B = (labels[:, 1:] != -100).any(1).cpu()
+    """The shortest rows that have a target; with other tokens once more if they are fewer than are compared."""
+    B, T = batch["labels"].shape
+    counts = Targets.of(batch, torch.device("cpu")).counts
     mask = batch.get("attention_mask")
-    length_B = (torch.full((len(labels),), labels.shape[1]) if mask is None else mask.sum(1).cpu()).long()
-    order = [row for row in length_B.argsort(stable=True).tolist() if has_target_B[row]]
+    length_B = mask.sum(1).cpu() if mask is not None and mask.dim() == 2 else torch.full((B,), T)
+    order = [row for row in length_B.argsort(stable=True).tolist() if counts[row]]
     if not order:
         raise RewardError("no row has a target token, so there is no gradient to measure")
     rows = (order * _ROWS)[:_ROWS]
-    chosen = {name: each[rows] if len(each) == len(labels) else each for name, each in batch.items()}
+    chosen = {name: each[rows] if len(each) == B else each for name, each in batch.items() if each is not None}
+    for place in range(len(order), _ROWS):  # rows that are alike wouldn't show that they meet
+        chosen["input_ids"][place] = chosen["input_ids"][place].roll(place)
     if mask is not None and mask.dim() == 2:  # a column that no row needs goes
         kept = chosen["attention_mask"].any(0).cpu()
-        if int(kept.sum()) > _ROWS:  # as many tokens as rows would be hard to tell apart
-            chosen = {name: each[:, kept] for name, each in chosen.items()}
-    return chosen
+        chosen = {name: each[..., kept] if each.shape[-1] == len(kept) else each for name, each in chosen.items()}
+    return with_other_sizes(chosen)
+
+
+def with_other_sizes(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The batch, one token longer if it has as many rows as tokens, so that one can't be taken for the other."""
+    batch = {name: each for name, each in batch.items() if each is not None}
+    B, T = batch["labels"].shape
+    if B != T:
+        return batch
+    filler = {"labels": IGNORED}
+    return {
+        name: nn.functional.pad(each, (0, 1), value=filler.get(name, 0)) if each.shape[-1] == T else each
+        for name, each in batch.items()
+    }
 
 
 def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
@@ -198,6 +234,20 @@ def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
 
 def _size(parameter: nn.Parameter) -> int:
     return whole_shape(parameter).numel()
+
+
+def _join(model: nn.Module, facts: Facts) -> None:
+    """Has the same parameter of all experts of a block run again with the block, if that of one of them is.
+
+    Some got no token, and some as many as there are rows or tokens, which looks like a layer of all rows.
+    """
+    blocks = defaultdict(set)
+    for name, block in facts.rerun.items():
+        blocks[_kind(name)].add(block)
+    for name, parameter in model.named_parameters():
+        around = [block for block in blocks.get(_kind(name), ()) if name.startswith(f"{block}.")]
+        if parameter.requires_grad and around:
+            facts.rerun[name] = min(around, key=len)
 
 
 def _warn(facts: Facts, by_number: Mapping[str, str]) -> None:
