@@ -8,7 +8,7 @@
     of a batch          longest row × `per_device_train_batch_size`, forward and backward (`hbo.training.footprint`);
                         of its logits one tile, since TRL never has those of a batch at once
     of an update        no more than of a batch, since probes are sized to it (`hbo.rewards.sizing`); if
-                        `balance.probe_tokens` is set, as many tokens, checkpointed as training is, and a slice of logits
+                        `balance.probe_tokens` is set, as many tokens, checkpointed as training is, a slice of logits
 
 FSDP leaves each of N processes a part of N of the first three and one gathered block; before training every process
 holds the whole model to score the rows. DeepSpeed's ZeRO shares by its stage.

@@ -1,8 +1,8 @@
 """The head's part of a measurement: losses, their slopes at the hidden states, and the gradient of the head's weight.
 
-All of it a slice of the targets at a time, inside the head's own call; logits become slopes in place. Where the head is
-trained, a slice is whole rows, whose norms need no gradient (V, H); only of a row with more targets than H, whose logits
-would be larger than that gradient, it is summed up slice by slice.
+All of it a slice of the targets at a time, inside the head's own call; logits become slopes in place. Where the head
+is trained, a slice is whole rows, whose norms need no gradient (V, H); only of a row with more targets than H, whose
+logits would be larger than that gradient, it is summed up slice by slice.
 
 Letters: B batch, T tokens, N target tokens, H hidden size, V vocabulary.
 """

@@ -56,7 +56,8 @@ def _leaf(parameter: Tensor, name: str, found: Squares) -> Tensor:
     """A parameter as a leaf of its own, whose gradient is squared into `found` as soon as it is whole, and let go.
 
     So neither `.grad` nor anything that hangs on it (DDP's buckets, optimizers that step during the backward) hears of
-    this backward. A leaf, because autograd serves leaves first; other nodes it leaves to the end, all gradients in hand.
+    this backward. A leaf, because autograd serves leaves first; nodes as old as these it would leave to the end, all
+    gradients in hand.
     """
     leaf = parameter.detach().requires_grad_()
 
@@ -86,9 +87,7 @@ def _of_sharded(
     for name, parameter in trained.items():
         if parameter.grad is not None:
             found[name], parameter.grad = square(parameter.grad), None
-    return {
-        name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()
-    }, loss
+    return {name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()}, loss
 
 
 def _of_partitioned(
