@@ -6,8 +6,8 @@ Decided once, at the first update, when the optimizer has its states and the pea
 
 What is held between steps are weights and states, gradients being gone when an update begins. Bytes of a token are
 those that a probe of the longest row took at the start; what a batch takes whatever its size counts among them, so they
-are rather too many. Tokens are rounded down to a power of two: a little more or less memory gives the same batches. On a
-CPU, where no allocator tells, they are at most those of a training batch. The checkpoint holds what was decided, so
+are rather too many. Tokens are rounded down to a power of two: a little more or less memory gives the same batches. On
+a CPU, where no allocator tells, they are at most those of a training batch. The checkpoint holds what was decided, so
 that a resumed run makes the same batches, and computes the same to the bit.
 """
 
