@@ -15,7 +15,7 @@ _SAME: dict[int, str] = {
     "n_shared_experts num_shared_experts moe_num_shared_experts num_nextn_predict_layers",
     4: "num_attention_heads n_head n_heads num_heads decoder_attention_heads encoder_attention_heads attention_heads "
     "num_encoder_attention_heads num_decoder_attention_heads num_experts n_routed_experts num_local_experts "
-    "moe_num_experts index_topk linear_num_heads linear_num_value_heads mamba_n_heads mamba_num_heads "
+    "moe_num_experts linear_num_heads linear_num_value_heads mamba_n_heads mamba_num_heads "
     "swa_num_attention_heads index_block_size time_step_rank mamba_dt_rank qk_rope_head_dim rotary_dim",
     6: "sliding_window sliding_window_size window_size attention_window_size local_attention keep_window_size",
     8: "head_dim qk_nope_head_dim v_head_dim index_head_dim linear_head_dim linear_key_head_dim linear_value_head_dim "
@@ -31,7 +31,9 @@ _SAME: dict[int, str] = {
     "backbone_hidden_size output_embedding_size",
     INNER: "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim dff dim_ff ffn_hidden_size d_inner mlp_dim "
     "feed_forward_size intermediate_size_mlp dense_intermediate_size prefix_dense_intermediate_size",
-    64: "max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions "
+    # index_topk, of how many tokens sparse attention looks at, as large as the longest row: its default of 2048 is larger
+    # than most rows too, and where it is smaller the choice depends on the padding behind a row.
+    64: "index_topk max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions "
     "max_source_positions model_max_length rel_extent original_max_position_embeddings relative_max_distance "
     "position_bias_max_distance mamba_d_ssm ffn_round_up_to_multiple_of",
     VOCABULARY: "vocab_size decoder_vocab_size vocab_size_per_layer_input unpadded_vocab_size audio_vocab_size",
@@ -106,7 +108,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "vision_config": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
     },
     "qwen4_exp_text": {
-        "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
+        "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 64,
         "indexer_compress_ratio": 4, "ple_layer_ids": [1], "ple_embed_dim": 32, "hc_lowrank": 8,
         "ngram_vocab_size_base": 97, "heads_per_ngram": 2, "make_ngram_vocab_size_divisible_by": 1,
         "split_ngram_parts": 1,

@@ -57,7 +57,7 @@ class Targets:
             before_BT &= mask.cpu()[:, -labels_BT.shape[1] :].bool()
         index_N = before_BT.flatten().nonzero()[:, 0]
         row_N, label_N = before_BT.nonzero()[:, 0], labels_BT.roll(-1, dims=1).flatten()[index_N]
-        inputs = {name: batch[name].to(device, non_blocking=True) for name in _INPUTS if name in batch}
+        inputs = {name: batch[name].to(device, non_blocking=True) for name in _INPUTS if batch.get(name) is not None}
         index_N, label_N, row_N = (each.to(device, non_blocking=True) for each in (index_N, label_N, row_N))
         return cls(inputs, (len(labels_BT), labels_BT.shape[1]), index_N, label_N, row_N, before_BT.sum(1).tolist())
 
@@ -69,7 +69,9 @@ class Targets:
     def at(self, hidden_BTX: Tensor) -> Tensor:
         """The entries (N, …) of a tensor (B, T, …) from which targets are predicted; of more tokens the last T."""
         B, T = self.shape  # prompt tuning puts learned tokens before every row
-        return hidden_BTX[:, -T:].reshape(B * T, *hidden_BTX.shape[2:]).index_select(0, self.index_N)
+        return (
+            hidden_BTX[:, -T:].reshape(B * T, *hidden_BTX.shape[2:]).index_select(0, self.index_N.to(hidden_BTX.device))
+        )
 
     def sums(self, value_N: Tensor) -> Tensor:
         """Sums (B,) over the targets of each row, in the same order every time."""
@@ -79,7 +81,7 @@ class Targets:
     def means(self, value_N: Tensor) -> Tensor:
         """Means (B,) over the targets of each row; NaN for a row without one."""
         count_B = torch.tensor(self.counts, dtype=value_N.dtype).to(value_N.device, non_blocking=True)
-        return self.sums(value_N) / count_B
+        return (self.sums(value_N) / count_B).to(self.device)
 
     def weights(self) -> Tensor:
         """One over the number of targets of its row, for each target (N,)."""

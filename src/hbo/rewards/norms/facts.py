@@ -15,7 +15,7 @@ class Uncovered(Exception):  # noqa: N818 - a finding, caught by the caller, not
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"'{name}' {why}")
-        self.name = name
+        self.name, self.why = name, why
 
 
 @dataclass
@@ -26,14 +26,14 @@ class Facts:
         batched: All rows of a batch are measured in one pass; else one row at a time.
         why: What stands in the way of that.
         rerun: Full name of a parameter → name of the layer or block that is run again for each row to measure it.
-        layouts: Name of such a block → how rows lie in its inputs and outputs (`hbo.rewards.norms.calls`).
+        layouts: Name of such a block → how rows lie in each of its inputs and outputs (`hbo.rewards.norms.calls`).
         sliced_head: The head is passed a slice of the targets at a time.
     """
 
     batched: bool = True
     why: str = ""
     rerun: dict[str, str] = field(default_factory=dict)
-    layouts: dict[str, str] = field(default_factory=dict)
+    layouts: dict[str, dict[str, str]] = field(default_factory=dict)
     sliced_head: bool = True
 
     def to_json(self) -> dict[str, Any]:

@@ -52,13 +52,14 @@ class HeadPass:
     def __call__(self, hidden_NH: Tensor) -> None:
         """Passes all targets through the head."""
         precision = Autocast.now(hidden_NH.device)
-        given, weight_N = hidden_NH.detach(), self.targets.weights()
+        given, label_N = hidden_NH.detach(), self.targets.label_N.to(hidden_NH.device)
+        weight_N = self.targets.weights().to(hidden_NH.device)
         slope_NH, loss_N = torch.empty_like(given), torch.empty_like(weight_N)
         for at, rows in self._slices():
             h = given[at].requires_grad_()
             with torch.enable_grad():
                 raw = self.head.raw(h)
-            slope, loss_N[at] = self._slope(raw, self.targets.label_N[at], weight_N[at])
+            slope, loss_N[at] = self._slope(raw, label_N[at], weight_N[at])
             with torch.autocast(precision.device, enabled=False):
                 (slope_NH[at],) = torch.autograd.grad(raw, h, slope)
                 if self.trained:
@@ -127,7 +128,7 @@ class HeadPass:
             self._long = None
 
     def _at_own_ids(self, slope_NV: Tensor, hidden_NH: Tensor, row: int) -> Tensor:
-        own = slope_NV.index_select(1, self.targets.inputs["input_ids"][row])
+        own = slope_NV.index_select(1, self.targets.inputs["input_ids"][row].to(slope_NV.device))
         return widened(own).mT @ widened(hidden_NH)
 
 

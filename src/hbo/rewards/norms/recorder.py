@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_unflatten
 from torch.utils.hooks import RemovableHandle
 
-from hbo.rewards.norms.calls import Call, Tap, by_row, flat_tensors, layout_of
+from hbo.rewards.norms.calls import Call, Tap, by_row, fits, flat_tensors, layout_of
 from hbo.rewards.norms.facts import Facts, Uncovered
-from hbo.rewards.norms.layers import Rule, Unruly, own_rule, rule_for
+from hbo.rewards.norms.layers import Rule, Unruly, conv1d, linear, own_rule, rule_for
 from hbo.rewards.norms.rerun import rerun
 from hbo.rewards.norms.uses import Apart, Squares, Use, alone, together
 from hbo.scoring.precision import Autocast
@@ -97,7 +97,7 @@ class Recorder:
         targets: Of the batch.
         facts: What is known of the model.
         head: The layer whose gradients are worked out elsewhere (`hbo.rewards.norms.head`); None: no layer.
-        learns: Notes what stands in the way instead of raising, and how rows lie in the calls of blocks.
+        learns: Notes how rows lie in the calls of blocks.
     """
 
     def __init__(
@@ -108,11 +108,12 @@ class Recorder:
         self.of_head = self.owners.pop(head, None) if head is not None else None
         self._head_layer = None if head is not None else _output_layer(model)
         self.problems: dict[str, str] = {}
-        """Full name of a parameter → why its layer's rule doesn't hold; filled where `learns`."""
+        """Full name of a parameter → why it can't be measured in this way."""
         self.names = {p: name for name, p in model.named_parameters(remove_duplicate=True) if p.requires_grad}
         self.forward_is_over = False
         self.paused = False
         self._in_head = False
+        self._finding: Uncovered | None = None
         self._expected: Counter[nn.Parameter] = Counter()
         self._arrived: Counter[nn.Parameter] = Counter()
         self._uses: defaultdict[nn.Parameter, list[Use]] = defaultdict(list)
@@ -137,8 +138,10 @@ class Recorder:
         """‖gradient‖² of each row (B,) for each parameter that had a part, once the backward is over.
 
         Raises:
-            Uncovered: A parameter's uses don't add up to a gradient.
+            Uncovered: A parameter is used in a way that is not known of it, or its uses don't add up to a gradient.
         """
+        if self._finding is not None and not self.learns:
+            raise self._finding
         for parameter, uses in self._uses.items():
             try:
                 self._square_B[parameter] = together(uses)
@@ -175,38 +178,46 @@ class Recorder:
                 return self._tapped(owner, args, kwargs, output)
             except Unruly as finding:
                 self._refuse(owner, str(finding))
-                return None
+                return _passed_on(output)
 
         return after
 
     def _refuse(self, owner: Owner, why: str) -> None:
-        names = [self.names[parameter] for parameter in owner.parameters.values()]
-        why = f"belongs to a {type(owner.layer).__name__} that {why}"
-        if not self.learns:
-            raise Uncovered(names[0], why)
         for name in owner.parameters:
-            self.problems[f"{owner.place}.{name}" if owner.place else name] = why
+            full = f"{owner.place}.{name}" if owner.place else name
+            self._note(Uncovered(full, f"belongs to a {type(owner.layer).__name__} that {why}"))
+
+    def _note(self, finding: Uncovered) -> None:
+        """Keeps what stands in the way; the pass goes on to its end, as other processes wait at its layers."""
+        self._finding = self._finding or finding
+        self.problems.setdefault(finding.name, finding.why)
 
     def _tapped(self, owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         values, nesting, slots = flat_tensors((args, kwargs))
         results, result_nesting, all_tensors = flat_tensors(output)
         # What doesn't depend on numbers has no slope: chosen experts, positions.
         outputs = [i for i in all_tensors if results[i].is_floating_point()]
-        inputs = [values[i].detach() for i in slots]
-        if not outputs or not inputs:
+        if not outputs or not slots:
             raise Unruly("doesn't turn tensors into tensors")
-        layouts = self._layouts(owner, inputs, [results[i] for i in outputs])
+        # Where accelerate's hooks take them, on the layer's own device.
+        inputs = [values[i].detach().to(results[outputs[0]].device) for i in slots]
+        layouts = self._layouts(owner, dict(zip(slots, inputs, strict=True)), {i: results[i] for i in outputs})
         outs = [
             results[i].expand(self.targets.shape[0], *results[i].shape[1:]) if lay == "1" else results[i]
             for i, lay in zip(outputs, layouts[1], strict=True)
         ]
         precision = Autocast.now(outs[0].device)
-        if owner.rule is not None and owner.rule is not own_rule(owner.layer) and (len(inputs), len(outs)) != (1, 1):
-            raise Unruly("doesn't turn one tensor into one tensor")
+        if owner.rule is not None and owner.rule is not own_rule(owner.layer):
+            if (len(inputs), len(outs)) != (1, 1):
+                raise Unruly("doesn't turn one tensor into one tensor")
+            if outs[0].dim() < 3 and layouts[1] not in "tn":
+                # Else an expert that happens to get as many tokens as the batch has rows would be taken for a layer
+                # with a vector for each row.
+                raise Unruly(f"gives {tuple(outs[0].shape)}, in which rows can't be told apart")
         if owner.rule is not None and not owner.again:
             for tensor, lay in zip((*inputs, *outs), "".join(layouts), strict=True):
                 by_row(tensor, "r" if lay == "1" else lay, self.targets)  # raises where rows can't be told apart
-            if owner.rule.__name__ in ("linear", "conv1d"):
+            if owner.rule in (linear, conv1d):
                 inputs = [precision.multiplied(x) for x in inputs]
         for slot in slots:
             values[slot] = None
@@ -219,31 +230,39 @@ class Recorder:
             results[i] = each
         return tree_unflatten(results, result_nesting)
 
-    def _layouts(self, owner: Owner, inputs: list[Tensor], outputs: list[Tensor]) -> tuple[str, str]:
-        found = (
-            "".join(layout_of(x, self.targets, in_head=self._in_head) for x in inputs),
-            "".join(layout_of(x, self.targets, in_head=self._in_head, is_output=True) for x in outputs),
+    def _layouts(self, owner: Owner, inputs: dict[int, Tensor], outputs: dict[int, Tensor]) -> tuple[str, str]:
+        ins = {
+            f"in {i}": (tensor, layout_of(tensor, self.targets, in_head=self._in_head)) for i, tensor in inputs.items()
+        }
+        outs = {
+            f"out {i}": (tensor, layout_of(tensor, self.targets, in_head=self._in_head, is_output=True))
+            for i, tensor in outputs.items()
+        }
+        seen = self.facts.layouts.setdefault(owner.place, {}) if owner.again else {}
+        if self.learns and owner.again:
+            seen.update({name: letter for name, (_, letter) in (ins | outs).items()})
+        # As seen when the model was settled, with sizes that are hard to mistake, if that can be: a batch may have as
+        # many rows as attention has heads, and where no row is padded there may be no mask.
+        known_ins, known_outs = (
+            "".join(
+                seen[name] if name in seen and fits(tensor, seen[name], self.targets) else letter
+                for name, (tensor, letter) in both.items()
+            )
+            for both in (ins, outs)
         )
-        if not owner.again:
-            return found
-        # As seen when the model was settled, with sizes that are hard to mistake: a batch may have as many rows as
-        # attention has heads.
-        if self.learns:
-            self.facts.layouts[owner.place] = "|".join(found)
-            return found
-        ins, _, outs = self.facts.layouts.get(owner.place, "|".join(found)).partition("|")
-        if (len(ins), len(outs)) != (len(inputs), len(outputs)):
-            raise Unruly("is called in several ways")
-        return ins, outs
+        return known_ins, known_outs
 
     def _receiver(self, owner: Owner, call: Call) -> Any:
         def receive(inputs: tuple[Tensor, ...] | None, slopes: tuple[Tensor | None, ...]) -> None:
             try:
                 if inputs is None:
                     raise Unruly("has its input overwritten later")
-                self._learn(owner, call, inputs, slopes)
+                if self._finding is None or self.learns:
+                    self._learn(owner, call, inputs, slopes)
             except Unruly as finding:
                 self._refuse(owner, str(finding))
+            except Uncovered as finding:
+                self._note(finding)
 
         return receive
 
@@ -281,6 +300,19 @@ class Recorder:
 
     def _leaves_head(self, layer: nn.Module, args: Any, output: Any) -> None:
         self._in_head = False
+
+
+def _passed_on(output: Any) -> Any:
+    """The output, of which nothing is to be learned, so that the backward comes by here as in other processes."""
+    results, nesting, tensors = flat_tensors(output)
+    places = [i for i in tensors if results[i].is_floating_point()]
+    if not places:
+        return None
+    outs = [results[i] for i in places]
+    anchor = torch.zeros((), device=outs[0].device, requires_grad=True)
+    for i, each in zip(places, Tap.apply(lambda *_: None, anchor, len(outs), *outs), strict=True):  # type: ignore[no-untyped-call]
+        results[i] = each
+    return tree_unflatten(results, nesting)
 
 
 def _output_layer(model: nn.Module) -> nn.Module | None:

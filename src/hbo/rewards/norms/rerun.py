@@ -10,9 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hbo.errors import first_line
 from hbo.rewards.norms.calls import Call, row_of
 from hbo.rewards.norms.layers import Unruly
 from hbo.rewards.norms.outer_products import square
+from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
 
 
@@ -49,7 +51,12 @@ def rerun(
     found: dict[str, list[Tensor]] = {name: [] for name in names}
     for row in range(targets.shape[0]):
         tensors = [row_of(each, lay, row, targets) for each, lay in zip(inputs, call.layouts[0], strict=True)]
-        outputs = call.again(layer, own, tensors)
+        try:
+            outputs = call.again(layer, own, tensors)
+        except Exception as error:  # a layer may raise anything when its rows aren't where they were
+            if lacks_memory(error):
+                raise
+            raise Unruly(f"can't be run for a row alone ({type(error).__name__}: {first_line(error)[:200]})") from error
         pairs = [
             (out, _slope_of(out, slope, lay, row, targets))
             for out, slope, lay in zip(outputs, slopes, call.layouts[1], strict=True)

@@ -10,20 +10,26 @@ R rows are compared.
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hbo.data.tokens import IGNORED
 from hbo.errors import RewardError, first_line
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
-from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.rewards.norms.layers import whole_shape
+from hbo.rewards.norms.left_as_found import is_partitioned, left_as_found, resharded
 from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
 from hbo.scoring.head import head_of, target_logits, token_losses
+from hbo.scoring.placement import device_of
 from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
 
@@ -35,7 +41,7 @@ _FINE = {"each": 5e-3, "share": 1e-6, "loss": 1e-3}
 _COARSE = {"each": 0.25, "share": 2e-3, "loss": 5e-2}
 
 
-def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
+def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any], Any] = lambda found: found) -> Facts:
     """What is known of the model from a few rows of the batch, in the precision that it runs in.
 
     All processes of a sharded model must give the same rows.
@@ -43,21 +49,22 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
     Args:
         model: As `hbo.rewards.gradients.unwrapped` gives it.
         batch: `input_ids`, `attention_mask`, `labels`, each (B, T); the shortest rows with a target are taken.
+        agree: What all processes are to take for the found, so that each tries the same next.
 
     Raises:
         RewardError: The model doesn't return one logit vector per token, or no row has a target.
     """
-    targets = Targets.of(_few(batch), next(model.parameters()).device)
+    targets = Targets.of(_few(batch), device_of(model))
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
         facts = Facts(sliced_head=head_of(model) is not None)
         tolerance = _COARSE if _is_coarse(model, targets) else _FINE
-        if why := _rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"]):
+        if why := agree(_rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"])):
             return replace(facts, batched=False, why=why)
         first: dict[str, str] = {}  # what the numbers showed
         name, why = "", ""
         for _ in range(_TRIES):
-            problems = _problems(model, targets, facts, [squares for squares, _ in expected], tolerance)
+            problems = agree(_problems(model, targets, facts, [squares for squares, _ in expected], tolerance))
             if not problems:
                 _warn(facts, first)
                 return facts
@@ -66,6 +73,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
             first |= {name: why for name, (why, by_number) in problems.items() if by_number and name not in first}
             if "" in problems or sum(_widen(model, facts, each) for each in problems) < len(problems):
                 break
+            _join(model, facts)
     return Facts(batched=False, why=f"'{name}' {why}" if name else why, sliced_head=facts.sliced_head)
 
 
@@ -73,12 +81,13 @@ def _problems(
     model: nn.Module, targets: Targets, facts: Facts, expected: list[Squares], tolerance: Mapping[str, float]
 ) -> dict[str, tuple[str, bool]]:
     """Name of a parameter → what is wrong with its gradients, and whether only the numbers say so."""
+    resharded(model)
     trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
     try:
         found = batched_pass(model, targets, facts, learns=True)
         squares = found.recorder.squares()
     except Uncovered as finding:
-        return {finding.name: (str(finding).partition("' ")[2], False)}
+        return {finding.name: (finding.why, False)}
     except RewardError:
         if not facts.sliced_head:
             raise
@@ -116,8 +125,14 @@ def _differences(
     )
     wanted_PR, found_PR = wanted_PR.double().cpu(), found_PR.double().cpu()
     gap_PR = (found_PR - wanted_PR).abs()
-    allowed_PR = tolerance["each"] * wanted_PR + tolerance["share"] * wanted_PR.sum(0)
+    rounding_R = tolerance["share"] * wanted_PR.sum(0)
+    allowed_PR = tolerance["each"] * wanted_PR + rounding_R
     wrong_P = ~(gap_PR <= allowed_PR).all(1)  # NaN is wrong too
+    # In a model of many layers each parameter is a small share of the whole; together those of one kind are not.
+    for places in _kinds(trained.values()).values():
+        found_R, wanted_R = found_PR[places].sum(0), wanted_PR[places].sum(0)
+        if not bool(((found_R - wanted_R).abs() <= tolerance["each"] * wanted_R + rounding_R).all()):
+            wrong_P[places] |= ~(gap_PR[places] <= tolerance["each"] * wanted_PR[places]).all(1)
     result = {}
     for place, name in enumerate(trained.values()):
         if wrong_P[place]:
@@ -128,6 +143,18 @@ def _differences(
                 f"{one:.3g})"
             )
     return result
+
+
+def _kinds(names: Iterable[str]) -> dict[str, list[int]]:
+    """The places of those names that differ in their numbers only: the same parameter of each layer."""
+    kinds = defaultdict(list)
+    for place, name in enumerate(names):
+        kinds[_kind(name)].append(place)
+    return kinds
+
+
+def _kind(name: str) -> str:
+    return re.sub(r"\d+", "0", name)
 
 
 def _rows_meet(model: nn.Module, targets: Targets, losses: list[Tensor], tolerance: float) -> str:
@@ -156,21 +183,35 @@ def row_alone(targets: Targets, row: int) -> Targets:
 
 
 def _few(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The shortest rows that have a target; some of them twice if they are few."""
-    labels = batch["labels"]
-    has_target_B = (labels[:, 1:] != -100).any(1).cpu()
+    """The shortest rows that have a target; with other tokens once more if they are fewer than are compared."""
+    B, T = batch["labels"].shape
+    counts = Targets.of(batch, torch.device("cpu")).counts
     mask = batch.get("attention_mask")
-    length_B = (torch.full((len(labels),), labels.shape[1]) if mask is None else mask.sum(1).cpu()).long()
-    order = [row for row in length_B.argsort(stable=True).tolist() if has_target_B[row]]
+    length_B = mask.sum(1).cpu() if mask is not None and mask.dim() == 2 else torch.full((B,), T)
+    order = [row for row in length_B.argsort(stable=True).tolist() if counts[row]]
     if not order:
         raise RewardError("no row has a target token, so there is no gradient to measure")
     rows = (order * _ROWS)[:_ROWS]
-    chosen = {name: each[rows] if len(each) == len(labels) else each for name, each in batch.items()}
+    chosen = {name: each[rows] if len(each) == B else each for name, each in batch.items() if each is not None}
+    for place in range(len(order), _ROWS):  # rows that are alike wouldn't show that they meet
+        chosen["input_ids"][place] = chosen["input_ids"][place].roll(place)
     if mask is not None and mask.dim() == 2:  # a column that no row needs goes
         kept = chosen["attention_mask"].any(0).cpu()
-        if int(kept.sum()) > _ROWS:  # as many tokens as rows would be hard to tell apart
-            chosen = {name: each[:, kept] for name, each in chosen.items()}
-    return chosen
+        chosen = {name: each[..., kept] if each.shape[-1] == len(kept) else each for name, each in chosen.items()}
+    return with_other_sizes(chosen)
+
+
+def with_other_sizes(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The batch, one token longer if it has as many rows as tokens, so that one can't be taken for the other."""
+    batch = {name: each for name, each in batch.items() if each is not None}
+    B, T = batch["labels"].shape
+    if B != T:
+        return batch
+    filler = {"labels": IGNORED}
+    return {
+        name: nn.functional.pad(each, (0, 1), value=filler.get(name, 0)) if each.shape[-1] == T else each
+        for name, each in batch.items()
+    }
 
 
 def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
@@ -182,11 +223,31 @@ def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
         return False
     if not wider:
         return False
-    everything = sum(p.numel() for p in model.parameters())
-    if sum(p.numel() for p in model.get_submodule(wider).parameters()) > _LARGEST_BLOCK * everything:
+    block = model.get_submodule(wider)
+    if sum(map(_size, block.parameters())) > _LARGEST_BLOCK * sum(map(_size, model.parameters())):
         return False
+    if is_partitioned(model) and any(True for child in block.children() for _ in child.parameters()):
+        return False  # DeepSpeed's hooks on the layers inside would look for what it knows of their parameters
     facts.rerun[name] = wider
     return True
+
+
+def _size(parameter: nn.Parameter) -> int:
+    return whole_shape(parameter).numel()
+
+
+def _join(model: nn.Module, facts: Facts) -> None:
+    """Has the same parameter of all experts of a block run again with the block, if that of one of them is.
+
+    Some got no token, and some as many as there are rows or tokens, which looks like a layer of all rows.
+    """
+    blocks = defaultdict(set)
+    for name, block in facts.rerun.items():
+        blocks[_kind(name)].add(block)
+    for name, parameter in model.named_parameters():
+        around = [block for block in blocks.get(_kind(name), ()) if name.startswith(f"{block}.")]
+        if parameter.requires_grad and around:
+            facts.rerun[name] = min(around, key=len)
 
 
 def _warn(facts: Facts, by_number: Mapping[str, str]) -> None:
