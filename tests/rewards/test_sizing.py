@@ -135,7 +135,7 @@ def test_on_a_cpu_a_batch_is_no_larger_than_one_of_training(of_training, tokens)
 def test_batches_without_gradients_are_as_large_as_free_memory_allows(cuda, gib, hidden, tokens):
     cuda.whole = gib * 1024 * MIB
     text = SimpleNamespace(hidden_size=hidden, intermediate_size=int(3.5 * hidden))
-    weight = SimpleNamespace(device=GPU)
+    weight = SimpleNamespace(device=GPU, is_meta=False)
     model = SimpleNamespace(config=SimpleNamespace(get_text_config=lambda: text), parameters=lambda: iter([weight]))
     assert Room.of(model).tokens == tokens
     assert Room.of(model, 77).tokens == 77

@@ -104,7 +104,7 @@ def layer_norm(layer: nn.LayerNorm, x: Tensor, slope: Tensor) -> Found:
 def rms_norm(layer: nn.Module, x: Tensor, slope: Tensor) -> Found:
     """Any RMSNorm: its output is linear in its weight, entry by entry, so two weights tell by what it is multiplied.
 
-    As `vectors`, in a fifth of Python's time; that a layer of this name is one is seen when the model is settled.
+    As `vectors`, in a third of its time on the host. That a layer of this name is one shows when the model is settled.
     """
     weight = layer.get_parameter("weight").detach()
     one, none = (without_hooks(layer, {"weight": of(weight)}, x) for of in (torch.ones_like, torch.zeros_like))
