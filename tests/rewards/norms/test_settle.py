@@ -187,36 +187,3 @@ def test_grouped_experts_are_exact():
     torch.manual_seed(0)
     model = hf.MixtralForCausalLM(hf.MixtralConfig(**GROUPED, num_local_experts=4))
     assert_exact(model, padded())
-
-
-class Doubled(nn.Module):
-    def __init__(self, inner):
-        super().__init__()
-        self.inner = inner
-
-    def forward(self, x):
-        return x @ self.inner.weight.T * 2
-
-
-def test_a_rule_of_ones_own_takes_over_what_is_inside(monkeypatch):
-    monkeypatch.setattr(layers, "_OWN", {})
-    model, batch, asked = tiny(), padded(), []
-    model.model.layers[0].mlp.down_proj = Doubled(model.model.layers[0].mlp.down_proj)
-
-    def rule(layer, x, slope):
-        asked.append((x.shape, slope.shape))
-        return {"inner.weight": Outer(2 * slope, x)}
-
-    register(Doubled, rule)
-    assert_exact(model, batch)
-    assert asked[-1] == ((4, 20, 48), (4, 20, 32))
-
-
-def test_a_rule_that_is_wrong_is_found_out(monkeypatch):
-    monkeypatch.setattr(layers, "_OWN", {})
-    model, batch = tiny(), padded()
-    model.model.layers[0].mlp.down_proj = Doubled(model.model.layers[0].mlp.down_proj)
-    register(Doubled, lambda layer, x, slope: {"inner.weight": Outer(slope, x)})
-    with pytest.warns(UserWarning, match=r"down_proj\.inner\.weight"):
-        norms = per_example_gradient_norms(model, batch)
-    torch.testing.assert_close(norms, looped_gradient_norms(model, batch), rtol=1e-4, atol=0)
