@@ -67,7 +67,7 @@ def one_at_a_time(model, batch):
         if model.config.model_type == "gpt2":  # learned positions: padding on the left shifts them
             row["position_ids"] = real.nonzero()[None, :, 0]
         model.zero_grad()
-        loss = model(**row).loss
+        loss = model(**row, use_cache=False).loss
         loss.backward()
         grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         norms.append(torch.stack([grad.double().square().sum() for grad in grads]).sum().sqrt().float())
