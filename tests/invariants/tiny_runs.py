@@ -31,8 +31,7 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
-@pytest.fixture(scope="session")
-def tokenizer():
+def byte_tokenizer():
     # Single bytes and no merges: it takes any text and needs no training.
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = {token: i for i, token in enumerate(["<|im_start|>", "<|im_end|>", *alphabet])}
@@ -43,6 +42,11 @@ def tokenizer():
     fast = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<|im_end|>", pad_token="<|im_end|>")
     fast.chat_template = CHATML
     return fast
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return byte_tokenizer()
 
 
 def tiny_model():

@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-_PRELOAD = [
+PRELOAD = [
     "hbo.cli",
     "hbo.training.run",
     "hbo.training.callback",
@@ -21,7 +21,7 @@ def start(words, log, environment, before=None):
     `before()` is called in it first, when all is imported.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_PRELOAD)
+    context.set_forkserver_preload(PRELOAD)
     words, environment = [str(word) for word in words], {name: str(value) for name, value in environment.items()}
     process = context.Process(target=_child, args=(words, str(log), environment, before))
     process.start()

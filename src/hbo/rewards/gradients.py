@@ -7,7 +7,7 @@ Which of the two it is has been found out beforehand (`settle`), or is found out
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,10 +18,10 @@ from hbo.errors import RewardError
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.norms import settle as settle_inner
 from hbo.rewards.norms.batched import batched_pass
-from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.rewards.norms.loop import squares_of_row, total
-from hbo.rewards.norms.outer_products import square
+from hbo.rewards.norms.left_as_found import is_whole, left_as_found
+from hbo.rewards.norms.loop import squares_from, squares_of_row, total
 from hbo.rewards.norms.settle import row_alone, with_other_sizes
+from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
 
@@ -64,12 +64,13 @@ def gradient_norms_and_losses(
 
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
+        Uncovered: The facts don't hold any more for a model in parts, of which all processes must turn to single rows.
     """
     model = unwrapped(model)
     trainable_parameters(model)
     batch = with_other_sizes(batch)
-    targets = Targets.of(batch, next(model.parameters()).device)
-    if not sum(targets.counts):
+    targets = Targets.of(batch, device_of(model))
+    if not sum(targets.counts) and (is_whole(model) or facts is None):  # else other processes wait at its layers
         nothing = torch.full((len(targets.counts),), torch.nan, device=targets.device)
         return nothing, nothing.clone()
     facts = facts or settle(model, batch)
@@ -80,17 +81,20 @@ def gradient_norms_and_losses(
                 square_B = found.recorder.total()
             return (square_B + 0 * found.loss_B).sqrt().float(), found.loss_B
         except Uncovered as finding:
+            if not is_whole(model):
+                raise
             facts.batched, facts.why = False, str(finding)
             warnings.warn(facts.sentence(), stacklevel=2)
     return _looped(model, targets)
 
 
-def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
+def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any], Any] = lambda found: found) -> Facts:
     """How the model's gradient norms are to be measured, found out on a few rows; with a warning if slowly.
 
     Args:
         model: As in `per_example_gradient_norms`.
         batch: As there; the rows to try should be short.
+        agree: What all processes are to take for the found; each must be given the same rows.
 
     Raises:
         RewardError: No parameter requires a gradient, no row has a target, or the model doesn't return one logit
@@ -99,7 +103,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
     model = unwrapped(model)
     trainable_parameters(model)
     with _eager():
-        facts = settle_inner(model, batch)
+        facts = settle_inner(model, batch, agree)
     if not facts.batched:
         warnings.warn(facts.sentence(), stacklevel=2)
     return facts
@@ -113,7 +117,7 @@ def looped_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor]) -> Tens
     """
     model = unwrapped(model)
     trainable_parameters(model)
-    return _looped(model, Targets.of(batch, next(model.parameters()).device))[0]
+    return _looped(model, Targets.of(batch, device_of(model)))[0]
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -160,8 +164,5 @@ def _eager() -> Any:
 
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm () of the gradient of `value`, in fp32; 0 where no parameter had a part."""
-    parts = [torch.zeros((), device=value.device)]
-    if value.requires_grad:
-        found = torch.autograd.grad(value, parameters, allow_unused=True)
-        parts += [square(gradient).to(value.device) for gradient in found if gradient is not None]
-    return torch.stack(parts).sum().sqrt().float()
+    named = {str(number): parameter for number, parameter in enumerate(parameters)}
+    return total(squares_from(value, named) if value.requires_grad else {}, value.device).float()

@@ -14,6 +14,7 @@ from torch import nn
 
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import Rows, pack, pad, reader
+from hbo.scoring.placement import device_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import CPU_TOKENS, TOKEN_BUDGET, Room
 
@@ -51,7 +52,7 @@ def over_rows(
     read = reader(rows)
     length_P = np.array([len(ids) for ids, _ in read(number_P)])
     rank, count = (0, 1) if alike else (processes.rank, processes.count)
-    tokens = room.tokens or tokens_on(next(model.parameters()).device)
+    tokens = room.tokens or tokens_on(device_of(model))
 
     def found(index_B: Ints) -> Floats:
         return measure(number_P[index_B], pad(read(number_P[index_B]), pad_token_id))

@@ -23,6 +23,7 @@ from hbo.rewards.pool import chosen
 from hbo.rewards.probe import Probe
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
+from hbo.scoring.placement import device_of
 from hbo.scoring.processes import ALONE, Processes
 
 Ints = NDArray[np.int64]
@@ -105,7 +106,7 @@ class PerDataset:
         self, model: nn.Module, step: int, row_K: list[Ints], processes: Processes, dev: int | None = None
     ) -> Floats:
         if self.reward in _OF_GRADIENTS:
-            tokens = self.config.probe_tokens or tokens_on(next(model.parameters()).device)
+            tokens = self.config.probe_tokens or tokens_on(device_of(model))
             gradients = Gradients(self.probe.rows, tokens, self.probe.pad_token_id)
             return _OF_GRADIENTS[self.reward](model, gradients, row_K, self._dev(step, dev), processes)
         if self.reward in UNCERTAINTIES:

@@ -5,6 +5,7 @@ K datasets, L levels, P probes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from hbo.errors import DataError, RewardError
 from hbo.rewards import NORM_REWARDS, REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
-from hbo.rewards.norms import Facts
+from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.norms.left_as_found import is_whole
 from hbo.rewards.passes import over_rows
 from hbo.rewards.pool import pool_of, probes_of
@@ -29,6 +30,7 @@ from hbo.rewards.sizing import Sizing
 from hbo.scoring.batches import Row, Rows, pad, reader
 from hbo.scoring.losses import Scorer
 from hbo.scoring.measure import alone
+from hbo.scoring.placement import device_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
 
@@ -113,13 +115,10 @@ class Probe:
         self.room.lockstep = processes.count > 1 and not is_whole(model)
         if self._wants_norms:
             few = pool[np.argsort(length_P, kind="stable")[:_TRIED]]
-            self.facts = settle(model, pad(read(few), self.pad_token_id))
-            slow = processes.total(np.array([float(not self.facts.batched)]))[0]
-            if slow and self.facts.batched:
-                self.facts = Facts(batched=False, why="another process says why")
-            self.facts.layouts = processes.from_first(self.facts.layouts)
+            found = settle(model, pad(read(few), self.pad_token_id), processes.from_first)
+            self.facts = Facts.from_json(processes.from_first(found.to_json()))
         longest = pool[np.argmax(length_P)][None]
-        with self.sizing.watching(next(model.parameters()).device):
+        with self.sizing.watching(device_of(model)):
             self.values(model, longest, [self.global_fn, self.local_fn], Processes())
         return self.facts.sentence() if self.facts else "rewards are measured for a whole batch in one pass"
 
@@ -202,18 +201,40 @@ class Probe:
         norms = any(reward in functions for reward in NORM_REWARDS)
         if norms and self.facts is None:
             self.settle(model, processes)
-        self.sizing.decide(next(model.parameters()).device, processes)
-        return over_rows(
-            model,
-            self.examples,
-            probe_P,
-            lambda rows_B, batch: self._measure_batch(model, rows_B, batch, functions),
-            len(functions),
-            room=self.room,
-            pad_token_id=self.pad_token_id,
-            processes=processes,
-            alike=norms and self.facts is not None and not self.facts.batched and not is_whole(model),
-        )
+        self.sizing.decide(device_of(model), processes)
+        in_parts, findings = not is_whole(model), list[str]()
+
+        def measure(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
+            try:
+                return self._measure_batch(model, rows_B, batch, functions)
+            except Uncovered as finding:
+                findings.append(str(finding))
+                return np.full((len(functions), len(rows_B)), np.nan)
+
+        def measured(*, alike: bool) -> Floats:
+            return over_rows(
+                model,
+                self.examples,
+                probe_P,
+                measure,
+                len(functions),
+                room=self.room,
+                pad_token_id=self.pad_token_id,
+                processes=processes,
+                alike=alike,
+            )
+
+        if not norms or self.facts is None or not in_parts:
+            return measured(alike=False)
+        if self.facts.batched:
+            value_FP = measured(alike=False)
+            if not processes.total(np.array([float(len(findings))]))[0]:
+                return value_FP
+            # All processes turn to single rows together: each needs the others for every pass.
+            self.facts.batched, self.facts.why = False, (findings or ["another process says why"])[0]
+            self.facts = Facts.from_json(processes.from_first(self.facts.to_json()))
+            warnings.warn(self.facts.sentence(), stacklevel=2)
+        return measured(alike=True)
 
     def _measure_batch(
         self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor], functions: Sequence[Reward | None]

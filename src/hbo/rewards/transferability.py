@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from hbo.errors import RewardError
 from hbo.rewards.passes import Batch
 from hbo.scoring.head import target_logits
+from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -48,7 +49,7 @@ def mean_states(model: nn.Module, batch: Batch) -> Floats:
         if isinstance(state := getattr(output, "last_hidden_state", None), Tensor):
             seen.append(state)
 
-    targets = Targets.of(batch, next(inner.parameters()).device)
+    targets = Targets.of(batch, device_of(inner))
     handle = whole.base_model.register_forward_hook(keep)
     try:
         target_logits(inner, targets, use_cache=False)

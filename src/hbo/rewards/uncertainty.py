@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from hbo.rewards.passes import Batch
 from hbo.scoring.head import target_logits, targets_at_once
+from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]
@@ -47,7 +48,7 @@ def statistics(model: nn.Module, batch: Batch) -> Floats:
         RewardError: The model doesn't return one logit vector per token.
     """
     inner = extract_model_from_parallel(model, keep_torch_compile=False)
-    targets = Targets.of(batch, next(inner.parameters()).device)
+    targets = Targets.of(batch, device_of(inner))
     logits_NV = target_logits(inner, targets, use_cache=False)
     entropy, loss, most = _per_target(logits_NV, targets.label_N)
     found = [

@@ -20,6 +20,7 @@ from hbo.progress import Track, silent
 from hbo.scoring.levels import assign_levels, check_sizes
 from hbo.scoring.measure import score
 from hbo.scoring.models import load_model, load_tokenizer
+from hbo.scoring.placement import device_of
 from hbo.scoring.precision import Precision, scoring_autocast, uses_bf16
 from hbo.scoring.scores import IFD_KINDS, METRICS, Quantiles, Scores, quantiles, score_table
 from hbo.scoring.tokenized import checked, tokenized
@@ -85,7 +86,7 @@ def stratify(
         scorer, tokenizer = _scorer(model, tokenizer)
         folder = Path(cache_dir) if cache_dir is not None else None
         rows = tokenized(data, tokenizer, max_length, folder, track)
-        with scoring_autocast(next(scorer.parameters()).device, precision):
+        with scoring_autocast(device_of(scorer), precision):
             scores = _score(rows, scorer, tokenizer, ifd=ifd, cache_dir=folder, track=track)
         added["hbo_level"] = assign_levels(names, scores, score, levels, data["hbo_row"][:])
         if reference:

@@ -14,6 +14,7 @@ from hbo.data.tokens import IGNORED
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, pack
 from hbo.scoring.losses import evaluating
+from hbo.scoring.placement import device_of
 from hbo.scoring.room import TOKEN_BUDGET
 
 MOST_TOKENS = 256
@@ -67,7 +68,7 @@ def _generate(model: Any, prompts: Sequence[np.ndarray], tokenizer: Any, new_tok
     for i, prompt in enumerate(prompts):  # padded on the left: all answers begin in the same column
         ids[i, longest - len(prompt) :] = torch.tensor(prompt)
         mask[i, longest - len(prompt) :] = 1
-    device = next(model.parameters()).device
+    device = device_of(model)
     settings = GenerationConfig(
         max_new_tokens=new_tokens,
         do_sample=False,

@@ -67,7 +67,9 @@ def head_of(model: nn.Module) -> Head | None:
     """The model's head, as far as its class and configuration tell; None if it is no plain linear layer."""
     get = getattr(model, "get_output_embeddings", None)
     layer = get() if get else None
-    if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward or "forward" in vars(layer):
+    if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward or layer.weight.is_meta:
+        return None
+    if "forward" in vars(layer) and not hasattr(layer, "_hf_hook"):  # accelerate's only moves what it is given
         return None
     config: Any = model.config
     text = config.get_text_config()
@@ -96,21 +98,32 @@ def through_head(
         RewardError: The model doesn't call its head once, on one vector per token.
     """
     B, T = targets.shape
+    given: list[Tensor] = []
     raw: list[Tensor] = []
     is_over = False
+
+    def first(_: nn.Module, args: tuple[Any, ...]) -> None:
+        given[:] = args[:1]
 
     def before(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal is_over
         if is_over or not args or args[0].dim() != 3 or len(args[0]) != B or args[0].shape[1] < T:
             raise RewardError(f"{type(model).__name__} doesn't give its head one vector per token, once")
         is_over = True
-        work(targets.at(args[0]))
+        # As it came, if no hook of the head made it another (FSDP its precision): DeepSpeed's would take a backward
+        # through what it gives the head for one of the head, which has none.
+        came = given[0] if given and given[0].dtype == args[0].dtype else args[0]
+        work(targets.at(came.to(head.layer.weight.device)))
         return (args[0][:1, :1].detach(), *args[1:])
 
     def after(_: nn.Module, __: Any, output: Tensor) -> None:
         raw.append(output.detach())
 
-    handles = [head.layer.register_forward_pre_hook(before), head.layer.register_forward_hook(after, prepend=True)]
+    handles = [
+        head.layer.register_forward_pre_hook(first, prepend=True),
+        head.layer.register_forward_pre_hook(before),
+        head.layer.register_forward_hook(after, prepend=True),
+    ]
     try:
         logits = model(**targets.inputs, **inputs).logits.detach().float()
     finally:
@@ -118,7 +131,7 @@ def through_head(
             handle.remove()
     if not raw:
         raise RewardError(f"{type(model).__name__} doesn't call its head")
-    expected = head.after(raw[0]).float()
+    expected = head.after(raw[0]).float().to(logits.device)
     if logits.numel() != expected.numel():
         return torch.zeros((), dtype=torch.bool, device=logits.device)
     tolerance = 1e-3 if raw[0].dtype == torch.float32 else 2e-2
@@ -190,5 +203,5 @@ def targets_at_once(logits_NV: Tensor | None = None, *, words: int = 0, device: 
 def token_losses(logits_NV: Tensor, label_N: Tensor) -> Tensor:
     """The loss (N,) of each target in nats, its softmax in fp32 and a slice at a time."""
     step = targets_at_once(logits_NV)
-    slices = zip(logits_NV.split(step), label_N.split(step), strict=True)
+    slices = zip(logits_NV.split(step), label_N.to(logits_NV.device).split(step), strict=True)
     return torch.cat([functional.cross_entropy(logits.float(), label, reduction="none") for logits, label in slices])

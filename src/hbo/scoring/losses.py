@@ -19,6 +19,7 @@ from hbo.errors import RewardError
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, Rows, lengths, pack, pad, reader
 from hbo.scoring.head import head_of, target_logits, targets_at_once, through_head, token_losses
+from hbo.scoring.placement import device_of
 from hbo.scoring.room import TOKEN_BUDGET, Room
 from hbo.scoring.targets import Targets
 
@@ -45,9 +46,8 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor], cache: Cache
         >>> per_example_loss(LlamaForCausalLM(config), batch).shape
         torch.Size([2])
     """
-    targets = Targets.of(batch, next(model.parameters()).device)
-    if not sum(targets.counts):
-        return torch.full((targets.shape[0],), torch.nan, device=targets.device)
+    targets = Targets.of(batch, device_of(model))
+    # Also where no row has a target: other processes may wait at the layers of a model in parts.
     logits_NV = target_logits(model, targets, **_past(cache))
     return targets.means(token_losses(logits_NV, targets.label_N))
 
@@ -70,9 +70,7 @@ class Scorer:
         """As `per_example_loss`."""
         if self._head is None:
             return per_example_loss(self._model, batch, cache)
-        targets = Targets.of(batch, next(self._model.parameters()).device)
-        if not sum(targets.counts):
-            return torch.full((targets.shape[0],), torch.nan, device=targets.device)
+        targets = Targets.of(batch, device_of(self._model))
         parts: list[Tensor] = []
         head = self._head
         step = targets_at_once(words=head.layer.out_features, device=targets.device)

@@ -26,6 +26,7 @@ from hbo.scoring import kept
 from hbo.scoring.batches import Read, Row, pack, reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.losses import evaluating
+from hbo.scoring.placement import device_of
 from hbo.scoring.prefix import PrefixScorer
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import TOKEN_BUDGET, Room
@@ -164,7 +165,7 @@ def alone(row: Row, before: np.ndarray) -> Row:
 
 
 def _key(data: Dataset, scan: Scan, before: np.ndarray, model: nn.Module) -> str:
-    device = next(model.parameters()).device.type
+    device = device_of(model).type
     # Under autocast a model gives other losses.
     precision = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else "as it is"
     digest = xxhash.xxh3_128(f"{_VERSION} {before.tolist()} {precision} {model_fingerprint(model)} ".encode())

@@ -21,6 +21,7 @@ from transformers.cache_utils import DynamicLayer
 from hbo.data.tokens import IGNORED
 from hbo.scoring.batches import Row, pad
 from hbo.scoring.losses import Scorer
+from hbo.scoring.placement import device_of
 
 _WORTHWHILE = 64  # tokens saved per batch, below which the pass over the prefix costs more
 _TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where rounding alone is that large
@@ -96,7 +97,7 @@ class PrefixScorer:
     def _knows(self, ids_P: np.ndarray) -> bool:
         """Runs the prefix unless it is that of the batch before; False if the model keeps something else of it."""
         if not np.array_equal(ids_P, self._ids):
-            device = next(self._model.parameters()).device
+            device = device_of(self._model)
             try:
                 found = self._model(
                     input_ids=torch.tensor(ids_P, device=device)[None], use_cache=True, logits_to_keep=1

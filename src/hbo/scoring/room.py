@@ -16,6 +16,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from hbo.errors import RewardError
+from hbo.scoring.placement import device_of
 
 TOKEN_BUDGET = 2048
 """Padded tokens per batch where nothing is known of memory."""
@@ -45,7 +46,7 @@ class Room:
     @classmethod
     def of(cls, model: nn.Module, asked: int | None = None) -> Room:
         """The room for forwards without gradients: as asked, else by the device's free memory."""
-        device = next(model.parameters()).device
+        device = device_of(model)
         return cls(asked or _for_forwards(model, device))
 
     def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], T]) -> Iterator[tuple[np.ndarray, T]]:

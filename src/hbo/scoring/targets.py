@@ -69,7 +69,9 @@ class Targets:
     def at(self, hidden_BTX: Tensor) -> Tensor:
         """The entries (N, …) of a tensor (B, T, …) from which targets are predicted; of more tokens the last T."""
         B, T = self.shape  # prompt tuning puts learned tokens before every row
-        return hidden_BTX[:, -T:].reshape(B * T, *hidden_BTX.shape[2:]).index_select(0, self.index_N)
+        return (
+            hidden_BTX[:, -T:].reshape(B * T, *hidden_BTX.shape[2:]).index_select(0, self.index_N.to(hidden_BTX.device))
+        )
 
     def sums(self, value_N: Tensor) -> Tensor:
         """Sums (B,) over the targets of each row, in the same order every time."""
@@ -79,7 +81,7 @@ class Targets:
     def means(self, value_N: Tensor) -> Tensor:
         """Means (B,) over the targets of each row; NaN for a row without one."""
         count_B = torch.tensor(self.counts, dtype=value_N.dtype).to(value_N.device, non_blocking=True)
-        return self.sums(value_N) / count_B
+        return (self.sums(value_N) / count_B).to(self.device)
 
     def weights(self) -> Tensor:
         """One over the number of targets of its row, for each target (N,)."""

@@ -22,6 +22,7 @@ from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import count_left, without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.placement import to_device
 from hbo.scoring.precision import scoring_autocast, uses_bf16
 from hbo.training.attach import check_passes
 from hbo.training.distributed import all_processes
@@ -139,7 +140,7 @@ def scored(
         model, tokenizer = load_scorer(spec, args), load_scorer_tokenizer(spec, args)
         texts = data.remove_columns(["input_ids", "labels"])
         data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
-    model.to(args.device)
+    to_device(model, args.device)
     with scoring_autocast(args.device, config.difficulty.precision):
         return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
 

@@ -28,6 +28,7 @@ from hbo.report.folder import read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
+from hbo.scoring.placement import to_device
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
@@ -124,7 +125,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
                 model, data.held_out, names, tokenizer, max_length=args.max_length, phase=phase, track=track
             )
 
-    model.to(args.device)
+    to_device(model, args.device)
     key = _key(model, data.held_out, args)
     before = cached(key, lambda: evaluate("held-out loss before"))
     asked = config.mixture.eval_accuracy

@@ -13,6 +13,7 @@ from hbo.data.tokens import tokenize
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import score
 from hbo.scoring.models import resolve
+from hbo.scoring.placement import to_device
 from hbo.scoring.precision import scoring_autocast
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
@@ -38,7 +39,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
     model = (prepare.load_weights if config.difficulty.model is None else prepare.load_scorer)(spec, args)
-    model.to(args.device)
+    to_device(model, args.device)
     processes = all_processes()
     with scoring_autocast(args.device, config.difficulty.precision):
         scores = score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=processes)

@@ -63,7 +63,8 @@ def batched_pass(model: nn.Module, targets: Targets, facts: Facts, *, learns: bo
         if head is None:
             logits_NV = target_logits(model, targets, use_cache=False)
             slope, known = logits_NV.detach().clone(), torch.ones((), dtype=torch.bool, device=targets.device)
-            loss_N = slopes_in_place(slope, targets.label_N, targets.weights())
+            label_N, weight_N = targets.label_N.to(slope.device), targets.weights().to(slope.device)
+            loss_N = slopes_in_place(slope, label_N, weight_N)
             _backward(recorder, logits_NV, slope)
         else:
             loss_N, known = _through(model, head, targets, recorder)

@@ -19,9 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from hbo.rewards.norms.layers import Unruly
+from hbo.rewards.norms.layers import Bare, Unruly
 from hbo.scoring.precision import Autocast
 from hbo.scoring.targets import Targets
 
@@ -79,10 +80,13 @@ class Call:
         return found
 
     def again(self, layer: nn.Module, parameters: dict[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
-        """The outputs that have a slope, of the layer with these parameters, differentiable in them."""
+        """The outputs that have a slope, of the layer with these parameters, differentiable in them.
+
+        Its own hooks are left alone: what was noted is what they gave the layer, and what it gave them.
+        """
         args, kwargs = self.arguments(tensors)
         with torch.enable_grad(), self.precision.again():
-            result = torch.func.functional_call(layer, parameters, args, kwargs)
+            result = functional_call(Bare(layer), {f"layer.{name}": p for name, p in parameters.items()}, args, kwargs)
         flat, _ = tree_flatten(result)
         return [flat[index] for index in self.outputs]
 
@@ -135,11 +139,11 @@ def by_row(tensor: Tensor, layout: str, targets: Targets) -> Tensor:
 
 def _spread(tensor_NX: Tensor, targets: Targets) -> Tensor:
     """(N, …) as (B, most targets of a row, …), with zeros behind a row's own."""
-    longest = max(targets.counts)
+    longest, row_N = max(targets.counts), targets.row_N.to(tensor_NX.device)
     starts = torch.tensor([0, *targets.counts[:-1]]).cumsum(0).to(tensor_NX.device, non_blocking=True)
-    place_N = torch.arange(len(tensor_NX), device=tensor_NX.device) - starts[targets.row_N]
+    place_N = torch.arange(len(tensor_NX), device=tensor_NX.device) - starts[row_N]
     spread = tensor_NX.new_zeros(len(targets.counts), longest, *tensor_NX.shape[1:])
-    spread[targets.row_N, place_N] = tensor_NX
+    spread[row_N, place_N] = tensor_NX
     return spread
 
 

@@ -15,7 +15,7 @@ class Uncovered(Exception):  # noqa: N818 - a finding, caught by the caller, not
 
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"'{name}' {why}")
-        self.name = name
+        self.name, self.why = name, why
 
 
 @dataclass

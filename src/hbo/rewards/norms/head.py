@@ -1,6 +1,8 @@
 """The head's part of a measurement: losses, their slopes at the hidden states, and the gradient of the head's weight.
 
-All of it a slice of the targets at a time, inside the head's own call; logits become slopes in place.
+All of it a slice of the targets at a time, inside the head's own call; logits become slopes in place. Where the head
+is trained, a slice is whole rows, whose norms need no gradient (V, H); only of a row with more targets than H, whose
+logits would be larger than that gradient, it is summed up slice by slice.
 
 Letters: B batch, T tokens, N target tokens, H hidden size, V vocabulary.
 """
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hbo.rewards.norms.outer_products import Outer, widened
+from hbo.rewards.norms.outer_products import CHUNK, Outer, same_type, squared, widened
 from hbo.rewards.norms.uses import HeadUse
 from hbo.scoring.head import Head, targets_at_once
 from hbo.scoring.precision import Autocast
@@ -45,17 +47,19 @@ class HeadPass:
     _squares: list[Tensor] = field(default_factory=list)
     _at_ids: list[Tensor] = field(default_factory=list)
     _bias: list[Tensor] = field(default_factory=list)
+    _long: _LongRow | None = None
 
     def __call__(self, hidden_NH: Tensor) -> None:
         """Passes all targets through the head."""
         precision = Autocast.now(hidden_NH.device)
-        given, weight_N = hidden_NH.detach(), self.targets.weights()
+        given, label_N = hidden_NH.detach(), self.targets.label_N.to(hidden_NH.device)
+        weight_N = self.targets.weights().to(hidden_NH.device)
         slope_NH, loss_N = torch.empty_like(given), torch.empty_like(weight_N)
         for at, rows in self._slices():
             h = given[at].requires_grad_()
             with torch.enable_grad():
                 raw = self.head.raw(h)
-            slope, loss_N[at] = self._slope(raw, self.targets.label_N[at], weight_N[at])
+            slope, loss_N[at] = self._slope(raw, label_N[at], weight_N[at])
             with torch.autocast(precision.device, enabled=False):
                 (slope_NH[at],) = torch.autograd.grad(raw, h, slope)
                 if self.trained:
@@ -77,6 +81,11 @@ class HeadPass:
         row = start = 0
         while row < len(counts):
             stop, last = start + counts[row], row + 1
+            if counts[row] > max(most, self.head.layer.in_features):
+                for at in range(start, stop, most):
+                    yield slice(at, min(at + most, stop)), range(row, last)
+                row, start = last, stop
+                continue
             while last < len(counts) and stop + counts[last] - start <= most:
                 stop, last = stop + counts[last], last + 1
             yield slice(start, stop), range(row, last)
@@ -96,13 +105,53 @@ class HeadPass:
 
     def _of_parameters(self, slope_NV: Tensor, hidden_NH: Tensor, rows: range) -> None:
         counts = [self.targets.counts[row] for row in rows]
+        if sum(counts) > len(slope_NV):
+            self._of_part(slope_NV, hidden_NH, rows[0])
+            return
         for row, slope, hidden in zip(rows, slope_NV.split(counts), hidden_NH.split(counts), strict=True):
             self._squares.append(Outer(slope[None], hidden[None]).square_norms()[0])
             if self.tied:
-                own = slope.index_select(1, self.targets.inputs["input_ids"][row])
-                self._at_ids.append(widened(own).mT @ widened(hidden))
+                self._at_ids.append(self._at_own_ids(slope, hidden, row))
             if "bias" in self.trained:
                 self._bias.append(slope.sum(0, dtype=torch.float32))
+
+    def _of_part(self, slope_NV: Tensor, hidden_NH: Tensor, row: int) -> None:
+        """Adds a slice of a long row's targets to what is known of that row."""
+        self._long = self._long or _LongRow(self.head.layer, slope_NV.device, self.targets.counts[row])
+        at_ids_TH = self._at_own_ids(slope_NV, hidden_NH, row) if self.tied else None
+        if self._long.is_over(slope_NV, hidden_NH, at_ids_TH):
+            self._squares.append(squared(self._long.sum_VH[None])[0])
+            if self._long.at_ids_TH is not None:
+                self._at_ids.append(self._long.at_ids_TH)
+            if "bias" in self.trained:
+                self._bias.append(self._long.bias_V)
+            self._long = None
+
+    def _at_own_ids(self, slope_NV: Tensor, hidden_NH: Tensor, row: int) -> Tensor:
+        own = slope_NV.index_select(1, self.targets.inputs["input_ids"][row].to(slope_NV.device))
+        return widened(own).mT @ widened(hidden_NH)
+
+
+class _LongRow:
+    """The head's gradient for one row, summed up over slices of its targets."""
+
+    def __init__(self, layer: nn.Linear, device: torch.device, count: int) -> None:
+        self.sum_VH = torch.zeros(layer.out_features, layer.in_features, device=device)
+        self.bias_V = torch.zeros(layer.out_features, device=device)
+        self.at_ids_TH: Tensor | None = None
+        self._left = count
+
+    def is_over(self, slope_NV: Tensor, hidden_NH: Tensor, at_ids_TH: Tensor | None) -> bool:
+        """Takes in a slice; whether it was the last."""
+        left, right = same_type(slope_NV, hidden_NH)
+        step = max(1, CHUNK // right.shape[1])
+        for at in range(0, len(self.sum_VH), step):
+            self.sum_VH[at : at + step] += left[:, at : at + step].mT @ right
+        self.bias_V += slope_NV.sum(0, dtype=torch.float32)
+        if at_ids_TH is not None:
+            self.at_ids_TH = at_ids_TH if self.at_ids_TH is None else self.at_ids_TH + at_ids_TH
+        self._left -= len(slope_NV)
+        return self._left == 0
 
 
 def slopes_in_place(logits_NV: Tensor, label_N: Tensor, weight_N: Tensor) -> Tensor:

@@ -123,17 +123,20 @@ def vectors(layer: nn.Module, x: Tensor, slope: Tensor) -> Found:
 
 def without_hooks(layer: nn.Module, parameters: dict[str, Tensor], x: Any) -> Tensor:
     """What the layer gives for x with these parameters, its own hooks left alone."""
-    out: Tensor = functional_call(_Bare(layer), {f"layer.{name}": p for name, p in parameters.items()}, (x,))
+    out: Tensor = functional_call(Bare(layer), {f"layer.{name}": p for name, p in parameters.items()}, (x,))
     return out
 
 
-class _Bare(nn.Module):
+class Bare(nn.Module):
+    """A layer without its own hooks."""
+
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
-    def forward(self, x: Any) -> Any:
-        return self.layer.forward(x)
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the layer gives."""
+        return self.layer.forward(*args, **kwargs)
 
 
 # A class → its rule. Matched by the function that is its forward, so that a subclass which changes what a layer does
@@ -168,7 +171,13 @@ def rule_for(layer: nn.Module, names: list[str]) -> Rule | None:
     if known and (rule := _RULES.get(type(layer).forward)):
         return rule
     alone = next(layer.children(), None) is None
-    return vectors if alone and all(layer.get_parameter(name).dim() <= 1 for name in names) else None
+    return vectors if alone and all(len(whole_shape(layer.get_parameter(name))) <= 1 for name in names) else None
+
+
+def whole_shape(parameter: nn.Parameter) -> torch.Size:
+    """A parameter's shape, also while DeepSpeed ZeRO-3 holds it in parts."""
+    shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
+    return shape
 
 
 def _is_wrapped(layer: nn.Module) -> bool:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
 
 
 def is_whole(model: nn.Module) -> bool:
@@ -17,7 +18,22 @@ def is_whole(model: nn.Module) -> bool:
     Raises:
         Nothing.
     """
-    return all(type(p) is nn.Parameter and not hasattr(p, "ds_id") for p in model.parameters())
+    return all(type(p) is nn.Parameter for p in model.parameters()) and not is_partitioned(model)
+
+
+def is_partitioned(model: nn.Module) -> bool:
+    """Whether DeepSpeed ZeRO-3 holds the parameters in parts."""
+    return any(hasattr(p, "ds_id") for p in model.parameters())
+
+
+def resharded(model: nn.Module) -> None:
+    """Has FSDP take back the weights that it left whole after a forward without a backward.
+
+    The head's are, and until then the model's parameters aren't those that get the gradients.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 @contextmanager
@@ -39,16 +55,23 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
         >>> layer.training
         True
     """
+    resharded(model)
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None
+    listeners = [(module, module._backward_hooks) for module in model.modules()] if is_partitioned(model) else []
     streams = torch.get_rng_state(), random.getstate(), np.random.get_state()  # noqa: NPY002 - the legacy stream too
     try:
         for parameter, _, _ in parameters:
             parameter.grad = None
+        for module, hooks in listeners:  # DeepSpeed would take the gradients of experts for those of training
+            module._backward_hooks = type(hooks)()
         model.eval()
         yield
     finally:
+        resharded(model)
+        for module, hooks in listeners:
+            module._backward_hooks = hooks
         for module, mode in modes:
             module.training = mode  # not .train(mode), which would reach into the children
         for parameter, wanted, grad in parameters:

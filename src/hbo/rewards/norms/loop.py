@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,8 +12,10 @@ from torch.distributed.tensor import DTensor
 from torch.func import functional_call
 
 from hbo.rewards.norms.checkpointing import recomputing
+from hbo.rewards.norms.head import slopes_in_place
+from hbo.rewards.norms.left_as_found import is_partitioned, resharded
 from hbo.rewards.norms.outer_products import square
-from hbo.scoring.head import of_targets, only_targets, token_losses
+from hbo.scoring.head import of_targets, only_targets
 from hbo.scoring.targets import Targets
 
 Squares = dict[str, Tensor]
@@ -28,27 +31,27 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
         targets: Of a batch with that row.
         row: Which.
     """
+    resharded(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     sharded = any(isinstance(p, DTensor) for p in trained.values())
-    partitioned = any("ds_id" in vars(p) for p in trained.values())
-    if partitioned:
+    if is_partitioned(model):
         return _of_partitioned(model, targets, row, trained)
     if sharded:
         return _in_place(model, targets, row, trained)
     found: Squares = {}
-    dropped = {p: _Dropped.apply(p, name, found) for name, p in trained.items()}  # type: ignore[no-untyped-call]
+    leaves = {p: _leaf(p, name, found) for name, p in trained.items()}
     # By each place that a weight has; a module that stands in several places is named once.
     aliases = {
-        f"{place}.{name}" if place else name: dropped[p]
+        f"{place}.{name}" if place else name: leaves[p]
         for place, module in model.named_modules()
         for name, p in module.named_parameters(recurse=False)
-        if p in dropped
+        if p in leaves
     }
     with recomputing(model):
-        loss = _loss(_Called(model, aliases), model, targets, row)
-        _backward(loss)
+        logits, slope, loss = _pass(_Called(model, aliases), model, targets, row)
+        _backward(logits, slope)
     if all(p.grad is None for p in trained.values()):
-        return found, loss.detach()
+        return found, loss
     # Some code holds parameters of its own (an RNN's list, a closure), or runs a block anew when the swap is over (a
     # checkpoint that reenters autograd): their gradients went past us.
     for p in trained.values():
@@ -56,24 +59,20 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
     return _in_place(model, targets, row, trained)
 
 
-class _Dropped(torch.autograd.Function):
-    """A parameter as it is; its gradient is squared into `found`, and goes nowhere.
+def _leaf(parameter: Tensor, name: str, found: Squares) -> Tensor:
+    """A parameter as a leaf of its own, whose gradient is squared into `found` as soon as it is whole, and let go.
 
     So neither `.grad` nor anything that hangs on it (DDP's buckets, optimizers that step during the backward) hears of
-    this backward.
+    this backward. A leaf, because autograd serves leaves first, and other nodes at the end, with all gradients in hand.
     """
+    leaf = parameter.detach().requires_grad_()
 
-    @staticmethod
-    def forward(ctx: Any, parameter: Tensor, name: str, found: Squares) -> Tensor:
-        """The parameter."""
-        ctx.name, ctx.found = name, found
-        return parameter.data
+    def drop(leaf: Tensor) -> None:
+        assert leaf.grad is not None
+        found[name], leaf.grad = square(leaf.grad), None
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Any:
-        """Nothing."""
-        ctx.found[ctx.name] = square(gradient)
-        return None, None, None
+    leaf.register_post_accumulate_grad_hook(drop)
+    return leaf
 
 
 class _Called:
@@ -88,40 +87,65 @@ def _in_place(
     model: nn.Module, targets: Targets, row: int, trained: Mapping[str, nn.Parameter]
 ) -> tuple[Squares, Tensor]:
     with recomputing(model):
-        loss = _loss(model, model, targets, row)
-        _backward(loss)
+        logits, slope, loss = _pass(model, model, targets, row)
+        _backward(logits, slope)
     found: Squares = {}
     for name, parameter in trained.items():
         if parameter.grad is not None:
             found[name], parameter.grad = square(parameter.grad), None
-    return {
-        name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()
-    }, loss.detach()
+    return {name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()}, loss
 
 
 def _of_partitioned(
     model: nn.Module, targets: Targets, row: int, trained: Mapping[str, nn.Parameter]
 ) -> tuple[Squares, Tensor]:
-    # DeepSpeed's own hooks would take every gradient that reaches `.grad` for one of training.
+    # DeepSpeed's own hooks would take every gradient that reaches `.grad` for one of training. So they are asked for,
+    # and each is replaced, as it comes, by zeros that take no memory.
     with recomputing(model):
-        loss = _loss(model, model, targets, row)
-        gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
-    both = zip(trained, gradients, strict=True)
-    return {name: square(gradient) for name, gradient in both if gradient is not None}, loss.detach()
+        logits, slope, loss = _pass(model, model, targets, row)
+        with torch.autocast(logits.device.type, enabled=False):
+            return squares_from(logits, trained, slope), loss
 
 
-def _loss(call: Any, model: nn.Module, targets: Targets, row: int) -> Tensor:
+def squares_from(value: Tensor, trained: Mapping[str, nn.Parameter], slope: Tensor | None = None) -> Squares:
+    """The squared norm () of the gradient of `value` for each parameter that had a part; `.grad` stays as it is.
+
+    What autograd would return is replaced by zeros that take no room as soon as it is squared.
+    """
+    found: Squares = {}
+
+    def drop(name: str, gradient: Tensor) -> Tensor:
+        found[name] = square(gradient)
+        return gradient.new_zeros(()).expand(gradient.shape)
+
+    handles = [p.register_hook(partial(drop, name)) for name, p in trained.items()]  # type: ignore[no-untyped-call]
+    try:
+        torch.autograd.grad(value, list(trained.values()), slope, allow_unused=True)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _pass(call: Any, model: nn.Module, targets: Targets, row: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A forward: the logits of the row's targets, their slopes, and the row's loss.
+
+    Autograd would keep a softmax of all logits in fp32; so the slopes are taken by hand.
+    """
     with only_targets(model, targets):
         logits = call(**targets.inputs, use_cache=False).logits
-    start = sum(targets.counts[:row])
-    own = slice(start, start + targets.counts[row])
-    return token_losses(of_targets(model, logits, targets)[own], targets.label_N[own]).mean()
+    start, count = sum(targets.counts[:row]), targets.counts[row]
+    logits_NV = of_targets(model, logits, targets)[start : start + count]
+    slope_NV, label_N = logits_NV.detach().clone(), targets.label_N[start : start + count]
+    weight_N = torch.full((count,), 1 / count, device=slope_NV.device)
+    loss_N = slopes_in_place(slope_NV, label_N.to(slope_NV.device), weight_N)
+    return logits_NV, slope_NV, loss_N.mean()
 
 
-def _backward(loss: Tensor) -> None:
-    if loss.requires_grad:
-        with torch.autocast(loss.device.type, enabled=False):
-            loss.backward()  # type: ignore[no-untyped-call]
+def _backward(logits: Tensor, slope: Tensor) -> None:
+    if logits.requires_grad:
+        with torch.autocast(logits.device.type, enabled=False):
+            logits.backward(slope)  # type: ignore[no-untyped-call]
 
 
 def total(squares: Squares, device: torch.device) -> Tensor:

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
-_CHUNK = 2**24  # entries of a Gram matrix or a gradient held at once: 32 MB in bf16, 64 MB in fp32
+CHUNK = 2**24
+"""Entries of a Gram matrix or a gradient held at once: 32 MB in bf16, 64 MB in fp32."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Outer:
         T, I = right.shape[1:]  # noqa: E741 - the sizes as the docstring names them
         # By sizes alone, so that the same row is computed alike in every process and after a resumption.
         direct = left.dim() == 3 and T * (left.shape[-1] + I) >= left.shape[-1] * I
-        rows = max(1, _CHUNK // max(1, left.shape[-1] * I if direct else T * T))
+        rows = max(1, CHUNK // max(1, left.shape[-1] * I if direct else T * T))
         parts = zip(left.split(rows), right.split(rows), strict=True)
         return torch.cat([_direct(*part) if direct else _gram(*part) for part in parts])
 
@@ -57,7 +59,7 @@ class Outer:
 def _direct(left_BTO: Tensor, right_BTI: Tensor) -> Tensor:
     """The gradients themselves, a part of their rows at a time where one alone is large."""
     B, _, O = left_BTO.shape  # noqa: E741
-    step = max(1, _CHUNK // max(1, B * right_BTI.shape[-1]))
+    step = max(1, CHUNK // max(1, B * right_BTI.shape[-1]))
     square_B = right_BTI.new_zeros(B, dtype=torch.float32)
     for at in range(0, O, step):
         square_B += squared(left_BTO[..., at : at + step].mT @ right_BTI)
@@ -67,7 +69,7 @@ def _direct(left_BTO: Tensor, right_BTI: Tensor) -> Tensor:
 def _gram(left: Tensor, right_BTI: Tensor) -> Tensor:
     """Inner products of all pairs of tokens, some of the tokens with all at a time where a row is long."""
     B, T, _ = right_BTI.shape
-    step = max(1, _CHUNK // max(1, B * T))
+    step = max(1, CHUNK // max(1, B * T))
     square_B = right_BTI.new_zeros(B, dtype=torch.float32)
     for at in range(0, T, step):
         of_right = (right_BTI[:, at : at + step] @ right_BTI.mT).float()
@@ -81,13 +83,14 @@ def _gram(left: Tensor, right_BTI: Tensor) -> Tensor:
 
 def squared(tensor: Tensor) -> Tensor:
     """The squared norm of each entry (B,) of a tensor (B, …), in fp32."""
-    return widened(tensor).square().flatten(1).sum(1)
+    parts = [widened(part).square().sum(1) for part in tensor.flatten(1).split(max(1, CHUNK // len(tensor)), 1)]
+    return torch.stack(parts).sum(0) if len(parts) > 1 else parts[0]
 
 
 def square(gradient: Tensor) -> Tensor:
     """Its squared norm () in fp32; of a sharded one, what its parts sum up to."""
     dense = gradient.to_dense() if gradient.is_sparse else gradient
-    return widened(dense).square().sum()
+    return widened(dense).square().sum() if isinstance(dense, DTensor) else squared(dense.reshape(1, -1))[0]
 
 
 def widened(tensor: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ class Recorder:
         targets: Of the batch.
         facts: What is known of the model.
         head: The layer whose gradients are worked out elsewhere (`hbo.rewards.norms.head`); None: no layer.
-        learns: Notes what stands in the way instead of raising, and how rows lie in the calls of blocks.
+        learns: Notes how rows lie in the calls of blocks.
     """
 
     def __init__(
@@ -108,11 +108,12 @@ class Recorder:
         self.of_head = self.owners.pop(head, None) if head is not None else None
         self._head_layer = None if head is not None else _output_layer(model)
         self.problems: dict[str, str] = {}
-        """Full name of a parameter → why its layer's rule doesn't hold; filled where `learns`."""
+        """Full name of a parameter → why it can't be measured in this way."""
         self.names = {p: name for name, p in model.named_parameters(remove_duplicate=True) if p.requires_grad}
         self.forward_is_over = False
         self.paused = False
         self._in_head = False
+        self._finding: Uncovered | None = None
         self._expected: Counter[nn.Parameter] = Counter()
         self._arrived: Counter[nn.Parameter] = Counter()
         self._uses: defaultdict[nn.Parameter, list[Use]] = defaultdict(list)
@@ -137,8 +138,10 @@ class Recorder:
         """‖gradient‖² of each row (B,) for each parameter that had a part, once the backward is over.
 
         Raises:
-            Uncovered: A parameter's uses don't add up to a gradient.
+            Uncovered: A parameter is used in a way that is not known of it, or its uses don't add up to a gradient.
         """
+        if self._finding is not None and not self.learns:
+            raise self._finding
         for parameter, uses in self._uses.items():
             try:
                 self._square_B[parameter] = together(uses)
@@ -175,26 +178,29 @@ class Recorder:
                 return self._tapped(owner, args, kwargs, output)
             except Unruly as finding:
                 self._refuse(owner, str(finding))
-                return None
+                return _passed_on(output)
 
         return after
 
     def _refuse(self, owner: Owner, why: str) -> None:
-        names = [self.names[parameter] for parameter in owner.parameters.values()]
-        why = f"belongs to a {type(owner.layer).__name__} that {why}"
-        if not self.learns:
-            raise Uncovered(names[0], why)
         for name in owner.parameters:
-            self.problems[f"{owner.place}.{name}" if owner.place else name] = why
+            full = f"{owner.place}.{name}" if owner.place else name
+            self._note(Uncovered(full, f"belongs to a {type(owner.layer).__name__} that {why}"))
+
+    def _note(self, finding: Uncovered) -> None:
+        """Keeps what stands in the way; the pass goes on to its end, as other processes wait at its layers."""
+        self._finding = self._finding or finding
+        self.problems.setdefault(finding.name, finding.why)
 
     def _tapped(self, owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         values, nesting, slots = flat_tensors((args, kwargs))
         results, result_nesting, all_tensors = flat_tensors(output)
         # What doesn't depend on numbers has no slope: chosen experts, positions.
         outputs = [i for i in all_tensors if results[i].is_floating_point()]
-        inputs = [values[i].detach() for i in slots]
-        if not outputs or not inputs:
+        if not outputs or not slots:
             raise Unruly("doesn't turn tensors into tensors")
+        # Where accelerate's hooks take them, on the layer's own device.
+        inputs = [values[i].detach().to(results[outputs[0]].device) for i in slots]
         layouts = self._layouts(owner, dict(zip(slots, inputs, strict=True)), {i: results[i] for i in outputs})
         outs = [
             results[i].expand(self.targets.shape[0], *results[i].shape[1:]) if lay == "1" else results[i]
@@ -251,9 +257,12 @@ class Recorder:
             try:
                 if inputs is None:
                     raise Unruly("has its input overwritten later")
-                self._learn(owner, call, inputs, slopes)
+                if self._finding is None or self.learns:
+                    self._learn(owner, call, inputs, slopes)
             except Unruly as finding:
                 self._refuse(owner, str(finding))
+            except Uncovered as finding:
+                self._note(finding)
 
         return receive
 
@@ -291,6 +300,19 @@ class Recorder:
 
     def _leaves_head(self, layer: nn.Module, args: Any, output: Any) -> None:
         self._in_head = False
+
+
+def _passed_on(output: Any) -> Any:
+    """The output, of which nothing is to be learned, so that the backward comes by here as in other processes."""
+    results, nesting, tensors = flat_tensors(output)
+    places = [i for i in tensors if results[i].is_floating_point()]
+    if not places:
+        return None
+    outs = [results[i] for i in places]
+    anchor = torch.zeros((), device=outs[0].device, requires_grad=True)
+    for i, each in zip(places, Tap.apply(lambda *_: None, anchor, len(outs), *outs), strict=True):  # type: ignore[no-untyped-call]
+        results[i] = each
+    return tree_unflatten(results, nesting)
 
 
 def _output_layer(model: nn.Module) -> nn.Module | None:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,12 @@ from hbo.data.tokens import IGNORED
 from hbo.errors import RewardError, first_line
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
-from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.rewards.norms.layers import whole_shape
+from hbo.rewards.norms.left_as_found import is_partitioned, left_as_found, resharded
 from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
 from hbo.scoring.head import head_of, target_logits, token_losses
+from hbo.scoring.placement import device_of
 from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
 
@@ -38,7 +41,7 @@ _FINE = {"each": 5e-3, "share": 1e-6, "loss": 1e-3}
 _COARSE = {"each": 0.25, "share": 2e-3, "loss": 5e-2}
 
 
-def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
+def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any], Any] = lambda found: found) -> Facts:
     """What is known of the model from a few rows of the batch, in the precision that it runs in.
 
     All processes of a sharded model must give the same rows.
@@ -46,21 +49,22 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor]) -> Facts:
     Args:
         model: As `hbo.rewards.gradients.unwrapped` gives it.
         batch: `input_ids`, `attention_mask`, `labels`, each (B, T); the shortest rows with a target are taken.
+        agree: What all processes are to take for the found, so that each tries the same next.
 
     Raises:
         RewardError: The model doesn't return one logit vector per token, or no row has a target.
     """
-    targets = Targets.of(_few(batch), next(model.parameters()).device)
+    targets = Targets.of(_few(batch), device_of(model))
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
         facts = Facts(sliced_head=head_of(model) is not None)
         tolerance = _COARSE if _is_coarse(model, targets) else _FINE
-        if why := _rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"]):
+        if why := agree(_rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"])):
             return replace(facts, batched=False, why=why)
         first: dict[str, str] = {}  # what the numbers showed
         name, why = "", ""
         for _ in range(_TRIES):
-            problems = _problems(model, targets, facts, [squares for squares, _ in expected], tolerance)
+            problems = agree(_problems(model, targets, facts, [squares for squares, _ in expected], tolerance))
             if not problems:
                 _warn(facts, first)
                 return facts
@@ -77,12 +81,13 @@ def _problems(
     model: nn.Module, targets: Targets, facts: Facts, expected: list[Squares], tolerance: Mapping[str, float]
 ) -> dict[str, tuple[str, bool]]:
     """Name of a parameter → what is wrong with its gradients, and whether only the numbers say so."""
+    resharded(model)
     trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
     try:
         found = batched_pass(model, targets, facts, learns=True)
         squares = found.recorder.squares()
     except Uncovered as finding:
-        return {finding.name: (str(finding).partition("' ")[2], False)}
+        return {finding.name: (finding.why, False)}
     except RewardError:
         if not facts.sliced_head:
             raise
@@ -218,11 +223,17 @@ def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
         return False
     if not wider:
         return False
-    everything = sum(p.numel() for p in model.parameters())
-    if sum(p.numel() for p in model.get_submodule(wider).parameters()) > _LARGEST_BLOCK * everything:
+    block = model.get_submodule(wider)
+    if sum(map(_size, block.parameters())) > _LARGEST_BLOCK * sum(map(_size, model.parameters())):
         return False
+    if is_partitioned(model) and any(True for child in block.children() for _ in child.parameters()):
+        return False  # DeepSpeed's hooks on the layers inside would look for what it knows of their parameters
     facts.rerun[name] = wider
     return True
+
+
+def _size(parameter: nn.Parameter) -> int:
+    return whole_shape(parameter).numel()
 
 
 def _join(model: nn.Module, facts: Facts) -> None:

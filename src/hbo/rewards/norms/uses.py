@@ -82,8 +82,8 @@ def _outers(by_id: list[Outer], dense: list[Outer], heads: list[HeadUse]) -> Ten
         for head in heads:
             if head.at_ids_BTH is None or lookup.right.shape != head.at_ids_BTH.shape:
                 raise Apart("is looked up with other ids than those of the rows, and is the head's weight too")
-            parts.append(2 * (widened(lookup.right) * head.at_ids_BTH).flatten(1).sum(1))
+            parts.append(2 * (widened(lookup.right) * head.at_ids_BTH.to(lookup.right.device)).flatten(1).sum(1))
         for use in dense:
             at_ids = widened(use.left).gather(2, lookup.left[:, None].expand(-1, use.left.shape[1], -1))
             parts.append(2 * (widened(lookup.right) * (at_ids.mT @ widened(use.right))).flatten(1).sum(1))
-    return torch.stack(parts).sum(0)
+    return torch.stack([part.to(parts[0].device) for part in parts]).sum(0)
