@@ -36,7 +36,9 @@ def test_under_autocast_norms_are_multiplied_in_bf16(monkeypatch, family):
     model, batch = tiny(family), padded((9, 4, 6))
     model.requires_grad_(False)
     for name, parameter in model.named_parameters():  # linear layers: the rest looks ids up, or has vectors
-        parameter.requires_grad_(parameter.dim() == 2 and "emb" not in name and name.split(".")[-2] not in ("wte", "wpe"))
+        parameter.requires_grad_(
+            parameter.dim() == 2 and "emb" not in name and name.split(".")[-2] not in ("wte", "wpe")
+        )
     watch = Products()
     real = outer_products.Outer.square_norms
 

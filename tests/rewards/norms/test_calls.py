@@ -22,7 +22,9 @@ class ListOfExperts(nn.Module):
     def __init__(self, count, of_each_token):
         super().__init__()
         self.router = nn.Linear(32, count, bias=False)
-        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(32, 24), nn.SiLU(), nn.Linear(24, 32)) for _ in range(count))
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(32, 24), nn.SiLU(), nn.Linear(24, 32)) for _ in range(count)
+        )
         self.of_each_token = of_each_token
 
     def forward(self, x):
@@ -92,7 +94,9 @@ class Odd(nn.Module):
 
     def forward(self, *, value):
         out = value @ self.weight
-        return {"wrapped": Wrapped(out), "pair": Pair(out, out.mean(-1)), "dict": {"out": out, "as given": value}}[self.wrap]
+        return {"wrapped": Wrapped(out), "pair": Pair(out, out.mean(-1)), "dict": {"out": out, "as given": value}}[
+            self.wrap
+        ]
 
 
 class AroundOdd(nn.Module):

@@ -55,7 +55,9 @@ def with_closure(model):
 
 
 @pytest.mark.parametrize(
-    "change", [with_rnn, with_reentrant_block, with_block_used_inside_and_outside, with_closure], ids=lambda f: f.__name__
+    "change",
+    [with_rnn, with_reentrant_block, with_block_used_inside_and_outside, with_closure],
+    ids=lambda f: f.__name__,
 )
 def test_gradients_that_go_past_a_swapped_parameter_are_counted(change):
     model, batch = tiny(), padded((9, 4))

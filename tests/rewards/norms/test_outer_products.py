@@ -32,7 +32,9 @@ def test_two_uses_as_one_are_the_norm_of_both_sums(of_ids):
     lefts = [torch.randint(0, 50, (4, n)) if of_ids else torch.randn(4, n, 9) for n in (3, 6)]
     rights = [torch.randn(4, n, 7) for n in (3, 6)]
     joined = Outer(lefts[0], rights[0]).joined(Outer(lefts[1], rights[1]))
-    torch.testing.assert_close(joined.square_norms(), summed(torch.cat(lefts, 1), torch.cat(rights, 1)), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        joined.square_norms(), summed(torch.cat(lefts, 1), torch.cat(rights, 1)), rtol=1e-4, atol=0
+    )
 
 
 def test_no_gram_matrix_of_a_long_row_is_whole(monkeypatch):

@@ -18,7 +18,12 @@ def of_experts(kind):
         case "mixtral":
             return hf.MixtralForCausalLM(hf.MixtralConfig(**GROUPED, num_local_experts=16))
         case "gpt-oss":
-            sizes = {**GROUPED, "head_dim": 8, "sliding_window": 6, "layer_types": ["sliding_attention", "full_attention"]}
+            sizes = {
+                **GROUPED,
+                "head_dim": 8,
+                "sliding_window": 6,
+                "layer_types": ["sliding_attention", "full_attention"],
+            }
             rope = {"rope_type": "default", "rope_theta": 10000.0}
             config = hf.GptOssConfig(**sizes, num_local_experts=16, num_experts_per_tok=2, rope_parameters=rope)
             return hf.GptOssForCausalLM(config)

@@ -197,12 +197,14 @@ def test_such_a_kernel_is_noticed_in_bf16_however_many_layers_share_the_norm(lay
     sizes = {**GROUPED, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": layers}
     model, batch = hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).requires_grad_(False), padded((8, 3, 7))
     for layer in model.model.layers:
-        layer.mlp.forward = lambda x, m=layer.mlp: m.down_proj(nn.functional.silu(x @ m.gate_proj.weight.T) * m.up_proj(x))
+        layer.mlp.forward = lambda x, m=layer.mlp: m.down_proj(
+            nn.functional.silu(x @ m.gate_proj.weight.T) * m.up_proj(x)
+        )
         for weight in layer.mlp.parameters():
             weight.requires_grad_(True).data.mul_(4)
-    with torch.autocast("cpu", torch.bfloat16):
-        with pytest.warns(UserWarning, match=rf"gate_proj\.weight' \(and {layers - 1} more\)"):
-            facts = settle(model, batch)
+    more = pytest.warns(UserWarning, match=rf"gate_proj\.weight' \(and {layers - 1} more\)")
+    with torch.autocast("cpu", torch.bfloat16), more:
+        facts = settle(model, batch)
     assert facts.rerun == {f"model.layers.{i}.mlp.gate_proj.weight": f"model.layers.{i}.mlp" for i in range(layers)}
 
 
@@ -269,9 +271,9 @@ def test_a_layer_that_can_not_be_run_again_later_ends_in_the_loop_not_in_an_erro
     facts = settle(model, batch)
     expected = looped_gradient_norms(model, batch)
     model.model.layers[0].mlp.fails = True
-    with pytest.warns(UserWarning, match=r"layers\.0\.mlp\.weight.*can't be run for a row alone"):
-        with pytest.raises(RuntimeError, match="a shape"):  # a model that refuses single rows has no loop either
-            per_example_gradient_norms(model, batch, facts=facts)
+    said = pytest.warns(UserWarning, match=r"layers\.0\.mlp\.weight.*can't be run for a row alone")
+    with said, pytest.raises(RuntimeError, match="a shape"):  # a model that refuses single rows has no loop either
+        per_example_gradient_norms(model, batch, facts=facts)
     assert not facts.batched and all(module.training for module in model.modules())
     model.model.layers[0].mlp.fails = False
     torch.testing.assert_close(per_example_gradient_norms(model, batch, facts=facts), expected, rtol=1e-5, atol=0)
