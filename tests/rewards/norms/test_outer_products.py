@@ -19,7 +19,7 @@ def summed(left, right):
 @pytest.mark.parametrize("tokens", [1, 5, 70], ids=["one token", "few", "many"])
 @pytest.mark.parametrize("of_ids", [False, True], ids=["dense", "ids"])
 def test_the_norm_is_that_of_the_sum(monkeypatch, chunk, tokens, of_ids):
-    monkeypatch.setattr(outer_products, "_CHUNK", chunk)
+    monkeypatch.setattr(outer_products, "CHUNK", chunk)
     torch.manual_seed(tokens)
     left = torch.randint(0, 50, (4, tokens)) if of_ids else torch.randn(4, tokens, 9)
     right = torch.randn(4, tokens, 7)
@@ -38,7 +38,7 @@ def test_two_uses_as_one_are_the_norm_of_both_sums(of_ids):
 
 
 def test_no_gram_matrix_of_a_long_row_is_whole(monkeypatch):
-    monkeypatch.setattr(outer_products, "_CHUNK", 1000)
+    monkeypatch.setattr(outer_products, "CHUNK", 1000)
     most = []
     real = torch.Tensor.__matmul__
 
