@@ -31,8 +31,8 @@ _SAME: dict[int, str] = {
     "backbone_hidden_size output_embedding_size",
     INNER: "intermediate_size ffn_dim decoder_ffn_dim encoder_ffn_dim dff dim_ff ffn_hidden_size d_inner mlp_dim "
     "feed_forward_size intermediate_size_mlp dense_intermediate_size prefix_dense_intermediate_size",
-    # index_topk, of how many tokens sparse attention looks at, as large as the longest row: its default of 2048 is larger
-    # than most rows too, and where it is smaller the choice depends on the padding behind a row.
+    # index_topk, of how many tokens sparse attention looks at, as large as the longest row: its default of 2048 is
+    # larger than most rows too, and where it is smaller the choice depends on the padding behind a row.
     64: "index_topk max_position_embeddings n_positions n_ctx max_seq_len context_length max_target_positions "
     "max_source_positions model_max_length rel_extent original_max_position_embeddings relative_max_distance "
     "position_bias_max_distance mamba_d_ssm ffn_round_up_to_multiple_of",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 
 import torch
 import transformers as hf
 
-from hbo.rewards.gradients import gradient_norms_and_losses
+from hbo.rewards.gradients import gradient_norms_and_losses, settle
+from hbo.rewards.norms import Facts
 
 SIZES = {
     "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -65,7 +67,7 @@ def one_at_a_time(model, batch):
         if model.config.model_type == "gpt2":  # learned positions: padding on the left shifts them
             row["position_ids"] = real.nonzero()[None, :, 0]
         model.zero_grad()
-        loss = model(**row).loss
+        loss = model(**row, use_cache=False).loss
         loss.backward()
         grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         norms.append(torch.stack([grad.double().square().sum() for grad in grads]).sum().sqrt().float())
@@ -73,12 +75,17 @@ def one_at_a_time(model, batch):
     return torch.stack(norms), torch.stack(losses)
 
 
-def assert_exact(model, batch, reference=None):
+def assert_exact(model, batch, reference=None, facts=None):
+    """Both norms and losses are those of autograd, also with the facts of a checkpoint; returns these facts."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # falling back would warn
-        found = [gradient_norms_and_losses(model, batch) for _ in range(2)]  # the second one knows the model
+        facts = facts or settle(model, batch)
+        stored = Facts.from_json(json.loads(json.dumps(facts.to_json())))
+        found = [gradient_norms_and_losses(model, batch, facts=known) for known in (facts, stored)]
+    assert facts.batched and stored.batched
     expected_norms, expected_losses = one_at_a_time(reference or model, batch)
-    assert torch.equal(found[0][0], found[1][0])  # as a run that is resumed looks at the model anew
+    assert torch.equal(found[0][0], found[1][0])  # as a run that is resumed measures
     for norms, losses in found:
         torch.testing.assert_close(norms, expected_norms, rtol=1e-4, atol=0)
         torch.testing.assert_close(losses, expected_losses, rtol=1e-4, atol=0)
+    return facts

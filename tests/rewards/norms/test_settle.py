@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 import transformers as hf
@@ -14,7 +16,7 @@ from hbo.rewards.gradients import (
     per_example_gradient_norms,
     settle,
 )
-from hbo.rewards.norms import Outer, layers, register
+from hbo.rewards.norms import Facts
 
 
 class Scaled(nn.Module):
@@ -189,34 +191,89 @@ def test_grouped_experts_are_exact():
     assert_exact(model, padded())
 
 
-class Doubled(nn.Module):
-    def __init__(self, inner):
+@pytest.mark.parametrize("layers", [2, 24])
+def test_such_a_kernel_is_noticed_in_bf16_however_many_layers_share_the_norm(layers):
+    torch.manual_seed(0)
+    sizes = {**GROUPED, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": layers}
+    model, batch = hf.LlamaForCausalLM(hf.LlamaConfig(**sizes)).requires_grad_(False), padded((8, 3, 7))
+    for layer in model.model.layers:
+        layer.mlp.forward = lambda x, m=layer.mlp: m.down_proj(
+            nn.functional.silu(x @ m.gate_proj.weight.T) * m.up_proj(x)
+        )
+        for weight in layer.mlp.parameters():
+            weight.requires_grad_(True).data.mul_(4)
+    more = pytest.warns(UserWarning, match=rf"gate_proj\.weight' \(and {layers - 1} more\)")
+    with torch.autocast("cpu", torch.bfloat16), more:
+        facts = settle(model, batch)
+    assert facts.rerun == {f"model.layers.{i}.mlp.gate_proj.weight": f"model.layers.{i}.mlp" for i in range(layers)}
+
+
+def test_rows_that_meet_are_noticed_though_only_one_row_is_there_to_try():
+    model = tiny()
+    with_mixing_norm(model)
+    with pytest.warns(UserWarning, match="one row at a time"):
+        assert not settle(model, padded((9,))).batched
+
+
+def test_rows_without_a_target_that_anything_predicts_are_not_tried():
+    batch = padded((1, 6, 5, 4), left=True)
+    batch["labels"] = torch.where(batch["attention_mask"].bool(), batch["input_ids"], -100)
+    assert settle(tiny(), batch).batched  # the row of one token has a label, and no target
+
+
+def test_settling_leaves_autocast_as_it_was():
+    model, batch = tiny(), padded((9, 4))
+    with torch.autocast("cpu", torch.bfloat16):
+        settle(model, batch)
+        model(**batch).loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def with_nothing(model):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (with_nothing, "for a whole batch in one pass"),
+        (with_kernel, "2 blocks are run again for each row, such as model.layers.0.mlp"),
+        (with_mixing_norm, "one row at a time, which is slower: LlamaForCausalLM gives a row alone"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*one row at a time")
+def test_the_verdict_in_a_sentence(change, said):
+    model = tiny()
+    change(model)
+    facts = settle(model, padded())
+    assert said in facts.sentence() and facts.sentence().startswith("gradient norms are measured")
+    assert Facts.from_json(json.loads(json.dumps(facts.to_json()))) == facts
+
+
+class Fragile(nn.Module):
+    """Fails on a row alone once it is told to: as code that was never run so."""
+
+    fails = False
+
+    def __init__(self):
         super().__init__()
-        self.inner = inner
+        self.weight = nn.Parameter(torch.randn(32, 32) * 0.1)
 
     def forward(self, x):
-        return x @ self.inner.weight.T * 2
+        if self.fails and len(x) == 1:
+            raise RuntimeError("a shape it can't work with")
+        return x @ self.weight
 
 
-def test_a_rule_of_ones_own_takes_over_what_is_inside(monkeypatch):
-    monkeypatch.setattr(layers, "_OWN", {})
-    model, batch, asked = tiny(), padded(), []
-    model.model.layers[0].mlp.down_proj = Doubled(model.model.layers[0].mlp.down_proj)
-
-    def rule(layer, x, slope):
-        asked.append((x.shape, slope.shape))
-        return {"inner.weight": Outer(2 * slope, x)}
-
-    register(Doubled, rule)
-    assert_exact(model, batch)
-    assert asked[-1] == ((4, 20, 48), (4, 20, 32))
-
-
-def test_a_rule_that_is_wrong_is_found_out(monkeypatch):
-    monkeypatch.setattr(layers, "_OWN", {})
-    model, batch = tiny(), padded()
-    model.model.layers[0].mlp.down_proj = Doubled(model.model.layers[0].mlp.down_proj)
-    register(Doubled, lambda layer, x, slope: {"inner.weight": Outer(slope, x)})
-    with pytest.warns(UserWarning, match=r"down_proj\.inner\.weight"):
-        norms = per_example_gradient_norms(model, batch)
-    torch.testing.assert_close(norms, looped_gradient_norms(model, batch), rtol=1e-4, atol=0)
+def test_a_layer_that_can_not_be_run_again_later_ends_in_the_loop_not_in_an_error():
+    model, batch = tiny(), padded((9, 4, 6))
+    model.model.layers[0].mlp = Fragile()
+    facts = settle(model, batch)
+    expected = looped_gradient_norms(model, batch)
+    model.model.layers[0].mlp.fails = True
+    said = pytest.warns(UserWarning, match=r"layers\.0\.mlp\.weight.*can't be run for a row alone")
+    with said, pytest.raises(RuntimeError, match="a shape"):  # a model that refuses single rows has no loop either
+        per_example_gradient_norms(model, batch, facts=facts)
+    assert not facts.batched and all(module.training for module in model.modules())
+    model.model.layers[0].mlp.fails = False
+    torch.testing.assert_close(per_example_gradient_norms(model, batch, facts=facts), expected, rtol=1e-5, atol=0)
