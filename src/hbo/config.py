@@ -44,7 +44,7 @@ class HBOConfig(Section):
     probe_pool: Annotated[int, Field(ge=1)] = 64
     """Rows per group that probes are taken from; only these need a loss of the untuned model."""
     probe_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Padded tokens per batch of probes; absent: 512 on a CPU, whose caches they fit, else 2048."""
+    """Padded tokens per batch of probes; absent: as many as a training step has memory for, on a CPU 1024 at most."""
     rewards: Literal["probe", "stream"] = "probe"
     """Where rewards come from: rows measured for the purpose (the paper), or the training batches before an update."""
     global_reward: Reward = "gradient_norm"

@@ -49,7 +49,7 @@ def test_a_run_under_zero_is_the_run_of_one_process_and_resumes(config, tmp_path
     words = (HERE / "deepspeed_on_cpu.py", "train", config, "train.per_device_train_batch_size=2", "--output", two)
     said = launch(*accelerate, *words).stderr
     assert (two / "checkpoint-6" / "latest").is_file()  # DeepSpeed saved it indeed
-    assert ("is partitioned by DeepSpeed ZeRO-3" in " ".join(said.split())) == (stage == 3)
+    assert "one row at a time" not in " ".join(said.split())
     course = records(two)
     assert_one_course(records(one), course)
     weights = load_file(two / "model" / "model.safetensors")

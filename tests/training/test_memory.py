@@ -8,8 +8,9 @@ from test_run import config  # noqa: F401 - a fixture
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hbo.config_file import parse
+from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.training.arguments import CHECKPOINTING, training_arguments
-from hbo.training.footprint import peak_of
+from hbo.training.footprint import Alive, peak_of
 from hbo.training.memory import estimate
 from hbo.training.memory_notes import memory_notes
 
@@ -77,11 +78,36 @@ def test_what_saves_memory_is_seen_to():
     assert estimated(llama(16)).activations > 1.5 * estimated(llama(8)).activations
 
 
-def test_an_update_counts_where_it_takes_more_than_a_step():
+def test_an_update_counts_only_where_it_is_asked_for_more_than_a_step():
     one = {"per_device_train_batch_size": 1}
-    step, update = estimated(train=one), estimated(train=one, balance={"probe_tokens": 1024})
-    assert update.activations > 8 * step.activations
-    assert estimated(train=one, balance={"rewards": "stream"}) == step
+    step, updated = estimated(train=one), estimated(train=one, balance={})
+    assert updated == step == estimated(train=one, balance={"probe_tokens": LENGTH})
+    asked = estimated(train=one, balance={"probe_tokens": 16 * LENGTH})
+    assert 8 * step.activations < asked.activations <= 16 * step.activations
+    assert estimated(train=one, balance={"rewards": "stream", "probe_tokens": 16 * LENGTH}) == step
+
+
+def test_probes_are_computed_twice_where_training_is():
+    deep, balance = llama(16), {"probe_tokens": 64 * LENGTH}
+    one = {"per_device_train_batch_size": 1}
+    whole = estimated(deep, train=one, balance=balance)
+    assert estimated(deep, train={**one, CHECKPOINTING: True}, balance=balance).activations < 0.8 * whole.activations
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_an_update_keeps_what_the_estimate_says(checkpointing):
+    asked = estimated(train={"per_device_train_batch_size": 1, CHECKPOINTING: checkpointing},
+                      balance={"probe_tokens": 16 * LENGTH})  # fmt: skip
+    model = LlamaForCausalLM(llama()).train()
+    if checkpointing:
+        model.gradient_checkpointing_enable()
+    ids = torch.randint(0, 128, (16, LENGTH))
+    batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+    facts = settle(model, batch)
+    alive = Alive([*model.parameters(), *model.buffers()])
+    with alive:
+        gradient_norms_and_losses(model, batch, facts=facts)
+    assert 0.6 < alive.peak / asked.activations < 1.1  # the logits are counted on top, whenever they are there
 
 
 def test_fsdp_shares_all_but_activations_and_ddp_nothing():

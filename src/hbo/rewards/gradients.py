@@ -70,7 +70,9 @@ def gradient_norms_and_losses(
     trainable_parameters(model)
     batch = with_other_sizes(batch)
     targets = Targets.of(batch, device_of(model))
-    if not sum(targets.counts) and (is_whole(model) or facts is None):  # else other processes wait at its layers
+    if not sum(targets.counts):
+        if facts is not None and facts.batched and not is_whole(model):  # other processes wait at its layers
+            gradient_norms_and_losses(model, _any_batch(), facts=facts)
         nothing = torch.full((len(targets.counts),), torch.nan, device=targets.device)
         return nothing, nothing.clone()
     facts = facts or settle(model, batch)
@@ -160,6 +162,11 @@ def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
 def _eager() -> Any:
     """Compiled layers run as they were written: hooks and modes would have them compiled anew at every measurement."""
     return torch.compiler.set_stance("force_eager")
+
+
+def _any_batch() -> dict[str, Tensor]:
+    ids = torch.zeros((1, 3), dtype=torch.long)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
 
 
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -16,7 +16,7 @@ from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import Rows, pack, pad, reader
 from hbo.scoring.placement import device_of
 from hbo.scoring.processes import ALONE, Processes
-from hbo.scoring.room import CPU_TOKENS, TOKEN_BUDGET, Room
+from hbo.scoring.room import Room, tokens_on
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -67,8 +67,3 @@ def over_rows(
                     value_WP[:, index_B] = value_WB
     room.tokens = processes.least(room.tokens)
     return value_WP if alike else processes.total(value_WP)
-
-
-def tokens_on(device: torch.device) -> int:
-    """Padded tokens per batch where nothing is known of memory."""
-    return CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET

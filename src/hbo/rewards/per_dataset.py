@@ -18,13 +18,14 @@ from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError, DataError
 from hbo.reward_names import DEV_REWARDS
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
-from hbo.rewards.passes import over_rows, tokens_on
+from hbo.rewards.passes import over_rows
 from hbo.rewards.pool import chosen
 from hbo.rewards.probe import Probe
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
 from hbo.scoring.placement import device_of
 from hbo.scoring.processes import ALONE, Processes
+from hbo.scoring.room import tokens_on
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]

@@ -4,9 +4,11 @@ Decided once, at the first update, when the optimizer has its states and the pea
 
     tokens = (peak of training − what is held between steps) / bytes of a token, and at least the longest row
 
-Bytes of a token are those that a probe of the longest row took at the start. On a CPU, where no allocator tells,
-tokens are at most those of a training batch. The checkpoint holds what was decided, so that a resumed run makes the
-same batches, and computes the same to the bit.
+What is held between steps are weights and states, gradients being gone when an update begins. Bytes of a token are
+those that a probe of the longest row took at the start; what a batch takes whatever its size counts among them, so they
+are rather too many. Tokens are rounded down to a power of two: a little more or less memory gives the same batches. On
+a CPU, where no allocator tells, they are at most those of a training batch. The checkpoint holds what was decided, so
+that a resumed run makes the same batches, and computes the same to the bit.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 import torch
 
 from hbo.scoring.processes import Processes
-from hbo.scoring.room import CPU_TOKENS, MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes
+from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes, tokens_on
 
 _SHARE = 0.8  # of what is free
 
@@ -42,15 +44,17 @@ class Sizing:
     def watching(self, device: torch.device) -> Iterator[None]:
         """Inside, the longest row is measured by itself; what it takes is noted, and peaks count from here on."""
         tokens, self.room.tokens = self.room.tokens, self.room.tokens or self.longest
-        if device.type != "cuda":
-            yield
-        else:
+        try:
+            if device.type != "cuda":
+                yield
+                return
             before = torch.cuda.memory_allocated(device)
             torch.cuda.reset_peak_memory_stats(device)
             yield
             self.bytes_per_token = max(1, torch.cuda.max_memory_allocated(device) - before) / self.longest
             torch.cuda.reset_peak_memory_stats(device)
-        self.room.tokens = tokens
+        finally:
+            self.room.tokens = tokens
 
     def decide(self, device: torch.device, processes: Processes) -> None:
         """Decides, if nothing is decided yet; all processes alike."""
@@ -58,13 +62,13 @@ class Sizing:
             return
         free = free_bytes(device)
         if free is None:
-            tokens = min(CPU_TOKENS, self.of_training or CPU_TOKENS)
+            tokens = min(tokens_on(device), self.of_training or MOST_TOKENS)
         elif self.bytes_per_token is None:
             tokens = TOKEN_BUDGET
         else:
             spare = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
             room = min(spare, _SHARE * free) if self.of_training else _SHARE * free
-            tokens = min(MOST_TOKENS, int(room / self.bytes_per_token))
+            tokens = min(MOST_TOKENS, _power_of_two(int(room / self.bytes_per_token)))
         self.room.tokens = processes.least(max(tokens, self.longest))
 
     def to_json(self) -> dict[str, Any]:
@@ -72,6 +76,12 @@ class Sizing:
         return {"tokens": self.room.tokens, "longest": self.longest, "bytes_per_token": self.bytes_per_token}
 
     def load(self, values: dict[str, Any]) -> None:
-        """Takes over what `to_json` gave."""
+        """Takes over what `to_json` gave; of a run that goes on, peaks count from here on."""
         self.room.tokens = values["tokens"]
         self.longest, self.bytes_per_token = values["longest"], values["bytes_per_token"]
+        if torch.cuda.is_initialized():
+            torch.cuda.reset_peak_memory_stats()
+
+
+def _power_of_two(number: int) -> int:
+    return 1 << max(0, number.bit_length() - 1)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
-from hbo.errors import RewardError
+from hbo.errors import RewardError, first_line
 from hbo.scoring.placement import device_of
 
 TOKEN_BUDGET = 2048
@@ -23,7 +24,7 @@ TOKEN_BUDGET = 2048
 CPU_TOKENS = 1024
 """The same on a CPU, where more leave the caches, and fewer read the weights more often."""
 MOST_TOKENS = 65536
-"""More make no batch faster."""
+"""More make no batch faster. Free memory decides between `TOKEN_BUDGET` and these."""
 
 _SHARE = 0.5  # of what is free, that the activations of a forward without gradients may take
 _WIDTHS = 8  # times hidden and intermediate size: tensors that a layer has at once, generously
@@ -64,18 +65,12 @@ class Room:
             except Exception as error:
                 if not lacks_memory(error):
                     raise
-                reason = str(error).splitlines()[0][:160]
+                reason = _reason(error)
             # Out of the handler, so that its traceback keeps no tensor alive.
             free_memory()
             if len(part_B) == 1 or self.lockstep:
                 what = "one row at a time" if len(part_B) == 1 else f"{len(part_B)} rows"
-                reason = reason.replace("out of memory", "memory is full")
-                # In words by which accelerate doesn't take it for a training batch that is too large.
-                raise RewardError(
-                    f"there is too little memory to measure {what} ({reason}); "
-                    "shorten the longest rows (max_length), turn on activation checkpointing, or set "
-                    "balance.probe_tokens lower"
-                )
+                raise _too_little(what, reason)
             self.tokens = max(1, (self.tokens or TOKEN_BUDGET) // 2)
             half = len(part_B) // 2
             waiting += [part_B[half:], part_B[:half]]
@@ -88,6 +83,33 @@ class Room:
 def lacks_memory(error: Exception) -> bool:
     """Whether this is how a library says that memory is full."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or should_reduce_batch_size(error)
+
+
+@contextmanager
+def never_for_training() -> Iterator[None]:
+    """Inside, a lack of memory is a RewardError, which no trainer takes for a batch of its own that is too large.
+
+    Raises:
+        RewardError: There is too little memory.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not lacks_memory(error):
+            raise
+        raise _too_little("rewards", _reason(error)) from None
+
+
+def _reason(error: Exception) -> str:
+    # In words by which accelerate doesn't take it for a training batch that is too large.
+    return first_line(error)[:160].replace("out of memory", "memory is full")
+
+
+def _too_little(what: str, reason: str) -> RewardError:
+    return RewardError(
+        f"there is too little memory to measure {what} ({reason}); shorten the longest rows (max_length), turn on "
+        "activation checkpointing, or set balance.probe_tokens lower"
+    )
 
 
 def free_memory() -> None:
@@ -105,10 +127,15 @@ def free_bytes(device: torch.device) -> int | None:
     return int(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
 
 
+def tokens_on(device: torch.device) -> int:
+    """Padded tokens per batch where nothing is known of memory."""
+    return CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET
+
+
 def _for_forwards(model: nn.Module, device: torch.device) -> int:
     free = free_bytes(device)
     if free is None:
-        return CPU_TOKENS
+        return tokens_on(device)
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if config is not None else None
     hidden = getattr(text, "hidden_size", None) or 4096

@@ -21,9 +21,10 @@ from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
 from hbo.rewards.probe import Probe
 from hbo.rewards.window import Window
+from hbo.scoring.room import never_for_training
 from hbo.training import logbook, resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
-from hbo.training.distributed import check_same, from_first, processes_of, sum_over
+from hbo.training.distributed import check_same, from_first, processes_of, sum_over, tell_of_head
 from hbo.training.live import LiveLog, Teller
 from hbo.training.own_loss import own_loss_config
 from hbo.training.sampler import HBOSampler
@@ -112,8 +113,10 @@ class HBOCallback(TrainerCallback):
         if state.global_step:
             self._restore(state)
         elif not self.config.is_static:
-            self.measurer.measure_reference(self.trainer.model, self.processes)
-            said = self.measurer.settle(self.trainer.model, self.processes)
+            tell_of_head(self.trainer.model)
+            with never_for_training():
+                self.measurer.measure_reference(self.trainer.model, self.processes)
+                said = self.measurer.settle(self.trainer.model, self.processes)
             if state.is_world_process_zero:
                 self.say(said)
             self.measurer.load_state_dict(from_first(self.trainer.accelerator, self.measurer.state_dict()))
@@ -199,7 +202,8 @@ class HBOCallback(TrainerCallback):
         assert self.balancer is not None
         began = time.perf_counter()
         accelerator = self.trainer.accelerator
-        rewards = self.measurer.measure(self.trainer.model, step, self.processes)
+        with never_for_training():
+            rewards = self.measurer.measure(self.trainer.model, step, self.processes)
         rewards = from_first(accelerator, rewards)
         start = self.schedule.position(step + 1 + self.lag)
         if step + 1 + self.lag < self.sampler.drawn_steps:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils import reduce as reduce_tensor
 from numpy.typing import NDArray
+from peft import PeftModel
 
 from hbo.core.ledger import Ledger
 from hbo.errors import HBOError
@@ -50,6 +51,22 @@ def all_processes() -> Processes:
 def processes_of(state: Accelerator | PartialState) -> Processes:
     """Those of an accelerator."""
     return Processes(state.process_index, state.num_processes, sum_over(state), lambda value: from_first(state, value))
+
+
+def tell_of_head(model: Any) -> None:
+    """Tells DeepSpeed ZeRO-3 that the model's forward reads the head's weight outside of the head's own call.
+
+    TRL's loss does. DeepSpeed would find out in the first training step, if the weight isn't whole then; after a
+    measurement it may have been fetched already, is let go again, and missing in the backward.
+    """
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    get = getattr(inner, "get_output_embeddings", None)
+    head = get() if get else None
+    if head is not None and hasattr(getattr(head, "weight", None), "ds_id"):
+        import deepspeed  # type: ignore[import-not-found]
+
+        for parameter in head.parameters(recurse=False):
+            deepspeed.zero.register_external_parameter(inner, parameter)
 
 
 def check_same(accelerator: Accelerator, ledger: Ledger, step: int) -> None:

@@ -26,7 +26,7 @@ Build = Callable[[PretrainedConfig], nn.Module]
 Forward = Callable[[nn.Module], torch.Tensor]
 
 
-class _Alive(TorchDispatchMode):
+class Alive(TorchDispatchMode):
     """Adds up the bytes of all tensors that are alive, but for those known before."""
 
     def __init__(self, known: Iterable[torch.Tensor]) -> None:
@@ -93,7 +93,7 @@ def _passes(build: Build, config: PretrainedConfig, forward: Forward) -> tuple[i
         for parameter in model.parameters():
             if parameter.requires_grad:  # gradients are counted apart; with accumulation they are there all the time
                 parameter.register_post_accumulate_grad_hook(_forget)
-        alive = _Alive([*model.parameters(), *model.buffers()])
+        alive = Alive([*model.parameters(), *model.buffers()])
         with alive:
             result = forward(model)
             kept = alive.now

@@ -7,7 +7,8 @@
     optimizer states    numbers per trained parameter by `train.optim`
     of a batch          longest row × `per_device_train_batch_size`, forward and backward (`hbo.training.footprint`);
                         of its logits one tile, since TRL never has those of a batch at once
-    of an update        probes of `balance.probe_tokens` tokens, with the logits of all of them
+    of an update        no more than of a batch, since probes are sized to it (`hbo.rewards.sizing`); if
+                        `balance.probe_tokens` is set, as many tokens, checkpointed as training is, a slice of logits
 
 FSDP leaves each of N processes a part of N of the first three and one gathered block; before training every process
 holds the whole model to score the rows. DeepSpeed's ZeRO shares by its stage.
@@ -29,8 +30,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.rewards.passes import tokens_on
 from hbo.scoring.dequantize import quiet
+from hbo.scoring.head import targets_at_once
 from hbo.training.arguments import CHECKPOINTING, adapter, is_checkpointing
 from hbo.training.footprint import peak_of, sizes_of
 from hbo.training.prepare import dtype_of
@@ -183,9 +184,9 @@ def _activations(
     words = int(model.get_text_config().vocab_size)
     number = 2 if args.bf16 or args.fp16 else 4
 
-    def forward(shape: tuple[int, int], *, trains: bool) -> Callable[[Any], torch.Tensor]:
+    def forward(shape: tuple[int, int]) -> Callable[[Any], torch.Tensor]:
         def hidden(made: Any) -> torch.Tensor:
-            made.train(trains)
+            made.train()
             inner = made.get_base_model() if isinstance(made, PeftModel) else made
             ids_BT = torch.zeros(shape, dtype=torch.long)
             with torch.autocast("cpu", torch.bfloat16, enabled=number == 2):
@@ -194,16 +195,17 @@ def _activations(
 
         return hidden
 
-    def tile(tokens: int, most: tuple[int, int]) -> int:
-        # The product, and its softmax and gradient in fp32.
-        return min(tokens, most[0]) * min(words, most[1]) * (number + 8)
+    def passes(rows: int, logits: int) -> int:
+        # Of logits the product, and its softmax and gradient in fp32.
+        return peak_of(build, model, forward((rows, length))) + logits * (number + 8)
 
-    step = peak_of(build, model, forward((batch, length), trains=True)) + tile(batch * length, _TILE)
-    if config.balance.is_static or config.balance.rewards != "probe":
+    step = passes(batch, min(batch * length, _TILE[0]) * min(words, _TILE[1]))
+    if config.balance.is_static or config.balance.rewards != "probe" or config.balance.probe_tokens is None:
         return step
-    tokens = max(config.balance.probe_tokens or tokens_on(args.device), length)
-    update = peak_of(build, model, forward((1, tokens), trains=False)) + tile(tokens, (tokens, words))
-    return max(step, update)
+    rows = max(1, config.balance.probe_tokens // length)
+    device = torch.device("cpu" if args.use_cpu else "cuda")
+    logits = min(rows * length, targets_at_once(words=words, device=device)) * words
+    return max(step, passes(rows, logits))
 
 
 def _states(optim: str, shape: torch.Size, width: int) -> int:

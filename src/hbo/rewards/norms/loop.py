@@ -48,8 +48,9 @@ def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[Sq
         if p in leaves
     }
     with recomputing(model):
-        logits, slope, loss = _pass(_Called(model, aliases), model, targets, row)
-        _backward(logits, slope)
+        loss = _loss(_Called(model, aliases), model, targets, row)
+        _backward(loss)
+    loss = loss.detach()
     if all(p.grad is None for p in trained.values()):
         return found, loss
     # Some code holds parameters of its own (an RNN's list, a closure), or runs a block anew when the swap is over (a
@@ -87,13 +88,14 @@ def _in_place(
     model: nn.Module, targets: Targets, row: int, trained: Mapping[str, nn.Parameter]
 ) -> tuple[Squares, Tensor]:
     with recomputing(model):
-        logits, slope, loss = _pass(model, model, targets, row)
-        _backward(logits, slope)
+        loss = _loss(model, model, targets, row)
+        _backward(loss)
     found: Squares = {}
     for name, parameter in trained.items():
         if parameter.grad is not None:
             found[name], parameter.grad = square(parameter.grad), None
-    return {name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()}, loss
+    whole = {name: part.full_tensor() if isinstance(part, DTensor) else part for name, part in found.items()}
+    return whole, loss.detach()
 
 
 def _of_partitioned(
@@ -102,12 +104,12 @@ def _of_partitioned(
     # DeepSpeed's own hooks would take every gradient that reaches `.grad` for one of training. So they are asked for,
     # and each is replaced, as it comes, by zeros that take no memory.
     with recomputing(model):
-        logits, slope, loss = _pass(model, model, targets, row)
-        with torch.autocast(logits.device.type, enabled=False):
-            return squares_from(logits, trained, slope), loss
+        loss = _loss(model, model, targets, row)
+        with torch.autocast(loss.device.type, enabled=False):
+            return squares_from(loss, trained), loss.detach()
 
 
-def squares_from(value: Tensor, trained: Mapping[str, nn.Parameter], slope: Tensor | None = None) -> Squares:
+def squares_from(value: Tensor, trained: Mapping[str, nn.Parameter]) -> Squares:
     """The squared norm () of the gradient of `value` for each parameter that had a part; `.grad` stays as it is.
 
     What autograd would return is replaced by zeros that take no room as soon as it is squared.
@@ -120,32 +122,45 @@ def squares_from(value: Tensor, trained: Mapping[str, nn.Parameter], slope: Tens
 
     handles = [p.register_hook(partial(drop, name)) for name, p in trained.items()]  # type: ignore[no-untyped-call]
     try:
-        torch.autograd.grad(value, list(trained.values()), slope, allow_unused=True)
+        torch.autograd.grad(value, list(trained.values()), allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
     return found
 
 
-def _pass(call: Any, model: nn.Module, targets: Targets, row: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A forward: the logits of the row's targets, their slopes, and the row's loss.
+class _MeanLoss(torch.autograd.Function):
+    """The mean loss () of all targets. Autograd would keep a softmax of all logits in fp32; this keeps their slopes."""
 
-    Autograd would keep a softmax of all logits in fp32; so the slopes are taken by hand.
-    """
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, label_N: Tensor) -> Tensor:
+        """The loss, in nats."""
+        ctx.slope_NV, count = logits_NV.clone(), len(label_N)
+        weight_N = torch.full((count,), 1 / count, device=logits_NV.device)
+        return slopes_in_place(ctx.slope_NV, label_N.to(logits_NV.device), weight_N).mean()
+
+    @staticmethod
+    def backward(ctx: Any, of_loss: Tensor) -> Any:
+        """The slopes, once; nothing keeps them longer than the head's own backward needs them."""
+        slope_NV, ctx.slope_NV = ctx.slope_NV, None
+        return slope_NV.mul_(of_loss), None
+
+
+def _loss(call: Any, model: nn.Module, targets: Targets, row: int) -> Tensor:
     with only_targets(model, targets):
         logits = call(**targets.inputs, use_cache=False).logits
-    start, count = sum(targets.counts[:row]), targets.counts[row]
-    logits_NV = of_targets(model, logits, targets)[start : start + count]
-    slope_NV, label_N = logits_NV.detach().clone(), targets.label_N[start : start + count]
-    weight_N = torch.full((count,), 1 / count, device=slope_NV.device)
-    loss_N = slopes_in_place(slope_NV, label_N.to(slope_NV.device), weight_N)
-    return logits_NV, slope_NV, loss_N.mean()
+    logits_NV, label_N = of_targets(model, logits, targets), targets.label_N
+    if targets.counts[row] < len(label_N):
+        own = slice(sum(targets.counts[:row]), sum(targets.counts[: row + 1]))
+        logits_NV, label_N = logits_NV[own], label_N[own]
+    loss: Tensor = _MeanLoss.apply(logits_NV, label_N)  # type: ignore[no-untyped-call]
+    return loss
 
 
-def _backward(logits: Tensor, slope: Tensor) -> None:
-    if logits.requires_grad:
-        with torch.autocast(logits.device.type, enabled=False):
-            logits.backward(slope)  # type: ignore[no-untyped-call]
+def _backward(loss: Tensor) -> None:
+    if loss.requires_grad:
+        with torch.autocast(loss.device.type, enabled=False):
+            loss.backward()  # type: ignore[no-untyped-call]
 
 
 def total(squares: Squares, device: torch.device) -> Tensor:
