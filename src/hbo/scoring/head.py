@@ -134,7 +134,7 @@ def through_head(
     expected = head.after(raw[0]).float().to(logits.device)
     if logits.numel() != expected.numel():
         return torch.zeros((), dtype=torch.bool, device=logits.device)
-    # Both are made of the very same output; a cap of which nothing is known hardly changes the small logits of a new model.
+    # Both are made of the very same output. A cap of which nothing is known hardly changes the logits of a new model.
     tolerance = 1e-5 if raw[0].dtype == torch.float32 else 2e-2
     is_known: Tensor = (expected.flatten() - logits.flatten()).abs().amax() <= tolerance * logits.abs().amax()
     return is_known

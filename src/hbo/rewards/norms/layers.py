@@ -70,7 +70,7 @@ def conv1d(layer: nn.Module, x: Tensor, slope: Tensor) -> Found:
 
 
 def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
-    """`nn.Embedding`, and subclasses that multiply what was looked up by a number (Gemma's), or look up positions (BART's).
+    """`nn.Embedding`, and subclasses that multiply by a number what they look up (Gemma's), or look up positions (BART's).
 
     Raises:
         Unruly: It isn't looked up by token ids.
@@ -78,7 +78,7 @@ def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
     if x.is_floating_point() or x.dim() < 2:
         raise Unruly("isn't looked up by token ids")
     if type(layer).forward is not nn.Embedding.forward:
-        # With a weight of ones it gives the factor, and with one of row numbers which rows it looks up, times the factor.
+        # With a weight of ones it gives the factor, and with one of row numbers the rows it looks up, times the factor.
         ones = torch.ones((), dtype=torch.float64, device=x.device).expand(layer.weight.shape)
         rows = torch.arange(len(ones), dtype=torch.float64, device=x.device)[:, None].expand(layer.weight.shape)
         factor, looked_up = (without_hooks(layer, {"weight": weight}, x) for weight in (ones, rows))
