@@ -18,6 +18,14 @@ MODELS = {
     "gemma2": lambda: hf.Gemma2ForCausalLM(hf.Gemma2Config(**SIZES, head_dim=8, final_logit_softcapping=0.5)),
     "cohere": lambda: hf.CohereForCausalLM(hf.CohereConfig(**SIZES, logit_scale=0.3)),
     "granite": lambda: hf.GraniteForCausalLM(hf.GraniteConfig(**SIZES, logits_scaling=3.0)),
+    "recurrent gemma": lambda: hf.RecurrentGemmaForCausalLM(
+        hf.RecurrentGemmaConfig(
+            **{**SIZES, "num_hidden_layers": 3}, lru_width=32, head_dim=8, attention_window_size=16, logits_soft_cap=0.5
+        )
+    ),
+    "xlstm": lambda: hf.xLSTMForCausalLM(
+        hf.xLSTMConfig(vocab_size=97, hidden_size=32, num_heads=4, num_blocks=1, output_logit_soft_cap=0.5)
+    ),
 }
 
 
@@ -44,9 +52,12 @@ def test_the_head_makes_of_hidden_states_what_the_model_does(name):
         torch.testing.assert_close(head_of(model).logits(seen[0]), target_logits(model, asked, use_cache=False))
 
 
-def test_a_head_that_does_more_is_not_taken_for_a_plain_one():
+@pytest.mark.parametrize(
+    "change", [lambda logits: logits * 1.1, lambda logits: 30 * (logits / 30).tanh()], ids=["factor", "cap"]
+)
+def test_a_head_that_does_more_is_not_taken_for_a_plain_one(change):
     model, seen = made("llama"), []
-    model.lm_head.register_forward_hook(lambda layer, args, output: output * 1.1)
+    model.lm_head.register_forward_hook(lambda layer, args, output: change(output))
     with torch.no_grad():
         assert not bool(through_head(model, head_of(model), targets(), seen.append, use_cache=False))
     assert len(model.lm_head._forward_hooks) == 1 and not model.lm_head._forward_pre_hooks

@@ -26,6 +26,14 @@ class Scaling(nn.Embedding):
         return super().forward(ids) * 2.5
 
 
+class Positions(nn.Embedding):
+    """As BART's: is given ids, and looks up where they stand."""
+
+    def forward(self, ids):
+        places = torch.arange(ids.shape[1], device=ids.device).view(-1, *[1] * (ids.dim() - 2))
+        return super().forward(places.expand(ids.shape) + 2)
+
+
 class Norm(nn.Module):
     def __init__(self):
         super().__init__()
@@ -40,8 +48,9 @@ class Norm(nn.Module):
     [
         nn.Linear(SIZE, 6), nn.Linear(SIZE, 6, bias=False), Conv1D(6, SIZE), nn.LayerNorm(SIZE),
         nn.LayerNorm(SIZE, bias=False), Norm(), nn.Embedding(9, SIZE), nn.Embedding(9, SIZE, padding_idx=3), Scaling(9, 4),
+        Positions(9, 4),
     ],
-    ids=["linear", "no bias", "conv1d", "layer norm", "no bias in norm", "any norm", "embedding", "padding", "scaled"],
+    ids=["linear", "no bias", "conv1d", "layer norm", "no bias in norm", "any norm", "embedding", "padding", "scaled", "positions"],
 )  # fmt: skip
 @pytest.mark.parametrize("groups", [(), (2,)], ids=["tokens", "tokens of groups"])
 def test_a_rule_gives_each_rows_gradient(layer, groups):

@@ -277,3 +277,20 @@ def test_a_layer_that_can_not_be_run_again_later_ends_in_the_loop_not_in_an_erro
     assert not facts.batched and all(module.training for module in model.modules())
     model.model.layers[0].mlp.fails = False
     torch.testing.assert_close(per_example_gradient_norms(model, batch, facts=facts), expected, rtol=1e-5, atol=0)
+
+
+def test_a_head_that_is_called_twice_is_given_all_targets_at_once():
+    model = tiny()
+
+    def peek(module, args, output):
+        model.lm_head(output.last_hidden_state[:, :1])
+
+    model.model.register_forward_hook(peek)
+    facts = settle(model, padded((9, 4, 6)))
+    assert facts.batched and not facts.sliced_head
+    torch.testing.assert_close(
+        per_example_gradient_norms(model, padded(), facts=facts),
+        looped_gradient_norms(model, padded()),
+        rtol=1e-4,
+        atol=0,
+    )

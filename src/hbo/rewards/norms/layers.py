@@ -79,9 +79,12 @@ def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
         raise Unruly("isn't looked up by token ids")
     if type(layer).forward is not nn.Embedding.forward:
         # With a weight of ones it gives the factor, and with one of row numbers the rows it looks up times the factor.
-        ones = torch.ones((), dtype=torch.float64, device=x.device).expand(layer.weight.shape)
-        rows = torch.arange(len(ones), dtype=torch.float64, device=x.device)[:, None].expand(layer.weight.shape)
-        factor, looked_up = (without_hooks(layer, {"weight": weight}, x) for weight in (ones, rows))
+        # Of one column: all that is looked up would take more memory than the slopes.
+        rows = torch.arange(layer.num_embeddings, dtype=torch.float64, device=x.device)[:, None]
+        try:
+            factor, looked_up = (without_hooks(layer, {"weight": each}, x) for each in (torch.ones_like(rows), rows))
+        except (RuntimeError, IndexError) as error:
+            raise Unruly("does more than look up and multiply") from error
         x = (looked_up / factor)[..., 0].round().long()
         slope = slope * factor.to(slope.dtype)
     if layer.padding_idx is not None:  # torch gives this token's vector no gradient

@@ -92,6 +92,8 @@ def _problems(
         if not facts.sliced_head:
             raise
         facts.sliced_head = False
+        for parameter in trained:
+            parameter.requires_grad_(True)
         return _problems(model, targets, facts, expected, tolerance)
     except Exception as error:  # a model may raise anything when a layer's output isn't quite what it was
         if lacks_memory(error):
