@@ -18,10 +18,10 @@ from hbo.errors import RewardError
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.norms import settle as settle_inner
 from hbo.rewards.norms.batched import batched_pass
-from hbo.rewards.norms.left_as_found import is_whole, left_as_found
+from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.norms.loop import squares_from, squares_of_row, total
 from hbo.rewards.norms.settle import row_alone, with_other_sizes
-from hbo.scoring.placement import device_of
+from hbo.scoring.placement import device_of, is_whole
 from hbo.scoring.targets import Targets
 
 

@@ -19,7 +19,7 @@ from hbo.errors import RewardError
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, Rows, lengths, pack, pad, reader
 from hbo.scoring.head import head_of, target_logits, targets_at_once, through_head, token_losses
-from hbo.scoring.placement import device_of
+from hbo.scoring.placement import device_of, is_whole
 from hbo.scoring.room import TOKEN_BUDGET, Room
 from hbo.scoring.targets import Targets
 
@@ -47,7 +47,8 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor], cache: Cache
         torch.Size([2])
     """
     targets = Targets.of(batch, device_of(model))
-    # Also where no row has a target: other processes may wait at the layers of a model in parts.
+    if _is_pointless(model, targets):
+        return torch.full((targets.shape[0],), torch.nan, device=targets.device)
     logits_NV = target_logits(model, targets, **_past(cache))
     return targets.means(token_losses(logits_NV, targets.label_N))
 
@@ -71,6 +72,8 @@ class Scorer:
         if self._head is None:
             return per_example_loss(self._model, batch, cache)
         targets = Targets.of(batch, device_of(self._model))
+        if _is_pointless(self._model, targets):
+            return torch.full((targets.shape[0],), torch.nan, device=targets.device)
         parts: list[Tensor] = []
         head = self._head
         step = targets_at_once(words=head.layer.out_features, device=targets.device)
@@ -90,6 +93,11 @@ class Scorer:
             self._head = None
             return per_example_loss(self._model, batch, cache)
         return targets.means(torch.cat(parts))
+
+
+def _is_pointless(model: nn.Module, targets: Targets) -> bool:
+    """Whether no row has a target, and no other process waits at the layers of a model in parts."""
+    return not sum(targets.counts) and is_whole(model)
 
 
 def _past(cache: Cache | None) -> dict[str, Any]:

@@ -24,3 +24,13 @@ def to_device(model: nn.Module, device: torch.device) -> None:
     """Sends a model to a device, unless a `device_map` spreads it over several already."""
     if len(set(getattr(model, "hf_device_map", {}).values())) <= 1:
         model.to(device)
+
+
+def is_whole(model: nn.Module) -> bool:
+    """Whether no parameter is sharded over processes, which would all have to run the model alike."""
+    return all(type(p) is nn.Parameter for p in model.parameters()) and not is_partitioned(model)
+
+
+def is_partitioned(model: nn.Module) -> bool:
+    """Whether DeepSpeed ZeRO-3 holds the parameters in parts."""
+    return any(hasattr(p, "ds_id") for p in model.parameters())

@@ -70,7 +70,7 @@ def conv1d(layer: nn.Module, x: Tensor, slope: Tensor) -> Found:
 
 
 def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
-    """`nn.Embedding`, and subclasses that multiply what was looked up (Gemma's), or look up shifted positions (BART's).
+    """`nn.Embedding`, and subclasses that look up positions (BART's) or scale what they look up (Gemma's).
 
     Raises:
         Unruly: It isn't looked up by token ids.

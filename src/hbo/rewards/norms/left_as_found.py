@@ -11,19 +11,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-
-def is_whole(model: nn.Module) -> bool:
-    """Whether no parameter is sharded over processes, which would all have to run the model alike.
-
-    Raises:
-        Nothing.
-    """
-    return all(type(p) is nn.Parameter for p in model.parameters()) and not is_partitioned(model)
-
-
-def is_partitioned(model: nn.Module) -> bool:
-    """Whether DeepSpeed ZeRO-3 holds the parameters in parts."""
-    return any(hasattr(p, "ds_id") for p in model.parameters())
+from hbo.scoring.placement import is_partitioned
 
 
 def resharded(model: nn.Module) -> None:

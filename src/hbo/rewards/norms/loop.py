@@ -13,9 +13,10 @@ from torch.func import functional_call
 
 from hbo.rewards.norms.checkpointing import recomputing
 from hbo.rewards.norms.head import slopes_in_place
-from hbo.rewards.norms.left_as_found import is_partitioned, resharded
+from hbo.rewards.norms.left_as_found import resharded
 from hbo.rewards.norms.outer_products import square
 from hbo.scoring.head import of_targets, only_targets
+from hbo.scoring.placement import is_partitioned
 from hbo.scoring.targets import Targets
 
 Squares = dict[str, Tensor]
