@@ -18,7 +18,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 from datasets import Dataset
-from hbo.rewards.untouched import left_as_found
+from hbo.rewards.norms.left_as_found import left_as_found
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
