@@ -24,7 +24,8 @@ from transformers import PreTrainedTokenizerBase
 
 from hbo import HBO, Groups, HBOConfig, HBOSampler, build_mixture, stratify
 from hbo.core.algorithm import Rewards
-from hbo.rewards.gradients import per_example_gradient_norms
+from hbo.rewards.gradients import per_example_gradient_norms, settle
+from hbo.rewards.norms import Facts
 from hbo.scoring.batches import pad
 from hbo.scoring.losses import per_example_loss
 from hbo.scoring.models import load_model, load_tokenizer
@@ -67,6 +68,7 @@ class Probes:
         self.shape = groups.sizes_KL.shape
         cells = [(k, j) for k in range(self.shape[0]) for j in range(self.shape[1])]
         self.cells = [groups.rows(k, j)[:PROBES].tolist() for k, j in cells]
+        self.facts: Facts | None = None
         self.batches = [collate(pad_token_id)([rows[i] for i in cell]) for cell in self.cells]
 
     def losses(self, model: torch.nn.Module) -> dict[int, float]:
@@ -77,7 +79,8 @@ class Probes:
 
     def rewards(self, model: torch.nn.Module, start_loss: dict[int, float]) -> Rewards:
         """The paper's: gradient norm of each dataset, perplexity now over perplexity at the start of each group."""
-        norms = [per_example_gradient_norms(model, batch).mean().item() for batch in self.batches]
+        self.facts = self.facts or settle(model, self.batches[0])  # how this model is measured, found out once
+        norms = [per_example_gradient_norms(model, batch, facts=self.facts).mean().item() for batch in self.batches]
         now = self.losses(model)
         ratios = [np.mean([np.exp(now[row] - start_loss[row]) for row in cell]) for cell in self.cells]
         return Rewards(
