@@ -18,7 +18,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
 from datasets import Dataset
-from hbo.rewards.norms.left_as_found import left_as_found
 from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
@@ -26,6 +25,7 @@ from hbo import HBO, Groups, HBOConfig, HBOSampler, build_mixture, stratify
 from hbo.core.algorithm import Rewards
 from hbo.rewards.gradients import per_example_gradient_norms, settle
 from hbo.rewards.norms import Facts
+from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import pad
 from hbo.scoring.losses import per_example_loss
 from hbo.scoring.models import load_model, load_tokenizer
