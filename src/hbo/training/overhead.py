@@ -8,8 +8,8 @@ those of the weights; under LoRA it is one, since nearly all weights are frozen.
     a row of a pool     1, once, for its loss under the untuned model; `ifd_ratio` takes 1 more
     a row scored        2, once, with its instruction and without
 
-A norm takes the place of a weight's gradient and never more operations than that (`hbo.rewards.norms.outer_products`). Rows count as
-equally long.
+A norm takes the place of a weight's gradient and never more operations than that (`hbo.rewards.norms.outer_products`).
+Rows count as equally long.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ Letters: B batch, T tokens, O and I the two sizes of a weight.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,8 +37,11 @@ class Outer:
     left: Tensor
     right: Tensor
 
-    def square_norms(self) -> Tensor:
+    def square_norms(self, last: LastGram | None = None) -> Tensor:
         """‖gradient‖² of each row (B,), in fp32.
+
+        Args:
+            last: Spares the Gram matrix of a right factor that was the last one's too.
 
         Example:
             >>> Outer(torch.ones(1, 2, 3), torch.ones(1, 2, 5)).square_norms()
@@ -49,11 +53,31 @@ class Outer:
         direct = left.dim() == 3 and T * (left.shape[-1] + I) >= left.shape[-1] * I
         rows = max(1, CHUNK // max(1, left.shape[-1] * I if direct else T * T))
         parts = zip(left.split(rows), right.split(rows), strict=True)
-        return torch.cat([_direct(*part) if direct else _gram(*part) for part in parts])
+        last = last or LastGram()
+        return torch.cat([_direct(*part) if direct else _gram(*part, last) for part in parts])
 
     def joined(self, other: Outer) -> Outer:
         """Both uses of the weight as one: their tokens stand one behind the other."""
         return Outer(torch.cat([self.left, other.left], 1), torch.cat([self.right, other.right], 1))
+
+
+class LastGram:
+    """The Gram matrix of the factor that was asked for last: q, k and v (or gate and up) read the same input."""
+
+    def __init__(self) -> None:
+        self._factor: Tensor | None = None
+        self._gram: Tensor | None = None
+
+    def of(self, factor_BTI: Tensor) -> Tensor:
+        """The Gram matrix (B, T, T); not to be changed."""
+        if self._gram is None or self._factor is None or _identity(self._factor) != _identity(factor_BTI):
+            # The factor is kept as well, so that no other can come to lie where it does.
+            self._factor, self._gram = factor_BTI, factor_BTI @ factor_BTI.mT
+        return self._gram
+
+
+def _identity(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor._version
 
 
 def _direct(left_BTO: Tensor, right_BTI: Tensor) -> Tensor:
@@ -66,18 +90,19 @@ def _direct(left_BTO: Tensor, right_BTI: Tensor) -> Tensor:
     return square_B
 
 
-def _gram(left: Tensor, right_BTI: Tensor) -> Tensor:
+def _gram(left: Tensor, right_BTI: Tensor, last: LastGram) -> Tensor:
     """Inner products of all pairs of tokens, some of the tokens with all at a time where a row is long."""
     B, T, _ = right_BTI.shape
     step = max(1, CHUNK // max(1, B * T))
     square_B = right_BTI.new_zeros(B, dtype=torch.float32)
     for at in range(0, T, step):
-        of_right = (right_BTI[:, at : at + step] @ right_BTI.mT).float()
+        of_right = last.of(right_BTI) if step >= T else right_BTI[:, at : at + step] @ right_BTI.mT
         if left.dim() == 2:  # one-hot vectors: 1 where the ids are equal
-            of_right.masked_fill_(left[:, at : at + step, None] != left[:, None], 0.0)
+            differs = left[:, at : at + step, None] != left[:, None]
+            square_B += widened(of_right).masked_fill(differs, 0.0).sum((1, 2))
         else:
-            of_right *= left[:, at : at + step] @ left.mT
-        square_B += of_right.sum((1, 2))
+            of_left = left[:, at : at + step] @ left.mT
+            square_B += torch.linalg.vecdot(widened(of_left).flatten(1), widened(of_right).flatten(1))
     return square_B
 
 

@@ -21,6 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from hbo.rewards.norms.calls import Call, Tap, by_row, fits, flat_tensors, layout_of
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.layers import Rule, Unruly, conv1d, linear, own_rule, rule_for
+from hbo.rewards.norms.outer_products import LastGram
 from hbo.rewards.norms.rerun import rerun
 from hbo.rewards.norms.uses import Apart, Squares, Use, alone, together
 from hbo.scoring.precision import Autocast
@@ -118,6 +119,7 @@ class Recorder:
         self._arrived: Counter[nn.Parameter] = Counter()
         self._uses: defaultdict[nn.Parameter, list[Use]] = defaultdict(list)
         self._square_B: dict[nn.Parameter, Tensor] = {}
+        self._last = LastGram()
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Self:
@@ -164,7 +166,7 @@ class Recorder:
         """Takes in one use of a parameter."""
         self._arrived[parameter] += 1
         if self._expected[parameter] == 1 and self._arrived[parameter] == 1:
-            self._square_B[parameter] = alone(use)
+            self._square_B[parameter] = alone(use, self._last)
         elif parameter in self._square_B:  # as under reentrant checkpointing, which tells of no use beforehand
             raise Uncovered(self.names[parameter], "is used several times, unlike it seemed at first")
         else:

@@ -12,7 +12,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from hbo.rewards.norms.outer_products import Outer, squared, widened
+from hbo.rewards.norms.outer_products import LastGram, Outer, squared, widened
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Apart(Exception):  # noqa: N818 - a finding, caught by the caller, not an 
     """Uses of which the sum can't be taken."""
 
 
-def alone(use: Use) -> Tensor:
+def alone(use: Use, last: LastGram | None = None) -> Tensor:
     """‖gradient‖² of each row (B,), of a parameter used once."""
     match use:
         case Outer():
-            return use.square_norms()
+            return use.square_norms(last)
         case Squares() | HeadUse():
             return use.square_B
         case _:
