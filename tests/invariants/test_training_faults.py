@@ -69,7 +69,7 @@ def test_a_ratio_of_perplexities_is_taken_before_they_overflow(loss, reference, 
 def test_a_reference_that_overflows_moves_nothing_and_is_counted(hbo, config, tmp_path, monkeypatch, reference):  # noqa: F811
     from hbo.rewards.probe import Probe
 
-    def absurd(self, model):
+    def absurd(self, model, processes):
         self.reference = {int(row): reference for row in np.concatenate(self.pool)}
 
     monkeypatch.setattr(Probe, "measure_reference", absurd)
