@@ -9,16 +9,12 @@ import transformers as hf
 from accelerate.utils import convert_outputs_to_fp32
 from datasets import Dataset
 from peft import LoraConfig, PromptTuningConfig, TaskType, get_peft_model
+from tiny_models import GROUPED
 from torch.nn.functional import cross_entropy
 
 from hbo.scoring import head
 from hbo.scoring.losses import per_example_loss, row_losses
 
-SIZES = {
-    "vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "max_position_embeddings": 64, "pad_token_id": 3, "bos_token_id": 1, "eos_token_id": 2,
-}  # fmt: skip
-GROUPED = {**SIZES, "num_key_value_heads": 2}
 FAMILIES = {
     "llama": lambda: hf.LlamaForCausalLM(hf.LlamaConfig(**GROUPED)),
     "qwen3": lambda: hf.Qwen3ForCausalLM(hf.Qwen3Config(**GROUPED, head_dim=8)),

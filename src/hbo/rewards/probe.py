@@ -202,10 +202,11 @@ class Probe:
             self.settle(model, processes)
         self.sizing.decide(device_of(model), processes)
         in_parts, findings = not is_whole(model), list[str]()
+        scorer = Scorer(model)  # one, since it looks at the head in its first batch only
 
         def measure(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
             try:
-                return self._measure_batch(model, rows_B, batch, functions)
+                return self._measure_batch(model, rows_B, batch, functions, scorer)
             except Uncovered as finding:
                 findings.append(str(finding))
                 return np.full((len(functions), len(rows_B)), np.nan)
@@ -236,17 +237,22 @@ class Probe:
         return measured(alike=True)
 
     def _measure_batch(
-        self, model: nn.Module, rows_B: Ints, batch: dict[str, torch.Tensor], functions: Sequence[Reward | None]
+        self,
+        model: nn.Module,
+        rows_B: Ints,
+        batch: dict[str, torch.Tensor],
+        functions: Sequence[Reward | None],
+        scorer: Scorer,
     ) -> Floats:
         context: dict[str, Any] = {}
         if any(reward in functions for reward in NORM_REWARDS):
             context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, facts=self.facts)
         else:
-            context["loss"] = Scorer(model).losses(batch)
+            context["loss"] = scorer.losses(batch)
         if REWARDS["ifd_ratio"] in functions:
             labels = batch["labels"].numpy()
             without = pad(self._alone([(row, row) for row in labels]), self.pad_token_id)
-            context["loss_alone"] = Scorer(model).losses(without)
+            context["loss_alone"] = scorer.losses(without)
         device = context["loss"].device
         context["loss"] = context["loss"].double()
         for name, known in (("reference", self.reference), ("reference_alone", self.reference_alone)):

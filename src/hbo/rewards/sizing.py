@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from hbo.scoring.processes import Processes
-from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes, tokens_on
+from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes, power_of_two, tokens_on
 
 _SHARE = 0.8  # of what is free
 
@@ -68,7 +68,7 @@ class Sizing:
         else:
             spare = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
             room = min(spare, _SHARE * free) if self.of_training else _SHARE * free
-            tokens = min(MOST_TOKENS, _power_of_two(int(room / self.bytes_per_token)))
+            tokens = min(MOST_TOKENS, power_of_two(int(room / self.bytes_per_token)))
         self.room.tokens = processes.least(max(tokens, self.longest))
 
     def to_json(self) -> dict[str, Any]:
@@ -81,7 +81,3 @@ class Sizing:
         self.longest, self.bytes_per_token = values["longest"], values["bytes_per_token"]
         if torch.cuda.is_initialized():
             torch.cuda.reset_peak_memory_stats()
-
-
-def _power_of_two(number: int) -> int:
-    return 1 << max(0, number.bit_length() - 1)

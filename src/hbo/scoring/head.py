@@ -1,8 +1,8 @@
 """The head, a slice of the targets at a time: logits of all targets of a batch are never in memory at once.
 
 With a vocabulary of 128,000 words the logits of 16,384 targets take 4 GiB in bf16, more than anything else. A model's
-forward runs whole, but its head is given one position; what it would have been given at the targets is kept, and passed
-through the head afterwards, slice by slice.
+forward runs whole, but its head is given one position; what it would have been given at the targets is passed through
+it slice by slice, inside that very call, in which a sharded weight is whole.
 
 That needs a head which is one linear layer, with nothing but a factor and a soft cap between it and the logits. Whether
 it is so is seen at that one position, where the model's own logits are at hand.
@@ -63,10 +63,15 @@ class Head:
         return (logits_NV / self.cap).tanh() * self.cap if self.cap else logits_NV
 
 
+def output_layer(model: nn.Module) -> nn.Module | None:
+    """The layer that gives the logits; None if the model names none."""
+    get = getattr(model, "get_output_embeddings", None)
+    return get() if get else None
+
+
 def head_of(model: nn.Module) -> Head | None:
     """The model's head, as far as its class and configuration tell; None if it is no plain linear layer."""
-    get = getattr(model, "get_output_embeddings", None)
-    layer = get() if get else None
+    layer = output_layer(model)
     if not isinstance(layer, nn.Linear) or type(layer).forward is not nn.Linear.forward or layer.weight.is_meta:
         return None
     if "forward" in vars(layer) and not hasattr(layer, "_hf_hook"):  # accelerate's only moves what it is given
@@ -143,8 +148,7 @@ def through_head(
 @contextmanager
 def only_targets(model: nn.Module, targets: Targets) -> Iterator[None]:
     """While entered, the model's head, whatever it is, sees the N target positions only."""
-    get = getattr(model, "get_output_embeddings", None)
-    layer = get() if get else None
+    layer = output_layer(model)
     B, T = targets.shape
 
     def select(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:

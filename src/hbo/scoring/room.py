@@ -132,6 +132,11 @@ def tokens_on(device: torch.device) -> int:
     return CPU_TOKENS if device.type == "cpu" else TOKEN_BUDGET
 
 
+def power_of_two(number: int) -> int:
+    """The largest that isn't above the number, 1 at least."""
+    return 1 << max(0, number.bit_length() - 1)
+
+
 def _for_forwards(model: nn.Module, device: torch.device) -> int:
     free = free_bytes(device)
     if free is None:
@@ -143,4 +148,4 @@ def _for_forwards(model: nn.Module, device: torch.device) -> int:
     per_token = _WIDTHS * (hidden + (inner if isinstance(inner, int) else max(inner))) * 4
     tokens = int(_SHARE * free) // per_token
     # In powers of two, so that a little more or less of free memory gives the same batches.
-    return min(MOST_TOKENS, max(TOKEN_BUDGET, 1 << max(0, tokens.bit_length() - 1)))
+    return min(MOST_TOKENS, max(TOKEN_BUDGET, power_of_two(tokens)))

@@ -15,6 +15,7 @@ from peft import PeftModel
 
 from hbo.core.ledger import Ledger
 from hbo.errors import HBOError
+from hbo.scoring.head import output_layer
 from hbo.scoring.processes import Processes
 
 Floats = NDArray[np.float64]
@@ -60,8 +61,7 @@ def tell_of_head(model: Any) -> None:
     measurement it may have been fetched already, is let go again, and missing in the backward.
     """
     inner = model.get_base_model() if isinstance(model, PeftModel) else model
-    get = getattr(inner, "get_output_embeddings", None)
-    head = get() if get else None
+    head = output_layer(inner)
     if head is not None and hasattr(getattr(head, "weight", None), "ds_id"):
         import deepspeed  # type: ignore[import-not-found]
 

@@ -6,8 +6,8 @@ x is the layer's input and slope the gradient of the loss with respect to its ou
 first: (B, …). Several inputs or outputs come as a tuple. A gradient is given as an `Outer` (a sum of outer products
 over the tokens of a row, never formed) or as a tensor (B, *shape of the parameter). A rule runs without autograd.
 
-`register(LayerClass, rule)` adds one of your own; it takes over all parameters in the layer that it names, those of
-layers inside it too, so a block whose weights are read by one fused kernel can have a rule as a whole.
+`register(LayerClass, rule)` adds one of your own; it takes over all trainable parameters in the layer, those of layers
+inside it too, so a block whose weights are read by one fused kernel can have a rule as a whole.
 
 What no rule covers is run again for each row (`hbo.rewards.norms.rerun`).
 """

@@ -24,6 +24,7 @@ from hbo.rewards.norms.layers import Rule, Unruly, conv1d, linear, own_rule, rul
 from hbo.rewards.norms.outer_products import LastGram
 from hbo.rewards.norms.rerun import rerun
 from hbo.rewards.norms.uses import Apart, Squares, Use, alone, together
+from hbo.scoring.head import output_layer
 from hbo.scoring.precision import Autocast
 from hbo.scoring.targets import Targets
 
@@ -107,7 +108,7 @@ class Recorder:
         self.targets, self.facts, self.learns = targets, facts, learns
         self.owners = owners_of(model, facts)
         self.of_head = self.owners.pop(head, None) if head is not None else None
-        self._head_layer = None if head is not None else _output_layer(model)
+        self._head_layer = None if head is not None else output_layer(model)
         self.problems: dict[str, str] = {}
         """Full name of a parameter → why it can't be measured in this way."""
         self.names = {p: name for name, p in model.named_parameters(remove_duplicate=True) if p.requires_grad}
@@ -315,8 +316,3 @@ def _passed_on(output: Any) -> Any:
     for i, each in zip(places, Tap.apply(lambda *_: None, anchor, len(outs), *outs), strict=True):  # type: ignore[no-untyped-call]
         results[i] = each
     return tree_unflatten(results, nesting)
-
-
-def _output_layer(model: nn.Module) -> nn.Module | None:
-    get = getattr(model, "get_output_embeddings", None)
-    return get() if get else None

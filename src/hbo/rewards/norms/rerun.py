@@ -31,7 +31,7 @@ def rerun(
     """For each parameter the squared norm of its gradient for each row (B,), or these gradients (B, *shape).
 
     Args:
-        layer: To be run again; its hooks run too.
+        layer: To be run again, without its own hooks.
         names: Its parameters, by their names in it.
         call: What it was called with.
         inputs: The tensors of that call.

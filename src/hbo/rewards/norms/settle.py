@@ -253,14 +253,15 @@ def _join(model: nn.Module, facts: Facts) -> None:
 
 
 def _warn(facts: Facts, by_number: Mapping[str, str]) -> None:
-    for name, why in by_number.items():
-        more = f" (and {len(by_number) - 1} more)" if len(by_number) > 1 else ""
-        warnings.warn(
-            f"'{name}'{more} {why}; it is measured by running {facts.rerun[name]} again, one row at a time, which is "
-            "slower",
-            stacklevel=4,
-        )
+    if not by_number:
         return
+    name, why = next(iter(by_number.items()))
+    more = f" (and {len(by_number) - 1} more)" if len(by_number) > 1 else ""
+    warnings.warn(
+        f"'{name}'{more} {why}; it is measured by running {facts.rerun[name]} again, one row at a time, which is "
+        "slower",
+        stacklevel=4,
+    )
 
 
 def _is_coarse(model: nn.Module, targets: Targets) -> bool:
