@@ -23,15 +23,15 @@ class SourceConfig(Section):
     """Where rows come from, which of them are wanted, and which of their columns are what."""
 
     path: str
-    """Hub name, or a JSONL (.gz, .zst), Parquet or CSV file, or a folder of these."""
+    """Hub name; or a JSONL, JSON, CSV, Parquet or Arrow file, a folder of such, or a pattern (`a/*.jsonl`)."""
     name: str | None = None
-    """Configuration name of a Hub dataset."""
+    """Configuration name of a Hub dataset, or of a clone of one."""
     data_dir: str | None = None
     """Folder inside the Hub dataset."""
-    data_files: str | list[str] | None = None
-    """Files inside the Hub dataset or folder."""
+    data_files: str | list[str] | dict[str, str | list[str]] | None = None
+    """Files inside the Hub dataset or folder: patterns, or split → patterns."""
     split: str = "train"
-    """Split of a Hub dataset."""
+    """Split of a Hub dataset, or of a folder that has several."""
     format: str | None = None
     """Row format; detected from the columns when absent."""
     columns: dict[str, str] | list[str] | None = None
