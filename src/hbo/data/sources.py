@@ -30,6 +30,8 @@ class Source:
     """The same for the same rows, before any are chosen."""
     parts: Sequence[Callable[[], Iterator[Placed]]]
     """Its files (or the one dataset), each a function that starts reading."""
+    fills_nulls: bool = False
+    """Whether each object in it has the keys of all others, null where it had none, as columnar files do."""
 
 
 def open_source(dataset: str, config: SourceConfig) -> Source:
@@ -42,7 +44,8 @@ def open_source(dataset: str, config: SourceConfig) -> Source:
         path = Path(config.path).expanduser()
         if path.exists():
             files = _files(dataset, path, config)
-            return Source(_fingerprint(files), [_reader(file, config.where) for file in files])
+            columnar = any(file.suffix.lower() == ".parquet" for file in files)
+            return Source(_fingerprint(files), [_reader(file, config.where) for file in files], columnar)
         if _looks_local(config.path):
             raise DataError(f"dataset '{dataset}': {_missing(path)}")
     except (OSError, RuntimeError, ValueError, NotImplementedError) as error:  # a name too long; a home of nobody
@@ -95,7 +98,7 @@ def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> Sourc
                 yield row, f"dataset '{dataset}', row {start + i}"
             start += len(table)
 
-    return Source(data._fingerprint, [rows])
+    return Source(data._fingerprint, [rows], fills_nulls=True)
 
 
 def _reader(file: Path, wanted: Wanted | None) -> Callable[[], Iterator[Placed]]:
