@@ -66,7 +66,8 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     seen = look(data.train, data.held_out, args.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
-    return plan | {"seen": list(told(seen, args.max_length)), "memory": memory}
+    notes = [note.text for note in data.notes]
+    return plan | {"seen": [*notes, *told(seen, args.max_length)], "memory": memory}
 
 
 def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from trl import SFTConfig
 
 from hbo.config import RunConfig
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
+from hbo.data.notes import Note, of_reading, of_tokens
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
@@ -40,11 +41,13 @@ class Data:
         train: Rows to train on; every one has a target.
         held_out: Rows never trained on.
         sizes: Dataset → training rows, in the configured order, those that difficulty.drop_easiest drops among them.
+        notes: What is to be said of the rows.
     """
 
     train: Dataset
     held_out: Dataset
     sizes: dict[str, int]
+    notes: tuple[Note, ...] = ()
 
 
 def quiet_libraries() -> None:
@@ -65,9 +68,11 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
-    train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=args.max_length, track=track))
-    if len(held):
-        held, _ = drop_without_target(tokenize(held, tokenizer, max_length=args.max_length, track=track))
+    train = tokenize(train, tokenizer, max_length=args.max_length, track=track)
+    held = tokenize(held, tokenizer, max_length=args.max_length, track=track) if len(held) else held
+    notes = (*of_reading(mixture), *of_tokens([train, held]))
+    train, dropped = drop_without_target(train)
+    held, _ = drop_without_target(held) if len(held) else (held, {})
     for name, lost in dropped.items():
         if not lost:
             continue
@@ -82,7 +87,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     sizes = {name: found[name] for name in names}
     check_sizes(config, sizes)
     check_length(config, sizes, args)
-    return Data(train, held, sizes)
+    return Data(train, held, sizes, notes)
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
