@@ -24,7 +24,16 @@ from hbo.training.forecast import norms_notes
 from hbo.training.memory_notes import memory_notes
 from hbo.training.outlook import capped, outlook
 from hbo.training.overhead import scoring_share, update_share
-from hbo.training.prepare import Data, check_length, check_sizes, load, read_data, weights
+from hbo.training.prepare import (
+    Data,
+    check_length,
+    check_sizes,
+    load,
+    needs_scores,
+    read_data,
+    scorer_rows,
+    weights,
+)
 
 
 @dataclass(frozen=True)
@@ -63,10 +72,12 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     packed = _packed_sizes(config, data, args) if args.packing else None
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
-    seen = look(data.train, data.held_out, args.max_length)
+    if config.difficulty.model is not None and needs_scores(config):
+        scorer_rows(config, data.train, args, track)  # says what is wrong with them
+    seen = look(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
-    return plan | {"seen": list(told(seen, args.max_length)), "memory": memory}
+    return plan | {"seen": list(told(seen, data.max_length)), "memory": memory}
 
 
 def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:
