@@ -104,7 +104,7 @@ def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> Sourc
 def _reader(file: Path, wanted: Wanted | None) -> Callable[[], Iterator[Placed]]:
     if not wanted:
         return lambda: read_file(file)
-    return lambda: ((row, place) for row, place in read_file(file) if is_wanted(row, wanted, place))
+    return lambda: ((row, place) for row, place in read_file(file) if is_wanted(row, wanted))
 
 
 def _files(dataset: str, path: Path, config: SourceConfig) -> list[Path]:
