@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hbo.errors import ConfigError, DataError
+from hbo.errors import ConfigError, DataError, visible
 from hbo.screen import bars, out
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def init(
     except OSError as error:
         raise ConfigError(f"{output}: can't be written ({error.strerror}); give --output another name") from None
     for each in found:
-        out.print(_told(each), soft_wrap=True, markup=False)
+        for line in (_told(each), *each.notes):
+            out.print(visible(line), soft_wrap=True, markup=False)
     out.print(f"written {output}; next: hbo check {output}", soft_wrap=True, markup=False)
 
 
@@ -111,6 +112,7 @@ def _entry(each: Found, rows: int) -> list[str]:
     told = f"{each.rows} rows in format '{each.format}', {each.rows / rows:.1%} of the mixture"
     lines = [f"    {_scalar(each.name)}:   # {told}"]
     lines += [f"      {key}: {_scalar(value)}" for key, value in each.settings.items() if key != "drop_unusable"]
+    lines += [f"      # {_plain(note)}" for note in each.notes]
     if each.unusable:
         lines += [f"      drop_unusable: true   # {each.unusable} rows; the first: {_plain(str(each.problem))}"]
     return lines
@@ -133,6 +135,4 @@ def _scalar(value: Any) -> str:
 
 def _plain(text: str) -> str:
     """On one line, as a comment has to be."""
-    from hbo.errors import visible
-
     return " ".join(visible(text).split())

@@ -36,8 +36,20 @@ class SourceConfig(Section):
     """Row format; detected from the columns when absent."""
     columns: dict[str, str] | list[str] | None = None
     """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
+    roles: dict[str, str] | None = None
+    """Role in the source → system, user, assistant or tool; also the other way round, each with a list of names."""
     where: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = None
     """Column → the value, or one of the values, that a row must have there; all other rows are left out."""
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _turn_around(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        found: dict[Any, Any] = {}
+        for role, names in value.items():
+            found |= dict.fromkeys(names, role) if isinstance(names, list) else {role: names}
+        return found
 
 
 class DatasetConfig(SourceConfig):

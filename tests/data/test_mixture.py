@@ -39,7 +39,7 @@ def test_rows_are_canonical_and_know_their_origin(chat):
 
 def test_the_mixture_is_one_memory_mapped_file(chat, cache):
     data = read_mixture({"a": chat, "b": chat})
-    (file,) = cache.glob("*")
+    (file,) = cache.glob("*.arrow")
     assert data.cache_files == [{"filename": str(file)}]
     other = read_mixture({"a": chat}, cache_dir=cache / "other")
     assert [entry["filename"] for entry in other.cache_files] == [str(next((cache / "other").glob("*.arrow")))]
@@ -55,7 +55,7 @@ def test_a_second_run_reads_the_file(chat, cache, tmp_path):
         phases.append((phase, total, sum(counts)))
 
     first = read_mixture({"a": chat}, track=track)
-    (file,) = cache.glob("*")
+    (file,) = cache.glob("*.arrow")
     written = file.stat().st_mtime_ns
     moved = chat.rename(tmp_path / "moved.jsonl")
     again = read_mixture({"a": str(moved)}, track=track)

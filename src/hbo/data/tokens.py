@@ -1,8 +1,8 @@
 """Canonical rows → token ids and targets, by any chat template.
 
-The targets of a conversation are the tokens of every assistant turn of its completion: what the template writes after
-the generation prompt of that turn, its end-of-turn token included. A `text` row (BOS before it if the tokenizer adds
-one by itself, EOS after it) is a target from its second token on. Everything else is -100.
+The targets of a conversation are the tokens of every assistant turn of its completion that isn't marked as context:
+what the template writes after the generation prompt of that turn, its end-of-turn token included. A `text` row (BOS
+before it if the tokenizer adds one by itself, EOS after it) is a target from its second token on. All else is -100.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hbo.data.cache import cache_root, stored_table
-from hbo.data.chat import Message, render_answers, render_opening
+from hbo.data.canonical import conversation_of
+from hbo.data.chat import Message, Renderer, render_opening
+from hbo.data.left_out import LeftOut
 from hbo.errors import DataError, ModelError
 from hbo.progress import Track, silent
 
@@ -26,7 +28,7 @@ IGNORED = -100
 """The label of a token that is no target."""
 
 _BATCH = 1000
-_VERSION = "1"  # part of every cache file's name: raise it when the same input gives other tokens
+_VERSION = "2"  # part of every cache file's name: raise it when the same input gives other tokens
 
 
 def tokenize(
@@ -41,7 +43,8 @@ def tokenize(
 
     Rows longer than `max_length` tokens keep their start. A tokenizer without a chat template gets the plain
     rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside the file of `data`,
-    or under `cache_root()`), found again when the same rows meet the same tokenizer.
+    or under `cache_root()`), found again when the same rows meet the same tokenizer. Its notes say what the template
+    left out: dataset → `LeftOut`.
 
     Raises:
         DataError: The chat template refuses a row.
@@ -58,7 +61,9 @@ def tokenize(
     added = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
     folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
     path = folder / f"tokens-{_fingerprint(data, tokenizer, max_length)}.arrow"
-    return stored_table(path, Features({**features, **added}), _tables(kept, tokenizer, max_length, track))
+    encoder = _Encoder(tokenizer, max_length)
+    notes = lambda: {name: left.state() for name, left in encoder.left_out.items()}  # noqa: E731
+    return stored_table(path, Features({**features, **added}), _tables(kept, encoder, track), notes)
 
 
 def has_instruction(prompt: Sequence[Message]) -> bool:
@@ -68,7 +73,7 @@ def has_instruction(prompt: Sequence[Message]) -> bool:
         >>> has_instruction([{"role": "system", "content": "Be brief."}])
         False
     """
-    return any(message["role"] != "system" and message["content"].strip() for message in prompt)
+    return any(message["role"] != "system" and (message["content"] or "").strip() for message in prompt)
 
 
 def opening(tokenizer: Any) -> list[int]:
@@ -126,50 +131,59 @@ def _any_target(batch: pa.Table) -> list[bool]:
     return [bool((np.asarray(labels) != IGNORED).any()) for labels in batch["labels"].to_pylist()]
 
 
-def _tables(data: Dataset, tokenizer: Any, max_length: int | None, track: Track) -> Iterator[pa.Table]:
+def _tables(data: Dataset, encoder: _Encoder, track: Track) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    starts_with_bos = adds_bos(tokenizer)
     wanted = pa.list_(pa.int32())
     with track("tokenizing", len(data)) as advance:
         for table in data.with_format("arrow").iter(_BATCH):
-            ids, labels = _encode(table.to_pylist(), tokenizer, max_length, starts_with_bos)
+            ids, labels = encoder.encode(table.to_pylist())
             yield table.append_column("input_ids", pa.array(ids, wanted)).append_column(
                 "labels", pa.array(labels, wanted)
             )
             advance(len(table))
 
 
-def _encode(
-    rows: Sequence[Mapping[str, Any]], tokenizer: Any, max_length: int | None, starts_with_bos: bool
-) -> tuple[list[Any], list[Any]]:
-    texts, spans_of = [], []
-    for row in rows:
-        if row["completion"][0]["role"] == "text":
-            text = row["completion"][0]["content"]
-            texts.append(text)
-            spans_of.append([(0, len(text))])
-        else:
-            where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
-            text, spans = render_answers(row["prompt"], row["completion"], tokenizer, where)
-            texts.append(text)
-            spans_of.append(spans)
-    encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    ids, labels = [], []
-    for i, row in enumerate(rows):
-        is_text = row["completion"][0]["role"] == "text"
-        token_ids, is_target = targets_of(encoded["input_ids"][i], encoded["offset_mapping"][i], spans_of[i])
-        # A chat template writes its own BOS; text and the plain rendering have none.
-        if starts_with_bos and (is_text or not tokenizer.chat_template):
-            token_ids = np.concatenate([[tokenizer.bos_token_id], token_ids])
-            is_target = np.concatenate([[False], is_target])
-        if is_text and tokenizer.eos_token_id is not None:
-            token_ids = np.concatenate([token_ids, [tokenizer.eos_token_id]])
-            is_target = np.concatenate([is_target, [True]])
-        is_target[:1] = False  # nothing stands before the first token to predict it from
-        ids.append(token_ids[:max_length].astype(np.int32))
-        labels.append(np.where(is_target, token_ids, IGNORED)[:max_length].astype(np.int32))
-    return ids, labels
+class _Encoder:
+    """Rows → token ids and labels; counts what the chat template leaves out of them."""
+
+    def __init__(self, tokenizer: Any, max_length: int | None) -> None:
+        self.tokenizer, self.max_length = tokenizer, max_length
+        self.left_out: dict[str, LeftOut] = {}
+        self._renderer = Renderer(tokenizer)
+        self._starts_with_bos = adds_bos(tokenizer)
+
+    def encode(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
+        found = [self._rendered(row) for row in rows]
+        encoded = self.tokenizer(
+            [text for text, _ in found], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        ids, labels = [], []
+        for i, row in enumerate(rows):
+            is_text = row["completion"][0]["role"] == "text"
+            token_ids, is_target = targets_of(encoded["input_ids"][i], encoded["offset_mapping"][i], found[i][1])
+            # A chat template writes its own BOS; text and the plain rendering have none.
+            if self._starts_with_bos and (is_text or not self.tokenizer.chat_template):
+                token_ids = np.concatenate([[self.tokenizer.bos_token_id], token_ids])
+                is_target = np.concatenate([[False], is_target])
+            if is_text and self.tokenizer.eos_token_id is not None:
+                token_ids = np.concatenate([token_ids, [self.tokenizer.eos_token_id]])
+                is_target = np.concatenate([is_target, [True]])
+            is_target[:1] = False  # nothing stands before the first token to predict it from
+            ids.append(token_ids[: self.max_length].astype(np.int32))
+            labels.append(np.where(is_target, token_ids, IGNORED)[: self.max_length].astype(np.int32))
+        return ids, labels
+
+    def _rendered(self, row: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]]]:
+        """The text of a row, and which of its characters are targets."""
+        conversation = conversation_of(row)
+        if conversation.completion[0]["role"] == "text":
+            text = conversation.completion[0]["content"]
+            return text, [(0, len(text))]
+        where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
+        text, spans = self._renderer.answers(conversation.prompt, conversation.completion, where, conversation.given)
+        self.left_out.setdefault(row["hbo_dataset"], LeftOut()).add(conversation, text, spans, row["hbo_row"])
+        return text, spans
 
 
 def targets_of(

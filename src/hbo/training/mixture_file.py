@@ -14,6 +14,7 @@ from datasets import Dataset
 from hbo.config import RunConfig
 from hbo.core.groups import Groups
 from hbo.data.cache import atomic_path
+from hbo.data.canonical import conversation_of
 from hbo.report.mixture import FILE
 from hbo.scoring.scores import Scores
 from hbo.training.attach import groups_of
@@ -79,7 +80,8 @@ def _group(rows: Dataset, mine: np.ndarray, value: np.ndarray, chosen: np.ndarra
     shown = []
     for place in chosen.tolist():
         row, score = rows[int(mine[place])], float(value[place])
-        texts = {"prompt": _text(row["prompt"]), "response": _text(row["completion"])}
+        conversation = conversation_of(row)
+        texts = {"prompt": _text(conversation.prompt), "response": _text(conversation.completion)}
         shown.append({"row": int(row["hbo_row"]), "score": score if math.isfinite(score) else None, **texts})
     return {"rows": len(mine), "low": low, "high": high, "examples": shown}
 
@@ -91,7 +93,12 @@ def _middle(value: np.ndarray, count: int) -> np.ndarray:
     return ordered[first : first + count]
 
 
-def _text(turns: Sequence[Mapping[str, str]]) -> str:
+def _text(turns: Sequence[Mapping[str, Any]]) -> str:
     alone = len(turns) == 1  # who speaks needs no word then
-    joined = "\n".join(turn["content"] if alone else f"{turn['role']}: {turn['content']}" for turn in turns)
+    joined = "\n".join(_said(turn) if alone else f"{turn['role']}: {_said(turn)}" for turn in turns)
     return joined if len(joined) <= _CHARACTERS else joined[: _CHARACTERS - 1] + "…"
+
+
+def _said(turn: Mapping[str, Any]) -> str:
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in turn.get("tool_calls", ())]
+    return "\n".join(part for part in (turn.get("reasoning_content"), turn["content"], *calls) if part)

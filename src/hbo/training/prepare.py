@@ -16,6 +16,7 @@ from trl import SFTConfig
 
 from hbo.config import RunConfig
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
+from hbo.data.notes import Note, of_reading, of_tokens
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.progress import Track, silent
 from hbo.scoring import levels
@@ -43,12 +44,14 @@ class Data:
         held_out: Rows never trained on.
         sizes: Dataset → training rows, in the configured order, those that difficulty.drop_easiest drops among them.
         max_length: Tokens that a row may have: `train.max_length`, or as many as the model has positions if fewer.
+        notes: What is to be said of the rows.
     """
 
     train: Dataset
     held_out: Dataset
     sizes: dict[str, int]
     max_length: int | None
+    notes: tuple[Note, ...] = ()
 
 
 def quiet_libraries() -> None:
@@ -70,12 +73,12 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
+    train = tokenize(train, tokenizer, max_length=args.max_length, track=track)
+    held = tokenize(held, tokenizer, max_length=args.max_length, track=track) if len(held) else held
+    notes = (*of_reading(mixture), *of_tokens([train, held]))
     fit = Fit(config.model, _limits(config), args.max_length)
-    train = fit.rows(tokenize(train, tokenizer, max_length=args.max_length, track=track), tokenizer)
-    train, dropped = drop_without_target(train)
-    if len(held):
-        held = fit.rows(tokenize(held, tokenizer, max_length=args.max_length, track=track), tokenizer)
-        held, _ = drop_without_target(held)
+    train, dropped = drop_without_target(fit.rows(train, tokenizer))
+    held, _ = drop_without_target(fit.rows(held, tokenizer)) if len(held) else (held, {})
     fit.tell()
     for name, lost in dropped.items():
         if not lost:
@@ -91,7 +94,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     sizes = {name: found[name] for name in names}
     check_sizes(config, sizes)
     check_length(config, sizes, args)
-    return Data(train, held, sizes, fit.length)
+    return Data(train, held, sizes, fit.length, notes)
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -97,6 +98,9 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
     spec, tokenizer = prepare.load(config, track)
     data = prepare.read_data(config, tokenizer, args, track)
+    for note in data.notes:
+        if note.is_warning:
+            warnings.warn(note.text, UserWarning, stacklevel=1)
     model = prepare.load_weights(spec, args)
     prints = changes.fingerprints(data.train, data.held_out)
     if checkpoint:
