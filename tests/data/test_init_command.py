@@ -106,6 +106,10 @@ def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_
     assert "dataset 'one': its only row is trained on" in done.stderr
     assert "dataset 'three' has 2 rows to train on, and so 2 groups instead of 4" in done.stderr
     assert "many" in done.stdout and "285" in done.stdout
+    (folder / "many.jsonl").unlink()
+    assert hbo("init", folder, "--output", file, "--model", tmp_path / "model", "--overwrite").returncode == 0
+    assert config_file.load(file).difficulty.groups == 2
+    assert hbo("check", file).returncode == 0
 
 
 def test_a_folder_without_data_is_one_sentence(hbo, tmp_path):

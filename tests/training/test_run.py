@@ -223,7 +223,7 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("lora.rank=4", ["lora.rank"]),
         ("mixture.temperature=0", ["mixture.temperature"]),
         ("difficulty.groups=0", ["difficulty.groups"]),
-        ("difficulty.groups=50", ["dataset 'b'", "19 rows"]),
+        ("difficulty.groups=90", ["dataset 'b' 19 rows", "ask for at most"]),
         ("balance.min_probability=0.9", ["min_probability"]),
         ("model=/no/such/folder", ["/no/such/folder"]),
         ("mixture.datasets.a.path=/no/such.jsonl", ["/no/such.jsonl"]),

@@ -1,7 +1,7 @@
 """Where a chat template puts the answers: the text of a conversation and the characters of each assistant turn.
 
-Templates differ in what they read and in how they want it: thoughts go by several names, and of calls some want the
-arguments as an object, some as text, some the content null beside them. A template gets what it can render.
+Templates differ in how they want calls: the arguments as an object or as text, the content beside them empty or absent.
+A template gets them in the first of these ways that it can render.
 """
 
 from __future__ import annotations
@@ -19,17 +19,23 @@ Span = tuple[int, int]
 PLAIN = (
     "{% for message in messages %}"
     "{% if not loop.first %}{{ '\n\n' }}{% endif %}"
-    "{% if message['role'] == 'assistant' %}{{ 'Assistant: ' + message['content'] + (eos_token or '') }}"
+    "{% if message['role'] == 'assistant' %}{{ 'Assistant: ' }}"
+    "{% if message['reasoning_content'] %}"
+    "{{ '<think>\n' + message['reasoning_content'] + '\n</think>\n\n' }}{% endif %}"
+    "{{ message['content'] + (eos_token or '') }}"
     "{% elif message['role'] == 'user' %}{{ 'User: ' + message['content'] }}"
     "{% else %}{{ message['content'] }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{% if messages %}{{ '\n\n' }}{% endif %}{{ 'Assistant:' }}{% endif %}"
 )
-"""The rendering for tokenizers without a chat template: `User: …`, `Assistant: …` and EOS, a blank line between."""
+"""The rendering for tokenizers without a chat template: `User: …`, `Assistant: …` and EOS, a blank line between.
+
+A thought stands before its answer, between `<think>` and `</think>`.
+"""
 
 _MARK = "HBOanswerGOEShere"
 _DATE = "26 Jul 2024"  # Llama's templates write today's date otherwise: other tokens after midnight
-_THOUGHTS = ("reasoning_content", "thinking", "reasoning")
+_OPEN_TAG = re.compile(r"<[^<>]*\Z")
 
 
 class Renderer:
@@ -38,10 +44,6 @@ class Renderer:
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._template = None if tokenizer.chat_template else PLAIN
-        source = str(tokenizer.chat_template or PLAIN)
-        # What a template calls a thought; all names that it mentions, since it may read any of them.
-        mentioned = tuple(name for name in _THOUGHTS if re.search(rf"\b{name}\b", source))
-        self._thoughts = mentioned or _THOUGHTS[:1]
 
     def answers(
         self,
@@ -120,19 +122,13 @@ class Renderer:
         if all(len(turn) == 2 for turn in turns):
             yield list(turns)
             return
-        messages = [self._message(turn) for turn in turns]
+        messages: list[Message] = [{key: value for key, value in turn.items() if key != "weight"} for turn in turns]
         yield messages
         if any("tool_calls" in message for message in messages):
             yield [_with_text_arguments(message) for message in messages]
             swapped = [_with_other_blank(message) for message in messages]
             yield swapped
             yield [_with_text_arguments(message) for message in swapped]
-
-    def _message(self, turn: Message) -> Message:
-        message = {key: value for key, value in turn.items() if key not in ("weight", "reasoning_content")}
-        if thought := turn.get("reasoning_content"):
-            message |= dict.fromkeys(self._thoughts, thought)
-        return message
 
 
 class _Chat:
@@ -211,9 +207,8 @@ class _Chat:
             closed = self._render(asked)
             if isinstance(closed, Exception) or start < len(closed):
                 return None
-            # An answer may begin like that thought by chance, as "<b>" does like "<think>"; the mark doesn't.
-            marked = self._render([*asked, {**self.messages[i], "content": _MARK}])
-            start = start if isinstance(marked, Exception) else max(len(closed), min(start, _shared(before, marked)))
+            # An answer may begin like that thought by chance, as "<b>" does like "<think>".
+            start = max(len(closed), len(_OPEN_TAG.sub("", answered[:start])))
         return start
 
     def _render(self, messages: Sequence[Message], opens_answer: bool = False) -> str | Exception:
@@ -279,7 +274,7 @@ def _ending(tail: str, alone_tail: str) -> str:
     shared = tail[: _shared(tail, alone_tail)]
     if shared in (tail, alone_tail):
         return shared
-    whole = re.sub(r"<[^<>]*$", "", shared)
+    whole = _OPEN_TAG.sub("", shared)
     return whole if whole.strip() else shared
 
 

@@ -29,6 +29,20 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
 }
 """Every column that a format reads → the other names that it goes by."""
 
+Names = Mapping[str, tuple[str, ...]]
+"""Column that a format reads → those of its names that a row has, its own first."""
+
+
+def names_in(columns: Collection[str]) -> Names:
+    """The columns that formats read, by the names that they have among these.
+
+    Example:
+        >>> names_in(["instruction", "context", "response"])
+        {'instruction': ('instruction',), 'input': ('context',), 'output': ('response',)}
+    """
+    found = ((name, tuple(each for each in (name, *others) if each in columns)) for name, others in SPELLINGS.items())
+    return {name: present for name, present in found if present}
+
 
 class Cells:
     """One row.
@@ -37,14 +51,28 @@ class Cells:
         read: The columns that were asked for and found.
     """
 
-    def __init__(self, row: Row, renamed: Collection[str] = ()) -> None:
+    def __init__(self, row: Row, names: Names | None = None, renamed: Collection[str] = ()) -> None:
         """
         Args:
             row: Its columns, renamed.
+            names: `names_in` of them, where that is known.
             renamed: Those to which the user gave their names.
         """
         self.row, self.renamed = row, renamed
+        self.names = names_in(row) if names is None else names
         self.read = set[str]()
+
+    def first(self, column: str) -> Any:
+        """What stands under the name of a column that `named` chooses; None if it has none."""
+        return self.row[self.named(column)] if column in self.names else None
+
+    def named(self, column: str) -> str:
+        """The first name of a column that is filled in this row, else the first that isn't null, else the first."""
+        names = self.names.get(column, (column,))
+        if len(names) == 1:
+            return names[0]
+        filled = (name for name in names if is_filled(self.row[name]))
+        return next(filled, None) or next((name for name in names if self.row[name] is not None), names[0])
 
     def get(self, column: str) -> Any:
         """What stands in a column that the row must have.
@@ -57,29 +85,17 @@ class Cells:
         self.read.add(column)
         return self.row[column]
 
-    def required(self, column: str) -> tuple[str, Any]:
-        """The first spelling of this column that isn't null, and what stands there.
-
-        Raises:
-            BadRowError: The row has none of them.
-        """
-        names = (column, *SPELLINGS[column])
-        present = [name for name in names if name in self.row]
-        name = next((name for name in present if self.row[name] is not None), present[0] if present else column)
-        return name, self.get(name)
-
     def text(self, column: str) -> str:
         """The text of a column that may be absent, or of the first other spelling of it that holds text; else "".
 
         Raises:
             BadRowError: The column of that very name holds something else.
         """
-        value = self.row.get(column)
-        if value is not None:
-            self.read.add(column)
-            if text := text_of(value, column):
-                return text
-        return next(self._texts(SPELLINGS[column]), "")
+        if column not in self.names:
+            return ""
+        if self.row.get(column) is not None and (text := text_of(self.get(column), column)):
+            return text
+        return next(self._texts(column), "")
 
     def contexts(self) -> list[str]:
         """The texts that belong to an instruction, however their columns are called.
@@ -87,14 +103,15 @@ class Cells:
         Raises:
             BadRowError: `input` is no text.
         """
-        own = self.row.get("input")
-        found = [] if own is None else [text_of(self.get("input"), "input")]
-        return [text for text in (*found, *self._texts(SPELLINGS["input"])) if is_filled(text)]
+        if "input" not in self.names:
+            return []
+        found = [] if self.row.get("input") is None else [text_of(self.get("input"), "input")]
+        return [text for text in (*found, *self._texts("input")) if is_filled(text)]
 
     def value(self, column: str, read: Callable[[Any], Any]) -> Any:
         """What `read` makes of the first spelling of a column, which may be JSON text; None where it makes nothing."""
-        for name in (column, *SPELLINGS[column]):
-            if is_filled(value := self.row.get(name)) and (found := read(listed(value))) is not None:
+        for name in self.names.get(column, ()):
+            if is_filled(value := self.row[name]) and (found := read(listed(value))) is not None:
                 self.read.add(name)
                 return found
         return None
@@ -107,9 +124,12 @@ class Cells:
         """The columns that say something and that nothing asked for."""
         return [name for name, value in self.row.items() if name not in self.read and is_filled(value)]
 
-    def _texts(self, names: tuple[str, ...]) -> Iterator[str]:
-        for name in names:
-            value = self.row.get(name)
+    def _texts(self, column: str) -> Iterator[str]:
+        """What stands under the other names of a column, where that is text."""
+        for name in self.names[column]:
+            if name == column:
+                continue
+            value = self.row[name]
             if isinstance(value, list) and value and all(isinstance(each, str) for each in value):
                 value = "\n\n".join(value)
             if isinstance(value, str) and is_filled(value):
@@ -153,6 +173,11 @@ class Selector:
         sources = set(self.renamed.values())
         rest = {key: value for key, value in row.items() if key not in sources and key not in self.renamed}
         return rest | {name: row[source] for name, source in self.renamed.items() if source in row}
+
+    def shadowed(self, row: Row) -> list[str]:
+        """The columns that another one takes the name of."""
+        sources = self.renamed.values()
+        return [name for name in self.renamed if name not in sources and is_filled(row.get(name))]
 
     def check(self, seen: Collection[str]) -> None:
         """Refuses columns that no row has had.

@@ -18,12 +18,12 @@ token as its target. Null, or anything that isn't text, is an error that names t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hbo.data.canonical import Conversation
-from hbo.data.columns import SPELLINGS, Cells, Row
+from hbo.data.columns import Cells, Names
 from hbo.data.json_text import listed
 from hbo.data.tools import tools_of
 from hbo.data.turns import BadRowError, Turn, TurnReader, is_filled, split_turns, text_of
@@ -48,7 +48,7 @@ class Format:
     """Its columns, in words."""
     is_chat: bool = True
     """Whether it becomes messages."""
-    also: Callable[[Row], bool] = lambda row: True
+    also: Callable[[Cells], bool] = lambda cells: True
     """What must hold beside that before a row is taken for one."""
 
     def conversation(self, cells: Cells, turns: TurnReader) -> Conversation:
@@ -65,16 +65,10 @@ class Format:
         tools = cells.value("tools", lambda value: tools_of(value, fills_nulls=turns.fills_nulls))
         return Conversation([*_system(cells, begun), *begun], answers, tools or None, _template_kwargs(cells, turns))
 
-    def fits(self, row: Row) -> bool:
+    def fits(self, cells: Cells) -> bool:
         """Whether the row has all it needs, and not all of it blank."""
-        cells = [
-            next((row[n] for n in (name, *SPELLINGS[name]) if row.get(n) is not None), None) for name in self.needs
-        ]
-        return None not in cells and any(map(is_filled, cells)) and self.also(row)
-
-    def is_named_by(self, columns: Row) -> bool:
-        """Whether the columns are there, whatever stands in them."""
-        return all(any(other in columns for other in (name, *SPELLINGS[name])) for name in self.needs)
+        found = [cells.first(name) for name in self.needs]
+        return None not in found and any(map(is_filled, found)) and self.also(cells)
 
 
 def _chat(column: str) -> Callable[[Cells, TurnReader], Parts]:
@@ -106,8 +100,8 @@ def _asked(cells: Cells, turns: TurnReader) -> Parts:
 
 def _instruction(cells: Cells, turns: TurnReader) -> Parts:
     asked = _user(text_of(cells.get("instruction"), "instruction"), *cells.contexts())
-    name, answer = cells.required("output")
-    return [], [*_history(cells, turns), *asked, _answer(answer, name, cells)]
+    name = cells.named("output")
+    return [], [*_history(cells, turns), *asked, _answer(cells.get(name), name, cells)]
 
 
 def _preference(cells: Cells, turns: TurnReader) -> Parts:
@@ -140,9 +134,9 @@ def _chosen(cells: Cells, turns: TurnReader) -> list[Turn]:
     return [_answer(chosen, "chosen", cells)]
 
 
-def _has_start(row: Row) -> bool:
+def _has_start(cells: Cells) -> bool:
     names = ("prompt", "instruction", "question", "messages", "conversations")
-    return not isinstance(_messages(row["chosen"]), str) or any(is_filled(row.get(name)) for name in names)
+    return not isinstance(_messages(cells.row["chosen"]), str) or any(is_filled(cells.row.get(name)) for name in names)
 
 
 def _text(cells: Cells, turns: TurnReader) -> Parts:
@@ -172,19 +166,30 @@ def named(name: str) -> Format | None:
     return next((each for each in FORMATS if name in each.aliases or name.split("/")[0] == each.name), None)
 
 
-def detect(row: Row) -> Format | None:
-    """The first format whose columns are filled in this row, or None.
+def possible(names: Names) -> list[Format]:
+    """The formats whose columns are there, whatever stands in them."""
+    return [each for each in FORMATS if all(name in names for name in each.needs)]
+
+
+def detect(cells: Cells, formats: Sequence[Format] | None = None) -> Format | None:
+    """The first format whose columns are filled in this row, else the first whose columns are there, or None.
+
+    Args:
+        cells: The row.
+        formats: `possible` of its columns, where that is known.
 
     Example:
-        >>> detect({"messages": None, "instruction": "q", "input": None, "output": "a"}).name
+        >>> detect(Cells({"messages": None, "instruction": "q", "input": None, "output": "a"})).name
         'instruction'
     """
-    return next((each for each in FORMATS if each.fits(row)), None)
-
-
-def nearly(row: Row) -> Format | None:
-    """The format that a row without content would have by the names of its columns."""
-    return next((each for each in FORMATS if each.is_named_by(row)), None)
+    formats = possible(cells.names) if formats is None else formats
+    begun: Format | None = None
+    for each in formats:
+        if each.fits(cells):
+            return each if each.is_chat or begun is None else begun
+        if begun is None and any(is_filled(cells.first(name)) for name in each.needs):
+            begun = each  # a row of it that lacks something is no text because of that
+    return begun or (formats[0] if formats else None)
 
 
 def _messages(value: Any) -> Any:
@@ -210,7 +215,7 @@ def _history(cells: Cells, turns: TurnReader) -> list[Turn]:
     """Earlier turns: pairs of a question and its answer, as Alpaca's derivatives have them, or messages."""
 
     def read(value: Any) -> list[Turn] | None:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not value:
             return None
         if all(isinstance(item, Mapping) for item in value):
             return turns.turns(value, "history") if all({"role", "from"} & item.keys() for item in value) else None
@@ -229,7 +234,7 @@ def _history(cells: Cells, turns: TurnReader) -> list[Turn]:
 def _system(cells: Cells, begun: list[Turn]) -> list[Turn]:
     has_own = bool(begun) and begun[0]["role"] == "system"
     if has_own and not is_filled(cells.row.get("system")):
-        cells.note_said(SPELLINGS["system"], [begun[0]["content"]])
+        cells.note_said(cells.names.get("system", ()), [begun[0]["content"]])
         return []  # the conversation says itself what a column of another name may say otherwise
     text = cells.text("system")
     repeats = has_own and text.strip() == begun[0]["content"].strip()

@@ -80,7 +80,7 @@ def _pieces(turn: Turn) -> list[str]:
 
 def _cut(piece: str, text: str) -> str | None:
     """How `piece` fares in `text`. The text begins early enough for what a generation prompt writes of an answer."""
-    if piece in text:
+    if _stands_as_it_is(piece, text):
         return None
     if not _stands(piece, text):
         return "cut"
@@ -88,10 +88,12 @@ def _cut(piece: str, text: str) -> str | None:
 
 
 def _stands(piece: str, text: str) -> bool:
-    """Whether the text holds the piece, whatever is done to white space, and be it as JSON."""
-    if piece in text or json.dumps(piece, ensure_ascii=False)[1:-1] in text:
-        return True
-    return "".join(piece.split()) in "".join(text.split())
+    """Whether the text holds the piece, whatever is done to white space."""
+    return _stands_as_it_is(piece, text) or "".join(piece.split()) in "".join(text.split())
+
+
+def _stands_as_it_is(piece: str, text: str) -> bool:
+    return piece in text or json.dumps(piece, ensure_ascii=False)[1:-1] in text
 
 
 def _name(tool: Mapping[str, Any]) -> str:

@@ -14,12 +14,12 @@ from hbo.data.cache import cache_root, stored_table
 from hbo.data.canonical import EXTRA, features, stored
 from hbo.data.entries import Entry, open_entry
 from hbo.data.files import Placed
-from hbo.data.filters import shown_wanted
+from hbo.data.filters import Wanted, check_columns, shown_wanted
 from hbo.data.for_trl import for_trl
 from hbo.data.held_out import at_most, dataset_names, dataset_sizes, fraction_of, hold_out
 from hbo.data.notes import of_reading, of_tokens
 from hbo.data.reader import Account, Reader
-from hbo.data.sources import Source
+from hbo.data.sources import Source, open_source
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.data.turns import BadRowError, kind, text_of
 from hbo.errors import ConfigError, DataError, nearest
@@ -158,7 +158,7 @@ def _rows(
             yield {**cells, "hbo_dataset": dataset, "hbo_row": number}
             number += 1
         if number == before:
-            raise DataError(f"dataset '{entry.name}': {_nothing_in(config, unusable, reason)}")
+            raise DataError(f"dataset '{entry.name}': {_nothing_in(entry.name, config, unusable, reason)}")
         reader.check_columns()
         if unusable:
             told = f"dataset '{entry.name}': {unusable} rows of {config.path} can't be used and are left out; the first"
@@ -191,10 +191,19 @@ def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
         advance(1)
 
 
-def _nothing_in(config: SourceConfig, unusable: int, reason: str) -> str:
+def _check_where(dataset: str, config: SourceConfig, where: Wanted) -> None:
+    source = open_source(dataset, config.model_copy(update={"where": None}))
+    placed = islice((placed for part in source.parts for placed in part()), _BATCH)
+    seen = {column: None for row, _ in placed for column in row}
+    if seen:
+        check_columns(seen, where, config.path)
+
+
+def _nothing_in(dataset: str, config: SourceConfig, unusable: int, reason: str) -> str:
     if unusable:
         return f"none of {unusable} rows of {config.path} can be used; the first: {reason}"
     if config.where:
+        _check_where(dataset, config, config.where)
         return f"no row of {config.path} has what `where` asks for ({shown_wanted(config.where)}); check the values"
     return f"{config.path} is empty; add rows, or leave it out"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hbo.data.cache import notes_of
 from hbo.data.left_out import LeftOut
 from hbo.data.reader import Account
+from hbo.errors import visible
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -49,7 +50,7 @@ def reading_notes(account: Account) -> Iterator[Note]:
     if len(account.formats) > 1:
         parts = (f"{count} {form} (the first: {first})" for form, (count, first) in account.formats.items())
         yield Note(f"{name}: its rows are of several formats: {', '.join(parts)}")
-    plain = {column: count for column, (count, _) in account.unread.items() if column not in MEANINGS}
+    plain = {_shown(column): count for column, (count, _) in account.unread.items() if column not in MEANINGS}
     if columns := [f"{column} ({_rows(count)})" for column, count in plain.items() if "[]." not in column]:
         is_chat = {"messages", "conversations"} & account.formats.keys()
         way = f"`columns: {{{'system' if is_chat else 'input'}: NAME}}` puts one before the answer, "
@@ -98,3 +99,7 @@ def _left_out(name: str, several: Sequence[LeftOut]) -> Iterator[Note]:
 
 def _rows(count: int) -> str:
     return f"{count} row{'s' * (count != 1)}"
+
+
+def _shown(column: str) -> str:
+    return " ".join(visible(column).split())

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hbo.data.canonical import Conversation
-from hbo.data.columns import Cells, Row, Selector
-from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, nearly
+from hbo.data.columns import Cells, Names, Row, Selector, names_in
+from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, possible
 from hbo.data.turns import ROLES, BadRowError, TurnReader
 from hbo.errors import ConfigError, DataError, nearest
 
@@ -70,6 +70,8 @@ class Reader:
         self._turns = TurnReader(_checked(dataset, roles or {}), fills_nulls=fills_nulls)
         self._used = used
         self._last: Format | None = None
+        self._names: tuple[tuple[str, ...], Names] = ((), {})
+        self._possible: list[Format] = []
         self._columns: Row = {}
 
     def read(self, row: Row, where: str) -> Conversation:
@@ -79,8 +81,8 @@ class Reader:
             DataError: The row can't be used.
         """
         self._columns = row
-        cells = Cells(self._select(row), self._select.renamed)
-        format = self._format or detect(cells.row) or nearly(cells.row) or self._last
+        cells = self._cells(self._select(row))
+        format = self._format or detect(cells, self._possible) or self._last
         if format is None:
             self.check_columns()
             seen = ", ".join(map(str, cells.row)) or "none"
@@ -99,8 +101,9 @@ class Reader:
             raise DataError(f"{where}: {error} (dataset '{self.account.dataset}', format '{format.name}')") from None
         self._last = format
         _count(self.account.formats, format.name, where)
-        for name in (*unread, *self._turns.unread):
-            _count(self.account.unread, str(self._select.renamed.get(name, name)), where)
+        names = [self._select.renamed.get(name, name) for name in unread]
+        for name in (*names, *self._select.shadowed(row), *self._turns.unread):
+            _count(self.account.unread, str(name), where)
         return found
 
     def check_columns(self) -> None:
@@ -110,6 +113,13 @@ class Reader:
             DataError: There is such a column.
         """
         self._select.check(list(map(str, self._columns)))
+
+    def _cells(self, row: Row) -> Cells:
+        columns = tuple(row)
+        if columns != self._names[0]:  # most rows have the columns of the one before
+            self._names = columns, names_in(row)
+            self._possible = possible(self._names[1])
+        return Cells(row, self._names[1], self._select.renamed)
 
     def _not_text(self, cells: Cells, unread: list[str]) -> str:
         name = next(each for each in unread if each in _NOT_TEXT)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from hbo.data.clones import card_patterns, is_saved, saved_splits
-from hbo.data.columns import SPELLINGS
+from hbo.data.columns import Cells
 from hbo.data.files import SUFFIXES
-from hbo.data.formats import detect, nearly
+from hbo.data.formats import detect
 from hbo.data.json_text import listed
 from hbo.data.listing import holds_rows
 from hbo.data.notes import reading_notes
@@ -149,12 +149,13 @@ def renamed(row: Mapping[str, Any]) -> dict[str, str]:
         >>> renamed({"question": "1 + 1?", "answer": "2"})
         {'prompt': 'question', 'completion': 'answer'}
     """
-    if detect(row) is not None or nearly(row) is not None:
+    cells = Cells(row)
+    if detect(cells) is not None:
         return {}
     for prompt, completion in _PAIRS:
         if prompt in row and completion in row:
-            context = next((name for name in SPELLINGS["input"] if name in row), None)
-            return {"prompt": prompt, "completion": completion, **({"input": context} if context else {})}
+            context = [name for name in cells.names.get("input", ()) if name != prompt][:1]
+            return {"prompt": prompt, "completion": completion} | dict(zip(["input"], context, strict=False))
     for column in _CHATS:
         if isinstance(listed(row.get(column)), list):
             return {"messages": column}

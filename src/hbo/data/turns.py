@@ -147,12 +147,21 @@ class TurnReader:
             raise BadRowError(f"{field} is an empty list")
         found: list[Turn] = []
         for i, item in enumerate(value):
-            turn, is_call = self._turn(listed(item), field, i)
+            turn, is_call = self._plain(item, field, i) or self._turn(listed(item), field, i)
             if is_call and found and found[-1]["role"] == "assistant" and _weight(found[-1]) == _weight(turn):
                 found[-1].setdefault("tool_calls", []).extend(turn["tool_calls"])  # one answer, written as two turns
             else:
                 found.append(turn)
         return found
+
+    def _plain(self, turn: Any, field: str, i: int) -> tuple[Turn, bool] | None:
+        """A turn of nothing but role and content, as most are; None for any other."""
+        if not isinstance(turn, dict) or len(turn) != 2:
+            return None
+        role, content = turn.get("role"), turn.get("content")
+        if not isinstance(role, str) or not isinstance(content, str) or role in _CALLS or role not in self.roles:
+            return None
+        return {"role": self.roles[role], "content": text_of(content, f"{field}[{i}].content")}, False
 
     def _turn(self, turn: Any, field: str, i: int) -> tuple[Turn, bool]:
         """The turn, and whether it came under a role of its own for calls."""

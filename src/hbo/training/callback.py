@@ -25,6 +25,7 @@ from hbo.scoring.room import never_for_training
 from hbo.training import logbook, resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
 from hbo.training.distributed import check_same, from_first, processes_of, sum_over, tell_of_head
+from hbo.training.fit import check_fit
 from hbo.training.live import LiveLog, Teller
 from hbo.training.own_loss import own_loss_config
 from hbo.training.sampler import HBOSampler
@@ -51,6 +52,7 @@ class HBOCallback(TrainerCallback):
     Raises:
         ConfigError: An option of the trainer can't go with balancing.
         DataError: The trainer's rows don't say which dataset they belong to.
+        ModelError: They hold tokens that the model has no embedding for, or more of them than it has positions.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class HBOCallback(TrainerCallback):
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
         check_trainer(trainer, self.config)
+        check_fit(trainer)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
         groups, _ = parts_of(trainer, self.config, self.seed)
         logbook.check_names(groups.datasets)

@@ -19,13 +19,16 @@ from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import Note, of_reading, of_tokens
 from hbo.data.tokens import drop_without_target, tokenize
 from hbo.progress import Track, silent
+from hbo.scoring import levels
 from hbo.scoring.difficulty import Scores, assign_levels, score
-from hbo.scoring.levels import count_left, warn_of_few, without_easiest
+from hbo.scoring.levels import count_left, without_easiest
+from hbo.scoring.limits import Limits
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.placement import to_device
 from hbo.scoring.precision import scoring_autocast, uses_bf16
 from hbo.training.attach import check_aside, check_passes
 from hbo.training.distributed import all_processes
+from hbo.training.fit import Fit, limits_of, pad_within
 from hbo.training.logbook import check_names
 from hbo.training.parallel import check_placement
 from hbo.training.stored_names import accept_stored_names
@@ -41,12 +44,14 @@ class Data:
         train: Rows to train on; every one has a target.
         held_out: Rows never trained on.
         sizes: Dataset → training rows, in the configured order, those that difficulty.drop_easiest drops among them.
+        max_length: Tokens that a row may have: `train.max_length`, or as many as the model has positions if fewer.
         notes: What is to be said of the rows.
     """
 
     train: Dataset
     held_out: Dataset
     sizes: dict[str, int]
+    max_length: int | None
     notes: tuple[Note, ...] = ()
 
 
@@ -63,6 +68,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     Raises:
         ConfigError: Two names can't go together, or training is longer than `mixture.max_passes` allows.
         DataError: A source, a file or a row can't be used.
+        ModelError: A row holds a token that the model has no embedding for.
     """
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     names = list(dataset_sizes(mixture))
@@ -71,15 +77,17 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     train = tokenize(train, tokenizer, max_length=args.max_length, track=track)
     held = tokenize(held, tokenizer, max_length=args.max_length, track=track) if len(held) else held
     notes = (*of_reading(mixture), *of_tokens([train, held]))
-    train, dropped = drop_without_target(train)
-    held, _ = drop_without_target(held) if len(held) else (held, {})
+    fit = Fit(config.model, _limits(config), args.max_length)
+    train, dropped = drop_without_target(fit.rows(train, tokenizer))
+    held, _ = drop_without_target(fit.rows(held, tokenizer)) if len(held) else (held, {})
+    fit.tell()
     for name, lost in dropped.items():
         if not lost:
             continue
         first = ", ".join(str(row) for row in lost[:5])
         warnings.warn(
             f"dataset '{name}': {len(lost)} rows (row {first}{', …' if len(lost) > 5 else ''}) have no response left "
-            f"after max_length {args.max_length} and are left out",
+            f"after max_length {fit.length} and are left out",
             UserWarning,
             stacklevel=2,
         )
@@ -87,7 +95,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     sizes = {name: found[name] for name in names}
     check_sizes(config, sizes)
     check_length(config, sizes, args)
-    return Data(train, held, sizes, notes)
+    return Data(train, held, sizes, fit.length, notes)
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
@@ -99,12 +107,12 @@ def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
 
     Raises:
         ConfigError: Two names can't go together.
-        DataError: A dataset has a single row, of which none can be set aside for the reward.
+        DataError: No dataset has as many rows as groups, or one has none to set aside for the reward.
     """
     check_names(list(sizes))
     left = {name: count_left(size, config.difficulty.drop_easiest) for name, size in sizes.items()}
     check_aside(left, config.balance)
-    warn_of_few(left, config.difficulty.groups)
+    levels.check_sizes(left, config.difficulty.groups)
 
 
 def check_length(config: RunConfig, sizes: Mapping[str, int], args: SFTConfig) -> None:
@@ -137,13 +145,31 @@ def scored(
         track: Hears of progress.
     """
     if config.difficulty.model is not None:
-        spec = resolve(config.difficulty.model, track=track)
-        model, tokenizer = load_scorer(spec, args), load_scorer_tokenizer(spec, args)
-        texts = data.remove_columns(["input_ids", "labels"])
-        data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
+        spec, tokenizer, data = scorer_rows(config, data, args, track)
+        model = load_scorer(spec, args)
     to_device(model, args.device)
     with scoring_autocast(args.device, config.difficulty.precision):
         return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
+
+
+def scorer_rows(
+    config: RunConfig, data: Dataset, args: SFTConfig, track: Track
+) -> tuple[str, PreTrainedTokenizerBase, Dataset]:
+    """Where the separate scorer is, its tokenizer, and the rows with its tokens.
+
+    Raises:
+        DataError: Its chat template refuses a row.
+        ModelError: It can't be found, or has no embedding of a token.
+    """
+    assert config.difficulty.model is not None
+    spec = resolve(config.difficulty.model, track=track)
+    tokenizer = load_scorer_tokenizer(spec, args)
+    limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code))
+    fit = Fit(config.difficulty.model, limits, args.max_length)
+    texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
+    rows = fit.rows(tokenize(texts, tokenizer, max_length=args.max_length, track=track), tokenizer)
+    fit.tell()
+    return spec, tokenizer, rows
 
 
 def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> Dataset:
@@ -193,8 +219,20 @@ def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedToken
     """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine."""
     pickles = may_unpickle(config.train.get("model_init_kwargs"))
     spec = resolve(config.model, pickles=pickles, track=track)
-    trusted = bool(config.train.get("trust_remote_code", False))
-    return spec, load_tokenizer(spec, trust_remote_code=trusted, pickles=pickles)
+    tokenizer = load_tokenizer(spec, trust_remote_code=_trusts(config), pickles=pickles)
+    pad_within(tokenizer, _limits(config))
+    return spec, tokenizer
+
+
+def _limits(config: RunConfig) -> Limits:
+    options = config.train.get("model_init_kwargs")
+    return limits_of(
+        resolve(config.model, pickles=may_unpickle(options)), trust_remote_code=_trusts(config), options=options
+    )
+
+
+def _trusts(config: RunConfig) -> bool:
+    return bool(config.train.get("trust_remote_code", False))
 
 
 def may_unpickle(model_init_kwargs: Any) -> bool:

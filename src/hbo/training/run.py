@@ -126,7 +126,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     def answer(phase: str) -> Scores:
         with autocast(args.device, bool(args.bf16)):
             return accuracy(
-                model, data.held_out, names, tokenizer, max_length=args.max_length, phase=phase, track=track
+                model, data.held_out, names, tokenizer, max_length=data.max_length, phase=phase, track=track
             )
 
     to_device(model, args.device)
@@ -134,7 +134,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     before = cached(key, lambda: evaluate("held-out loss before"))
     asked = config.mixture.eval_accuracy
     right_before = (
-        cached(f"{key}-accuracy{VERSION}-{args.max_length}", lambda: answer("held-out answers before")) if asked else {}
+        cached(f"{key}-accuracy{VERSION}-{data.max_length}", lambda: answer("held-out answers before")) if asked else {}
     )
     eval_sets = {name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in before}
     trainer = SFTTrainer(

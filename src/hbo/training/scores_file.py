@@ -19,6 +19,7 @@ from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
 from hbo.training.arguments import training_arguments
 from hbo.training.distributed import all_processes
+from hbo.training.fit import Fit, limits_of
 
 
 def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
@@ -37,7 +38,11 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
         spec = resolve(config.difficulty.model, track=track)
         tokenizer = prepare.load_scorer_tokenizer(spec, args)
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
-    data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
+    options = args.model_init_kwargs if config.difficulty.model is None else None
+    limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code), options=options)
+    fit = Fit(config.difficulty.model or config.model, limits, args.max_length)
+    data = fit.rows(tokenize(mixture, tokenizer, max_length=args.max_length, track=track), tokenizer)
+    fit.tell()
     model = (prepare.load_weights if config.difficulty.model is None else prepare.load_scorer)(spec, args)
     to_device(model, args.device)
     processes = all_processes()

@@ -1,0 +1,55 @@
+"""Tokenised rows → the same, none longer than a model has positions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hbo.data.cache import cache_root, stored_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+_BATCH = 1000
+_CUT = ("input_ids", "labels")
+
+
+def cut_rows(data: Dataset, positions: int | None, cache_dir: Path | None = None) -> tuple[Dataset, dict[str, int]]:
+    """`data` with the start of each row that is longer than `positions` tokens, and how many these are per dataset.
+
+    Args:
+        data: Rows with `input_ids`, `labels` and `hbo_dataset`.
+        positions: Tokens that a row may have; None: any number.
+        cache_dir: Where the rows are kept; absent: beside the file of `data`, or under `cache_root()`.
+
+    Raises:
+        DataError: The rows can't be written.
+    """
+    longer: dict[str, int] = {}
+    if positions is None:
+        return data, longer
+    for table in data.select_columns(["input_ids", "hbo_dataset"]).with_format("arrow").iter(_BATCH):
+        is_longer = table["input_ids"].combine_chunks().value_lengths().to_numpy() > positions
+        if is_longer.any():
+            for name in np.array(table["hbo_dataset"].to_pylist(), dtype=object)[is_longer]:
+                longer[name] = longer.get(name, 0) + 1
+    if not longer:
+        return data, longer
+    folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
+    path = folder / f"cut-{positions}-{data._fingerprint}.arrow"
+    return stored_table(path, data.features, _tables(data, positions)), longer
+
+
+def _tables(data: Dataset, positions: int) -> Iterator[pa.Table]:
+    import pyarrow.compute as pc
+
+    for table in data.with_format("arrow").iter(_BATCH):
+        for name in _CUT:
+            at = table.schema.get_field_index(name)
+            cut = pc.list_slice(table[name].combine_chunks(), 0, positions)
+            table = table.set_column(at, name, cut.cast(table.schema.field(name).type))
+        yield table
