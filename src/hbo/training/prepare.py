@@ -31,6 +31,7 @@ from hbo.training.distributed import all_processes
 from hbo.training.fit import Fit, limits_of, pad_within
 from hbo.training.logbook import check_names
 from hbo.training.parallel import check_placement
+from hbo.training.stored_names import accept_stored_names
 
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
 
@@ -251,6 +252,7 @@ def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
     trusted = args.trust_remote_code
     model = load_model(spec, dtype=dtype_of(args), trust_remote_code=trusted, pickles=pickles, options=options)
     check_placement(model)  # a device_map like "auto" shows only now what it does
+    accept_stored_names(model)
     return model
 
 
