@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _PAIRS = "hbo trains on `chosen` alone; examples/dpo.py trains on pairs"
+_KEYS = "read are role, content, reasoning_content, tool_calls, name, tool_call_id, weight and train"
 MEANINGS = {
     "chosen": "the answer stands in another column; `format: preference` trains on `chosen`",
     "rejected": _PAIRS,
@@ -57,7 +58,7 @@ def reading_notes(account: Account) -> Iterator[Note]:
         use = f"{'' if 'text' in account.formats else way}`where` chooses rows by one, `group_by` splits"
         yield Note(f"{name}: columns that are not read: {', '.join(columns)}; {use}")
     if keys := [f"{key} ({_rows(count)})" for key, count in plain.items() if "[]." in key]:
-        yield Note(f"{name}: keys of turns that are not read: {', '.join(keys)}")
+        yield Note(f"{name}: keys of turns that are not read: {', '.join(keys)}; {_KEYS}")
     for column, (count, _) in account.unread.items():
         if column in MEANINGS:
             yield Note(f"{name}: the column {column} ({_rows(count)}) is not read; {MEANINGS[column]}", True)
