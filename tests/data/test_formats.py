@@ -333,10 +333,14 @@ def test_a_chosen_answer_beside_another_one_is_named():
     assert reader.read(row, "line 1").completion == [bot("a")]
     assert list(reader.account.unread) == ["chosen"]
     assert read(row, format="preference")[1] == [bot("b")]
+    reader = Reader("d")
+    reader.read({"prompt": "q", "messages": row["chosen"], "chosen": row["chosen"]}, "line 1")
+    assert reader.account.unread == {}  # they say the same
 
 
 def test_a_chosen_answer_to_nothing_says_what_to_do():
-    with pytest.raises(DataError, match=r"nothing stands before `chosen`; name what does with `columns: {prompt:"):
+    with pytest.raises(DataError, match=r"before `chosen`; name what does with `columns: {prompt: .* {text: chosen}`"):
         read({"chosen": "good", "rejected": "bad"}, format="preference")
+    assert read({"chosen": "H: hi A: yo", "rejected": "bad"}, columns={"text": "chosen"})[1][0]["role"] == "text"
     with pytest.raises(DataError, match=r"line 1: nothing stands before `chosen`"):
         read({"chosen": "good", "rejected": "bad"})

@@ -73,8 +73,7 @@ def test_rows_and_files_that_can_not_be_used_are_named_and_left_out(hbo, data, t
     assert "strange: can't be used: dataset 'strange': no known row format; columns seen: colour" in done.stdout
     assert "broken.jsonl, line 1: not valid JSON" in done.stdout
     assert "good: 9 rows in format 'prompt', 1 can't be used" in done.stdout
-    with pytest.warns(UserWarning, match="1 rows of .*good.jsonl can't be used"):
-        assert written(file) == {"good": 9}
+    assert written(file) == {"good": 9}
 
 
 def test_names_that_yaml_would_take_for_something_else(hbo, data, tmp_path):
@@ -121,3 +120,26 @@ def test_a_folder_without_data_is_one_sentence(hbo, tmp_path):
         hbo("init", tmp_path / "empty", "--output", tmp_path / "run.yaml"), "x.jsonl", "no dataset in it can be used"
     )
     assert not (tmp_path / "run.yaml").exists()
+
+
+def test_columns_are_chosen_by_all_rows_and_those_left_unread_are_told(hbo, data, tmp_path):
+    rows = [{"question": f"{i}?", "answer": "a", "context": "c" if i else None, "topic": "x"} for i in range(6)]
+    data("asked.jsonl", [{"topic": "x"}, *rows])
+    folder = data("dolly.jsonl", [{"instruction": "q", "context": "c", "response": "a", "category": "x"}] * 3)
+    file = tmp_path / "run.yaml"
+    done = hbo("init", folder, "--output", file)
+    assert done.returncode == 0, done.stderr
+    assert "dataset 'dolly': columns that are not read: category (3 rows); `columns: {input: NAME}`" in done.stdout
+    assert "dataset 'asked': columns that are not read: topic (6 rows)" in done.stdout
+    assert "      # dataset 'dolly': columns that are not read: category (3 rows)" in file.read_text()
+    datasets = config_file.load(file).mixture.datasets
+    assert datasets["asked"].columns == {"prompt": "question", "completion": "answer", "input": "context"}
+    assert datasets["dolly"].columns is None
+    prompts = [row["prompt"][0]["content"] for row in read_mixture(datasets)]
+    assert prompts == ["0?", *(f"{i}?\n\nc" for i in range(1, 6)), *["q\n\nc"] * 3]
+
+
+def test_a_file_of_two_formats_says_so(hbo, data, tmp_path):
+    done = hbo("init", data("both.jsonl", [*turns(2), {"text": "t"}]), "--output", tmp_path / "run.yaml")
+    assert "both: 3 rows in format 'messages and text'" in done.stdout
+    assert "its rows are of several formats: 2 messages (the first: " in done.stdout

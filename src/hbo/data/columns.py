@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from hbo.data.json_text import listed
@@ -116,9 +116,11 @@ class Cells:
                 return found
         return None
 
-    def note_said(self, columns: Iterable[str], said: Collection[Any]) -> None:
+    def note_said(self, columns: Iterable[str], said: Sequence[Any]) -> None:
         """Counts those of the columns as read that say what the row says anyway."""
-        self.read.update(name for name in columns if name in self.row and self.row[name] in said)
+        for name in columns:
+            if self.row.get(name) is not None and self.row[name] in said:
+                self.read.add(name)
 
     def unread(self) -> list[str]:
         """The columns that say something and that nothing asked for."""

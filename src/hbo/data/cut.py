@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hbo.data.cache import cache_root, stored_table
+from hbo.data.cache import cache_root, notes_of, stored_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +41,7 @@ def cut_rows(data: Dataset, positions: int | None, cache_dir: Path | None = None
         return data, longer
     folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
     path = folder / f"cut-{positions}-{data._fingerprint}.arrow"
-    return stored_table(path, data.features, _tables(data, positions)), longer
+    return stored_table(path, data.features, _tables(data, positions), lambda: notes_of(data)), longer
 
 
 def _tables(data: Dataset, positions: int) -> Iterator[pa.Table]:

@@ -71,11 +71,11 @@ def _kind(path: Path) -> str | None:
     name = path.name.lower()
     plain = compressed.plain_name(name)
     found = next((suffix for suffix in SUFFIXES if plain.endswith(suffix)), None)
-    return None if found in COLUMNAR and plain != name else found
+    return None if found in _BINARY and plain != name else found
 
 
 def _unknown(path: Path) -> str:
-    if compressed.plain_name(path.name).endswith(COLUMNAR):
+    if compressed.plain_name(path.name).endswith(_BINARY):
         return "Parquet and Arrow files compress their columns by themselves; unpack this one first"
     if path.suffix.lower() == ".txt":
         return f"lines of text are rows with {{path: text, data_files: {path}}}; anything else write as JSON lines"
@@ -191,9 +191,7 @@ _READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
 SUFFIXES = tuple(_READERS)
 """Endings of the files that hold rows; those of text may be followed by one of `compressed.ENDINGS`."""
 
-COLUMNAR = (".parquet", ".arrow", ".feather")
-"""Those of files that hold columns, which give every object the keys of all others."""
-
+_BINARY = (".parquet", ".arrow", ".feather")
 _LINES = (".jsonl", ".ndjson")
 
 

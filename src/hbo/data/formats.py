@@ -74,6 +74,7 @@ class Format:
 def _chat(column: str) -> Callable[[Cells, TurnReader], Parts]:
     def read(cells: Cells, turns: TurnReader) -> Parts:
         found = turns.turns(cells.get(column), column)
+        cells.note_said(("prompt", "chosen"), [cells.row[column], *(turn["content"] for turn in found)])
         if found[-1]["role"] != "assistant" and is_filled(cells.row.get("chosen")):
             found += _chosen(cells, turns)  # the pairs of LLaMA-Factory: a conversation, and two ways to go on
         return [], found
@@ -122,7 +123,10 @@ def _preference(cells: Cells, turns: TurnReader) -> Parts:
     else:
         column = next((name for name in ("messages", "conversations") if is_filled(row.get(name))), None)
         if column is None:
-            raise BadRowError("nothing stands before `chosen`; name what does with `columns: {prompt: <column>}`")
+            raise BadRowError(
+                "nothing stands before `chosen`; name what does with `columns: {prompt: <column>}`, or train on it as "
+                "a whole with `columns: {text: chosen}`"
+            )
         before = turns.turns(cells.get(column), column)
     return before, answers
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo.data.files import COLUMNAR, Placed, read_file
+from hbo.data.files import Placed, is_columnar, read_file
 from hbo.data.filters import Wanted, is_wanted, wanted_rows
 from hbo.data.listing import ending_of, is_local, local_files
 from hbo.data.partitions import Value, partition_columns
@@ -45,7 +45,7 @@ def open_source(dataset: str, config: SourceConfig) -> Source:
         if files is not None:
             columns, ending = partition_columns(files), ending_of(config)
             readers = [_reader(file, more, ending, config.where) for file, more in zip(files, columns, strict=True)]
-            columnar = any((ending or file.suffix.lower()) in COLUMNAR for file in files)
+            columnar = any(is_columnar(file, ending) for file in files)
             return Source(_fingerprint(files, columns, ending), readers, columnar)
     except (OSError, RuntimeError, ValueError, NotImplementedError) as error:  # a name too long; a home of nobody
         raise DataError(f"dataset '{dataset}': '{config.path[:200]}' can't be looked up ({error})") from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
-from hbo.data.notes import Note, of_reading, of_tokens
-from hbo.data.tokens import drop_without_target, tokenize
+from hbo.data.dropping import left_out_of, refuse_empty, without_unusable
+from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, lenient_datasets, place_of, read_mixture
+from hbo.data.notes import Note, of_lost, of_reading, of_tokens
+from hbo.data.tokens import refused, tokenize
+from hbo.data.unusable import shown, total
 from hbo.progress import Track, silent
 from hbo.scoring import levels
 from hbo.scoring.difficulty import Scores, assign_levels, score
@@ -46,6 +49,7 @@ class Data:
         sizes: Dataset → training rows, in the configured order, those that difficulty.drop_easiest drops among them.
         max_length: Tokens that a row may have: `train.max_length`, or as many as the model has positions if fewer.
         notes: What is to be said of the rows.
+        left_out: Dataset → why rows of it are neither trained on nor held out → how many.
     """
 
     train: Dataset
@@ -53,6 +57,7 @@ class Data:
     sizes: dict[str, int]
     max_length: int | None
     notes: tuple[Note, ...] = ()
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def quiet_libraries() -> None:
@@ -74,28 +79,23 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
-    train = tokenize(train, tokenizer, max_length=args.max_length, track=track)
-    held = tokenize(held, tokenizer, max_length=args.max_length, track=track) if len(held) else held
-    notes = (*of_reading(mixture), *of_tokens([train, held]))
+    lenient, place = lenient_datasets(config.mixture.datasets, names), partial(place_of, config.mixture.datasets)
+
+    def tokenized(rows: Dataset) -> Dataset:
+        return tokenize(rows, tokenizer, max_length=args.max_length, track=track, lenient=lenient, place=place)
+
+    train, held = tokenized(train), tokenized(held) if len(held) else held
+    notes = [*of_reading(mixture), *of_tokens([train, held])]
     fit = Fit(config.model, _limits(config), args.max_length)
-    train, dropped = drop_without_target(fit.rows(train, tokenizer))
-    held, _ = drop_without_target(fit.rows(held, tokenizer)) if len(held) else (held, {})
+    train, lost = without_unusable(fit.rows(train, tokenizer), fit.length)
+    held, lost_held = without_unusable(fit.rows(held, tokenizer), fit.length) if len(held) else (held, {})
     fit.tell()
-    for name, lost in dropped.items():
-        if not lost:
-            continue
-        first = ", ".join(str(row) for row in lost[:5])
-        warnings.warn(
-            f"dataset '{name}': {len(lost)} rows (row {first}{', …' if len(lost) > 5 else ''}) have no response left "
-            f"after max_length {fit.length} and are left out",
-            UserWarning,
-            stacklevel=2,
-        )
-    found = dataset_sizes(train)
-    sizes = {name: found[name] for name in names}
+    sizes = {name: dataset_sizes(train).get(name, 0) for name in names}
+    refuse_empty(names, sizes, lost)
+    notes += [*of_lost(lost, "training row"), *of_lost(lost_held, "held-out row")]
     check_sizes(config, sizes)
     check_length(config, sizes, args)
-    return Data(train, held, sizes, fit.length, notes)
+    return Data(train, held, sizes, fit.length, tuple(notes), left_out_of(mixture, [lost, lost_held]))
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
@@ -157,8 +157,9 @@ def scorer_rows(
 ) -> tuple[str, PreTrainedTokenizerBase, Dataset]:
     """Where the separate scorer is, its tokenizer, and the rows with its tokens.
 
+    A row that its chat template refuses has no tokens, and a warning counts it.
+
     Raises:
-        DataError: Its chat template refuses a row.
         ModelError: It can't be found, or has no embedding of a token.
     """
     assert config.difficulty.model is not None
@@ -167,8 +168,17 @@ def scorer_rows(
     limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code))
     fit = Fit(config.difficulty.model, limits, args.max_length)
     texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
-    rows = fit.rows(tokenize(texts, tokenizer, max_length=args.max_length, track=track), tokenizer)
+    lenient = dataset_sizes(texts)  # what the scorer can't rank is hard, not unusable
+    rows = tokenize(texts, tokenizer, max_length=args.max_length, track=track, lenient=lenient)
+    rows = fit.rows(rows, tokenizer)
     fit.tell()
+    for name, reasons in refused(rows).items():
+        warnings.warn(
+            f"dataset '{name}': {total(reasons)} rows can't be scored by {config.difficulty.model} and count as hard: "
+            f"{shown(reasons)}",
+            UserWarning,
+            stacklevel=2,
+        )
     return spec, tokenizer, rows
 
 

@@ -165,9 +165,8 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         with atomic_path(folder / run_folder.CONFIG) as temporary:
             temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
         left = None if scores is None else prepare.left_over(config, data.train, scores)
-        write_mixture(
-            folder, config, examples, data.held_out, scores.of(left) if scores and left is not None else scores
-        )
+        kept = scores.of(left) if scores and left is not None else scores
+        write_mixture(folder, config, examples, data.held_out, kept, data.left_out)
     trainer.accelerator.wait_for_everyone()
     with saving_to(folder), targets_only(args.device, enabled=not args.torch_compile):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
