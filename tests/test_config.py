@@ -34,7 +34,7 @@ def test_defaults_are_the_papers():
         (with_(mixture={"datasets": {"a": {"path": "x", "fromat": "y"}}}), ["mixture.datasets.a.fromat", "'format'"]),
         (with_(mixture={"datasets": {}}), ["no dataset"]),
         (with_(balance={"method": "hob"}), ["'hob'", "'hbo'", "uniform"]),
-        (with_(balance={"global": "no"}), ["'global'", "true or false"]),
+        (with_(balance={"global": "nay"}), ["'global'", "true or false"]),
         (with_(difficulty={"groups": 0}), ["difficulty.groups", "0"]),
         (with_(difficulty={"metric": "size"}), ["difficulty.metric", "ifd"]),
         (with_(balance={"min_probability": -0.1}), ["min_probability"]),

@@ -120,7 +120,6 @@ def test_an_unknown_key_comes_before_other_complaints(write):
         ("    math: {path: m, weight: 0}\n", 5, "mixture.datasets.math.weight"),
         ("    math: {path: m, weight: .inf}\n", 5, "mixture.datasets.math.weight"),
         ("    math:\n      path: m\n      data_files: 5\n", 7, "mixture.datasets.math.data_files"),
-        ("    math:\n      path: m\n      columns: {a: 5}\n", 7, "mixture.datasets.math.columns"),
         ("    math: 5\n", 5, "mixture.datasets.math"),
         ("difficulty:\n  groups: 0\n", 6, "difficulty.groups"),
         ("difficulty:\n  groups: 1025\n", 6, "difficulty.groups"),
@@ -217,7 +216,7 @@ def test_a_dataset_named_twice_is_refused(write):
         ("model: m\nmixture: [\n", "run.yaml, line 3: not valid YAML ("),
         ("model: m\n\tx: 1\n", "run.yaml, line 2: not valid YAML ("),
         ("model: \x01\n", "run.yaml: not valid YAML ("),
-        ("output: 2024-13-45\n", "run.yaml: not valid YAML ("),
+        ("output: !!timestamp 2024-13-45\n", "run.yaml: not valid YAML ("),
         ("mixture: &a\n  datasets: *a\n", "run.yaml: holds more than 100000 keys and values"),
         ("", "run.yaml: holds no keys"),
         ("# only a comment\n", "run.yaml: holds no keys"),
@@ -274,6 +273,69 @@ def test_overrides_win_over_the_file_and_the_last_over_the_first(write):
     assert config.output == "a=b"
 
 
+def test_an_override_reaches_what_the_file_writes_for_short(write):
+    file = write(HEAD.replace("{path: chat.jsonl}", "chat.jsonl") + "balance: {update_every: 50}\n")
+    config = load(file, ["mixture.datasets.chat.weight=3", "balance.update_every.local=10"])
+    assert (config.mixture.datasets["chat"].path, config.mixture.datasets["chat"].weight) == ("chat.jsonl", 3)
+    assert config.balance.update_every == {"global": 50, "local": 10}
+    found = load(write(LIST + "  - a.jsonl\n  - path: b.jsonl\n"), ["mixture.datasets.a.weight=3"]).mixture.datasets
+    assert {name: (entry.path, entry.weight) for name, entry in found.items()} == {
+        "a": ("a.jsonl", 3), "b": ("b.jsonl", None)
+    }  # fmt: skip
+
+
+def test_an_override_reaches_names_with_dots_and_places_in_lists(write):
+    file = write(HEAD + "    v1.0: {path: a.jsonl, also: [{path: b.jsonl}]}\n")
+    entry = load(file, ["mixture.datasets.v1.0.also.0.where.no=on"]).mixture.datasets["v1.0"]
+    assert [source.path for source in entry.sources] == ["a.jsonl", "b.jsonl"]
+    assert entry.also[0].where == {"no": "on"}
+    assert "'1' is none of the 1 places of the list" in refusal(file, "mixture.datasets.v1.0.also.1.path=c")
+
+
+def test_an_override_of_one_dataset_leaves_its_alias_alone(write):
+    file = write(HEAD + "    a: &a {path: a.jsonl}\n    b: *a\n")
+    found = load(file, ["mixture.datasets.a.weight=3"]).mixture.datasets
+    assert (found["a"].weight, found["b"].weight) == (3, None)
+
+
+def test_names_that_yaml_might_take_for_truths_stay_names(write):
+    file = write(
+        HEAD + "    no: {path: no, columns: {prompt: on}, where: {lang: [no, nn], off: no}, group_by: yes}\n"
+        "    null: null.jsonl\n"
+    )
+    found = load(file, ["mixture.datasets.on.path=on.jsonl"]).mixture.datasets
+    assert list(found) == ["chat", "no", "null", "on"]
+    entry = found["no"]
+    assert (entry.path, entry.columns, entry.group_by) == ("no", {"prompt": "on"}, "yes")
+    assert entry.where == {"lang": ["no", "nn"], "off": "no"}
+
+
+def test_the_old_words_for_truths_are_understood_where_one_is_meant(write):
+    file = write(HEAD + "    a: {path: a, drop_unusable: yes}\n  eval_accuracy: off\nbalance: {local: No}\n")
+    config = load(file)
+    assert (config.mixture.datasets["a"].drop_unusable, config.mixture.eval_accuracy) == (True, False)
+    assert config.balance.local_reward is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "key", "word"),
+    [
+        ("path: null", ".path", "null"),
+        ("path: a, group_by: true", ".group_by", "true"),
+        ("path: a, name: 2024", ".name", "2024"),
+        ("path: a, where: {lang: [null]}", ".where: 'lang'", "null"),
+        ("path: a, where: {lang: null}", ".where: 'lang'", "null"),
+        ("path: a, columns: {prompt: null}", ".columns: 'prompt'", "null"),
+        ("path: a, columns: {prompt: 5}", ".columns: 'prompt'", "5"),
+        ("path: a, columns: [true]", ".columns", "true"),
+    ],
+)
+def test_what_is_no_text_where_a_name_is_meant_is_refused_with_how_to_write_it(write, entry, key, word):
+    message = refusal(write(HEAD + f"    x: {{{entry}}}\n"))
+    assert f"mixture.datasets.x{key}" in message
+    assert "quote it" in message and f"('{word}')" in message
+
+
 def test_an_override_makes_the_sections_it_needs_and_null_empties_one(write):
     assert load(write(HEAD + "train:\n"), ["train.bf16=true", "lora.r=4"]).train == {"bf16": True}
     assert load(write(HEAD + "lora: {r: 4}\n"), ["lora=null"]).lora is None
@@ -288,8 +350,8 @@ def test_an_override_makes_the_sections_it_needs_and_null_empties_one(write):
         ("model.size=3", "'model.size=3': 'model' holds a value and no keys"),
         ("seed=[1", "'seed=[1', line 1: not valid YAML"),
         (
-            "output=2024-13-45",
-            "'output=2024-13-45': not valid YAML (month must be in 1..12); mend it, or quote the value",
+            "output=!!timestamp 2024-13-45",
+            "'output=!!timestamp 2024-13-45': not valid YAML (month must be in 1..12); mend it, or quote the value",
         ),
         ("balance.probs=8", "run.yaml: unknown key 'balance.probs' (did you mean 'probes'?)"),
         ("seed=", "run.yaml: 'seed' is None, but"),

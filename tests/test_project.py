@@ -30,6 +30,7 @@ RANKS = {
             "reward_names",
             "section",
             "actor_config",
+            "yaml_text",
         ),
         0,
     ),

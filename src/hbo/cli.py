@@ -27,6 +27,7 @@ app = typer.Typer(
 Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the run.")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as balance.probes=8.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Run folder; replaces `output:`.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")]
 
 
@@ -73,7 +74,7 @@ def train(
     config: Config,
     overrides: Overrides = None,
     output: Output = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done; no network.")] = False,
 ) -> None:
@@ -167,6 +168,7 @@ def demo(
     method: Annotated[str, typer.Option("--method", help="Balancing method.")] = "hbo",
     steps: Annotated[int | None, typer.Option("--steps", help="Optimizer steps.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the run.")] = 0,
+    resume: Resume = False,
     overwrite: Overwrite = False,
     build_tiny: Annotated[
         bool, typer.Option("--build-tiny", help="Only build the model demo:tiny and write its datasets.")
@@ -180,7 +182,7 @@ def demo(
 
     with bars() as track:
         run = demo_config(output, setup=setup, method=method, steps=steps, seed=seed, track=track)
-    _train(run, resume=False, overwrite=overwrite)
+    _train(run, resume=resume, overwrite=overwrite)
     folder = Path(next(iter(run.mixture.datasets.values())).path).parent
     out.print(f"data    {folder}", soft_wrap=True, markup=False)
 

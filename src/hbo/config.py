@@ -17,7 +17,7 @@ from hbo.actor_config import ActorConfig
 from hbo.errors import ConfigError
 from hbo.mixture_config import DifficultyConfig, MixtureConfig, Temperature
 from hbo.reward_names import SIGNED_REWARDS, is_one_of
-from hbo.section import Section
+from hbo.section import Section, truth
 from hbo.validation import shown
 
 TIERS: tuple[Literal["global", "local"], ...] = ("global", "local")
@@ -85,7 +85,7 @@ class HBOConfig(Section):
             merged["actor"] = {**own, **given["actor"]}
         for tier in TIERS:
             if tier in merged:
-                learns, reward = merged.pop(tier), f"{tier}_reward"
+                learns, reward = truth(merged.pop(tier)), f"{tier}_reward"
                 if not isinstance(learns, bool):
                     raise ValueError(f"'{tier}' is {learns!r} but takes true or false")
                 if not learns:

@@ -13,10 +13,9 @@ from hbo.config import RunConfig
 from hbo.errors import ConfigError
 from hbo.mixture_config import stem
 from hbo.validation import Key, place, sentence
+from hbo.yaml_text import read_yaml, write_yaml
 
 _RECIPES = Path(__file__).parent / "recipe_files"  # the wheel's copy of recipes/
-_LONGEST = 2**20  # characters of a configuration
-_MOST_NODES = 100_000  # keys and values, those that aliases stand for included
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -28,7 +27,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: The file is missing, not UTF-8, not YAML, or holds a key or value that can't be used.
     """
     file = _found(Path(path))
-    data, root = _read_yaml(read_text(file), str(file))
+    data, root = read_yaml(read_text(file), str(file))
     lines = {} if root is None else _lines(root, str(file))
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys; a configuration starts with `model:` and `mixture:`")
@@ -77,7 +76,7 @@ def dump(config: RunConfig) -> str:
             data["balance"][tier] = f"{reward.__module__}:{reward.__qualname__}"
     # The prior stands under `mixture:`; written twice, a later edit of one would be a contradiction.
     del data["balance"]["temperature"]
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+    return write_yaml(data)
 
 
 def _found(file: Path) -> Path:
@@ -90,64 +89,46 @@ def _apply(data: dict[str, Any], override: str) -> Key:
     key, sign, raw = override.partition("=")
     if not sign or not key:
         raise ConfigError(f"'{override}' is no override; write key=value, such as balance.probes=8")
-    value, _ = _read_yaml(raw, f"'{override}'"[:200])
-    if isinstance(value, str):
-        value = _number(value)
     node: Any = data
-    *parents, last = key.split(".")
-    for name in parents:
-        if node.get(name) is None:
-            node[name] = {}
-        node = node[name]
-        if not isinstance(node, dict):
+    path: Key = ()
+    parts = key.split(".")
+    while True:
+        name, parts = _next(node, parts)
+        path = (*path, name)
+        if not parts:
+            break
+        inner = _written_out(path, node.get(name) if isinstance(node, dict) else node[name])
+        if not isinstance(inner, dict | list):
             raise ConfigError(f"'{override}': '{name}' holds a value and no keys")
-    node[last] = value
-    return (*parents, last)
+        node[name] = inner.copy()  # an alias may stand for it elsewhere
+        node = node[name]
+    node[name], _ = read_yaml(raw, f"'{override}'"[:200], path)
+    return path
 
 
-def _number(text: str) -> Any:
-    # YAML 1.1 reads 1e-4 as a string; nobody who types it on a command line means one.
-    try:
-        return float(text)
-    except ValueError:
-        return text
+def _next(node: Any, parts: list[str]) -> tuple[str | int, list[str]]:
+    """The key that `parts` begin with, and the rest; one that is there already may hold dots, a list has numbers."""
+    if isinstance(node, list):
+        if not parts[0].isdecimal() or int(parts[0]) >= len(node):
+            raise ConfigError(f"'{parts[0]}' is none of the {len(node)} places of the list, counted from 0")
+        return int(parts[0]), parts[1:]
+    known = [length for length in range(len(parts), 1, -1) if ".".join(parts[:length]) in node]
+    length = known[0] if known else 1
+    return ".".join(parts[:length]), parts[length:]
 
 
-def _read_yaml(text: str, source: str) -> tuple[Any, yaml.Node | None]:
-    """The value of a YAML text, and its nodes, which know their lines."""
-    if len(text) > _LONGEST:
-        raise ConfigError(f"{source}: has {len(text)} characters, which is no configuration; give at most {_LONGEST}")
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is not None:
-            _check_size(root, source)
-        return yaml.safe_load(text), root
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        at = f", line {mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "syntax error"
-    except (ValueError, RecursionError) as error:  # 2024-13-45 looks like a date; brackets in brackets
-        at, reason = "", str(error)
-    except (AttributeError, LookupError, TypeError):  # PyYAML's own readers of !!bool, !!int and !!timestamp
-        at, reason = "", "a value doesn't fit its tag"
-    raise ConfigError(f"{source}{at}: not valid YAML ({reason}); mend it, or quote the value")
-
-
-def _check_size(root: yaml.Node, source: str) -> None:
-    # Counted with its aliases written out: a few lines of them can stand for billions of values, or for themselves.
-    waiting, count = [root], 0
-    while waiting:
-        node = waiting.pop()
-        count += 1
-        if count > _MOST_NODES:
-            raise ConfigError(
-                f"{source}: holds more than {_MOST_NODES} keys and values, its aliases (*name) written out; write "
-                "fewer, and no alias inside of what it stands for"
-            )
-        if isinstance(node, yaml.MappingNode):
-            waiting += [part for pair in node.value for part in pair]
-        elif isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+def _written_out(path: Key, value: Any) -> Any:
+    """What may be written for short, with the keys that it stands for."""
+    match path, value:
+        case _, None:
+            return {}
+        case ("mixture", "datasets"), list() if len(set(map(stem, value))) == len(value):
+            return {stem(entry): entry for entry in value}
+        case ("mixture", "datasets", _), str():
+            return {"path": value}
+        case ("balance", "update_every"), int():
+            return {"global": value, "local": value}
+    return value
 
 
 def _lines(root: yaml.Node, source: str) -> dict[Key, int]:

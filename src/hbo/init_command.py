@@ -119,9 +119,9 @@ def _told(each: Found) -> str:
 
 def _scalar(value: Any) -> str:
     """A value as YAML on one line, whatever characters it has."""
-    import yaml
+    from hbo.yaml_text import write_yaml
 
-    text = yaml.safe_dump(value, allow_unicode=True, width=math.inf, default_flow_style=True)
+    text = write_yaml(value, width=math.inf, default_flow_style=True)
     return text.removesuffix("...\n").strip()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, field_validator
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationInfo, field_validator
 
-from hbo.section import Section
+from hbo.section import Section, Switch
+from hbo.validation import written
 
 Temperature = Annotated[float, Field(gt=0)]
 Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
@@ -23,15 +25,15 @@ class SourceConfig(Section):
     """Where rows come from, which of them are wanted, and which of their columns are what."""
 
     path: str
-    """Hub name, or a JSONL (.gz, .zst), Parquet or CSV file, or a folder of these."""
+    """Hub name; or a JSONL, JSON, CSV, Parquet or Arrow file, a folder of such, or a pattern (`a/*.jsonl`)."""
     name: str | None = None
-    """Configuration name of a Hub dataset."""
+    """Configuration name of a Hub dataset, or of a clone of one."""
     data_dir: str | None = None
     """Folder inside the Hub dataset."""
-    data_files: str | list[str] | None = None
-    """Files inside the Hub dataset or folder."""
+    data_files: str | list[str] | dict[str, str | list[str]] | None = None
+    """Files inside the Hub dataset or folder: patterns, or split → patterns."""
     split: str = "train"
-    """Split of a Hub dataset."""
+    """Split of a Hub dataset, or of a folder that has several."""
     format: str | None = None
     """Row format; detected from the columns when absent."""
     columns: dict[str, str] | list[str] | None = None
@@ -40,6 +42,19 @@ class SourceConfig(Section):
     """Role in the source → system, user, assistant or tool; also the other way round, each with a list of names."""
     where: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = None
     """Column → the value, or one of the values, that a row must have there; all other rows are left out."""
+
+    @field_validator("columns", "where", mode="before")
+    @classmethod
+    def _says_to_quote(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML makes null of a bare `null`, and other things than text of other words.
+        no_name: tuple[type, ...] = (NoneType,) if info.field_name == "where" else (NoneType, bool, int, float)
+        pairs = value.items() if isinstance(value, Mapping) else [(None, value)] if isinstance(value, list) else []
+        for column, given in pairs:
+            for each in given if isinstance(given, list) else [given]:
+                if isinstance(each, no_name):
+                    where = "" if column is None else f"'{column}': "
+                    raise ValueError(f"{where}{written(each)} is no text; quote it ('{written(each)}') if it is a name")
+        return value
 
     @field_validator("roles", mode="before")
     @classmethod
@@ -57,7 +72,7 @@ class DatasetConfig(SourceConfig):
 
     also: list[SourceConfig] = Field(default_factory=list)
     """Further sources whose rows belong to the same dataset, each with the keys from `path` to `where`."""
-    drop_unusable: Annotated[bool, Field(strict=True)] = False
+    drop_unusable: Switch = False
     """Whether a row that can't be used (a null text, no answer) is left out and counted, rather than refused."""
     max_rows: Annotated[int, Field(ge=1)] | None = None
     """Rows the dataset has at most, chosen by the split seed; a dry run that doesn't read it plans with as many."""
@@ -82,7 +97,7 @@ class MixtureConfig(Section):
     The methods proportional and uniform keep theirs."""
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of each dataset held out and never trained on; at least one row unless 0."""
-    eval_accuracy: Annotated[bool, Field(strict=True)] = True
+    eval_accuracy: Switch = True
     """Whether held-out rows of multiple choice, and those with a numeric answer, are answered as well as scored."""
     train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Share of each dataset's training rows that is used, chosen by the split seed; at least one row."""

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from hbo.errors import ConfigError
-from hbo.validation import sentence
+from hbo.validation import sentence, written
+
+_TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def truth(value: Any) -> Any:
+    """True or False for a word that stands for it, anything else as it is; asked where a truth is meant.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> truth("No"), truth("Norwegian"), truth(1)
+        (False, 'Norwegian', 1)
+    """
+    return _TRUTHS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Switch = Annotated[StrictBool, BeforeValidator(truth)]
+"""True or false, in any of their words."""
 
 
 class Section(BaseModel):
@@ -33,5 +60,6 @@ class Section(BaseModel):
     def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
         takes = cls.model_fields[info.field_name].annotation if info.field_name else None
         if isinstance(value, bool) and takes is not bool:  # which would pass as 0 or 1
-            raise ValueError(f"takes no true or false, but is {str(value).lower()}")
+            told = written(value)
+            raise ValueError(f"takes no true or false, but is {told}; quote it if text is meant ('{told}')")
         return value

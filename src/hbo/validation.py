@@ -36,7 +36,9 @@ def sentence(error: ValidationError, model: type[BaseModel]) -> str:
             reason = str(problem["ctx"]["error"])
             return f"{key}: {reason}" if key else reason
         case _:
-            return f"'{key}' is {shown(problem['input'])}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            told = f"'{key}' is {shown(problem['input'])}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            wants_text = problem["type"] == "string_type" and not isinstance(problem["input"], list | dict)
+            return f"{told}; quote it if text is meant ('{written(problem['input'])}')" if wants_text else told
 
 
 def shown(value: Any) -> str:
@@ -54,6 +56,16 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return str(value)
     return repr(value[:_SHOWN] if isinstance(value, str) else value)[:_SHOWN]
+
+
+def written(value: Any) -> str:
+    """A scalar as YAML has it.
+
+    Example:
+        >>> written(None), written(True), written(1.5)
+        ('null', 'true', '1.5')
+    """
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else shown(value)
 
 
 def _first(error: ValidationError) -> Any:

@@ -93,3 +93,18 @@ def test_a_value_that_no_row_has_is_said(tmp_path):
         DataError, match=r"dataset 'a': no row of .*rows\.jsonl has what `where` asks for \(language is"
     ):
         read_mixture({"a": {"path": path, "where": {"language": ["Greek", "Latin"]}}})
+
+
+def test_where_a_column_holds_truths_their_old_words_choose_them(tmp_path):
+    rows = [{"prompt": "a", "completion": "b", "toxic": True, "lang": "no"},
+            {"prompt": "c", "completion": "d", "toxic": False, "lang": "sv"}]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def asked(where):
+        return [row[0]["content"] for row in read_mixture({"a": {"path": path, "where": where}})["prompt"]]
+
+    assert asked({"toxic": "no"}) == asked({"toxic": False}) == ["c"]
+    assert asked({"toxic": ["Yes"]}) == asked({"lang": "no"}) == ["a"]
+    with pytest.raises(DataError, match="no row of"):
+        asked({"lang": False})

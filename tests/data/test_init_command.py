@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 import pytest
+from byte_models import byte_model
 from commands import refused
 
 from hbo import config_file
@@ -90,6 +91,21 @@ def test_a_few_rows_still_make_a_plan_that_can_run(data):
 
     config = config_file.parse(config_file.yaml.safe_load(configuration(found, "m")), source="it")
     assert config.train["max_steps"] == 1 and config.balance.update_every == 1
+
+
+def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_path):
+    """Whoever has 1, 3 and 300 rows keeps the groups of the large dataset and every row of the small ones."""
+    for name, count in (("one", 1), ("three", 3), ("many", 300)):
+        folder = data(f"{name}.jsonl", sums(count))
+    byte_model(tmp_path / "model")
+    file = tmp_path / "run.yaml"
+    assert hbo("init", folder, "--output", file, "--model", tmp_path / "model").returncode == 0
+    done = hbo("check", file)
+    assert done.returncode == 0, done.stderr
+    assert config_file.load(file).difficulty.groups == 4
+    assert "dataset 'one': its only row is trained on" in done.stderr
+    assert "dataset 'three' has 2 rows to train on, and so 2 groups instead of 4" in done.stderr
+    assert "many" in done.stdout and "285" in done.stdout
 
 
 def test_a_folder_without_data_is_one_sentence(hbo, tmp_path):

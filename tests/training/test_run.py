@@ -11,6 +11,8 @@ import yaml
 from commands import refused
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from hbo import config_file
+
 
 def test_the_module_is_the_command(config, tmp_path):
     words = [sys.executable, "-m", "hbo", "train", str(config()), "balance.probe=1"]
@@ -298,3 +300,18 @@ def test_what_is_not_read_and_not_rendered_is_said(hbo, config, tmp_path):
     example = json.loads((tmp_path / "run" / "mixture.json").read_text())["datasets"]["a"]["groups"][0]["examples"][0]
     assert example["response"] == "three is wrong\ntwo"
     assert example["prompt"].endswith("?\nassistant: one\nuser: no")
+
+
+def test_an_interrupted_demo_goes_on_with_resume(hbo, config, tmp_path, monkeypatch):
+    run = config_file.load(config(difficulty={"groups": 1}, train={"max_steps": 4, "save_steps": 2}))
+    monkeypatch.setattr("hbo.demo.demo_config", lambda *_, **__: run)
+    assert hbo("demo").returncode == 0
+    folder = tmp_path / "run"
+    finished = json.loads((folder / "metrics.json").read_text())
+    for path in (folder / "checkpoint-4", folder / "model"):
+        shutil.rmtree(path)
+    (folder / "metrics.json").unlink()
+    done = hbo("demo", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {folder / 'checkpoint-2'}" in done.stderr + done.stdout
+    assert json.loads((folder / "metrics.json").read_text())["eval"] == finished["eval"]

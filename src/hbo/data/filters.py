@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hbo.errors import DataError, nearest
+from hbo.section import truth
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,5 +83,7 @@ def _several(values: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
 
 
 def _same(found: Any, value: Scalar) -> bool:
-    # 1 and true are equal to Python, but not to whoever wrote them.
-    return bool(found == value) and isinstance(found, bool) == isinstance(value, bool)
+    # 1 and true are equal to Python, but not to whoever wrote them. Where a column holds truths, `no` is one of them.
+    if isinstance(found, bool):
+        return found is truth(value)
+    return bool(found == value) and not isinstance(value, bool)

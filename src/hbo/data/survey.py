@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
+from hbo.data.clones import card_patterns, is_saved, saved_splits
 from hbo.data.columns import Cells
-from hbo.data.files import SUFFIXES, is_readable
+from hbo.data.files import SUFFIXES
 from hbo.data.formats import detect
 from hbo.data.json_text import listed
+from hbo.data.listing import holds_rows
 from hbo.data.notes import reading_notes
 from hbo.data.reader import Reader
 from hbo.data.sources import open_source
+from hbo.data.splits import by_split, split_named
 from hbo.data.turns import is_filled
 from hbo.errors import DataError
 from hbo.mixture_config import SourceConfig, stem
 from hbo.progress import Track, silent
 
-_HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
 _PAIRS = (  # what other datasets call a prompt and its completion
     ("question", "answer"), ("query", "response"), ("inputs", "targets"), ("problem", "solution"),
     ("prompt", "response"), ("prompt", "answer"), ("question", "response"), ("input", "output"),
@@ -57,22 +58,24 @@ class Found:
 def survey(folder: Path, *, track: Track = silent) -> list[Found]:
     """What lies directly in `folder`: every file with rows and every folder of such files is a dataset.
 
-    A file or folder named after a split that isn't trained on (`test`, `validation`, …) is left out if there is
-    another. All rows are read once.
+    A folder that `save_to_disk` wrote, or a clone whose README says what its files are, is one dataset itself. A file
+    or folder named after a split that isn't trained on (`test`, `validation`, …) is left out if there is another. All
+    rows are read once.
 
     Raises:
         DataError: There is no such folder, or nothing in it holds rows.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that your datasets lie in")
-    places = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".") and _holds_rows(place)]
-    wanted = [place for place in places if not _is_held_out(place)] or places
+    inside = [folder] if _is_one(folder) else sorted(folder.iterdir())
+    places = [place for place in inside if not place.name.startswith(".") and holds_rows(place)]
+    wanted = [place for place in places if split_named(place.name) in (None, "train")] or places
     if not wanted:
         raise DataError(f"{folder}: neither it nor a folder in it holds a file ending in {', '.join(SUFFIXES)}")
     found, names = [], set[str]()
     with track("reading", len(wanted)) as advance:
         for place in wanted:
-            base = stem(place.name)
+            base = stem(place.resolve().name)
             name = next(n for i in count(1) if (n := base if i == 1 else f"{base}-{i}") not in names)
             names.add(name)
             found.append(_look(name, place))
@@ -80,19 +83,16 @@ def survey(folder: Path, *, track: Track = silent) -> list[Found]:
     return found
 
 
-def _holds_rows(place: Path) -> bool:
-    if place.is_dir():
-        return any(file.is_file() and is_readable(file) for file in place.rglob("*"))
-    return place.is_file() and is_readable(place)
-
-
-def _is_held_out(place: Path) -> bool:
-    return bool(_HELD_OUT & set(re.split(r"[-_.]", place.name.lower())))
+def _is_one(folder: Path) -> bool:
+    try:
+        return is_saved(folder) or bool(saved_splits(folder) or card_patterns("", folder, None))
+    except DataError:
+        return True  # reading it says what is wrong
 
 
 def _look(name: str, place: Path) -> Found:
     settings: dict[str, Any] = {"path": str(place)}
-    if place.is_dir() and any(_is_held_out(file) for file in place.rglob("*") if is_readable(file)):
+    if place.is_dir() and not _is_one(place) and _names_say_train(place):
         settings["data_files"] = "**/*train*"
     rows, unusable, problem = 0, 0, None
     try:
@@ -126,6 +126,12 @@ def _union(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             if not is_filled(found.get(column)):
                 found[column] = value
     return found
+
+
+def _names_say_train(folder: Path) -> bool:
+    """Whether the files of several splits lie there, of which those to train on are the ones called so."""
+    found = by_split(folder, [place for place in folder.rglob("*") if place.is_file() and holds_rows(place)])
+    return len(found) > 1 and all("train" in file.name for file in found.get("train", ()))
 
 
 def _rows(name: str, settings: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -15,6 +15,7 @@ from hbo.report.lines import Line, read_lines
 from hbo.report.log import further, read_log
 from hbo.report.mixture import FILE, Mixture, read_mixture_file
 from hbo.report.results import Metrics, Training, read_metrics, read_training
+from hbo.yaml_text import write_yaml
 
 SECRETS = ("hub_token", "push_to_hub_token")
 """Keys of `train:` that no file or page of a run shows."""
@@ -173,7 +174,7 @@ def read_config(file: Path) -> tuple[dict[str, Any], str]:
         raise DataError(f"{file}: holds no keys; it must be the run's configuration")
     # A report is made to be passed around; a token is not.
     if _hide_secrets(config):
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        text = write_yaml(config)
     return config, text
 
 

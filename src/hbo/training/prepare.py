@@ -18,17 +18,17 @@ from hbo.config import RunConfig
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import Note, of_reading, of_tokens
 from hbo.data.tokens import drop_without_target, tokenize
-from hbo.errors import DataError
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
-from hbo.scoring.levels import count_left, without_easiest
+from hbo.scoring.levels import count_left, warn_of_few, without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.placement import to_device
 from hbo.scoring.precision import scoring_autocast, uses_bf16
-from hbo.training.attach import check_passes
+from hbo.training.attach import check_aside, check_passes
 from hbo.training.distributed import all_processes
 from hbo.training.logbook import check_names
 from hbo.training.parallel import check_placement
+from hbo.training.stored_names import accept_stored_names
 
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
 
@@ -91,7 +91,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
-    """Refuses datasets that can't be cut into groups, or not be told apart in the log.
+    """Refuses datasets that can't be told apart in the log, or be measured; names those that have fewer groups.
 
     Args:
         config: Run.
@@ -99,16 +99,12 @@ def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
 
     Raises:
         ConfigError: Two names can't go together.
-        DataError: A dataset has fewer rows than groups.
+        DataError: A dataset has a single row, of which none can be set aside for the reward.
     """
     check_names(list(sizes))
     left = {name: count_left(size, config.difficulty.drop_easiest) for name, size in sizes.items()}
-    for name, size in left.items():
-        if size < config.difficulty.groups:
-            raise DataError(
-                f"dataset '{name}' has {size} rows to train on, fewer than difficulty.groups = "
-                f"{config.difficulty.groups}; add rows or ask for fewer groups"
-            )
+    check_aside(left, config.balance)
+    warn_of_few(left, config.difficulty.groups)
 
 
 def check_length(config: RunConfig, sizes: Mapping[str, int], args: SFTConfig) -> None:
@@ -218,6 +214,7 @@ def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
     trusted = args.trust_remote_code
     model = load_model(spec, dtype=dtype_of(args), trust_remote_code=trusted, pickles=pickles, options=options)
     check_placement(model)  # a device_map like "auto" shows only now what it does
+    accept_stored_names(model)
     return model
 
 
