@@ -67,6 +67,11 @@ def is_readable(path: Path) -> bool:
     return _kind(path) is not None
 
 
+def is_columnar(path: Path, ending: str | None = None) -> bool:
+    """Whether `read_file` would read columns of one type each, so that objects have the keys of all others."""
+    return (ending or _kind(path)) in _BINARY
+
+
 def _kind(path: Path) -> str | None:
     name = path.name.lower()
     plain = compressed.plain_name(name)
