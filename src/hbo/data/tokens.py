@@ -34,14 +34,15 @@ def tokenize(
     tokenizer: Any,
     *,
     max_length: int | None = 1024,
+    keep_end: bool = False,
     track: Track = silent,
     cache_dir: Path | None = None,
 ) -> Dataset:
     """`data` with the columns `input_ids` and `labels` added, memory-mapped, rows and their order unchanged.
 
-    Rows longer than `max_length` tokens keep their start. A tokenizer without a chat template gets the plain
-    rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside the file of `data`,
-    or under `cache_root()`), found again when the same rows meet the same tokenizer.
+    Rows longer than `max_length` tokens keep their start, or with `keep_end` their end. A tokenizer without a chat
+    template gets the plain rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside
+    the file of `data`, or under `cache_root()`), found again when the same rows meet the same tokenizer.
 
     Raises:
         DataError: The chat template refuses a row.
@@ -57,8 +58,11 @@ def tokenize(
     kept = data.select_columns(list(features))
     added = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
     folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
-    path = folder / f"tokens-{_fingerprint(data, tokenizer, max_length)}.arrow"
-    return stored_table(path, Features({**features, **added}), _tables(kept, tokenizer, max_length, track))
+    kept_part = slice(max_length)
+    if keep_end and max_length is not None:
+        kept_part = slice(-max_length, None)
+    path = folder / f"tokens-{_fingerprint(data, tokenizer, kept_part)}.arrow"
+    return stored_table(path, Features({**features, **added}), _tables(kept, tokenizer, kept_part, track))
 
 
 def has_instruction(prompt: Sequence[Message]) -> bool:
@@ -126,14 +130,14 @@ def _any_target(batch: pa.Table) -> list[bool]:
     return [bool((np.asarray(labels) != IGNORED).any()) for labels in batch["labels"].to_pylist()]
 
 
-def _tables(data: Dataset, tokenizer: Any, max_length: int | None, track: Track) -> Iterator[pa.Table]:
+def _tables(data: Dataset, tokenizer: Any, kept: slice, track: Track) -> Iterator[pa.Table]:
     import pyarrow as pa
 
     starts_with_bos = adds_bos(tokenizer)
     wanted = pa.list_(pa.int32())
     with track("tokenizing", len(data)) as advance:
         for table in data.with_format("arrow").iter(_BATCH):
-            ids, labels = _encode(table.to_pylist(), tokenizer, max_length, starts_with_bos)
+            ids, labels = _encode(table.to_pylist(), tokenizer, kept, starts_with_bos)
             yield table.append_column("input_ids", pa.array(ids, wanted)).append_column(
                 "labels", pa.array(labels, wanted)
             )
@@ -141,7 +145,7 @@ def _tables(data: Dataset, tokenizer: Any, max_length: int | None, track: Track)
 
 
 def _encode(
-    rows: Sequence[Mapping[str, Any]], tokenizer: Any, max_length: int | None, starts_with_bos: bool
+    rows: Sequence[Mapping[str, Any]], tokenizer: Any, kept: slice, starts_with_bos: bool
 ) -> tuple[list[Any], list[Any]]:
     texts, spans_of = [], []
     for row in rows:
@@ -166,9 +170,10 @@ def _encode(
         if is_text and tokenizer.eos_token_id is not None:
             token_ids = np.concatenate([token_ids, [tokenizer.eos_token_id]])
             is_target = np.concatenate([is_target, [True]])
+        token_ids, is_target = token_ids[kept], is_target[kept]
         is_target[:1] = False  # nothing stands before the first token to predict it from
-        ids.append(token_ids[:max_length].astype(np.int32))
-        labels.append(np.where(is_target, token_ids, IGNORED)[:max_length].astype(np.int32))
+        ids.append(token_ids.astype(np.int32))
+        labels.append(np.where(is_target, token_ids, IGNORED).astype(np.int32))
     return ids, labels
 
 
@@ -200,7 +205,7 @@ def adds_bos(tokenizer: Any) -> bool:
     return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
 
 
-def _fingerprint(data: Dataset, tokenizer: Any, max_length: int | None) -> str:
+def _fingerprint(data: Dataset, tokenizer: Any, kept: slice) -> str:
     import xxhash
 
     digest = xxhash.xxh3_128()
@@ -210,7 +215,7 @@ def _fingerprint(data: Dataset, tokenizer: Any, max_length: int | None) -> str:
         tokenizer.backend_tokenizer.to_str(),
         str(tokenizer.chat_template),
         str(sorted((key, str(value)) for key, value in tokenizer.special_tokens_map.items())),
-        str(max_length),
+        str(kept.stop if kept.start is None else kept),
     )
     for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass"))

@@ -18,7 +18,7 @@ from hbo.progress import Track, silent
 from hbo.rewards.measurer import check_rewards
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
-from hbo.training.arguments import adapter, training_arguments
+from hbo.training.arguments import adapter, training_arguments, typed
 from hbo.training.attach import groups_of
 from hbo.training.forecast import norms_notes
 from hbo.training.memory_notes import memory_notes
@@ -51,6 +51,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     Raises:
         HBOError: The configuration, the model's name or what is read can't be used.
     """
+    config = typed(config)
     args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
     adapter(config)
     check_rewards(config.balance)

@@ -17,18 +17,21 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.tokens import drop_without_target, tokenize
-from hbo.errors import DataError
+from hbo.errors import ConfigError, DataError
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import count_left, without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.placement import to_device
 from hbo.scoring.precision import scoring_autocast, uses_bf16
+from hbo.training.arguments import typed
 from hbo.training.attach import check_passes
 from hbo.training.distributed import all_processes
 from hbo.training.logbook import check_names
 from hbo.training.parallel import check_placement
+from hbo.training.tokenizer import tokenizer_of
 
+_BATCH = 1000
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
 
 
@@ -62,12 +65,13 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
         DataError: A source, a file or a row can't be used.
     """
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
+    _check_answers(config, mixture)
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
-    train, dropped = drop_without_target(tokenize(train, tokenizer, max_length=args.max_length, track=track))
+    train, dropped = drop_without_target(as_tokens(config, train, tokenizer, args, track))
     if len(held):
-        held, _ = drop_without_target(tokenize(held, tokenizer, max_length=args.max_length, track=track))
+        held, _ = drop_without_target(as_tokens(config, held, tokenizer, args, track))
     for name, lost in dropped.items():
         if not lost:
             continue
@@ -83,6 +87,27 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     check_sizes(config, sizes)
     check_length(config, sizes, args)
     return Data(train, held, sizes)
+
+
+def _check_answers(config: RunConfig, rows: Dataset) -> None:
+    """Refuses plain text where answers alone are asked for: all of it would be trained on."""
+    train = typed(config).train
+    asked = [key for key in ("assistant_only_loss", "completion_only_loss") if train.get(key)]
+    for batch in rows.with_format("arrow").iter(_BATCH) if asked else ():
+        for name, completion in zip(batch["hbo_dataset"].to_pylist(), batch["completion"].to_pylist(), strict=True):
+            if completion[0]["role"] == "text":
+                raise ConfigError(
+                    f"train.{asked[0]} is true, but dataset '{name}' is plain text, which has no answers; leave the "
+                    "key out (of all other datasets answers alone are targets anyway), or leave the dataset out"
+                )
+
+
+def as_tokens(
+    config: RunConfig, rows: Dataset, tokenizer: PreTrainedTokenizerBase, args: SFTConfig, track: Track
+) -> Dataset:
+    """Rows with their tokens, cut as `train.max_length` and `train.truncation_mode` say."""
+    keep_end = typed(config).train.get("truncation_mode") == "keep_end"
+    return tokenize(rows, tokenizer, max_length=args.max_length, keep_end=keep_end, track=track)
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
@@ -139,7 +164,7 @@ def scored(
         spec = resolve(config.difficulty.model, track=track)
         model, tokenizer = load_scorer(spec, args), load_scorer_tokenizer(spec, args)
         texts = data.remove_columns(["input_ids", "labels"])
-        data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
+        data = as_tokens(config, texts, tokenizer, args, track)
     to_device(model, args.device)
     with scoring_autocast(args.device, config.difficulty.precision):
         return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
@@ -190,10 +215,10 @@ def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
 
 def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
     """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine."""
-    pickles = may_unpickle(config.train.get("model_init_kwargs"))
+    train = typed(config).train
+    pickles = may_unpickle(train.get("model_init_kwargs"))
     spec = resolve(config.model, pickles=pickles, track=track)
-    trusted = bool(config.train.get("trust_remote_code", False))
-    return spec, load_tokenizer(spec, trust_remote_code=trusted, pickles=pickles)
+    return spec, tokenizer_of(spec, train, pickles=pickles)
 
 
 def may_unpickle(model_init_kwargs: Any) -> bool:

@@ -32,7 +32,7 @@ from hbo.scoring.placement import to_device
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
-from hbo.training.arguments import adapter, check_devices, training_arguments
+from hbo.training.arguments import adapter, check_devices, draw_seed, for_trainer, training_arguments, typed
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
@@ -71,6 +71,7 @@ def train(
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
     prepare.quiet_libraries()
     folder = Path(config.output)
+    config = typed(config)
     args = training_arguments(config)
     check_devices(config, args)
     peft_config = adapter(config)
@@ -135,7 +136,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     eval_sets = {name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in before}
     trainer = SFTTrainer(
         model,
-        args=args,
+        args=for_trainer(args),
         train_dataset=rows,
         eval_dataset=eval_sets if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
@@ -147,7 +148,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     shares = prepare.weights(config, names)
     cap = config.mixture.max_passes
     balance = HBOCallback(
-        trainer, config.balance, weights=shares, max_passes=cap, seed=config.seed, fingerprints=prints
+        trainer, config.balance, weights=shares, max_passes=cap, seed=draw_seed(config, args), fingerprints=prints
     )
     balance.live.teller, balance.say = teller, say
     trainer.add_callback(balance)

@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
 from hbo.data.mixture import read_mixture
-from hbo.data.tokens import tokenize
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import score
 from hbo.scoring.models import resolve
@@ -37,7 +36,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
         spec = resolve(config.difficulty.model, track=track)
         tokenizer = prepare.load_scorer_tokenizer(spec, args)
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
-    data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
+    data = prepare.as_tokens(config, mixture, tokenizer, args, track)
     model = (prepare.load_weights if config.difficulty.model is None else prepare.load_scorer)(spec, args)
     to_device(model, args.device)
     processes = all_processes()
