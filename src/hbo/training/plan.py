@@ -20,6 +20,7 @@ from hbo.scoring import models
 from hbo.scoring.levels import count_left
 from hbo.training.arguments import adapter, training_arguments, typed
 from hbo.training.attach import groups_of
+from hbo.training.fits import check_fits
 from hbo.training.forecast import norms_notes
 from hbo.training.memory_notes import memory_notes
 from hbo.training.outlook import capped, outlook
@@ -60,6 +61,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = load(config, track)
+    check_fits(spec, args, adapter(config))
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     packed = _packed_sizes(config, data, args) if args.packing else None

@@ -36,6 +36,7 @@ from hbo.training.arguments import adapter, check_devices, draw_seed, for_traine
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
+from hbo.training.fits import check_fits
 from hbo.training.hub import check_hub, push, without_tokens
 from hbo.training.live import Teller
 from hbo.training.mixture_file import write_mixture
@@ -97,6 +98,7 @@ class _Start:
 def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show: Track, say: Say) -> None:
     folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
     spec, tokenizer = prepare.load(config, track)
+    check_fits(spec, args, start.peft_config)
     data = prepare.read_data(config, tokenizer, args, track)
     model = prepare.load_weights(spec, args)
     prints = changes.fingerprints(data.train, data.held_out)
