@@ -19,10 +19,11 @@ from hbo.progress import Track, silent
 from hbo.rewards.measurer import check_rewards
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
-from hbo.training.arguments import adapter, training_arguments
+from hbo.training.arguments import adapter, training_arguments, typed
 from hbo.training.attach import groups_of
 from hbo.training.forecast import norms_notes
 from hbo.training.memory_notes import memory_notes
+from hbo.training.model_parts import check_parts
 from hbo.training.outlook import capped, outlook
 from hbo.training.overhead import scoring_share, update_share
 from hbo.training.prepare import (
@@ -61,6 +62,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     Raises:
         HBOError: The configuration, the model's name or what is read can't be used.
     """
+    config = typed(config)
     args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
     adapter(config)
     check_rewards(config.balance)
@@ -69,6 +71,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = load(config, track)
+    check_parts(spec, args, adapter(config))
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     packed = _packed_sizes(config, data, args) if args.packing else None

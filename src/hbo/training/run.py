@@ -33,13 +33,14 @@ from hbo.scoring.placement import to_device
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
-from hbo.training.arguments import adapter, check_devices, training_arguments
+from hbo.training.arguments import adapter, check_devices, draw_seed, for_trainer, training_arguments, typed
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.hub import check_hub, push, without_tokens
 from hbo.training.live import Teller
 from hbo.training.mixture_file import write_mixture
+from hbo.training.model_parts import check_parts
 from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
 from hbo.training.saving import save_model, saving_to
@@ -72,6 +73,7 @@ def train(
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
     prepare.quiet_libraries()
     folder = Path(config.output)
+    config = typed(config)
     args = training_arguments(config)
     check_devices(config, args)
     peft_config = adapter(config)
@@ -97,6 +99,7 @@ class _Start:
 def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show: Track, say: Say) -> None:
     folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
     spec, tokenizer = prepare.load(config, track)
+    check_parts(spec, args, start.peft_config)
     data = prepare.read_data(config, tokenizer, args, track)
     for note in data.notes:
         if note.is_warning:
@@ -139,7 +142,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     eval_sets = {name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in before}
     trainer = SFTTrainer(
         model,
-        args=args,
+        args=for_trainer(args),
         train_dataset=rows,
         eval_dataset=eval_sets if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
@@ -151,7 +154,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     shares = prepare.weights(config, names)
     cap = config.mixture.max_passes
     balance = HBOCallback(
-        trainer, config.balance, weights=shares, max_passes=cap, seed=config.seed, fingerprints=prints
+        trainer, config.balance, weights=shares, max_passes=cap, seed=draw_seed(config, args), fingerprints=prints
     )
     balance.live.teller, balance.say = teller, say
     trainer.add_callback(balance)
