@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
         raise ConfigError(f"{folder}: is a file; give --output a folder")
     # What an attempt said that was refused before it trained is no run.
     held = [path.name for path in sorted(folder.iterdir()) if path.name != status.FILE] if folder.is_dir() else []
-    ours = [path for path in _ours(folder) if path.name != status.FILE]
+    ours = files_of(folder)
     if resume:
         return _checkpoint_to_resume(folder)
     if ours and not overwrite:
@@ -56,16 +55,9 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     return None
 
 
-def clear(folder: Path) -> None:
-    """Removes what an earlier run left, and nothing else; called when all else is known to be fine."""
-    # The configuration first: without it nothing here can be resumed, wherever this is interrupted.
-    for path in sorted(_ours(folder), key=lambda path: path.name != CONFIG):
-        if path.name == status.FILE:
-            continue  # it tells of the run that begins
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+def files_of(folder: Path) -> list[Path]:
+    """What a run has written into the folder, but for its status: that is of the attempt that spoke last."""
+    return [path for path in _ours(folder) if path.name != status.FILE]
 
 
 def _ours(folder: Path) -> list[Path]:
