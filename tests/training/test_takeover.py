@@ -8,7 +8,6 @@ from pathlib import Path
 import forked
 import pytest
 import ranks
-import torch
 from commands import hbo, refused  # noqa: F401 - a fixture
 from test_run import config  # noqa: F401 - a fixture
 from transformers import Trainer
@@ -149,7 +148,7 @@ def test_what_cannot_be_moved_stays(tmp_path, monkeypatch):
 def test_a_second_beginning_takes_nothing_of_the_first(tmp_path):
     """`auto_find_batch_size` begins again, before the first step or after some."""
     write(tmp_path, FORMER)
-    mine = Takeover(tmp_path, Teller(tmp_path), is_first=True)
+    mine = Takeover(tmp_path, Teller(tmp_path), print, is_first=True)
     mine.begin()
     write(tmp_path, NEW)
     mine.begin()
@@ -179,7 +178,7 @@ def fails(owner, name, error):
 
 
 ENDS = {
-    "the optimizer": fails(torch.optim.AdamW, "__init__", ValueError("no optimizer")),
+    "the optimizer": fails(Trainer, "create_optimizer", ValueError("no optimizer")),
     "the first probe": fails(Probe, "settle", ValueError("odd")),
     "the first step": fails(Trainer, "training_step", RuntimeError("out of memory")),
     "Ctrl-C": fails(Trainer, "training_step", KeyboardInterrupt()),
@@ -197,6 +196,7 @@ def test_a_run_that_dies_before_its_first_step_leaves_the_former_one(hbo, finish
                 assert when != "Ctrl-C"
             else:
                 assert done.returncode == 130
+                assert "the run that was there before is there again" in " ".join(done.stderr.split())
         assert tree(run) == before, when
     # It is the same run as ever: it can be resumed.
     assert hbo("train", file, "--resume").returncode == 0

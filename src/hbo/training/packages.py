@@ -14,10 +14,10 @@ from typing import Any
 
 import transformers.integrations as trackers
 import transformers.utils as libraries
+from transformers import PretrainedConfig
 from transformers.quantizers import AutoHfQuantizer
 
 from hbo.errors import ConfigError, ModelError, first_line
-from hbo.training.memory import model_config
 
 
 @dataclass(frozen=True)
@@ -136,17 +136,17 @@ def check_packages(train: Mapping[str, Any]) -> None:
         raise ConfigError(f"train.model_init_kwargs.quantization_config: {reason}; mend that, or choose another format")
 
 
-def check_stored(spec: str, *, trust_remote_code: bool = False) -> None:
+def check_stored(spec: str, model: PretrainedConfig | None) -> None:
     """Refuses a model whose weights lie in a format for which a package is missing.
 
     Args:
         spec: Folder or Hub name.
-        trust_remote_code: Whether its code may run.
+        model: Its configuration; one that isn't known passes, and loading the weights will say it.
 
     Raises:
         ModelError: Says what is missing.
     """
-    stored = getattr(model_config(spec, trust_remote_code=trust_remote_code), "quantization_config", None)
+    stored = getattr(model, "quantization_config", None)
     if isinstance(stored, Mapping) and (reason := _unusable(stored, is_stored=True)):
         raise ModelError(f"model '{spec}' is quantized: {reason}; mend that, or choose another model")
 

@@ -24,12 +24,13 @@ from hbo.training.arguments import adapter, training_arguments
 from hbo.training.attach import groups_of
 from hbo.training.best import check_metric
 from hbo.training.forecast import norms_notes
+from hbo.training.memory import model_config
 from hbo.training.memory_notes import memory_notes
 from hbo.training.outlook import capped, outlook
 from hbo.training.overhead import scoring_share, update_share
 from hbo.training.packages import check_packages, check_stored
 from hbo.training.prepare import Data, check_length, check_sizes, load, read_data, weights
-from hbo.training.rehearsal import rehearse
+from hbo.training.rehearsal import rehearse, rehearse_adapter
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
             raise
         warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
     args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
-    adapter(config)
+    lora = adapter(config)
     check_rewards(config.balance)
     rehearse(args)
     if offline and not is_here(config):
@@ -71,7 +72,10 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = load(config, track)
-    check_stored(spec, trust_remote_code=bool(args.trust_remote_code))
+    trusted = bool(args.trust_remote_code)
+    found = model_config(spec, trust_remote_code=trusted)
+    check_stored(spec, found)
+    rehearse_adapter(lora, found, trust_remote_code=trusted)
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     check_metric(args, list(held))

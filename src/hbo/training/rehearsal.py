@@ -1,23 +1,25 @@
-"""What a trainer makes when training begins, made on a trial: options that it refuses are told before rows are read.
+"""What a trainer makes when training begins, made on a trial: what it would refuse then is told before rows are read.
 
-transformers parses the options of optimizers, schedules and trackers only when it uses them. So it is asked to use them
-at once, on a model of one layer.
+transformers and PEFT look at the options of optimizers, schedules, trackers and adapters only when they use them, which
+may be hours of scoring later. So they are asked to use them at once: on one layer, or on the model without its weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
-from transformers import Trainer, TrainingArguments, get_scheduler
+from transformers import AutoModelForCausalLM, PretrainedConfig, Trainer, TrainingArguments, get_scheduler
 from transformers.integrations import get_reporting_integration_callbacks
 
 from hbo.errors import ConfigError, first_line
 
 _STEPS = 100  # of a run whose length isn't known yet
+_NEEDS_MODEL = {"params", "model", "optimizer_dict"}
 
 
 def rehearse(args: TrainingArguments) -> None:
@@ -26,28 +28,59 @@ def rehearse(args: TrainingArguments) -> None:
     Raises:
         ConfigError: Names the key.
     """
-    with _told("report_to"):
+    with _told("train.report_to"):
         get_reporting_integration_callbacks(args.report_to)
     options = f", optim_args {args.optim_args}" if args.optim_args else ""
-    with _told(f"optim ({args.optim.value}{options})"):
-        Trainer.get_optimizer_cls_and_kwargs(_for_any_model(args), nn.Sequential(nn.Linear(1, 1)))
+    with _told(f"train.optim ({args.optim.value}{options})"):
+        optimizer = _optimizer(args)
     steps = args.max_steps if args.max_steps > 0 else _STEPS
-    with _told(f"lr_scheduler_type ({args.lr_scheduler_type.value})"):
+    with _told(f"train.lr_scheduler_type ({args.lr_scheduler_type.value})"):
         get_scheduler(
             args.lr_scheduler_type,
-            optimizer=torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=args.learning_rate),
+            optimizer=optimizer,
             num_warmup_steps=args.get_warmup_steps(steps),
             num_training_steps=steps,
             scheduler_specific_kwargs=args.lr_scheduler_kwargs,
         )
 
 
-def _for_any_model(args: TrainingArguments) -> TrainingArguments:
-    # Which modules are meant is known of the model only; whether any must be named, and how, of its stand-in too.
+def rehearse_adapter(
+    lora: LoraConfig | None, model: PretrainedConfig | None, *, trust_remote_code: bool = False
+) -> None:
+    """Refuses an adapter that finds no place in the model.
+
+    Args:
+        lora: What is asked for; None passes.
+        model: The model's configuration; one that isn't known passes.
+        trust_remote_code: Whether its code may run.
+
+    Raises:
+        ConfigError: Says what PEFT doesn't find, or doesn't take.
+    """
+    if lora is None or model is None:
+        return
+    plain = copy(lora)
+    plain.init_lora_weights = True  # others read the weights, of which there are none
+    with torch.device("meta"):
+        try:
+            bare = AutoModelForCausalLM.from_config(deepcopy(model), trust_remote_code=trust_remote_code)
+        except Exception:  # loading it will say what is wrong
+            return
+        with _told("lora"):
+            get_peft_model(bare, plain)
+
+
+def _optimizer(args: TrainingArguments) -> torch.optim.Optimizer:
+    """The optimizer of one layer, or another where only the model itself would do, or another device."""
+    layer = nn.Linear(1, 1)
     asked = copy(args)
     if asked.optim_target_modules is not None:
-        asked.optim_target_modules = "all-linear"
-    return asked
+        asked.optim_target_modules = "all-linear"  # which are meant is known of the model only
+    made, options = Trainer.get_optimizer_cls_and_kwargs(asked, nn.Sequential(layer))
+    if made.__module__.startswith(("torch.optim", "transformers")) and not _NEEDS_MODEL & options.keys():
+        optimizer: torch.optim.Optimizer = made(layer.parameters(), **options)
+        return optimizer
+    return torch.optim.SGD(layer.parameters(), lr=args.learning_rate)
 
 
 @contextmanager
@@ -55,4 +88,4 @@ def _told(key: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # they check values by using them, so anything may come out
-        raise ConfigError(f"train.{key}: {first_line(error)}") from None
+        raise ConfigError(f"{key}: {first_line(error)}") from None

@@ -40,11 +40,12 @@ from hbo.training.distributed import all_processes, from_first
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.hub import check_hub, push, without_tokens
 from hbo.training.live import Teller
+from hbo.training.memory import model_config
 from hbo.training.mixture_file import write_mixture
 from hbo.training.packages import check_packages, check_stored
 from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
-from hbo.training.rehearsal import rehearse
+from hbo.training.rehearsal import rehearse, rehearse_adapter
 from hbo.training.saving import save_model, saving_to
 from hbo.training.signals import StopOnSignal
 from hbo.training.takeover import Takeover, recover
@@ -105,10 +106,12 @@ class _Start:
 def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show: Track, say: Say) -> None:
     folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
     spec, tokenizer = prepare.load(config, track)
-    check_stored(spec, trust_remote_code=bool(args.trust_remote_code))
+    trusted = bool(args.trust_remote_code)
+    check_stored(spec, model_config(spec, trust_remote_code=trusted, offline=True))
     data = prepare.read_data(config, tokenizer, args, track)
     check_metric(args, evaluated(data.held_out))
     model = prepare.load_weights(spec, args)
+    rehearse_adapter(start.peft_config, model.config, trust_remote_code=trusted)
     prints = changes.fingerprints(data.train, data.held_out)
     if checkpoint:
         changes.check_data(run_folder.snapshot(checkpoint)["data"], prints, _paths(config, list(data.sizes)))
@@ -165,7 +168,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     balance.live.teller, balance.say = teller, say
     # The first of all: it tries what training needs, and nobody shall have written or reported anything before.
     trainer.callback_handler.callbacks.insert(0, balance)
-    takeover = Takeover(folder, teller, is_first=trainer.is_world_process_zero())
+    takeover = Takeover(folder, teller, say, is_first=trainer.is_world_process_zero())
     stop = StopOnSignal(trainer)
     for callback in (takeover, _Progress(show), stop):
         trainer.add_callback(callback)

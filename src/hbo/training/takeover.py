@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -85,7 +85,10 @@ def recover(folder: Path) -> bool:
         ConfigError: The process that set it aside still runs.
         DataError: It can't be put back.
     """
-    if not any((folder / name).is_dir() for name in (_MOVING, _FORMER, _GONE)):
+    try:
+        if not any((folder / name).is_dir() for name in (_MOVING, _FORMER, _GONE)):
+            return False
+    except (OSError, ValueError):  # no folder's name; whoever wants to write into it says so
         return False
     now = status.read_status(folder)
     if now is not None and status.is_running(now):
@@ -108,11 +111,12 @@ class Takeover(TrainerCallback):
     Args:
         folder: Of both.
         teller: Keeps the new run's status.
+        say: Hears that the former run is there again.
         is_first: Whether this is the process that writes.
     """
 
-    def __init__(self, folder: Path, teller: Teller, *, is_first: bool) -> None:
-        self.folder, self.teller, self.is_first = folder, teller, is_first
+    def __init__(self, folder: Path, teller: Teller, say: Callable[[str], None], *, is_first: bool) -> None:
+        self.folder, self.teller, self.say, self.is_first = folder, teller, say, is_first
         self._is_aside = self._is_through = False
 
     def begin(self) -> None:
@@ -137,6 +141,7 @@ class Takeover(TrainerCallback):
                 with contextlib.suppress(OSError):  # where it lies, the next start finds it
                     put_back(self.folder)
                     self.teller.give_back()
+                    self.say(f"{self.folder}: no step was done, so the run that was there before is there again")
             raise
         self._let_go()
 
