@@ -29,7 +29,13 @@ FORMER = {
     "status.json": "former",
     "notes.txt": "mine",
 }
-NEW = {"config.yaml": "new", "balance.jsonl": "new", "checkpoint-1/model": "new", "runs/now/events": "new"}
+NEW = {
+    "config.yaml": "new",
+    "balance.jsonl": "new",
+    "checkpoint-1/model": "new",
+    "runs/now/events": "new",
+    ".config.yaml.x1": "ne",
+}
 
 
 def write(folder, files):
@@ -90,7 +96,7 @@ def killed_at(monkeypatch, n):
         monkeypatch.setattr(owner, name, wrapped)
 
 
-@pytest.mark.parametrize("n", range(25))
+@pytest.mark.parametrize("n", range(26))
 def test_killed_at_any_change_of_the_folder_the_next_start_finds_the_former_run(tmp_path, monkeypatch, n):
     write(tmp_path, FORMER)
     (tmp_path / "status.json").unlink()

@@ -17,8 +17,9 @@ CONFIG, METRICS, MODEL, EVALUATION = "config.yaml", "metrics.json", "model", "ev
 _REPORT = ("report.html", MIXTURE)
 _OURS = (
     *(CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, *_REPORT, "trainer_state.json", "README.md", "runs"),
-    *(log.FILE, status.FILE),
+    log.FILE,
 )
+_OURS_BEGUN = tuple(f".{name}." for name in _OURS)  # left by a process that was killed while it wrote them
 
 
 def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
@@ -37,7 +38,8 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     if is_there and not is_folder:
         raise ConfigError(f"{folder}: is a file; give --output a folder")
     # What an attempt said that was refused before it trained is no run.
-    held = [path.name for path in sorted(folder.iterdir()) if path.name != status.FILE] if folder.is_dir() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    held = [name for name in names if not name.lstrip(".").startswith(status.FILE)]
     ours = files_of(folder)
     if resume:
         return _checkpoint_to_resume(folder)
@@ -57,12 +59,8 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
 
 def files_of(folder: Path) -> list[Path]:
     """What a run has written into the folder, but for its status: that is of the attempt that spoke last."""
-    return [path for path in _ours(folder) if path.name != status.FILE]
-
-
-def _ours(folder: Path) -> list[Path]:
     held = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in held if path.name in _OURS or path.name.startswith("checkpoint-")]
+    return [path for path in held if path.name.startswith((*_OURS_BEGUN, "checkpoint-")) or path.name in _OURS]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
