@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -206,6 +207,19 @@ def test_a_run_that_dies_before_its_first_step_leaves_the_former_one(hbo, finish
         assert tree(run) == before, when
     # It is the same run as ever: it can be resumed.
     assert hbo("train", file, "--resume").returncode == 0
+
+
+def test_resuming_without_a_checkpoint_begins_as_carefully(hbo, finished, monkeypatch):  # noqa: F811
+    file, run, _ = finished
+    shutil.rmtree(run / "checkpoint-2")
+    before = tree(run)
+    with monkeypatch.context() as patched:
+        patched.setattr(*ENDS["Ctrl-C"])
+        assert hbo("train", file, "--resume").returncode == 130
+    assert tree(run) == before
+    assert hbo("train", file, "--resume").returncode == 0
+    assert tree(run)["model/model.safetensors"] == before["model/model.safetensors"]
+    assert not list(run.glob(".former*"))
 
 
 def test_a_run_that_trains_replaces_the_former_one(hbo, finished, monkeypatch):  # noqa: F811

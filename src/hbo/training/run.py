@@ -91,7 +91,7 @@ def train(
         if resume:
             changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
             say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
-        _run(config, args, _Start(folder, checkpoint, resume, peft_config), teller, track, say)
+        _run(config, args, _Start(folder, checkpoint, peft_config), teller, track, say)
     return folder
 
 
@@ -99,7 +99,6 @@ def train(
 class _Start:
     folder: Path
     checkpoint: Path | None
-    resume: bool
     peft_config: LoraConfig | None
 
 
@@ -176,7 +175,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     def begin() -> None:
         trainer.accelerator.wait_for_everyone()  # every process has come so far before the first changes the folder
         if trainer.is_world_process_zero():
-            if not start.resume:
+            if checkpoint is None:
                 takeover.begin()
             with atomic_path(folder / run_folder.CONFIG) as temporary:
                 temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
@@ -187,7 +186,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         trainer.accelerator.wait_for_everyone()
 
     # Another run is moved aside at the last moment; where there is none, this one can be resumed from now on.
-    if from_first(trainer.accelerator, not start.resume and bool(run_folder.files_of(folder))):
+    if from_first(trainer.accelerator, checkpoint is None and bool(run_folder.files_of(folder))):
         balance.ready = begin
     else:
         begin()
