@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from accelerate.parallelism_config import ParallelismConfig
 from pydantic import Field
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from hbo.errors import ConfigError
 from hbo.validation import written
 from hbo.yaml_text import write_yaml
 
+_Tracker: Any = Literal[(*INTEGRATION_TO_CALLBACK, "all", "none")]
 AtLeastOne = Annotated[int, Field(ge=1)]
 KINDS: dict[str, Any] = {
     "accelerator_config": AcceleratorConfig | dict | str | None,
@@ -25,6 +27,7 @@ KINDS: dict[str, Any] = {
     "model_init_kwargs": dict[str, Any] | None,
     "dataset_kwargs": dict[str, Any] | None,
     "fsdp": bool | str | list[str] | None,
+    "report_to": Union[_Tracker, list[_Tracker], None],  # noqa: UP007 - no operator joins what is made here
     "per_device_train_batch_size": AtLeastOne,
     "per_device_eval_batch_size": AtLeastOne,
     "gradient_accumulation_steps": AtLeastOne,
