@@ -17,6 +17,9 @@ RESULTS ?= bench.jsonl
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 DOCS_READY := $(VENV)/docs-ready
+# As many processes as there are cores, four at most, a file's tests in one of them, and one thread in each: tiny models
+# gain nothing from more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 # What touches transformers, trl, peft and accelerate most.
 LOWEST := tests/test_config.py tests/test_config_file.py tests/training/test_callback.py tests/training/test_plan.py \
   tests/training/test_memory.py
@@ -33,7 +36,7 @@ demo: $(READY) ## fine-tune a real model on four domains (about 10 minutes on 2 
 	$(BIN)/hbo demo --output runs/demo --overwrite $(ARGS)
 
 test: $(READY) ## run the tests, without the slow matrix
-	$(BIN)/pytest -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" $(ARGS)
 
 test-all: $(READY) ## run all tests: kills, faults and several processes too
 	$(BIN)/pytest $(ARGS)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hbo.errors import ConfigError, DataError
+from hbo.errors import ConfigError, DataError, visible
 from hbo.screen import bars, out
 
 if TYPE_CHECKING:
     from hbo.data.survey import Found
 
-_EPOCHS, _BATCH = 3, 16
+_EPOCHS, _BATCH, _GROUPS, _HELD_OUT = 3, 16, 4, 0.05
 _UPDATES = 10  # at the least, where steps are few
 _PAPER_UPDATE, _PAPER_STEP = 200, 1e-4
 
@@ -44,7 +44,8 @@ def init(
     except OSError as error:
         raise ConfigError(f"{output}: can't be written ({error.strerror}); give --output another name") from None
     for each in found:
-        out.print(_told(each), soft_wrap=True, markup=False)
+        for line in (_told(each), *each.notes):
+            out.print(visible(line), soft_wrap=True, markup=False)
     out.print(f"written {output}; next: hbo check {output}", soft_wrap=True, markup=False)
 
 
@@ -74,11 +75,11 @@ def configuration(found: Sequence[Found], model: str) -> str:
             "seed: 0",
             "mixture:",
             "  temperature: 1.0      # prior over datasets, share ∝ rows^(1/τ): 1 = proportional, .inf = uniform",
-            "  eval_fraction: 0.05   # of each dataset, held out and never trained on",
+            f"  eval_fraction: {_HELD_OUT}   # of each dataset, held out and never trained on",
             "  # max_passes: 10      # how often a row may be seen; small datasets are repeated as they are drawn more",
             f"  datasets:             # {rows} rows",
             *mixture,
-            "difficulty: {metric: ifd, groups: 4}   # rows sorted by instruction-following difficulty, in equal groups",
+            f"difficulty: {{metric: ifd, groups: {_groups(usable)}}}   # rows by instruction-following difficulty",
             "balance:",
             "  method: hbo           # or proportional, temperature, uniform, multidds, multiuat, mos, mos+, …",
             f"  update_every: {every}     # optimizer steps between two updates; the paper's 200 if there are enough",
@@ -99,10 +100,19 @@ def configuration(found: Sequence[Found], model: str) -> str:
     )
 
 
+def _groups(usable: Sequence[Found]) -> int:
+    """The default number of groups, or as many as the largest dataset has rows to train on."""
+    from hbo.data.held_out import count_held_out
+
+    most = max(each.rows for each in usable)
+    return min(_GROUPS, most - count_held_out(most, _HELD_OUT))
+
+
 def _entry(each: Found, rows: int) -> list[str]:
     told = f"{each.rows} rows in format '{each.format}', {each.rows / rows:.1%} of the mixture"
     lines = [f"    {_scalar(each.name)}:   # {told}"]
     lines += [f"      {key}: {_scalar(value)}" for key, value in each.settings.items() if key != "drop_unusable"]
+    lines += [f"      # {_plain(note)}" for note in each.notes]
     if each.unusable:
         lines += [f"      drop_unusable: true   # {each.unusable} rows; the first: {_plain(str(each.problem))}"]
     return lines
@@ -125,6 +135,4 @@ def _scalar(value: Any) -> str:
 
 def _plain(text: str) -> str:
     """On one line, as a comment has to be."""
-    from hbo.errors import visible
-
     return " ".join(visible(text).split())

@@ -25,19 +25,21 @@ class SourceConfig(Section):
     """Where rows come from, which of them are wanted, and which of their columns are what."""
 
     path: str
-    """Hub name, or a JSONL (.gz, .zst), Parquet or CSV file, or a folder of these."""
+    """Hub name; or a JSONL, JSON, CSV, Parquet or Arrow file, a folder of such, or a pattern (`a/*.jsonl`)."""
     name: str | None = None
-    """Configuration name of a Hub dataset."""
+    """Configuration name of a Hub dataset, or of a clone of one."""
     data_dir: str | None = None
     """Folder inside the Hub dataset."""
-    data_files: str | list[str] | None = None
-    """Files inside the Hub dataset or folder."""
+    data_files: str | list[str] | dict[str, str | list[str]] | None = None
+    """Files inside the Hub dataset or folder: patterns, or split → patterns."""
     split: str = "train"
-    """Split of a Hub dataset."""
+    """Split of a Hub dataset, or of a folder that has several."""
     format: str | None = None
     """Row format; detected from the columns when absent."""
     columns: dict[str, str] | list[str] | None = None
     """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
+    roles: dict[str, str] | None = None
+    """Role in the source → system, user, assistant or tool; also the other way round, each with a list of names."""
     where: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = None
     """Column → the value, or one of the values, that a row must have there; all other rows are left out."""
 
@@ -53,6 +55,16 @@ class SourceConfig(Section):
                     where = "" if column is None else f"'{column}': "
                     raise ValueError(f"{where}{written(each)} is no text; quote it ('{written(each)}') if it is a name")
         return value
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _turn_around(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        found: dict[Any, Any] = {}
+        for role, names in value.items():
+            found |= dict.fromkeys(names, role) if isinstance(names, list) else {role: names}
+        return found
 
 
 class DatasetConfig(SourceConfig):

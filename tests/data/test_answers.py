@@ -129,3 +129,9 @@ def test_a_final_line_is_compared_with_a_final_line():
     assert not found.equals("it ends\n#### 8")
     assert read("How many?", "#### 7\nand so on") is None
     assert read("How many?", "work\n#### a few") is None
+
+
+def test_an_answer_that_is_more_than_its_text_is_not_asked_for():
+    user, answer = {"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "5"}
+    assert right_answer([user], [{**answer, "reasoning_content": "I add."}]) is None
+    assert right_answer([user], [{**answer, "content": None, "tool_calls": [{}]}]) is None

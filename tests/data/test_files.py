@@ -1,7 +1,10 @@
+import bz2
 import gzip
 import json
+import lzma
 
 import pyarrow as pa
+import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 import zstandard
@@ -35,6 +38,8 @@ def rows(path):
         ("a.jsonl.gz", gzip.compress),
         ("a.json.gz", gzip.compress),
         ("a.jsonl.zst", zstandard.compress),
+        ("a.ndjson.bz2", bz2.compress),
+        ("a.jsonl.xz", lzma.compress),
     ],
 )
 def test_json_lines_are_read_packed_or_not(tmp_path, name, pack):
@@ -69,9 +74,63 @@ def test_csv_takes_long_cells(tmp_path):
     assert rows(write(tmp_path, "a.csv", b"text\n" + b"x" * 200_000))[0]["text"] == "x" * 200_000
 
 
-def test_parquet_is_read(tmp_path):
-    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "a.parquet")
-    assert list(read_file(tmp_path / "a.parquet"))[1] == (ROWS[1], f"{tmp_path / 'a.parquet'}, row 1")
+def test_tabs_may_stand_for_commas_and_csv_be_packed(tmp_path):
+    assert rows(write(tmp_path, "a.tsv", b"prompt\tcompletion\na, b\tc\n")) == [{"prompt": "a, b", "completion": "c"}]
+    assert rows(write(tmp_path, "a.csv.xz", lzma.compress(b"text\na\n"))) == [{"text": "a"}]
+
+
+@pytest.fixture
+def table():
+    return pa.Table.from_pylist(ROWS)
+
+
+def as_stream(table, path):
+    with pa.ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+def as_file(table, path):
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "put"),
+    [
+        ("a.parquet", pq.write_table),
+        ("a.arrow", as_stream),
+        ("b.arrow", as_file),
+        ("a.feather", pa.feather.write_feather),
+    ],
+)
+def test_columnar_files_are_read_row_by_row(tmp_path, table, name, put):
+    path = tmp_path / name
+    put(pa.concat_tables([table] * 700), path)
+    found = list(read_file(path))
+    assert found[1] == (ROWS[1], f"{path}, row 1") and found[-1] == (ROWS[1], f"{path}, row 1399")
+
+
+@pytest.mark.parametrize("put", [as_stream, as_file])
+def test_a_damaged_arrow_file_is_refused_or_read_and_never_reached_beyond(tmp_path, table, put):
+    put(table, tmp_path / "a.arrow")
+    data = (tmp_path / "a.arrow").read_bytes()
+    for at in range(0, len(data), 7):
+        path = write(tmp_path, "b.arrow", data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
+        try:
+            rows(path)
+        except DataError as error:
+            assert str(path) in str(error)
+
+
+def test_what_a_name_does_not_say_may_be_told(tmp_path):
+    assert [row for row, _ in read_file(write(tmp_path, "rows.txt", LINES), ".json")] == ROWS
+
+
+def test_a_pointer_in_the_place_of_the_data_is_called_so(tmp_path):
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    for name in ("a.parquet", "a.jsonl", "a.arrow", "a.csv.gz"):
+        with pytest.raises(DataError, match="is a pointer of Git LFS, not the data; fetch that with `git lfs pull`"):
+            rows(write(tmp_path, name, pointer))
 
 
 def test_rows_come_lazily(tmp_path):
@@ -93,10 +152,14 @@ def test_rows_come_lazily(tmp_path):
         ("a.jsonl", b"[" * 200_000, "line 1: JSON that can't be read|line 1: not valid JSON"),
         ("a.jsonl", b'{"a": ' + b"9" * 5000 + b"}", "line 1: JSON that can't be read"),
         ("a.jsonl.gz", LINES, r"a\.jsonl\.gz: the compressed data is damaged"),
-        ("a.jsonl.gz", gzip.compress(LINES)[:-9], "damaged or cut short"),
-        ("a.jsonl.gz", gzip.compress(LINES)[:-8] + bytes(8), "damaged or cut short"),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-9], "damaged or cut short"),
+        ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:-8] + bytes(8), "damaged or cut short"),
         ("a.jsonl.zst", LINES, r"a\.jsonl\.zst: the compressed data is damaged"),
         ("a.jsonl.zst", zstandard.compress(LINES)[:-3], "the last frame has no end"),
+        ("a.jsonl.bz2", LINES, r"a\.jsonl\.bz2: the compressed data is damaged"),
+        ("a.jsonl.bz2", bz2.compress(LINES)[:-3], "damaged or cut short"),
+        ("a.jsonl.xz", LINES, r"a\.jsonl\.xz: the compressed data is damaged"),
+        ("a.jsonl.xz", lzma.compress(LINES)[:-3], "damaged or cut short"),
         ("a.json", b"[1]", r"a\.json, item 0: holds a number"),
         ("a.json", b'[{"a": 1}', r"a\.json: not valid JSON"),
         ("a.json", b'{\n "a": 1\n}', "line 1: not valid JSON .*one JSON object per line"),
@@ -107,8 +170,15 @@ def test_rows_come_lazily(tmp_path):
         ("a.csv", b"a,b\n1,\xff\n", r"a\.csv, line 2: not UTF-8"),
         ("a.parquet", b"PAR1 no", r"a\.parquet: not a Parquet file"),
         ("a.parquet", b"", "not a Parquet file"),
-        ("a.txt", b"", r"a\.txt: unknown kind of file; hbo reads \.jsonl, \.json, \.parquet, \.csv"),
-        ("a.parquet.gz", b"", "unknown kind of file"),
+        ("a.arrow", b"", "a.arrow: not an Arrow file that can be read"),
+        ("a.arrow", b"ARROW1 no", "not an Arrow file"),
+        (
+            "a.xlsx",
+            b"",
+            r"a\.xlsx: unknown kind of file; hbo reads \.jsonl, \.ndjson, .*also packed: \.gz, \.zst, \.bz2",
+        ),
+        ("a.txt", b"", r"lines of text are rows with \{path: text, data_files: .*a\.txt\}"),
+        ("a.parquet.gz", b"", "compress their columns by themselves; unpack this one first"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_sentence_with_its_place(tmp_path, name, data, message):
@@ -133,7 +203,8 @@ def test_an_unreadable_file_is_refused(tmp_path):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    st.binary(max_size=60), st.sampled_from(["a.jsonl", "a.json", "a.csv", "a.jsonl.gz", "a.jsonl.zst", "a.parquet"])
+    st.binary(max_size=60),
+    st.sampled_from(["a.jsonl", "a.json", "a.csv", "a.jsonl.gz", "a.jsonl.zst", "a.jsonl.xz", "a.parquet", "a.arrow"]),
 )
 def test_any_bytes_are_read_or_refused(tmp_path, data, name):
     path = write(tmp_path, name, data)

@@ -7,7 +7,9 @@ from datasets import Dataset
 
 from hbo.data.filters import is_wanted
 from hbo.data.mixture import read_mixture
+from hbo.data.sources import from_dataset, open_source
 from hbo.errors import DataError
+from hbo.mixture_config import SourceConfig
 
 ROWS = [
     {"prompt": f"q{i}", "completion": f"a{i}", "language": language, "toxic": i == 1, "turn": i}
@@ -30,23 +32,22 @@ ROWS = [
     ],
 )
 def test_a_row_is_wanted_when_every_column_has_one_of_its_values(wanted, expected):
-    assert [i for i, row in enumerate(ROWS) if is_wanted(row, wanted, "row")] == expected
+    assert [i for i, row in enumerate(ROWS) if is_wanted(row, wanted)] == expected
+
+
+def write(path, rows):
+    if path.suffix == ".parquet":
+        Dataset.from_list(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 @pytest.fixture(params=["jsonl", "parquet", "Dataset"])
 def source(request, tmp_path):
     if request.param == "Dataset":  # as a Hub dataset is read
-        from hbo.data import sources
-
-        return lambda where: sources.from_dataset("d", Dataset.from_list(ROWS), where)
-    path = tmp_path / f"rows.{request.param}"
-    if request.param == "parquet":
-        Dataset.from_list(ROWS).to_parquet(path)
-    else:
-        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
-    from hbo.data.sources import open_source
-    from hbo.mixture_config import SourceConfig
-
+        return lambda where: from_dataset("d", Dataset.from_list(ROWS), where)
+    path = write(tmp_path / f"rows.{request.param}", ROWS)
     return lambda where: open_source("d", SourceConfig(path=str(path), where=where))
 
 
@@ -69,9 +70,20 @@ def test_the_same_rows_chosen_otherwise_are_another_mixture(tmp_path):
         assert (len(data), data["hbo_row"][:]) == (count, list(range(count)))
 
 
-def test_a_column_that_is_not_there_is_named_with_the_nearest(source):
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "Hub"])
+def test_a_column_that_no_row_has_is_named_with_the_nearest(kind, tmp_path):
+    path = tmp_path / f"rows.{kind}"
     with pytest.raises(DataError, match=r"no column 'langage', by which `where` chooses \(did you mean 'language'\?\)"):
-        read(source({"langage": "English"}))
+        if kind == "Hub":
+            read(from_dataset("d", Dataset.from_list(ROWS), {"langage": "English"}))
+        write(path, ROWS)
+        read_mixture({"a": {"path": path, "where": {"langage": "English"}}})
+
+
+def test_a_column_that_some_rows_lack_is_null_there(tmp_path):
+    path = write(tmp_path / "rows.jsonl", [{"prompt": "q", "completion": "a"}, *ROWS])
+    data = read_mixture({"a": {"path": path, "where": {"language": "Hindi"}}})
+    assert data["prompt"][:] == [[{"role": "user", "content": "q1"}]]
 
 
 def test_a_value_that_no_row_has_is_said(tmp_path):

@@ -2,7 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbo.data.formats import FORMATS, converter, detect
+from hbo.data.columns import Cells
+from hbo.data.formats import FORMATS, detect
+from hbo.data.reader import Reader
 from hbo.data.turns import ROLES
 from hbo.errors import DataError
 
@@ -10,8 +12,13 @@ storable = st.text(st.characters(exclude_categories=["Cs"]))
 asked = storable.filter(str.strip)
 
 
+def whole(row, **options):
+    return Reader("d", **options).read(row, "f.jsonl, line 1")
+
+
 def read(row, **options):
-    return converter(row, "d", **options)(row, "f.jsonl, line 1")
+    """Prompt and completion."""
+    return whole(row, **options)[:2]
 
 
 def user(text):
@@ -62,7 +69,7 @@ def test_text_stays_as_it_is(text):
             | st.dictionaries(st.sampled_from(["role", "content", "from", "value", "type", "text"]), v)
         ),
     ),
-    st.sampled_from(sorted(FORMATS)),
+    st.sampled_from([each.name for each in FORMATS]),
 )
 def test_any_json_value_is_read_or_refused_with_its_place(value, name):
     row = dict.fromkeys(
@@ -141,7 +148,8 @@ def test_text_parts_are_joined_and_other_parts_refused():
     ],
 )
 def test_formats_are_detected_from_the_columns(columns, expected):
-    assert detect(columns) == expected
+    found = detect(Cells(dict.fromkeys(columns, "x")))
+    assert (found and found.name) == expected
 
 
 @pytest.mark.parametrize("name", ["sharegpt", "conversations"])
@@ -218,6 +226,121 @@ def test_a_bad_row_is_refused_with_reason_and_place(row, reason):
 
 
 def test_a_later_row_without_the_column_is_refused():
-    convert = converter({"prompt": "q", "completion": "a"}, "d")
+    reader = Reader("d")
+    reader.read({"prompt": "q", "completion": "a"}, "f.jsonl, line 1")
     with pytest.raises(DataError, match=r"line 2: the column 'completion' is missing \(columns: prompt, answer\)"):
-        convert({"prompt": "q", "answer": "a"}, "f.jsonl, line 2")
+        reader.read({"prompt": "q", "answer": "a"}, "f.jsonl, line 2")
+
+
+@pytest.mark.parametrize("column", ["context", "passage", "document", "contexts"])
+def test_a_passage_beside_an_instruction_belongs_to_what_is_asked(column):
+    row = {"instruction": "Which colour?", column: "The door is red.", "response": "Red."}
+    assert read(row) == ([user("Which colour?\n\nThe door is red.")], [bot("Red.")])
+    assert read({**row, column: None})[0] == read({**row, column: ""})[0] == [user("Which colour?")]
+
+
+def test_several_passages_are_joined():
+    row = {"instruction": "q", "input": "one", "contexts": ["two", "three"], "output": "a"}
+    assert read(row)[0] == [user("q\n\none\n\ntwo\n\nthree")]
+
+
+def test_a_passage_that_is_no_text_is_left_where_it_is():
+    assert read({"instruction": "q", "context": {"title": "x"}, "output": "a"}) == ([user("q")], [bot("a")])
+
+
+def test_a_passage_beside_a_prompt_is_read_when_it_is_named():
+    row = {"prompt": "q", "completion": "a", "context": "c"}
+    assert read(row)[0] == [user("q")]  # a prompt is whole by itself
+    assert read(row, columns={"input": "context"})[0] == [user("q\n\nc")]
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        [["q1", "a1"], ["q2", "a2"]],
+        '[["q1", "a1"], ["q2", "a2"]]',
+        [user("q1"), bot("a1"), user("q2"), bot("a2")],
+    ],
+)
+@pytest.mark.parametrize("names", [("instruction", "output"), ("prompt", "completion")])
+def test_history_stands_before_the_turn_and_its_answers_are_learned_too(history, names):
+    prompt, completion = read({names[0]: "q3", names[1]: "a3", "history": history, "system": "s"})
+    assert prompt == [{"role": "system", "content": "s"}, user("q1")]
+    assert completion == [bot("a1"), user("q2"), bot("a2"), user("q3"), bot("a3")]
+
+
+@pytest.mark.parametrize("history", [None, [], "[]", "", ["q1", "a1"]])
+def test_a_history_that_is_none_changes_nothing(history):
+    assert read({"instruction": "q", "output": "a", "history": history}) == ([user("q")], [bot("a")])
+
+
+@pytest.mark.parametrize("column", ["system_prompt", "system_message", "sys_prompt", "systemPrompt"])
+def test_a_system_prompt_goes_by_many_names(column):
+    assert read({"prompt": "q", "completion": "a", column: "s"})[0] == [{"role": "system", "content": "s"}, user("q")]
+    own = [{"role": "system", "content": "own"}, user("q"), bot("a")]
+    assert read({"messages": own, column: "s"})[0] == own[:2]  # what the conversation says itself goes before
+    assert read({"messages": own, "system": "own"})[0] == own[:2]
+
+
+def test_tools_and_arguments_of_the_template_are_carried():
+    tool = {"type": "function", "function": {"name": "add", "parameters": {}}}
+    row = {"messages": [user("q"), bot("a")], "chat_template_kwargs": {"enable_thinking": False, "other": None}}
+    for tools in ([tool], '[{"name": "add", "parameters": {}}]'):
+        assert whole({**row, "tools": tools}).given == {"enable_thinking": False, "other": None, "tools": [tool]}
+    assert whole(row, fills_nulls=True).given == {"enable_thinking": False}
+    assert whole({"messages": row["messages"], "tools": [], "chat_template_kwargs": {}}).given == {}
+    with pytest.raises(DataError, match="chat_template_kwargs holds 'tokenize', which hbo decides itself"):
+        read({**row, "chat_template_kwargs": {"tokenize": True}})
+
+
+@pytest.mark.parametrize("column", ["reasoning_content", "thinking"])
+def test_a_thought_in_a_column_belongs_to_the_answer(column):
+    expected = {**bot("16"), "reasoning_content": "I add."}
+    assert read({"prompt": "q", "completion": "16", column: "I add."})[1] == [expected]
+    assert read({"instruction": "q", "output": "16", column: "I add."})[1] == [expected]
+    assert read({"instruction": "q", "output": "16", "reasoning": "why"})[1] == [bot("16")]
+    assert read({"instruction": "q", "output": "16", "why": "I add."}, columns={"reasoning_content": "why"})[1] == [
+        expected
+    ]
+
+
+PAIRS = [
+    {"prompt": "q", "chosen": "good", "rejected": "bad"},
+    {"prompt": [user("q")], "chosen": [bot("good")], "rejected": [bot("bad")]},
+    {"chosen": [user("q"), bot("good")], "rejected": [user("q"), bot("bad")]},
+    {"prompt": "q", "chosen": [user("q"), bot("good")], "rejected": [user("q"), bot("bad")]},
+    {"instruction": "q", "input": "", "chosen": "good", "rejected": "bad"},
+    {"question": "q", "chosen": "good", "rejected": "bad"},
+    {
+        "conversations": [{"from": "human", "value": "q"}],
+        "chosen": {"from": "gpt", "value": "good"},
+        "rejected": {"from": "gpt", "value": "bad"},
+    },
+    {"prompt": "q", "chosen": '[{"role": "assistant", "content": "good"}]', "rejected": "bad"},
+]
+
+
+@pytest.mark.parametrize("row", PAIRS)
+def test_the_chosen_answer_of_a_preference_is_trained_on_and_the_rejected_one_named(row):
+    reader = Reader("d")
+    assert reader.read(row, "line 1")[:2] == ([user("q")], [bot("good")])
+    assert list(reader.account.unread) == ["rejected"]
+
+
+def test_a_chosen_answer_beside_another_one_is_named():
+    reader = Reader("d")
+    row = {"messages": [user("q"), bot("a")], "chosen": [user("q"), bot("b")]}
+    assert reader.read(row, "line 1").completion == [bot("a")]
+    assert list(reader.account.unread) == ["chosen"]
+    assert read(row, format="preference")[1] == [bot("b")]
+    reader = Reader("d")
+    reader.read({"prompt": "q", "messages": row["chosen"], "chosen": row["chosen"]}, "line 1")
+    assert reader.account.unread == {}  # they say the same
+
+
+def test_a_chosen_answer_to_nothing_says_what_to_do():
+    with pytest.raises(DataError, match=r"before `chosen`; name what does with `columns: {prompt: .* {text: chosen}`"):
+        read({"chosen": "good", "rejected": "bad"}, format="preference")
+    assert read({"chosen": "H: hi A: yo", "rejected": "bad"}, columns={"text": "chosen"})[1][0]["role"] == "text"
+    with pytest.raises(DataError, match=r"line 1: nothing stands before `chosen`"):
+        read({"chosen": "good", "rejected": "bad"})

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbo.data.held_out import dataset_names, dataset_sizes, hold_out
-from hbo.errors import ConfigError, DataError
+from hbo.errors import ConfigError
 
 
 def mixture(**sizes):
@@ -53,9 +53,10 @@ def test_held_out_rows_are_spread_evenly():
     assert np.abs(chosen - 100).max() < 5 * np.sqrt(400 * 0.25 * 0.75)
 
 
-def test_the_only_row_of_a_dataset_is_not_held_out():
-    with pytest.raises(DataError, match=r"dataset 'b': its only row .* eval_fraction to 0"):
-        hold_out(mixture(a=5, b=1), 0.1, 0)
+def test_the_only_row_of_a_dataset_is_trained_on_and_not_held_out():
+    with pytest.warns(UserWarning, match="dataset 'b': its only row is trained on, so that it has none held out"):
+        train, held_out = hold_out(mixture(a=5, b=1), 0.1, 0)
+    assert ("b", 0) in ids(train) and [name for name, _ in ids(held_out)] == ["a"]
     assert len(hold_out(mixture(a=5, b=1), 0, 0)[0]) == 6
 
 

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 
 import pytest
+from byte_models import byte_model
 from commands import refused
 
 from hbo import config_file
@@ -72,8 +73,7 @@ def test_rows_and_files_that_can_not_be_used_are_named_and_left_out(hbo, data, t
     assert "strange: can't be used: dataset 'strange': no known row format; columns seen: colour" in done.stdout
     assert "broken.jsonl, line 1: not valid JSON" in done.stdout
     assert "good: 9 rows in format 'prompt', 1 can't be used" in done.stdout
-    with pytest.warns(UserWarning, match="1 rows of .*good.jsonl can't be used"):
-        assert written(file) == {"good": 9}
+    assert written(file) == {"good": 9}
 
 
 def test_names_that_yaml_would_take_for_something_else(hbo, data, tmp_path):
@@ -92,6 +92,25 @@ def test_a_few_rows_still_make_a_plan_that_can_run(data):
     assert config.train["max_steps"] == 1 and config.balance.update_every == 1
 
 
+def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_path):
+    """Whoever has 1, 3 and 300 rows keeps the groups of the large dataset and every row of the small ones."""
+    for name, count in (("one", 1), ("three", 3), ("many", 300)):
+        folder = data(f"{name}.jsonl", sums(count))
+    byte_model(tmp_path / "model")
+    file = tmp_path / "run.yaml"
+    assert hbo("init", folder, "--output", file, "--model", tmp_path / "model").returncode == 0
+    done = hbo("check", file)
+    assert done.returncode == 0, done.stderr
+    assert config_file.load(file).difficulty.groups == 4
+    assert "dataset 'one': its only row is trained on" in done.stderr
+    assert "dataset 'three' has 2 rows to train on, and so 2 groups instead of 4" in done.stderr
+    assert "many" in done.stdout and "285" in done.stdout
+    (folder / "many.jsonl").unlink()
+    assert hbo("init", folder, "--output", file, "--model", tmp_path / "model", "--overwrite").returncode == 0
+    assert config_file.load(file).difficulty.groups == 2
+    assert hbo("check", file).returncode == 0
+
+
 def test_a_folder_without_data_is_one_sentence(hbo, tmp_path):
     (tmp_path / "empty").mkdir()
     refused(hbo("init", tmp_path / "empty"), "empty", ".jsonl")
@@ -101,3 +120,26 @@ def test_a_folder_without_data_is_one_sentence(hbo, tmp_path):
         hbo("init", tmp_path / "empty", "--output", tmp_path / "run.yaml"), "x.jsonl", "no dataset in it can be used"
     )
     assert not (tmp_path / "run.yaml").exists()
+
+
+def test_columns_are_chosen_by_all_rows_and_those_left_unread_are_told(hbo, data, tmp_path):
+    rows = [{"question": f"{i}?", "answer": "a", "context": "c" if i else None, "topic": "x"} for i in range(6)]
+    data("asked.jsonl", [{"topic": "x"}, *rows])
+    folder = data("dolly.jsonl", [{"instruction": "q", "context": "c", "response": "a", "category": "x"}] * 3)
+    file = tmp_path / "run.yaml"
+    done = hbo("init", folder, "--output", file)
+    assert done.returncode == 0, done.stderr
+    assert "dataset 'dolly': columns that are not read: category (3 rows); `columns: {input: NAME}`" in done.stdout
+    assert "dataset 'asked': columns that are not read: topic (6 rows)" in done.stdout
+    assert "      # dataset 'dolly': columns that are not read: category (3 rows)" in file.read_text()
+    datasets = config_file.load(file).mixture.datasets
+    assert datasets["asked"].columns == {"prompt": "question", "completion": "answer", "input": "context"}
+    assert datasets["dolly"].columns is None
+    prompts = [row["prompt"][0]["content"] for row in read_mixture(datasets)]
+    assert prompts == ["0?", *(f"{i}?\n\nc" for i in range(1, 6)), *["q\n\nc"] * 3]
+
+
+def test_a_file_of_two_formats_says_so(hbo, data, tmp_path):
+    done = hbo("init", data("both.jsonl", [*turns(2), {"text": "t"}]), "--output", tmp_path / "run.yaml")
+    assert "both: 3 rows in format 'messages and text'" in done.stdout
+    assert "its rows are of several formats: 2 messages (the first: " in done.stdout

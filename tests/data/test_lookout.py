@@ -42,3 +42,12 @@ def test_rows_that_say_the_same_are_found_wherever_they_stand():
 def test_a_mixture_without_repeats_or_held_out_rows_has_lengths_only():
     train = rows(("a", "hi", "yes", 3), ("a", "hi", "no", 4))
     assert list(told(look(train, train.select([]), None), None)) == ["tokens per row, median, longest: a 3, 4"]
+
+
+def test_rows_that_differ_in_their_calls_alone_are_no_repeats():
+    train = rows(("a", "hi", "", 3), ("a", "hi", "", 3), ("a", "hi", "", 3))
+    extras = ['{"turns": {"1": {"tool_calls": [1]}}}', '{"turns": {"1": {"tool_calls": [2]}}}', None]
+    train = train.add_column("hbo_extra", extras)
+    assert look(train, train.select([]), None)["a"].repeats == 0
+    nothing = rows(("a", "hi", None, 3))
+    assert look(nothing, nothing.select([]), None)["a"].repeats == 0

@@ -1,4 +1,8 @@
+import json
+
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value
 
@@ -46,22 +50,163 @@ def test_data_files_and_data_dir_choose_in_a_folder(tmp_path):
         source(folder, data_dir="suub")
 
 
-def test_a_folder_with_several_splits_asks_which(tmp_path):
-    folder = write(tmp_path / "data", **{"train-0": 1, "test-0": 2})
-    with pytest.raises(DataError, match=r"several splits \(test, train\); choose with data_files"):
-        source(folder)
+def test_of_several_splits_in_a_folder_one_is_read_and_the_others_are_named(tmp_path):
+    folder = write(tmp_path / "data", **{"train-0": 1, "test-0": 2, "more": 3})
+    with pytest.warns(UserWarning, match=r"a file is left out, not of the split 'train': test-0\.jsonl"):
+        assert texts(source(folder)) == ["3", "1"]
+    with pytest.warns(UserWarning, match=r"2 files are left out, not of the split 'eval'"):
+        assert texts(source(folder, split="eval")) == ["2"]
+    with pytest.raises(DataError, match="has no split 'dev'; choose one with split: train, test"):
+        source(folder, split="dev")
+
+
+def test_splits_may_be_folders(tmp_path):
+    write(tmp_path / "data" / "train", a=1)
+    write(tmp_path / "data" / "validation", a=2)
+    with pytest.warns(UserWarning, match=r"not of the split 'train': validation/a\.jsonl"):
+        assert texts(source(tmp_path / "data")) == ["1"]
+
+
+def test_files_may_be_given_by_split(tmp_path):
+    folder = write(tmp_path / "data", a=1, b=2)
+    assert texts(source(folder, data_files={"train": "a*", "test": "b*"}, split="test")) == ["2"]
 
 
 def test_a_folder_without_rows_is_refused(tmp_path):
     (tmp_path / "a.md").touch()
-    with pytest.raises(DataError, match=r"dataset 'd': the folder .* holds no file ending in \.jsonl, \.json"):
+    with pytest.raises(DataError, match=r"dataset 'd': the folder .* holds no file ending in \.jsonl, \.ndjson"):
         source(tmp_path)
 
 
-def test_a_folder_of_save_to_disk_is_explained(tmp_path):
-    Dataset.from_dict({"text": ["a"]}).save_to_disk(tmp_path / "saved")
-    with pytest.raises(DataError, match=r"written by save_to_disk; in Python give datasets\.load_from_disk"):
-        source(tmp_path / "saved")
+def test_files_that_look_like_data_and_can_not_be_read_are_named(tmp_path):
+    folder = write(tmp_path / "data", a=1)
+    for name in ("b.parquet.gz", "LICENSE", "notes.md", "_SUCCESS"):
+        (folder / name).touch()
+    with pytest.warns(UserWarning, match=r"a file is left out, of no kind that hbo reads: b\.parquet\.gz$"):
+        assert texts(source(folder)) == ["1"]
+
+
+def test_what_save_to_disk_wrote_is_read(tmp_path):
+    saved = tmp_path / "saved"
+    Dataset.from_dict({"text": list("abc")}).select([2, 0]).save_to_disk(saved, num_shards=2)
+    Dataset.from_dict({"text": ["stale"]}).save_to_disk(tmp_path / "other")
+    (tmp_path / "other" / "data-00000-of-00001.arrow").rename(saved / "cache-123.arrow")  # as `map` leaves them there
+    assert texts(source(saved)) == ["c", "a"]
+
+
+def test_of_a_saved_dict_of_datasets_the_split_is_read(tmp_path):
+    saved = DatasetDict(train=Dataset.from_dict({"text": ["a"]}), extra=Dataset.from_dict({"text": ["b"]}))
+    saved.save_to_disk(tmp_path / "saved")
+    assert texts(source(tmp_path / "saved")) == ["a"]
+    assert texts(source(tmp_path / "saved", split="extra")) == ["b"]
+    with pytest.raises(DataError, match="has no split 'test'; choose one with split: train, extra"):
+        source(tmp_path / "saved", split="test")
+
+
+CARD = """---
+configs:
+- config_name: small
+  data_files: small/*.jsonl
+- config_name: large
+  data_files:
+  - {split: train, path: large/part-*.jsonl}
+  - {split: test, path: [large/test.jsonl]}
+---
+"""
+
+
+def test_a_clone_is_read_as_its_readme_says(tmp_path):
+    write(tmp_path / "small", a=1, train=2)
+    write(tmp_path / "large", **{"part-0": 3, "part-1": 4, "test": 5, "notes": 6})
+    for name in ("dataset_infos.json", "dataset_info.json"):
+        (tmp_path / name).write_text(json.dumps({"default": {"features": {"text": {"dtype": "string"}}}}))
+    assert texts(source(tmp_path / "small")) == ["1", "2"]
+    (tmp_path / "README.md").write_text(CARD)
+    assert texts(source(tmp_path, name="small")) == ["1", "2"]
+    assert texts(source(tmp_path, name="large")) == ["3", "4"]
+    assert texts(source(tmp_path, name="large", split="test")) == ["5"]
+    with pytest.raises(DataError, match="has several configurations; choose one with name: small, large"):
+        source(tmp_path)
+    with pytest.raises(DataError, match="has no configuration 'big'; choose one with name: small, large"):
+        source(tmp_path, name="big")
+    with pytest.raises(DataError, match="has no split 'dev'; choose one with split: train, test"):
+        source(tmp_path, name="large", split="dev")
+    (tmp_path / "README.md").write_text("---\nconfigs: 3\n---\n")
+    with pytest.raises(
+        DataError, match=r"the configs in .*README\.md can't be read .*choose the files with data_files"
+    ):
+        source(tmp_path)
+
+
+def test_infos_beside_the_rows_are_no_rows(tmp_path):
+    folder = write(tmp_path / "repo", a=1)
+    (folder / "dataset_infos.json").write_text('{"default": {}}')
+    assert texts(source(folder)) == ["1"]
+    assert rows(source(folder, data_files="dataset_infos.json")) == [{"default": {}}]  # asked for by name
+
+
+def test_a_pattern_is_a_path(tmp_path, monkeypatch):
+    write(tmp_path / "data", **{"part-0": 1, "part-1": 2, "other": 3})
+    write(tmp_path / "data" / "sub", **{"part-2": 4})
+    assert texts(source(tmp_path / "data" / "part-*.jsonl")) == ["1", "2"]
+    monkeypatch.chdir(tmp_path)
+    assert texts(source("data/**/part-[12].jsonl")) == ["2", "4"]
+    assert texts(source("data/s*")) == ["4"]
+    assert not is_on_hub(SourceConfig(path="data/*"))
+    with pytest.raises(DataError, match=r"no file that holds rows matches 'data/\*\.csv'"):
+        source("data/*.csv")
+    (tmp_path / "a[1].jsonl").write_text('{"text": "literal"}\n')
+    assert texts(source("a[1].jsonl")) == ["literal"]
+
+
+def test_the_names_of_partitions_are_columns(tmp_path):
+    for lang, year in (("de", 2023), ("pt%20BR", 2024)):
+        folder = tmp_path / "hive" / f"lang={lang}" / f"year={year}"
+        folder.mkdir(parents=True)
+        pq.write_table(pa.table({"text": [lang]}), folder / "part-0.parquet")
+    found = rows(source(tmp_path / "hive"))
+    assert found == [{"lang": "de", "year": 2023, "text": "de"}, {"lang": "pt BR", "year": 2024, "text": "pt%20BR"}]
+    assert rows(source(tmp_path / "hive", where={"year": 2024})) == found[1:]
+    assert rows(source(tmp_path / "hive" / "lang=de" / "*" / "*.parquet")) == found[:1]
+    moved = source(tmp_path / "hive").fingerprint
+    (tmp_path / "hive" / "lang=de").rename(tmp_path / "hive" / "lang=fr")
+    assert source(tmp_path / "hive").fingerprint != moved
+    assert {row["lang"] for row in rows(source(tmp_path / "hive"))} == {"fr", "pt BR"}
+
+
+def test_a_row_keeps_its_own_value_and_a_null_partition_is_null(tmp_path):
+    write(tmp_path / "text=x", a=1)
+    write(tmp_path / "lang=__HIVE_DEFAULT_PARTITION__", a=1)
+    assert rows(source(tmp_path)) == [{"lang": None, "text": "1"}, {"text": "1"}]
+
+
+def test_a_builder_of_datasets_reads_the_files_that_it_is_given(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: pytest.fail("asked the Hub"))
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "x.parquet")
+    pq.write_table(pa.table({"text": ["b"]}), tmp_path / "y.part")
+    assert texts(source("parquet", data_files="x.parquet")) == ["a"]
+    assert texts(source("parquet", data_files={"train": ["x.parquet"], "test": str(tmp_path / "*.part")})) == ["a"]
+    assert texts(source("parquet", data_files={"train": "x.parquet", "test": "*.part"}, split="test")) == ["b"]
+    assert texts(source("json", data_dir=str(write(tmp_path / "data", a=1)))) == ["1"]
+    assert not is_on_hub(SourceConfig(path="parquet", data_files="x.parquet"))
+    assert is_on_hub(SourceConfig(path="parquet", data_files="https://host/x.parquet"))
+    with pytest.raises(DataError, match="no file that holds rows matches 'gone.parquet'"):
+        source("parquet", data_files="gone.parquet")
+
+
+def test_the_builder_of_lines_of_text_is_that_of_datasets(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    datasets.disable_progress_bars()
+    assert texts(source("text", data_files=str(tmp_path / "a.txt"))) == ["one", "two"]
+    datasets.enable_progress_bars()
+
+
+def test_a_url_is_told_how_to_be_given():
+    with pytest.raises(DataError, match=r"is a URL; .*\{path: parquet, data_files: hf://datasets/o/n/x\.parquet\}"):
+        source("hf://datasets/o/n/x.parquet")
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path):

@@ -103,9 +103,18 @@ def test_datasets_of_nothing_but_duplicates_are_balanced(hbo, config, tmp_path, 
         ([12, 12], {"difficulty": {"groups": 1}}),
         ([1], {"difficulty": {"groups": 1}, "mixture": {"eval_fraction": 0}}),
         ([2, 3], {"mixture": {"eval_fraction": 0}}),
+        ([1, 3, 30], {"difficulty": {"groups": 4}}),
         ([3, 3], {"train": {"per_device_train_batch_size": 16}, "mixture": {"eval_fraction": 0}}),
     ],
-    ids=["one dataset", "one group of all", "one group each", "one row of all", "groups of one row", "a huge batch"],
+    ids=[
+        "one dataset",
+        "one group of all",
+        "one group each",
+        "one row of all",
+        "groups of one row",
+        "fewer rows than groups",
+        "a huge batch",
+    ],
 )
 def test_the_smallest_mixtures_run(hbo, config, tmp_path, rows, changes):  # noqa: F811
     datasets = {f"d{k}": write_rows(tmp_path / f"d{k}.jsonl", count, f"set {k}") for k, count in enumerate(rows)}

@@ -5,13 +5,9 @@ import json
 import pytest
 import torch
 import yaml
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from byte_models import byte_tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 TRAIN = {
     "max_steps": 4,
     "per_device_train_batch_size": 4,
@@ -29,19 +25,6 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("HBO_CACHE", str(tmp_path / "cache"))
     torch.set_num_threads(1)
     return tmp_path / "cache"
-
-
-def byte_tokenizer():
-    # Single bytes and no merges: it takes any text and needs no training.
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    words = {token: i for i, token in enumerate(["<|im_start|>", "<|im_end|>", *alphabet])}
-    plain = Tokenizer(models.BPE(vocab=words, merges=[]))
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    plain.decoder = decoders.ByteLevel()
-    plain.add_special_tokens(["<|im_start|>", "<|im_end|>"])
-    fast = PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<|im_end|>", pad_token="<|im_end|>")
-    fast.chat_template = CHATML
-    return fast
 
 
 @pytest.fixture(scope="session")

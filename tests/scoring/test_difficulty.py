@@ -133,10 +133,13 @@ def test_a_loaded_model_needs_its_tokenizer(data, llama):
         stratify(data, model=llama)
 
 
-def test_more_levels_than_rows_are_refused_before_scoring(data, llama, tokenizer, forwards):
-    with pytest.raises(DataError, match="dataset 'chat' has 4 rows, which can't be cut into 5 groups"):
-        stratify(data, model=llama, tokenizer=tokenizer, levels=5)
-    assert forwards == []
+def test_of_fewer_rows_than_levels_each_is_a_level_and_that_is_said(data, llama, tokenizer):
+    with pytest.warns(UserWarning, match="dataset 'chat' has 4 rows to train on, and so 4 groups instead of 5"):
+        found = stratify(data, model=llama, tokenizer=tokenizer, levels=5)
+    level = {name: [] for name in found["hbo_dataset"]}
+    for name, here in zip(found["hbo_dataset"], found["hbo_level"], strict=True):
+        level[name].append(here)
+    assert sorted(level["chat"]) == [0, 1, 2, 3]
 
 
 def test_a_dict_of_splits_is_refused(cache):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbo.errors import DataError
-from hbo.scoring.levels import assign_levels
+from hbo.scoring.levels import assign_levels, check_sizes
 from hbo.scoring.scores import Scores
 
 NAN = math.nan
@@ -30,10 +30,6 @@ def test_no_row_is_lost_and_sizes_differ_by_at_most_one(rows, levels, metric):
     names, loss, alone = zip(*rows, strict=True)
     found = scores(loss, alone)
     counts = {name: names.count(name) for name in names}
-    if min(counts.values()) < levels:
-        with pytest.raises(DataError), warnings.catch_warnings(action="ignore"):
-            assign_levels(names, found, metric, levels)
-        return
     with warnings.catch_warnings(action="ignore"):
         level_N = assign_levels(names, found, metric, levels)
     values = found.ifd_N if metric == "ifd" else found.loss_N
@@ -96,7 +92,26 @@ def test_one_level_needs_no_warning():
         assert assign_levels(["a"] * 2, scores([NAN, NAN]), "ifd", 1).tolist() == [0, 0]
 
 
-def test_too_few_rows_name_dataset_rows_and_levels():
-    message = "dataset 'b' has 1 row, which can't be cut into 2 groups; set fewer groups, or add rows"
-    with pytest.raises(DataError, match=re.escape(message)):
-        assign_levels(list("aab"), scores([1.0] * 3), "loss", 2)
+def test_of_fewer_rows_than_levels_each_is_a_level():
+    assert assign_levels(list("aaabbc"), scores([3.0, 1.0, 2.0, 2.0, 1.0, 5.0]), "loss", 3).tolist() == [
+        2,
+        0,
+        1,
+        1,
+        0,
+        0,
+    ]
+
+
+def test_datasets_with_fewer_levels_are_named():
+    with pytest.warns(UserWarning) as told:
+        check_sizes({"a": 3, "b": 2, "c": 1}, 3)
+    assert [str(warning.message) for warning in told] == [
+        "dataset 'b' has 2 rows to train on, and so 2 groups instead of 3; add rows for more",
+        "dataset 'c' has a single row to train on, and so one group instead of 3; add rows for more",
+    ]
+
+
+def test_more_levels_than_any_dataset_has_rows_are_refused():
+    with pytest.raises(DataError, match=re.escape("(dataset 'a' 3 rows, dataset 'c' 1 row); ask for at most 3 groups")):
+        check_sizes({"a": 3, "c": 1}, 4)

@@ -15,7 +15,7 @@ def launch(*words, fails=False, cache=None):
         environment["HBO_CACHE"] = str(cache)
     command = [sys.executable, *map(str, words)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=environment)
-    assert (done.returncode != 0) == fails, done.stdout[-1000:] + done.stderr[-3000:]
+    assert (done.returncode != 0) == fails, done.stdout[-1000:] + done.stderr[:2000] + done.stderr[-3000:]
     return done
 
 

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 from datasets import Dataset
 
@@ -52,3 +54,12 @@ def test_turns_of_a_conversation_are_told_apart():
     data["prompt"][0] = [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hello"}]
     found = described(Dataset.from_dict(data), rows((0, 0)), None, 1)["a"]["groups"][0]["examples"][0]
     assert found["prompt"] == "system: be kind\nuser: hello"
+
+
+def test_thoughts_and_calls_are_part_of_the_response():
+    call = {"function": {"name": "add", "arguments": {"a": 1}}}
+    data = rows((1, 1)).to_dict()
+    data["completion"][0] = [{"role": "assistant", "content": None}]
+    data["hbo_extra"] = [json.dumps({"turns": {"1": {"reasoning_content": "I add.", "tool_calls": [call]}}}), None]
+    found = described(Dataset.from_dict(data), rows((0, 0)), None, 1)["a"]["groups"][0]["examples"][0]
+    assert found["response"] == 'I add.\n{"name": "add", "arguments": {"a": 1}}'

@@ -223,7 +223,7 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("lora.rank=4", ["lora.rank"]),
         ("mixture.temperature=0", ["mixture.temperature"]),
         ("difficulty.groups=0", ["difficulty.groups"]),
-        ("difficulty.groups=50", ["dataset 'b'", "19 rows"]),
+        ("difficulty.groups=90", ["dataset 'b' 19 rows", "ask for at most"]),
         ("balance.min_probability=0.9", ["min_probability"]),
         ("model=/no/such/folder", ["/no/such/folder"]),
         ("mixture.datasets.a.path=/no/such.jsonl", ["/no/such.jsonl"]),
@@ -231,6 +231,7 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("train.max_length=3", ["max_length"]),
         ("train={packing: true, packing_strategy: wrapped}", ["packing_strategy 'wrapped'"]),
         ("train={packing: true, max_length: null}", ["set max_length"]),
+        ("train.accelerator_config={dispatch_batches: true}", ["dispatch_batches", "leave it out"]),
         ("nonsense", ["key=value"]),
     ],
 )
@@ -280,3 +281,38 @@ def test_an_interrupted_demo_goes_on_with_resume(hbo, config, tmp_path, monkeypa
     assert done.returncode == 0, done.stderr
     assert f"going on from {folder / 'checkpoint-2'}" in done.stderr + done.stdout
     assert json.loads((folder / "metrics.json").read_text())["eval"] == finished["eval"]
+
+
+def test_what_is_not_read_and_not_rendered_is_said(hbo, config, tmp_path):
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": f"{i}?"},
+                {"role": "assistant", "content": "one", "weight": 0},
+                {"role": "user", "content": "no"},
+                {"role": "assistant", "content": "two", "reasoning_content": "three is wrong"},
+            ],
+            "topic": "x",
+        }
+        for i in range(20)
+    ]
+    file = tmp_path / "thoughts.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = config(
+        mixture={"datasets": {"a": str(file)}}, difficulty={"groups": 1}, train={"max_steps": 2, "save_strategy": "no"}
+    )
+    cut = "dataset 'a': part of 20 of 20 answers is not in the tokens: the chat template cuts it"
+    unread = (
+        "dataset 'a': columns that are not read: topic (20 rows); `columns: {system: NAME}` puts one before the answer"
+    )
+    for words in (("check", settings), ("check", settings), ("train", settings, "--dry-run")):
+        done = hbo(*words)
+        assert done.returncode == 0, done.stderr
+        assert cut in done.stdout and unread in done.stdout
+    assert unread in hbo("train", settings, "--dry-run", "model=owner/model").stdout
+    done = hbo("train", settings)
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {cut}" in done.stderr
+    example = json.loads((tmp_path / "run" / "mixture.json").read_text())["datasets"]["a"]["groups"][0]["examples"][0]
+    assert example["response"] == "three is wrong\ntwo"
+    assert example["prompt"].endswith("?\nassistant: one\nuser: no")

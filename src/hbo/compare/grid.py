@@ -12,6 +12,8 @@ from hbo import config_file, recipes
 from hbo.config import RunConfig
 from hbo.errors import ConfigError
 from hbo.training.arguments import adapter, training_arguments, typed
+from hbo.training.packages import check_packages
+from hbo.training.rehearsal import rehearse
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
@@ -102,6 +104,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
         folder = output.absolute() / "runs" / name.replace("/", "_")
         run = typed(run.model_copy(update={"output": str(folder)}))
         if seed == seeds[0]:  # the keys that TRL and PEFT know are checked before anything runs
+            check_packages(run.train)
             args = training_arguments(run)
             if args.max_steps <= 0 and "mixture.train_fraction" in keys:
                 raise ConfigError(
@@ -109,6 +112,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
                     "budget; set train.max_steps in CONFIG"
                 )
             adapter(run)
+            rehearse(args)
         found.append(Cell(method, seed, settings, run))
     return found
 

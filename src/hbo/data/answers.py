@@ -67,6 +67,8 @@ def right_answer(prompt: Sequence[Message], completion: Sequence[Message]) -> Ch
     """
     if len(completion) != 1 or completion[0]["role"] != "assistant" or not prompt or prompt[-1]["role"] != "user":
         return None
+    if not {"reasoning_content", "tool_calls"}.isdisjoint(completion[0]):  # the text is not all of the answer
+        return None
     answer = completion[0]["content"].strip()
     return _choice(prompt[-1]["content"], answer) or _number(answer)
 

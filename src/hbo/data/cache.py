@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hbo.errors import DataError
 
@@ -64,10 +65,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def stored_table(path: Path, features: Features, tables: Iterable[pa.Table]) -> Dataset:
+def stored_table(
+    path: Path, features: Features, tables: Iterable[pa.Table], notes: Callable[[], Any] | None = None
+) -> Dataset:
     """The memory-mapped rows of the Arrow stream file `path`, which is written from `tables` unless it exists.
 
-    The file's stem becomes the dataset's fingerprint, so it must stand for the content.
+    Args:
+        path: The file; its stem becomes the dataset's fingerprint, so it must stand for the content.
+        features: Columns.
+        tables: Read only if there is no such file.
+        notes: What is to be known of the rows later, asked for when all are read; `notes_of` gives it back, in this
+            process or another.
 
     Raises:
         DataError: The file can't be written, or the one that is there is damaged; or whatever reading `tables` raises.
@@ -85,8 +93,33 @@ def stored_table(path: Path, features: Features, tables: Iterable[pa.Table]) -> 
         ):
             for table in tables:
                 writer.write_table(table.cast(schema))
+            if notes is not None:  # first, so that no table is ever without its notes
+                with atomic_path(_beside(path)) as beside:
+                    beside.write_text(json.dumps(notes()), encoding="utf-8")
     try:
         table = MemoryMappedTable.from_file(str(path))
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path}: the cached rows can't be read ({error}); delete the file") from None
     return Dataset(table, info=DatasetInfo(features=features), fingerprint=path.stem)
+
+
+def notes_of(data: Dataset) -> Any:
+    """What was noted when the rows of `data` were stored; None if nothing was, or if they lie in no file.
+
+    Rows chosen from a table have the notes of the table.
+
+    Raises:
+        DataError: The notes can't be read.
+    """
+    for file in data.cache_files:
+        path = _beside(Path(file["filename"]))
+        try:
+            if path.exists():
+                return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: can't be read ({error}); delete it and the file beside it") from None
+    return None
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".json")

@@ -1,8 +1,9 @@
 """The rows of one file, lazily, each with where it stands; a file that can't be read says which line is at fault.
 
-    .jsonl .json    one object per line; .json may hold a list of objects instead
-    .parquet        read in batches
-    .csv            a header and rows of its length; every value is a string
+    .jsonl .ndjson .json    one object per line; .json may hold a list of objects instead
+    .csv .tsv               a header and rows of its length; every value is a string
+    .parquet                read in batches
+    .arrow .feather         likewise; what `datasets` keeps, and other Arrow files
 
 JSON and CSV may be compressed: `.jsonl.gz`, `.csv.zst`. Lines are UTF-8, blank ones are skipped.
 """
@@ -10,42 +11,49 @@ JSON and CSV may be compressed: `.jsonl.gz`, `.csv.zst`. Lines are UTF-8, blank 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
-import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from hbo.data import json_list
+from hbo.data import compressed, json_list
+from hbo.data.columnar import Placed as Placed
+from hbo.data.columnar import arrow_rows, parquet_rows
 from hbo.data.turns import kind
-from hbo.data.zstd import ZstdError, open_zstd
 from hbo.errors import DataError
-
-Placed = tuple[dict[str, Any], str]
-"""A row and where it stands, such as `data/chat.jsonl, line 3`."""
 
 MAX_LINE = 16 * 2**20
 """Bytes that one line or row may have; a longer one is no row but a file of another kind."""
 
-_BATCH = 1000
+_POINTER = b"version https://git-lfs.github.com/spec/v1"
 
 
-def read_file(path: Path) -> Iterator[Placed]:
+def read_file(path: Path, ending: str | None = None) -> Iterator[Placed]:
     """The rows of `path`.
+
+    Args:
+        path: The file.
+        ending: One of `SUFFIXES`, for a file whose name doesn't say what it is.
 
     Raises:
         DataError: The file can't be read, or some line or row of it can't.
     """
-    kind_of_file = _kind(path)
-    if kind_of_file is None:
-        raise DataError(f"{path}: unknown kind of file; hbo reads {', '.join(SUFFIXES)} (JSON and CSV also .gz, .zst)")
+    ending = ending or _kind(path)
+    if ending is None:
+        raise DataError(f"{path}: {_unknown(path)}")
+    damaged = f"{path}: the compressed data is damaged or cut short"
     try:
-        yield from _READERS[kind_of_file](path)
-    except (gzip.BadGzipFile, zlib.error, ZstdError, EOFError) as error:
-        raise DataError(f"{path}: the compressed data is damaged or cut short ({error}); make the file again") from None
+        with path.open("rb") as file:
+            if file.read(len(_POINTER)) == _POINTER:
+                raise DataError(f"{path}: is a pointer of Git LFS, not the data; fetch that with `git lfs pull`")
+        yield from _READERS[ending](path)
+    except compressed.DAMAGED as error:
+        raise DataError(f"{damaged} ({error}); make the file again") from None
     except OSError as error:
+        if error.errno is None and path.name.lower().endswith(compressed.ENDINGS):
+            raise DataError(f"{damaged} ({error}); make the file again") from None
         raise DataError(f"{path}: can't be read ({error.strerror or error})") from None
 
 
@@ -59,17 +67,31 @@ def is_readable(path: Path) -> bool:
     return _kind(path) is not None
 
 
+def is_columnar(path: Path, ending: str | None = None) -> bool:
+    """Whether `read_file` would read columns of one type each, so that objects have the keys of all others."""
+    return (ending or _kind(path)) in _BINARY
+
+
 def _kind(path: Path) -> str | None:
     name = path.name.lower()
-    plain = name.removesuffix(".gz").removesuffix(".zst")
+    plain = compressed.plain_name(name)
     found = next((suffix for suffix in SUFFIXES if plain.endswith(suffix)), None)
-    return None if found == ".parquet" and plain != name else found
+    return None if found in _BINARY and plain != name else found
+
+
+def _unknown(path: Path) -> str:
+    if compressed.plain_name(path.name).endswith(_BINARY):
+        return "Parquet and Arrow files compress their columns by themselves; unpack this one first"
+    if path.suffix.lower() == ".txt":
+        return f"lines of text are rows with {{path: text, data_files: {path}}}; anything else write as JSON lines"
+    packed = ", ".join(compressed.ENDINGS)
+    return f"unknown kind of file; hbo reads {', '.join(SUFFIXES)} (JSON and CSV also packed: {packed})"
 
 
 def _json(path: Path) -> Iterator[Placed]:
-    with _opened(path) as file:
+    with compressed.opened(path) as file:
         start = file.peek(1)[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
-        if _kind(path) == ".json" and start.startswith(b"["):
+        if _kind(path) not in _LINES and start.startswith(b"["):
             yield from _json_list(path, file)
         else:
             yield from _json_lines(path, file)
@@ -111,12 +133,12 @@ def _object(row: Any, where: str) -> dict[str, Any]:
     return row
 
 
-def _csv(path: Path) -> Iterator[Placed]:
+def _csv(path: Path, delimiter: str = ",") -> Iterator[Placed]:
     # The limit is the module's, not the reader's; its default is too small for a long document.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE))
-    with _opened(path) as file:
+    with compressed.opened(path) as file:
         row = _Row(path, file)
-        reader = csv.reader(row, strict=True)
+        reader = csv.reader(row, delimiter=delimiter, strict=True)
         header: list[str] | None = None
         while True:
             row.size = 0
@@ -161,40 +183,21 @@ class _Row:
         return line
 
 
-def _parquet(path: Path) -> Iterator[Placed]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    count = 0
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
-                    yield row, f"{path}, row {count}"
-                    count += 1
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: a string after row {count} is not UTF-8") from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"{path}: not a Parquet file that can be read ({reason}); make the file again") from None
-
-
 _READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
     ".jsonl": _json,
+    ".ndjson": _json,
     ".json": _json,
-    ".parquet": _parquet,
     ".csv": _csv,
+    ".tsv": partial(_csv, delimiter="\t"),
+    ".parquet": parquet_rows,
+    ".arrow": arrow_rows,
+    ".feather": arrow_rows,
 }
 SUFFIXES = tuple(_READERS)
-"""Endings of the files that hold rows; those of text may be followed by .gz or .zst."""
+"""Endings of the files that hold rows; those of text may be followed by one of `compressed.ENDINGS`."""
 
-
-def _opened(path: Path) -> io.BufferedReader:
-    if path.name.lower().endswith(".gz"):
-        return io.BufferedReader(gzip.open(path, "rb"))  # type: ignore[arg-type]
-    if path.name.lower().endswith(".zst"):
-        return open_zstd(path)
-    return path.open("rb")
+_BINARY = (".parquet", ".arrow", ".feather")
+_LINES = (".jsonl", ".ndjson")
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[str, str]]:

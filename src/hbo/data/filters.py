@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hbo.errors import DataError, nearest
@@ -16,30 +16,37 @@ Wanted = Mapping[str, Scalar | Sequence[Scalar]]
 """Column → the value, or one of the values, that a row must have there."""
 
 
-def is_wanted(row: Mapping[str, Any], wanted: Wanted, place: str) -> bool:
+def is_wanted(row: Mapping[str, Any], wanted: Wanted) -> bool:
     """Whether each column of `wanted` holds the value, or one of the values, asked for.
 
     Args:
-        row: A row of the source, its columns as they are named there.
+        row: A row of the source, its columns as they are named there; one that it lacks is null.
         wanted: What is asked for.
-        place: Where the row stands, for errors.
-
-    Raises:
-        DataError: The row has no such column.
 
     Example:
-        >>> is_wanted({"language": "Hindi"}, {"language": ["English", "Hindi"]}, "row 0")
+        >>> is_wanted({"language": "Hindi"}, {"language": ["English", "Hindi"]})
         True
     """
-    for column, values in wanted.items():
-        if column not in row:
+    return all(any(_same(row.get(column), value) for value in _several(values)) for column, values in wanted.items())
+
+
+def check_columns(seen: Collection[str], wanted: Wanted, place: str) -> None:
+    """Refuses to choose by a column that no row has.
+
+    Args:
+        seen: The columns that rows have.
+        wanted: What is asked for.
+        place: Where they stand, for the error.
+
+    Raises:
+        DataError: One isn't among them.
+    """
+    for column in wanted:
+        if column not in seen:
             raise DataError(
-                f"{place}: no column '{column}', by which `where` chooses{nearest(column, row)}; columns seen: "
-                f"{', '.join(map(str, row)) or 'none'}"
+                f"{place}: no column '{column}', by which `where` chooses{nearest(column, seen)}; columns seen: "
+                f"{', '.join(map(str, seen)) or 'none'}"
             )
-        if not any(_same(row[column], value) for value in _several(values)):
-            return False
-    return True
 
 
 def wanted_rows(table: pa.Table, wanted: Wanted | None, place: str) -> tuple[list[int], pa.Table]:
@@ -52,10 +59,9 @@ def wanted_rows(table: pa.Table, wanted: Wanted | None, place: str) -> tuple[lis
 
     if not wanted:
         return list(range(len(table))), table
-    seen = set(wanted) <= set(table.column_names)
+    check_columns(table.column_names, wanted, place)
     # Only these columns become Python values for every row: the others may hold long conversations.
-    asked = table.select(list(wanted)) if seen else table
-    numbers = [i for i, row in enumerate(asked.to_pylist()) if is_wanted(row, wanted, place)]
+    numbers = [i for i, row in enumerate(table.select(list(wanted)).to_pylist()) if is_wanted(row, wanted)]
     return numbers, table.take(pa.array(numbers, pa.int64()))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo.errors import ConfigError, DataError
+from hbo.errors import ConfigError
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -19,11 +20,12 @@ _BATCH = 100_000
 def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
     """The rows to train on and the held-out ones; each dataset gives its share, at least one row unless it is 0.
 
+    Of a dataset of a single row none is held out, with a warning.
+
     Which rows of a dataset are held out depends on the seed, its name and its rows alone, not on the other datasets.
 
     Raises:
         ConfigError: `eval_fraction` is not in [0, 1).
-        DataError: A dataset has one row only, so none would be left to train on.
     """
     if not 0 <= eval_fraction < 1:
         raise ConfigError(f"eval_fraction is {eval_fraction}, but must be at least 0 and below 1")
@@ -31,9 +33,10 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
     if eval_fraction:
         for name, (positions, rows) in _positions(data).items():
             if len(rows) < 2:
-                raise DataError(
-                    f"dataset '{name}': its only row can't be both trained on and held out; add rows, or set "
-                    "eval_fraction to 0"
+                warnings.warn(
+                    f"dataset '{name}': its only row is trained on, so that it has none held out; add rows",
+                    UserWarning,
+                    stacklevel=2,
                 )
             chosen = np.argsort(_keys(seed, name, rows), kind="stable")[: count_held_out(len(rows), eval_fraction)]
             held_out.extend(positions[chosen].tolist())

@@ -11,6 +11,8 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from hbo.data.canonical import EXTRA
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -105,10 +107,14 @@ def _contents(rows: Dataset) -> tuple[list[str], NDArray[np.uint64]]:
     names: list[str] = []
     contents: list[int] = []
     if len(rows):
-        for batch in rows.select_columns(["prompt", "completion", "hbo_dataset"]).iter(_BATCH):
+        columns = ["prompt", "completion", "hbo_dataset", *([EXTRA] if EXTRA in rows.column_names else [])]
+        for batch in rows.select_columns(columns).iter(_BATCH):
             names += batch["hbo_dataset"]
-            for turns in zip(batch["prompt"], batch["completion"], strict=True):
-                said = [[turn["role"], " ".join(turn["content"].casefold().split())] for side in turns for turn in side]
+            extras = batch.get(EXTRA) or [None] * len(batch["prompt"])
+            for prompt, completion, extra in zip(batch["prompt"], batch["completion"], extras, strict=True):
+                turns = [*prompt, *completion]
+                said = [[turn["role"], " ".join((turn["content"] or "").casefold().split())] for turn in turns]
+                said += [[EXTRA, extra]] if extra else []
                 contents.append(xxhash.xxh3_64_intdigest(json.dumps(said).encode()))
     return names, np.array(contents, dtype=np.uint64)
 

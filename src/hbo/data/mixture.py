@@ -4,32 +4,39 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbo.data.cache import cache_root, stored_table
-from hbo.data.entries import Entry, open_entry
+from hbo.data.canonical import EXTRA, features, stored
+from hbo.data.dropping import refuse_empty, without_unusable
+from hbo.data.entries import Entry, drops_unusable, open_entry
 from hbo.data.files import Placed
-from hbo.data.filters import shown_wanted
-from hbo.data.formats import Convert, converter
+from hbo.data.filters import Wanted, check_columns, shown_wanted
+from hbo.data.for_trl import for_trl
 from hbo.data.held_out import at_most, dataset_names, dataset_sizes, fraction_of, hold_out
-from hbo.data.sources import Source
-from hbo.data.tokens import drop_without_target, tokenize
+from hbo.data.notes import of_lost, of_reading, of_tokens
+from hbo.data.reader import Account, Reader
+from hbo.data.sources import Source, open_source
+from hbo.data.tokens import tokenize
 from hbo.data.turns import BadRowError, kind, text_of
+from hbo.data.unusable import UnusableRowError, count, reason_of, total
 from hbo.errors import ConfigError, DataError, nearest
 from hbo.mixture_config import SourceConfig
 from hbo.progress import Track, silent
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from datasets import Dataset, DatasetDict, Features
+    from datasets import Dataset, DatasetDict
 
 __all__ = ["build_mixture", "dataset_names", "dataset_sizes", "fraction_of", "hold_out", "read_mixture"]
 
 _BATCH = 1000
-_VERSION = "1"  # part of every cache file's name: raise it when the same files give other rows
+_VERSION = "3"  # part of every cache file's name: raise it when the same files give other rows
 
 
 def build_mixture(
@@ -74,13 +81,20 @@ def build_mixture(
 
     folder = Path(cache_dir) if cache_dir is not None else None
     data = read_mixture(sources, seed=seed, cache_dir=folder)
+    notes = [*of_reading(data)]
     if tokenizer is None:
-        data = _for_trl(data, folder or cache_root())
+        data = for_trl(data, folder or cache_root())
     else:
-        data, dropped = drop_without_target(tokenize(data, tokenizer, max_length=max_length, cache_dir=folder))
-        if dropped:
-            counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in dropped.items())
-            warnings.warn(f"no response token within max_length={max_length}: left out {counts}", stacklevel=2)
+        names = dataset_names(data)
+        lenient, place = lenient_datasets(sources, names), partial(place_of, sources)
+        data = tokenize(data, tokenizer, max_length=max_length, cache_dir=folder, lenient=lenient, place=place)
+        notes += of_tokens([data])
+        data, lost = without_unusable(data, max_length)
+        refuse_empty(names, dataset_sizes(data), lost)
+        notes += of_lost(lost, "row")
+    for note in notes:
+        if note.is_warning:
+            warnings.warn(note.text, stacklevel=2)
     if not eval_fraction:
         return data
     train, held_out = hold_out(data, eval_fraction, seed)
@@ -104,48 +118,101 @@ def read_mixture(
         raise ConfigError("the mixture names no dataset; add at least one")
     entries = [open_entry(name, value) for name, value in datasets.items()]
     path = (cache_dir or cache_root()) / f"mixture-{_fingerprint(entries)}.arrow"
-    data = stored_table(path, _features(), _tables(entries, track))
+    accounts: list[Account] = []
+    data = stored_table(
+        path, features(), _tables(entries, accounts, track), lambda: [asdict(account) for account in accounts]
+    )
+    if data.data.column(EXTRA).null_count == len(data):
+        data = data.remove_columns(EXTRA)
     limits = {entry.name: entry.config.max_rows for entry in entries if entry.config.max_rows is not None}
     return at_most(data, limits, seed) if limits else data
 
 
-def _tables(entries: list[Entry], track: Track) -> Iterator[pa.Table]:
+def _tables(entries: list[Entry], accounts: list[Account], track: Track) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    schema = _features().arrow_schema
+    schema = features().arrow_schema
     origin: dict[str, str] = {}
     with track("reading", sum(len(source.parts) for entry in entries for _, source in entry.sources)) as advance:
         for entry in entries:
-            rows = _rows(entry, origin, advance)
+            rows = _rows(entry, origin, accounts, advance)
             while batch := list(islice(rows, _BATCH)):
                 yield pa.Table.from_pylist(batch, schema=schema)
 
 
-def _rows(entry: Entry, origin: dict[str, str], advance: Callable[[int], None]) -> Iterator[dict[str, Any]]:
-    number = 0
+def _rows(
+    entry: Entry, origin: dict[str, str], accounts: list[Account], advance: Callable[[int], None]
+) -> Iterator[dict[str, Any]]:
+    for number, (dataset, cells, _) in enumerate(_usable(entry, accounts, advance)):
+        if origin.setdefault(dataset, entry.name) != entry.name:
+            raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
+        yield {**cells, "hbo_dataset": dataset, "hbo_row": number}
+
+
+def _usable(
+    entry: Entry, accounts: list[Account], advance: Callable[[int], None]
+) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """The dataset, the cells and the place of every row that can be used."""
     for config, source in entry.sources:
-        convert: Convert | None = None
-        unusable, reason, before = 0, "", number
+        reader, found, first = _reader(entry, config, source), False, ""
+        accounts.append(reader.account)
         for row, place in _read(source, advance):
-            if convert is None:
-                convert = converter(row, entry.name, config.format, config.columns)
             try:
-                prompt, completion = convert(row, place)
+                cells, dataset = _cells(reader, row, place), _dataset_of(row, entry, place)
             except DataError as error:
                 if not entry.config.drop_unusable:
                     raise
-                unusable, reason = unusable + 1, reason or str(error)
+                first = first or str(error)
+                count(reader.account.unusable, reason_of(error), place)
                 continue
-            dataset = _dataset_of(row, entry, place)
-            if origin.setdefault(dataset, entry.name) != entry.name:
-                raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
-            yield {"prompt": prompt, "completion": completion, "hbo_dataset": dataset, "hbo_row": number}
-            number += 1
-        if number == before:
-            raise DataError(f"dataset '{entry.name}': {_nothing_in(config, unusable, reason)}")
-        if unusable:
-            told = f"dataset '{entry.name}': {unusable} rows of {config.path} can't be used and are left out; the first"
-            warnings.warn(f"{told}: {reason}", UserWarning, stacklevel=2)
+            found = True
+            yield dataset, cells, place
+        if not found:
+            unusable = total(reader.account.unusable)
+            raise DataError(f"dataset '{entry.name}': {_nothing_in(entry.name, config, unusable, first)}")
+        reader.check_columns()
+
+
+def place_of(datasets: Mapping[str, Any], dataset: str, row: int) -> str:
+    """Where row `row` of a dataset stands: its number, and the file and line that it comes from.
+
+    Raises:
+        HBOError: As `read_mixture`.
+    """
+    named = f"dataset '{dataset}', row {row}"
+    for name, value in datasets.items():
+        if dataset == name or dataset.startswith(f"{name}/"):
+            rows = _usable(open_entry(name, value), [], lambda _: None)
+            found = next((place for of, _, place in islice(rows, row, row + 1) if of == dataset), None)
+            if found is not None:
+                return named if found.startswith("dataset ") else f"{named} ({found})"
+    return named
+
+
+def lenient_datasets(datasets: Mapping[str, Any], names: Iterable[str]) -> set[str]:
+    """Those of the datasets `names` whose entry says that rows which can't be used are left out."""
+    entries = [name for name, value in datasets.items() if drops_unusable(value)]
+    return {name for name in names if any(name == entry or name.startswith(f"{entry}/") for entry in entries)}
+
+
+def _reader(entry: Entry, config: SourceConfig, source: Source) -> Reader:
+    used = {*(config.where or ()), *([entry.config.group_by] if entry.config.group_by else ())}
+    return Reader(
+        entry.name,
+        config.path,
+        format=config.format,
+        columns=config.columns,
+        roles=config.roles,
+        used=used,
+        fills_nulls=source.fills_nulls,
+    )
+
+
+def _cells(reader: Reader, row: Mapping[str, Any], place: str) -> dict[str, Any]:
+    try:
+        return stored(reader.read(row, place))
+    except BadRowError as error:
+        raise UnusableRowError(f"{place}: {error}", str(error)) from None
 
 
 def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
@@ -154,10 +221,19 @@ def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
         advance(1)
 
 
-def _nothing_in(config: SourceConfig, unusable: int, reason: str) -> str:
+def _check_where(dataset: str, config: SourceConfig, where: Wanted) -> None:
+    source = open_source(dataset, config.model_copy(update={"where": None}))
+    placed = islice((placed for part in source.parts for placed in part()), _BATCH)
+    seen = {column: None for row, _ in placed for column in row}
+    if seen:
+        check_columns(seen, where, config.path)
+
+
+def _nothing_in(dataset: str, config: SourceConfig, unusable: int, reason: str) -> str:
     if unusable:
         return f"none of {unusable} rows of {config.path} can be used; the first: {reason}"
     if config.where:
+        _check_where(dataset, config, config.where)
         return f"no row of {config.path} has what `where` asks for ({shown_wanted(config.where)}); check the values"
     return f"{config.path} is empty; add rows, or leave it out"
 
@@ -167,60 +243,18 @@ def _dataset_of(row: Mapping[str, Any], entry: Entry, where: str) -> str:
     if column is None:
         return entry.name
     if column not in row:
-        raise DataError(
-            f"{where}: no column '{column}', by which dataset '{entry.name}' is grouped{nearest(column, row)}; "
-            f"columns seen: {', '.join(map(str, row)) or 'none'}"
-        )
+        told = f"no column '{column}', by which dataset '{entry.name}' is grouped"
+        seen = f"{nearest(column, row)}; columns seen: {', '.join(map(str, row)) or 'none'}"
+        raise UnusableRowError(f"{where}: {told}{seen}", told)
     value = row[column]
     if not isinstance(value, str | int | float) or not str(value).strip():
         shown = "an empty string" if isinstance(value, str) else kind(value)
-        raise DataError(f"{where}: '{column}' is {shown}, so the row belongs to no group of dataset '{entry.name}'")
+        told = f"'{column}' is {shown}, so the row belongs to no group of dataset '{entry.name}'"
+        raise UnusableRowError(f"{where}: {told}", told)
     try:
         return f"{entry.name}/{text_of(str(value), column)}"
     except BadRowError as error:
-        raise DataError(f"{where}: {error}") from None
-
-
-def _for_trl(data: Dataset, folder: Path) -> Dataset:
-    """`data` itself, or with a column `text` in the place of `prompt` and `completion` when all rows are plain text."""
-    from datasets import Features, Value
-
-    kinds: dict[bool, str] = {}  # is it text? → a dataset that is so
-    for batch in data.with_format("arrow").iter(_BATCH):
-        for row in batch.to_pylist():
-            is_text = row["completion"][0]["role"] == "text"
-            kinds.setdefault(is_text, row["hbo_dataset"])
-            if not is_text and not row["prompt"]:
-                raise DataError(
-                    f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}: nothing stands before the response, which "
-                    "SFTTrainer can't tokenize; give tokenizer= so that hbo does it"
-                )
-    if len(kinds) == 2:
-        raise DataError(
-            f"'{kinds[True]}' is plain text and '{kinds[False]}' has prompts and responses, which SFTTrainer can't "
-            "take in one dataset; give tokenizer= so that hbo tokenizes both"
-        )
-    if False in kinds:
-        return data
-
-    def tables() -> Iterator[pa.Table]:
-        import pyarrow as pa
-
-        for batch in data.with_format("arrow").iter(_BATCH):
-            texts = [completion[0]["content"] for completion in batch["completion"].to_pylist()]
-            yield batch.select(["hbo_dataset", "hbo_row"]).add_column(0, "text", pa.array(texts, pa.string()))
-
-    features = Features({"text": Value("string"), "hbo_dataset": Value("string"), "hbo_row": Value("int64")})
-    return stored_table(folder / f"text-{data._fingerprint}.arrow", features, tables())
-
-
-def _features() -> Features:
-    from datasets import Features, List, Value
-
-    messages = List({"role": Value("string"), "content": Value("string")})
-    return Features(
-        {"prompt": messages, "completion": messages, "hbo_dataset": Value("string"), "hbo_row": Value("int64")}
-    )
+        raise UnusableRowError(f"{where}: {error}", str(error)) from None
 
 
 def _fingerprint(entries: list[Entry]) -> str:
@@ -230,6 +264,6 @@ def _fingerprint(entries: list[Entry]) -> str:
     for entry in entries:
         for config, source in entry.sources:
             part = [entry.name, source.fingerprint, config.format, config.columns, entry.config.group_by]
-            parts.append([*part, config.where] if config.where else part)
+            parts.append([*part, config.where, config.roles] if config.where or config.roles else part)
         parts += [[entry.name, "drop_unusable"]] if entry.config.drop_unusable else []
     return xxhash.xxh3_128_hexdigest(json.dumps([_VERSION, parts]).encode())

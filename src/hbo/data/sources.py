@@ -6,20 +6,20 @@ of a Hub dataset. Rows count from 0, lines from 1.
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo.data.files import SUFFIXES, Placed, is_readable, read_file
+from hbo.data.files import Placed, is_columnar, read_file
 from hbo.data.filters import Wanted, is_wanted, wanted_rows
+from hbo.data.listing import ending_of, is_local, local_files
+from hbo.data.partitions import Value, partition_columns
 from hbo.errors import DataError
 from hbo.mixture_config import SourceConfig
 
 _BATCH = 1000
-_SPLITS = {"train", "test", "validation", "valid", "val", "dev", "eval"}
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class Source:
     """The same for the same rows, before any are chosen."""
     parts: Sequence[Callable[[], Iterator[Placed]]]
     """Its files (or the one dataset), each a function that starts reading."""
+    fills_nulls: bool = False
+    """Whether each object in it has the keys of all others, null where it had none, as columnar files do."""
 
 
 def open_source(dataset: str, config: SourceConfig) -> Source:
@@ -39,12 +41,12 @@ def open_source(dataset: str, config: SourceConfig) -> Source:
         DataError: The file, folder or Hub dataset isn't there, or nothing in it holds rows.
     """
     try:
-        path = Path(config.path).expanduser()
-        if path.exists():
-            files = _files(dataset, path, config)
-            return Source(_fingerprint(files), [_reader(file, config.where) for file in files])
-        if _looks_local(config.path):
-            raise DataError(f"dataset '{dataset}': {_missing(path)}")
+        files = local_files(dataset, config)
+        if files is not None:
+            columns, ending = partition_columns(files), ending_of(config)
+            readers = [_reader(file, more, ending, config.where) for file, more in zip(files, columns, strict=True)]
+            columnar = any(is_columnar(file, ending) for file in files)
+            return Source(_fingerprint(files, columns, ending), readers, columnar)
     except (OSError, RuntimeError, ValueError, NotImplementedError) as error:  # a name too long; a home of nobody
         raise DataError(f"dataset '{dataset}': '{config.path[:200]}' can't be looked up ({error})") from None
     return from_dataset(dataset, _from_hub(dataset, config), config.where)
@@ -57,7 +59,7 @@ def is_on_hub(config: SourceConfig) -> bool:
         Nothing.
     """
     try:
-        return not Path(config.path).expanduser().exists() and not _looks_local(config.path)
+        return not is_local(config)
     except (OSError, RuntimeError, ValueError):
         return False  # opening it says what is wrong
 
@@ -95,69 +97,19 @@ def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> Sourc
                 yield row, f"dataset '{dataset}', row {start + i}"
             start += len(table)
 
-    return Source(data._fingerprint, [rows])
+    return Source(data._fingerprint, [rows], fills_nulls=True)
 
 
-def _reader(file: Path, wanted: Wanted | None) -> Callable[[], Iterator[Placed]]:
-    if not wanted:
-        return lambda: read_file(file)
-    return lambda: ((row, place) for row, place in read_file(file) if is_wanted(row, wanted, place))
+def _reader(
+    file: Path, columns: Mapping[str, Value], ending: str | None, wanted: Wanted | None
+) -> Callable[[], Iterator[Placed]]:
+    def rows() -> Iterator[Placed]:
+        for row, place in read_file(file, ending):
+            whole = {**columns, **row} if columns else row
+            if not wanted or is_wanted(whole, wanted):
+                yield whole, place
 
-
-def _files(dataset: str, path: Path, config: SourceConfig) -> list[Path]:
-    only_hub = {"name": config.name, "split": config.split if config.split != "train" else None}
-    only_folder = {"data_dir": config.data_dir, "data_files": config.data_files} if path.is_file() else {}
-    for key, value in (only_hub | only_folder).items():
-        if value is not None:
-            raise DataError(
-                f"dataset '{dataset}': `{key}: {value}` can't be used with the local path {path}; leave it out"
-                + (", and give the file of that split as path" if key == "split" else "")
-            )
-    if path.is_file():
-        return [path]
-    folder = path / (config.data_dir or "")
-    if not folder.is_dir():
-        raise DataError(f"dataset '{dataset}': {_missing(folder)}")
-    return _chosen(dataset, folder, config.data_files)
-
-
-def _chosen(dataset: str, folder: Path, patterns: str | list[str] | None) -> list[Path]:
-    wanted = [patterns] if isinstance(patterns, str) else patterns or ["**/*"]
-    found: set[Path] = set()
-    for pattern in wanted:
-        matches = {file for file in folder.glob(pattern.lstrip("/")) if file.is_file() and is_readable(file)}
-        if not matches and patterns:
-            raise DataError(f"dataset '{dataset}': no file in {folder} that holds rows matches '{pattern}'")
-        found |= matches
-    files = sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
-    if (folder / "state.json").exists() and any(folder.glob("*.arrow")):
-        raise DataError(
-            f"dataset '{dataset}': {folder} was written by save_to_disk; in Python give "
-            f"datasets.load_from_disk('{folder}'), or write it with to_parquet and give that file"
-        )
-    if not files:
-        raise DataError(f"dataset '{dataset}': the folder {folder} holds no file ending in {', '.join(SUFFIXES)}")
-    splits = {word for file in files for word in re.split(r"[-_.]", file.name.lower()) if word in _SPLITS}
-    if len(splits) > 1 and not patterns:
-        raise DataError(
-            f"dataset '{dataset}': the folder {folder} holds files of several splits ({', '.join(sorted(splits))}); "
-            "choose with data_files, such as data_files: '*train*'"
-        )
-    return files
-
-
-def _looks_local(path: str) -> bool:
-    local_start = path.startswith((".", "/", "~"))
-    return local_start or path.count("/") > 1 or is_readable(Path(path)) or Path(path).suffix in (".gz", ".zst", ".txt")
-
-
-def _missing(path: Path) -> str:
-    parent = path.parent
-    if not parent.is_dir():
-        return f"{path}: no such file or folder, nor the folder {parent}; paths start at the current folder"
-    near = difflib.get_close_matches(path.name, [entry.name for entry in parent.iterdir()], n=3, cutoff=0.5)
-    hint = f"; near it: {', '.join(near)}" if near else "; paths start at the current folder"
-    return f"{path}: no such file or folder{hint}"
+    return rows
 
 
 def _from_hub(dataset: str, config: SourceConfig) -> Any:
@@ -180,11 +132,11 @@ def _from_hub(dataset: str, config: SourceConfig) -> Any:
         ) from None
 
 
-def _fingerprint(files: Sequence[Path]) -> str:
+def _fingerprint(files: Sequence[Path], columns: Sequence[Mapping[str, Value]], ending: str | None) -> str:
     import xxhash
 
     whole = xxhash.xxh3_128()
-    for path in files:
+    for path, more in zip(files, columns, strict=True):
         digest = xxhash.xxh3_128()
         try:
             with path.open("rb") as file:
@@ -192,6 +144,7 @@ def _fingerprint(files: Sequence[Path]) -> str:
                     digest.update(block)
         except OSError as error:
             raise DataError(f"{path}: can't be read ({error.strerror})") from None
-        # The ending says how the bytes are read.
-        whole.update(f"{digest.hexdigest()} {''.join(path.suffixes[-2:])}\n".encode())
+        # The ending says how the bytes are read; the folders' names add columns.
+        told = f" {json.dumps(more)}" if more else ""
+        whole.update(f"{digest.hexdigest()} {ending or ''.join(path.suffixes[-2:])}{told}\n".encode())
     return whole.hexdigest()

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
-from hbo.data.files import SUFFIXES, is_readable
-from hbo.data.formats import Convert, converter, detect
+from hbo.data.clones import card_patterns, is_saved, saved_splits
+from hbo.data.columns import Cells
+from hbo.data.files import SUFFIXES
+from hbo.data.formats import detect
+from hbo.data.json_text import listed
+from hbo.data.listing import holds_rows
+from hbo.data.notes import reading_notes
+from hbo.data.reader import Reader
 from hbo.data.sources import open_source
+from hbo.data.splits import by_split, split_named
+from hbo.data.turns import is_filled
 from hbo.errors import DataError
 from hbo.mixture_config import SourceConfig, stem
 from hbo.progress import Track, silent
 
-_HELD_OUT = {"test", "validation", "valid", "val", "dev", "eval"}
 _PAIRS = (  # what other datasets call a prompt and its completion
     ("question", "answer"), ("query", "response"), ("inputs", "targets"), ("problem", "solution"),
     ("prompt", "response"), ("prompt", "answer"), ("question", "response"), ("input", "output"),
     ("instruction", "answer"), ("source", "target"),
 )  # fmt: skip
 _CHATS = ("conversation", "dialog", "dialogue", "chat", "turns")
+_LOOKED_AT = 1000  # rows by which columns are renamed: any of them may be empty in the first
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,11 @@ class Found:
     Attributes:
         name: Its name in the mixture.
         settings: `path`, and `data_files`, `columns` and `drop_unusable` where they are needed.
-        format: Row format, in which its first row was read.
+        format: Row formats in which its rows were read.
         rows: Rows that can be used.
         unusable: Rows that can't be.
         problem: Why it can't be used, or what is wrong with the first row that can't be.
+        notes: What else is to be said of it, such as columns that are not read.
     """
 
     name: str
@@ -44,27 +52,30 @@ class Found:
     rows: int = 0
     unusable: int = 0
     problem: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def survey(folder: Path, *, track: Track = silent) -> list[Found]:
     """What lies directly in `folder`: every file with rows and every folder of such files is a dataset.
 
-    A file or folder named after a split that isn't trained on (`test`, `validation`, …) is left out if there is
-    another. All rows are read once.
+    A folder that `save_to_disk` wrote, or a clone whose README says what its files are, is one dataset itself. A file
+    or folder named after a split that isn't trained on (`test`, `validation`, …) is left out if there is another. All
+    rows are read once.
 
     Raises:
         DataError: There is no such folder, or nothing in it holds rows.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that your datasets lie in")
-    places = [place for place in sorted(folder.iterdir()) if not place.name.startswith(".") and _holds_rows(place)]
-    wanted = [place for place in places if not _is_held_out(place)] or places
+    inside = [folder] if _is_one(folder) else sorted(folder.iterdir())
+    places = [place for place in inside if not place.name.startswith(".") and holds_rows(place)]
+    wanted = [place for place in places if split_named(place.name) in (None, "train")] or places
     if not wanted:
         raise DataError(f"{folder}: neither it nor a folder in it holds a file ending in {', '.join(SUFFIXES)}")
     found, names = [], set[str]()
     with track("reading", len(wanted)) as advance:
         for place in wanted:
-            base = stem(place.name)
+            base = stem(place.resolve().name)
             name = next(n for i in count(1) if (n := base if i == 1 else f"{base}-{i}") not in names)
             names.add(name)
             found.append(_look(name, place))
@@ -72,42 +83,55 @@ def survey(folder: Path, *, track: Track = silent) -> list[Found]:
     return found
 
 
-def _holds_rows(place: Path) -> bool:
-    if place.is_dir():
-        return any(file.is_file() and is_readable(file) for file in place.rglob("*"))
-    return place.is_file() and is_readable(place)
-
-
-def _is_held_out(place: Path) -> bool:
-    return bool(_HELD_OUT & set(re.split(r"[-_.]", place.name.lower())))
+def _is_one(folder: Path) -> bool:
+    try:
+        return is_saved(folder) or bool(saved_splits(folder) or card_patterns("", folder, None))
+    except DataError:
+        return True  # reading it says what is wrong
 
 
 def _look(name: str, place: Path) -> Found:
     settings: dict[str, Any] = {"path": str(place)}
-    if place.is_dir() and any(_is_held_out(file) for file in place.rglob("*") if is_readable(file)):
+    if place.is_dir() and not _is_one(place) and _names_say_train(place):
         settings["data_files"] = "**/*train*"
-    convert: Convert | None = None
-    format, rows, unusable, problem = None, 0, 0, None
+    rows, unusable, problem = 0, 0, None
     try:
-        for row, where in _rows(name, settings):
-            if convert is None:
-                columns = renamed(row)
-                if columns:
-                    settings["columns"] = columns
-                format = detect([*row, *columns])
-                convert = converter(row, name, None, columns or None)
+        placed = _rows(name, settings)
+        first = list(islice(placed, _LOOKED_AT))
+        if columns := renamed(_union(row for row, _ in first)):
+            settings["columns"] = columns
+        reader = Reader(name, str(place), columns=columns or None)
+        for row, where in chain(first, placed):
             try:
-                convert(row, where)
+                reader.read(row, where)
                 rows += 1
             except DataError as error:
                 unusable, problem = unusable + 1, problem or str(error)
     except DataError as error:
         return Found(name, settings, problem=str(error))
+    format = " and ".join(reader.account.formats) or None
     if not rows:
         return Found(name, settings, format, problem=problem or f"{place} is empty")
     if unusable:
         settings["drop_unusable"] = True
-    return Found(name, settings, format, rows, unusable, problem)
+    notes = tuple(note.text for note in reading_notes(reader.account))
+    return Found(name, settings, format, rows, unusable, problem, notes)
+
+
+def _union(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Column → what the first row has there in which it is filled; null where none is."""
+    found: dict[str, Any] = {}
+    for row in rows:
+        for column, value in row.items():
+            if not is_filled(found.get(column)):
+                found[column] = value
+    return found
+
+
+def _names_say_train(folder: Path) -> bool:
+    """Whether the files of several splits lie there, of which those to train on are the ones called so."""
+    found = by_split(folder, [place for place in folder.rglob("*") if place.is_file() and holds_rows(place)])
+    return len(found) > 1 and all("train" in file.name for file in found.get("train", ()))
 
 
 def _rows(name: str, settings: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -125,12 +149,14 @@ def renamed(row: Mapping[str, Any]) -> dict[str, str]:
         >>> renamed({"question": "1 + 1?", "answer": "2"})
         {'prompt': 'question', 'completion': 'answer'}
     """
-    if detect(row) is not None:
+    cells = Cells(row)
+    if detect(cells) is not None:
         return {}
     for prompt, completion in _PAIRS:
         if prompt in row and completion in row:
-            return {"prompt": prompt, "completion": completion}
+            context = [name for name in cells.names.get("input", ()) if name != prompt][:1]
+            return {"prompt": prompt, "completion": completion} | dict(zip(["input"], context, strict=False))
     for column in _CHATS:
-        if isinstance(row.get(column), list):
+        if isinstance(listed(row.get(column)), list):
             return {"messages": column}
     return {}

@@ -172,4 +172,4 @@ def _any_batch() -> dict[str, Tensor]:
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm () of the gradient of `value`, in fp32; 0 where no parameter had a part."""
     named = {str(number): parameter for number, parameter in enumerate(parameters)}
-    return total(squares_from(value, named) if value.requires_grad else {}, value.device).float()
+    return total(squares_from(value, named), value.device).float()

@@ -35,7 +35,13 @@ class Question:
     characters: tuple[int, ...]
 
 
-def encode(prompt: Sequence[Mapping[str, str]], options: Sequence[str], tokenizer: Any, where: str) -> Question:
+def encode(
+    prompt: Sequence[Mapping[str, Any]],
+    options: Sequence[str],
+    tokenizer: Any,
+    where: str,
+    given: Mapping[str, Any] | None = None,
+) -> Question:
     """The question's prompt with each of its options, by the tokenizer's chat template.
 
     Args:
@@ -43,13 +49,14 @@ def encode(prompt: Sequence[Mapping[str, str]], options: Sequence[str], tokenize
         options: What the answer may be, word for word.
         tokenizer: A fast one.
         where: Named in errors.
+        given: What the template gets beside the messages, such as `tools`.
 
     Raises:
         DataError: The chat template refuses the conversation.
     """
     rows = []
     for option in options:
-        text, spans = render_answers(prompt, [{"role": "assistant", "content": option}], tokenizer, where)
+        text, spans = render_answers(prompt, [{"role": "assistant", "content": option}], tokenizer, where, given)
         start, end = spans[-1]
         at = text.find(option, start, end)
         # A template that writes the option otherwise (escaped, say) leaves only the whole turn to score.

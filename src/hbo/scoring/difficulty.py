@@ -6,6 +6,7 @@ The steps are public one by one: `score` asks the model, `score_table` and `quan
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ def stratify(
 ) -> Dataset:
     """`data` with the column `hbo_level`: each row's difficulty group in its dataset, 0 the easiest.
 
-    The groups of a dataset differ in size by at most one. Rows that the score can't rank (plain text has no IFD) go
+    The groups of a dataset differ in size by at most one; of one with fewer rows than groups each row is a group, with
+    a warning. Rows that the score can't rank (plain text has no IFD) go
     to the hardest groups, with a warning. Scores are cached: the same rows and the same model are never scored twice.
 
     Args:
@@ -68,7 +70,7 @@ def stratify(
 
     Raises:
         ConfigError: An option can't be used.
-        DataError: The rows aren't `build_mixture`'s, or a dataset has fewer rows than levels.
+        DataError: The rows aren't `build_mixture`'s, or no dataset has as many rows as levels.
         ModelError: The scorer can't be loaded, or doesn't fit the rows.
 
     Example:
@@ -82,7 +84,7 @@ def stratify(
     added = {"hbo_level": np.zeros(len(data), dtype=np.int64)}
     if levels > 1 or reference:
         names = data["hbo_dataset"][:]
-        check_sizes(names, levels)
+        check_sizes(Counter(names), levels)
         scorer, tokenizer = _scorer(model, tokenizer)
         folder = Path(cache_dir) if cache_dir is not None else None
         rows = tokenized(data, tokenizer, max_length, folder, track)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -24,6 +23,8 @@ def assign_levels(
 ) -> np.ndarray:
     """Each row's group (N,) in its dataset: 0 the easiest, sizes that differ by at most one, every row in one.
 
+    Of a dataset with fewer rows than groups each row is a group, and the hardest groups have none.
+
     Rows are sorted by the metric, ties by row number. Rows that the metric can't score stand after all others of
     their dataset: first those whose perplexity is known (plain text has no IFD), in its order, then the rest by row
     number. So they fall into the hardest groups; a warning per dataset counts them.
@@ -36,9 +37,8 @@ def assign_levels(
         rows_N: Each row's number in its dataset (`hbo_row`), for ties and warnings; absent: its place.
 
     Raises:
-        DataError: A dataset has fewer rows than groups.
+        Nothing.
     """
-    check_sizes(dataset_names_N, levels)
     names = np.asarray(dataset_names_N)
     rows = np.arange(len(names)) if rows_N is None else np.asarray(rows_N)
     value_N = _values(scores, metric)
@@ -49,7 +49,7 @@ def assign_levels(
             warnings.warn(_unscored(name, mine, value_N, scores, metric, rows), UserWarning, stacklevel=2)
         rank = np.empty(len(mine))
         rank[_easiest_first(mine, value_N, scores, rows)] = np.arange(len(mine))
-        level_N[mine] = levels_by_score(rank, levels)
+        level_N[mine] = levels_by_score(rank, min(levels, len(mine)))
     return level_N
 
 
@@ -98,17 +98,29 @@ def _easiest_first(mine: np.ndarray, value_N: np.ndarray, scores: Scores, rows: 
     return np.lexsort((rows[mine], np.where(np.isnan(value_N), scores.loss_N, 0)[mine], value_N[mine]))
 
 
-def check_sizes(dataset_names_N: Sequence[str], levels: int) -> None:
-    """Nothing, when every dataset has a row for each group; to be asked before the rows are scored.
+def check_sizes(sizes: Mapping[str, int], levels: int) -> None:
+    """Names the datasets that have too few rows for so many groups; to be asked before the rows are scored.
+
+    Args:
+        sizes: Dataset → rows.
+        levels: Groups per dataset.
 
     Raises:
-        DataError: A dataset has fewer rows than groups.
+        DataError: That is so of all of them.
     """
-    for name, count in Counter(dataset_names_N).items():
+    if sizes and max(sizes.values()) < levels:
+        shown = ", ".join(f"dataset '{name}' {count} row{'s' * (count != 1)}" for name, count in sizes.items())
+        most = max(sizes.values())
+        raise DataError(
+            f"no dataset has rows for {levels} groups ({shown}); ask for at most {most} groups, or add rows"
+        )
+    for name, count in sizes.items():
         if count < levels:
-            raise DataError(
-                f"dataset '{name}' has {count} row{'s' * (count != 1)}, which can't be cut into {levels} groups; "
-                "set fewer groups, or add rows"
+            rows, groups = ("a single row", "one group") if count == 1 else (f"{count} rows", f"{count} groups")
+            warnings.warn(
+                f"dataset '{name}' has {rows} to train on, and so {groups} instead of {levels}; add rows for more",
+                UserWarning,
+                stacklevel=2,
             )
 
 

@@ -20,7 +20,14 @@ from typing import Any
 import huggingface_hub
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from hbo.data.cache import cache_root
 from hbo.errors import DataError, ModelError, first_line
@@ -134,6 +141,31 @@ def load_model(
             "is it a causal language model, and did its download finish?"
         )
     return model
+
+
+def model_config(
+    spec: str,
+    *,
+    trust_remote_code: bool = False,
+    offline: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> PretrainedConfig | None:
+    """The model's configuration, or None where it can't be had.
+
+    Args:
+        spec: Folder or Hub name.
+        trust_remote_code: Whether its code may run.
+        offline: Take what lies on this machine only.
+        options: Settings of the configuration that go before the file's.
+    """
+    try:
+        with dequantize.quiet():
+            found = AutoConfig.from_pretrained(
+                spec, trust_remote_code=trust_remote_code, local_files_only=offline, **(options or {})
+            )
+    except Exception:  # readers of foreign folders raise anything; loading the model will say what is wrong
+        return None
+    return found if isinstance(found, PretrainedConfig) else None
 
 
 def load_tokenizer(

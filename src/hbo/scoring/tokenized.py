@@ -11,6 +11,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
 
 from hbo.data.cache import cache_root, stored_table
+from hbo.data.canonical import EXTRA
 from hbo.data.tokens import tokenize
 from hbo.errors import DataError
 from hbo.progress import Track
@@ -18,6 +19,7 @@ from hbo.progress import Track
 _BATCH = 1000
 _COMPARED = 16  # rows tokenized again to see whether a dataset's tokens are the scorer's
 _CANONICAL = ["prompt", "completion", "hbo_dataset", "hbo_row"]
+_MORE = [EXTRA, "tools", "chat_template_kwargs"]  # what some tables have as well
 
 
 def checked(data: Any) -> None:
@@ -60,12 +62,13 @@ def tokenized(data: Dataset, tokenizer: Any, max_length: int | None, folder: Pat
     """
     if "prompt" not in data.column_names:
         data = _from_text(data, folder or cache_root())
-    rows = data.select_columns(_CANONICAL)
+    canonical = [*_CANONICAL, *(name for name in _MORE if name in data.column_names)]
+    rows = data.select_columns(canonical)
     if {"input_ids", "labels"} <= set(data.column_names):
         sample = np.unique(np.linspace(0, len(data) - 1, min(_COMPARED, len(data))).astype(int))
         whole = tokenize(rows.select(sample), tokenizer, max_length=None, cache_dir=folder)
         if all(_begins(data[int(i)], row) for i, row in zip(sample, whole, strict=True)):
-            return data.select_columns([*_CANONICAL, "input_ids", "labels"])
+            return data.select_columns([*canonical, "input_ids", "labels"])
     return tokenize(rows, tokenizer, max_length=max_length, cache_dir=folder, track=track)
 
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 from torch import nn
 
 from hbo.data.answers import Choice, Number, right_answer
+from hbo.data.canonical import conversation_of
 from hbo.progress import Track, silent
 from hbo.scoring.batches import reader
 from hbo.scoring.choices import chosen, encode
@@ -65,12 +66,13 @@ def _choices(
     """1 or 0 (N,) for each multiple-choice row, NaN elsewhere."""
     right_N = np.full(len(rows), np.nan)
     at, questions, right = [], [], []
-    for i, row in enumerate(rows.select_columns(["prompt", "completion", "hbo_dataset", "hbo_row"])):
-        answer = right_answer(row["prompt"], row["completion"])
+    for i, row in enumerate(_canonical(rows)):
+        turns = conversation_of(row)
+        answer = right_answer(turns.prompt, turns.completion)
         if not isinstance(answer, Choice):
             continue
         where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
-        question = encode(row["prompt"], answer.options, tokenizer, where)
+        question = encode(turns.prompt, answer.options, tokenizer, where, turns.given)
         if max_length is None or max(len(ids) for ids, _ in question.rows) <= max_length:
             at.append(i)
             questions.append(question)
@@ -86,11 +88,15 @@ def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track:
     right_N = np.full(len(rows), np.nan)
     found = [
         (i, answer)
-        for i, row in enumerate(rows.select_columns(["prompt", "completion"]))
-        if isinstance(answer := right_answer(row["prompt"], row["completion"]), Number)
+        for i, row in enumerate(_canonical(rows))
+        if isinstance(answer := right_answer(*conversation_of(row)[:2]), Number)
     ]
     if found:
         asked = reader(rows)(np.array([i for i, _ in found]))
         written = greedy_answers(model, asked, tokenizer, track=track, phase=phase)
         right_N[[i for i, _ in found]] = [number.equals(text) for (_, number), text in zip(found, written, strict=True)]
     return right_N
+
+
+def _canonical(rows: Dataset) -> Dataset:
+    return rows.remove_columns([name for name in ("input_ids", "labels") if name in rows.column_names])

@@ -17,7 +17,7 @@ from hbo.config import RunConfig
 from hbo.errors import ConfigError, first_line
 from hbo.field_types import built, fit, fit_all, kinds_of
 from hbo.scoring.precision import is_bf16_native
-from hbo.training.attach import check_packing_options, check_stream_options
+from hbo.training.attach import check_dispatching, check_packing_options, check_stream_options
 from hbo.training.keys import FORMER, KINDS, AtLeastOne, check_keys, reaches_trainer, without_effect
 from hbo.training.parallel import check_parallelism
 
@@ -112,8 +112,10 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         raise ConfigError(f"train: {first_line(error)}") from None
     for sentence in without_effect(own, SFTConfig.__dataclass_fields__):
         warnings.warn(sentence, UserWarning, stacklevel=2)
+    use_one_gpu(args)
     check_parallelism(args)
     check_packing_options(args)
+    check_dispatching(args)
     check_stream_options(args, config.balance)
     if config.difficulty.drop_easiest and args.packing and args.max_steps <= 0:
         raise ConfigError(
@@ -170,17 +172,23 @@ def batches_per_step(global_batch_size: int, batch: Any, processes: int) -> int:
     return global_batch_size // (batch * processes)
 
 
-def check_devices(config: RunConfig, args: SFTConfig) -> None:
-    """Refuses several GPUs in one process, which transformers would give a batch each, where the batch is fixed.
+def use_one_gpu(args: SFTConfig) -> None:
+    """Lets a process that sees several GPUs train on the first, with the batch that was asked for.
 
-    Raises:
-        ConfigError: This process sees more than one.
+    transformers would put a copy of the model and a batch of its own on each (DataParallel): as many rows more to a
+    step, of which nothing was said, and losses per dataset could not be read off the copies. A model that `device_map`
+    spreads over several stays so.
     """
-    if config.global_batch_size is not None and args.n_gpu > 1:
-        raise ConfigError(
-            f"global_batch_size is {config.global_batch_size}, but this process would train on {args.n_gpu} GPUs at "
-            "once, each with a batch of its own; start a process for each with accelerate launch or torchrun, or show "
-            "it one (CUDA_VISIBLE_DEVICES=0)"
+    if args.n_gpu <= 1:
+        return
+    count, args._n_gpu = args.n_gpu, 1  # as transformers does for a model that is spread
+    if not (args.model_init_kwargs or {}).get("device_map"):
+        warnings.warn(
+            f"{count} GPUs are visible and this is one process, so only {args.device} is used, with the batch that was "
+            f"asked for; start a process for each with: torchrun --nproc_per_node={count} -m hbo train CONFIG, or "
+            "accelerate launch -m hbo train CONFIG",
+            UserWarning,
+            stacklevel=2,
         )
 
 

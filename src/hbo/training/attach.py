@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,17 +81,29 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
     groups = groups_of(rows)
     if not is_one_of(config.global_reward, DEV_REWARDS):
         return groups, []
+    check_aside(dict(zip(groups.datasets, groups.sizes_K.tolist(), strict=True)), config)
     dev_K = []
-    for k, name in enumerate(groups.datasets):
+    for k in range(len(groups.datasets)):
         own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
         count = min(max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own))), len(own) // 2)
-        if not count:
+        dev_K.append(np.sort(np.random.default_rng((seed, _ASIDE, k)).choice(own, count, replace=False)))
+    return groups.without(np.concatenate(dev_K)), dev_K
+
+
+def check_aside(sizes: Mapping[str, int], config: HBOConfig) -> None:
+    """Refuses a dataset of which no row can be set aside for a reward that needs it.
+
+    Raises:
+        DataError: It has a single row.
+    """
+    if not is_one_of(config.global_reward, DEV_REWARDS):
+        return
+    for name, size in sizes.items():
+        if size < 2:
             raise DataError(
                 f"dataset '{name}' has a single row to train on, but the reward {config.global_reward} needs rows set "
                 "aside of each; give it more, or choose another method"
             )
-        dev_K.append(np.sort(np.random.default_rng((seed, _ASIDE, k)).choice(own, count, replace=False)))
-    return groups.without(np.concatenate(dev_K)), dev_K
 
 
 def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
@@ -114,6 +127,7 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
             "leave it out (rows of a step are sorted by length anyway)"
         )
     _check_packing(args, rows)
+    check_dispatching(args)
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_stream_options(args, config, is_sharded=is_sharded)
     if is_sharded and is_one_of(config.global_reward, GRADIENT_REWARDS):
@@ -157,6 +171,19 @@ def check_packing_options(args: TrainingArguments) -> None:
         )
     if getattr(args, "max_length", None) is None:
         raise ConfigError("packing needs a length to pack to; set max_length")
+
+
+def check_dispatching(args: TrainingArguments) -> None:
+    """Refuses a loader in which the first process draws for all and hands the rows out.
+
+    Raises:
+        ConfigError: `dispatch_batches` is on.
+    """
+    if args.accelerator_config.dispatch_batches:
+        raise ConfigError(
+            "accelerator_config.dispatch_batches lets one process draw the rows of all, which HBO's sampling can't be "
+            "put into; leave it out (every process draws its own share of the same stream)"
+        )
 
 
 def _check_packing(args: TrainingArguments, rows: Dataset) -> None:

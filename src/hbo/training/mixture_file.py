@@ -14,6 +14,7 @@ from datasets import Dataset
 from hbo.config import RunConfig
 from hbo.core.groups import Groups
 from hbo.data.cache import atomic_path
+from hbo.data.canonical import conversation_of
 from hbo.report.mixture import FILE
 from hbo.scoring.scores import Scores
 from hbo.training.attach import groups_of
@@ -22,7 +23,14 @@ _CHARACTERS = 500  # of a prompt and of a response: enough to see what a row is 
 _IN_ALL = 400  # examples per run, so that a report of many datasets stays light
 
 
-def write_mixture(folder: Path, config: RunConfig, rows: Dataset, held_out: Dataset, scores: Scores | None) -> None:
+def write_mixture(
+    folder: Path,
+    config: RunConfig,
+    rows: Dataset,
+    held_out: Dataset,
+    scores: Scores | None,
+    left_out: Mapping[str, Mapping[str, int]],
+) -> None:
     """Writes the groups of each dataset, with `difficulty.examples` rows of each from the middle of its scores.
 
     Args:
@@ -31,10 +39,12 @@ def write_mixture(folder: Path, config: RunConfig, rows: Dataset, held_out: Data
         rows: Training rows with their groups, before any packing.
         held_out: Rows that are never trained on.
         scores: Of `rows`; None where nothing was scored.
+        left_out: Dataset → why rows of it could not be used → how many.
     """
     metric = config.difficulty.metric
     value_N = None if scores is None else getattr(scores, f"{metric}_N")
-    data = {"metric": metric, "datasets": described(rows, held_out, value_N, config.difficulty.examples)}
+    datasets = described(rows, held_out, value_N, config.difficulty.examples)
+    data = {"metric": metric, "datasets": datasets, "left_out": left_out}
     with atomic_path(folder / FILE) as temporary:
         temporary.write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -79,7 +89,8 @@ def _group(rows: Dataset, mine: np.ndarray, value: np.ndarray, chosen: np.ndarra
     shown = []
     for place in chosen.tolist():
         row, score = rows[int(mine[place])], float(value[place])
-        texts = {"prompt": _text(row["prompt"]), "response": _text(row["completion"])}
+        conversation = conversation_of(row)
+        texts = {"prompt": _text(conversation.prompt), "response": _text(conversation.completion)}
         shown.append({"row": int(row["hbo_row"]), "score": score if math.isfinite(score) else None, **texts})
     return {"rows": len(mine), "low": low, "high": high, "examples": shown}
 
@@ -91,7 +102,12 @@ def _middle(value: np.ndarray, count: int) -> np.ndarray:
     return ordered[first : first + count]
 
 
-def _text(turns: Sequence[Mapping[str, str]]) -> str:
+def _text(turns: Sequence[Mapping[str, Any]]) -> str:
     alone = len(turns) == 1  # who speaks needs no word then
-    joined = "\n".join(turn["content"] if alone else f"{turn['role']}: {turn['content']}" for turn in turns)
+    joined = "\n".join(_said(turn) if alone else f"{turn['role']}: {_said(turn)}" for turn in turns)
     return joined if len(joined) <= _CHARACTERS else joined[: _CHARACTERS - 1] + "…"
+
+
+def _said(turn: Mapping[str, Any]) -> str:
+    calls = [json.dumps(call["function"], ensure_ascii=False) for call in turn.get("tool_calls", ())]
+    return "\n".join(part for part in (turn.get("reasoning_content"), turn["content"], *calls) if part)

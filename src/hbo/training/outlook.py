@@ -45,7 +45,7 @@ def outlook(
         yield f"one epoch of the mixture is {whole}; at its share of the draws, a dataset is gone through in: {each}"
     for name, size in examples.items():
         if why := list(_too_small(config, size)):
-            yield f"dataset '{name}': {_groups(size, config.difficulty.groups)}, {'; '.join(why)}"
+            yield f"dataset '{name}': {_groups(size, min(config.difficulty.groups, size))}, {'; '.join(why)}"
     for name, count in passes.items():
         if count > PASSES + 0.5:
             yield (
@@ -79,7 +79,7 @@ def capped(passes: Mapping[str, float], rows: Mapping[str, int], most: int | Non
 
 
 def _too_small(config: RunConfig, size: int) -> Iterator[str]:
-    groups, balance = config.difficulty.groups, config.balance
+    groups, balance = min(config.difficulty.groups, size), config.balance
     least = size // groups
     if not balance.is_static and balance.rewards == "probe":
         probes = max(balance.probes, groups)
@@ -98,7 +98,7 @@ def _too_small(config: RunConfig, size: int) -> Iterator[str]:
 
 def _groups(size: int, groups: int) -> str:
     if groups == 1:
-        return f"its group has {size} rows"
+        return f"its group has {size} row{'s' * (size > 1)}"
     return f"each of its groups 0 to {groups - 1} has {_range(size, groups)} rows"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,19 +14,33 @@ from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
 from hbo.data.lookout import look, told
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
+from hbo.data.notes import of_reading
 from hbo.data.sources import is_on_hub, open_source
+from hbo.errors import ConfigError
 from hbo.progress import Track, silent
 from hbo.rewards.measurer import check_rewards
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
 from hbo.training.arguments import adapter, training_arguments, typed
 from hbo.training.attach import groups_of
-from hbo.training.fits import check_fits
+from hbo.training.best import check_metric
 from hbo.training.forecast import norms_notes
 from hbo.training.memory_notes import memory_notes
+from hbo.training.model_parts import check_parts
 from hbo.training.outlook import capped, outlook
 from hbo.training.overhead import scoring_share, update_share
-from hbo.training.prepare import Data, check_length, check_sizes, load, read_data, weights
+from hbo.training.packages import check_packages, check_stored
+from hbo.training.prepare import (
+    Data,
+    check_length,
+    check_sizes,
+    load,
+    needs_scores,
+    read_data,
+    scorer_rows,
+    weights,
+)
+from hbo.training.rehearsal import rehearse
 
 
 @dataclass(frozen=True)
@@ -53,23 +68,35 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         HBOError: The configuration, the model's name or what is read can't be used.
     """
     config = typed(config)
+    try:
+        check_packages(config.train)
+    except ConfigError as error:
+        if not offline:  # that may be meant for another machine
+            raise
+        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
     args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
-    adapter(config)
+    lora = adapter(config)
     check_rewards(config.balance)
+    rehearse(args)
     if offline and not is_here(config):
         here = models.resolve(config.model) if models.is_here(config.model) else None
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = load(config, track)
-    check_fits(spec, args, adapter(config))
+    check_stored(spec, models.model_config(spec, trust_remote_code=bool(args.trust_remote_code)))
+    check_parts(spec, args, lora)
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
+    check_metric(args, list(held))
     packed = _packed_sizes(config, data, args) if args.packing else None
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
-    seen = look(data.train, data.held_out, args.max_length)
+    if config.difficulty.model is not None and needs_scores(config):
+        scorer_rows(config, data.train, args, track)  # says what is wrong with them
+    seen = look(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
-    return plan | {"seen": list(told(seen, args.max_length)), "memory": memory}
+    notes = [note.text for note in data.notes]
+    return plan | {"seen": [*notes, *told(seen, data.max_length)], "memory": memory}
 
 
 def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:
@@ -84,7 +111,7 @@ def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> d
     """
     mixture = config.mixture
     unread = tuple(name for name, entry in mixture.datasets.items() if any(map(is_on_hub, entry.sources)))
-    counted, held_out = _counted(config, [name for name in mixture.datasets if name not in unread], track)
+    counted, held_out, notes = _counted(config, [name for name in mixture.datasets if name not in unread], track)
     train: dict[str, int | None] = {}
     held: dict[str, int | None] = {}
     for source, entry in mixture.datasets.items():
@@ -103,8 +130,9 @@ def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> d
     check_sizes(config, known)
     if len(known) == len(train):
         check_length(config, known, args)
+        check_metric(args, [name for name, count in held.items() if count])
     open_ended = any(mixture.datasets[name].group_by for name in unread)
-    return _plan(config, args, _Rows(train, held, None, unread, open_ended, tokenized=False))
+    return _plan(config, args, _Rows(train, held, None, unread, open_ended, tokenized=False)) | {"seen": notes}
 
 
 def is_here(config: RunConfig) -> bool:
@@ -185,15 +213,16 @@ def _prior(config: RunConfig, sizes: dict[str, int | None]) -> dict[str, float]:
     return dict(zip(sizes, q_K.tolist(), strict=True))
 
 
-def _counted(config: RunConfig, names: list[str], track: Track) -> tuple[dict[str, int], dict[str, int]]:
-    """Dataset → rows to train on, and rows held out, of these entries."""
+def _counted(config: RunConfig, names: list[str], track: Track) -> tuple[dict[str, int], dict[str, int], list[str]]:
+    """Dataset → rows to train on, and rows held out, of these entries; and what is to be said of them."""
     if not names:
-        return {}, {}
+        return {}, {}, []
     mixture = config.mixture
     data = read_mixture({name: mixture.datasets[name] for name in names}, seed=config.split_seed, track=track)
     train, held = hold_out(data, mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, mixture.train_fraction, config.split_seed)
-    return dataset_sizes(train), dataset_sizes(held) if len(held) else {}
+    notes = [note.text for note in of_reading(data)]
+    return dataset_sizes(train), dataset_sizes(held) if len(held) else {}, notes
 
 
 def _packed_sizes(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, int]:

@@ -11,6 +11,7 @@ from trl import SFTConfig
 from hbo import config_file
 from hbo.core.ledger import Ledger
 from hbo.core.stream import Stream
+from hbo.data.canonical import conversation_of
 from hbo.errors import ConfigError, DataError
 from hbo.progress import silent
 from hbo.training import prepare
@@ -56,7 +57,13 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         for example in rows[number]["hbo_example"] if args.packing else [number]:
             row = examples[example]
             shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
-            yield json.dumps({**shown, "prompt": row["prompt"], "completion": row["completion"]}, ensure_ascii=False)
+            turns = conversation_of(row)
+            said = {
+                "prompt": turns.prompt,
+                "completion": turns.completion,
+                **({"tools": turns.tools} if turns.tools else {}),
+            }
+            yield json.dumps({**shown, **said}, ensure_ascii=False)
 
 
 def _schedule(run: Path, rows: int, args: SFTConfig) -> Schedule:

@@ -7,7 +7,7 @@ from test_run import config  # noqa: F401 - a fixture
 from hbo.config_file import parse
 from hbo.errors import ConfigError
 from hbo.training.arguments import adapter, training_arguments
-from hbo.training.fits import check_fits
+from hbo.training.model_parts import check_parts
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def check(model_folder):
                 "train": {"bf16": False, **train},
             }
         )
-        check_fits(str(model_folder), training_arguments(run), adapter(run))
+        check_parts(str(model_folder), training_arguments(run), adapter(run))
 
     return check
 

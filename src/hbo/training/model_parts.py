@@ -12,10 +12,10 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from trl import SFTConfig
 
 from hbo.errors import ConfigError, first_line
-from hbo.training.memory import model_config
+from hbo.scoring.models import model_config
 
 
-def check_fits(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
+def check_parts(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
     """Refuses what the trainer would find missing only when rows are read and scored.
 
     A model whose configuration can't be read, or that can't be made without its weights, is left to be loaded.
