@@ -99,7 +99,8 @@ RULES = (
         "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps full_determinism",
     ),
     _on(
-        "several processes, as far as [each sees rows of its own](../examples/distributed/README.md)",
+        "several processes, as far as [each sees rows of its own](../examples/distributed/README.md), so "
+        "`dispatch_batches` is refused",
         "accelerator_config parallelism_config ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers "
         "ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config deepspeed",
     ),
@@ -110,7 +111,7 @@ RULES = (
         "trackio_static_space_id include_num_input_tokens_seen debug skip_memory_metrics",
     ),
     _on(
-        "evaluation while training goes on, on each dataset's held-out rows",
+        "evaluation while training goes on, on each dataset's held-out rows; `eval_loss` is the mean over the datasets",
         "eval_strategy eval_steps eval_delay eval_on_start per_device_eval_batch_size load_best_model_at_end "
         "metric_for_best_model greater_is_better",
     ),
