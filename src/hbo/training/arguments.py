@@ -55,6 +55,8 @@ def typed(config: RunConfig) -> RunConfig:
         given[name] = value
     train = fit_all(given, SFTConfig, "train", "trl.SFTConfig", KINDS)
     check_keys(train)
+    if train.get("report_to", "none") is None:
+        train["report_to"] = "none"  # which transformers takes for the name of a tracker
     if train.get("model_init_kwargs"):
         train["model_init_kwargs"] = _loading(train["model_init_kwargs"])
     lora = None if config.lora is None else fit_all(config.lora, LoraConfig, "lora", "peft.LoraConfig", LORA_KINDS)

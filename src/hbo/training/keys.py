@@ -8,16 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from accelerate.parallelism_config import ParallelismConfig
 from pydantic import Field
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_pt_utils import AcceleratorConfig
 
 from hbo.errors import ConfigError
 from hbo.validation import written
 from hbo.yaml_text import write_yaml
 
+_Tracker: Any = Literal[(*INTEGRATION_TO_CALLBACK, "all", "none")]
 AtLeastOne = Annotated[int, Field(ge=1)]
 KINDS: dict[str, Any] = {
     "accelerator_config": AcceleratorConfig | dict | str | None,
@@ -25,6 +27,7 @@ KINDS: dict[str, Any] = {
     "model_init_kwargs": dict[str, Any] | None,
     "dataset_kwargs": dict[str, Any] | None,
     "fsdp": bool | str | list[str] | None,
+    "report_to": Union[_Tracker, list[_Tracker], None],  # noqa: UP007 - no operator joins what is made here
     "per_device_train_batch_size": AtLeastOne,
     "per_device_eval_batch_size": AtLeastOne,
     "gradient_accumulation_steps": AtLeastOne,
@@ -96,7 +99,8 @@ RULES = (
         "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps full_determinism",
     ),
     _on(
-        "several processes, as far as [each sees rows of its own](../examples/distributed/README.md)",
+        "several processes, as far as [each sees rows of its own](../examples/distributed/README.md), so "
+        "`dispatch_batches` is refused",
         "accelerator_config parallelism_config ddp_find_unused_parameters ddp_bucket_cap_mb ddp_broadcast_buffers "
         "ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config deepspeed",
     ),
@@ -107,7 +111,7 @@ RULES = (
         "trackio_static_space_id include_num_input_tokens_seen debug skip_memory_metrics",
     ),
     _on(
-        "evaluation while training goes on, on each dataset's held-out rows",
+        "evaluation while training goes on, on each dataset's held-out rows; `eval_loss` is the mean over the datasets",
         "eval_strategy eval_steps eval_delay eval_on_start per_device_eval_batch_size load_best_model_at_end "
         "metric_for_best_model greater_is_better",
     ),

@@ -90,7 +90,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
         return as_tokens(config, rows, tokenizer, args, track, lenient=lenient, place=place)
 
     train, held = tokenized(train), tokenized(held) if len(held) else held
-    notes = [*of_reading(mixture), *of_tokens([part for part in (train, held) if len(part)])]
+    notes = [*of_reading(mixture), *of_tokens([train, held] if len(held) else [train])]
     fit = fit_of(config, config.model, _limits(config), args)
     train, lost = without_unusable(fit.rows(train, tokenizer), fit.length)
     held, lost_held = without_unusable(fit.rows(held, tokenizer), fit.length) if len(held) else (held, {})
