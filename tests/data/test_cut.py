@@ -27,3 +27,10 @@ def test_rows_that_fit_are_left_as_they_are(cache):
 def test_chosen_rows_are_cut_as_they_were_chosen(cache):
     chosen = Dataset.from_dict(ROWS).select([2, 0])
     assert cut_rows(chosen, 3)[0]["input_ids"][:] == [[7, 8, 9], [1, 2, 3]]
+
+
+def test_rows_may_keep_their_end_whose_first_token_is_no_target(cache):
+    cut, longer = cut_rows(Dataset.from_dict(ROWS), 2, keep_end=True)
+    assert cut["input_ids"][:] == [[3, 4], [5, 6], [8, 9]]
+    assert cut["labels"][:] == [[-100, 4], [-100, 6], [-100, 9]]
+    assert longer == {"a": 1, "b": 1}

@@ -15,12 +15,16 @@ import atheris
 with atheris.instrument_imports(include=["hbo", "yaml"]):
     from hbo import config_file
     from hbo.data import files, json_list, turns  # noqa: F401 - instrumented
+    from hbo.data.canonical import conversation_of, stored
+    from hbo.data.columns import SPELLINGS
     from hbo.data.files import read_file
-    from hbo.data.formats import converter
+    from hbo.data.reader import Reader
+    from hbo.data.turns import BadRowError
     from hbo.errors import HBOError
 
 FOLDER = Path(tempfile.mkdtemp())
-COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "response", "text")
+COLUMNS = tuple(SPELLINGS)
+KEYS = ("content", "value", "reasoning_content", "tool_calls", "weight", "name")
 HEAD = "model: m\nmixture:\n  datasets:\n    a: a.jsonl\n"
 
 
@@ -49,15 +53,16 @@ def rows(data: bytes) -> None:
         except (ValueError, RecursionError):
             value = text
         turn = {given.PickValueInList(["role", "from"]): given.PickValueInList(["user", "gpt", text])}
-        turn[given.PickValueInList(["content", "value"])] = value
+        for _ in range(given.ConsumeIntInRange(1, 3)):
+            turn[given.PickValueInList(KEYS)] = value
         row[given.PickValueInList([*COLUMNS, text])] = given.PickValueInList([value, text, [turn], [turn, value]])
     try:
-        prompt, completion = converter(row, "d")(row, "row 0")
-    except HBOError:
+        conversation = Reader("d").read(row, "row 0")
+        cells = stored(conversation)
+    except (HBOError, BadRowError):
         return
-    for message in (*prompt, *completion):
-        assert isinstance(message["content"], str)
-        message["content"].encode()
+    assert conversation_of(cells) == conversation
+    json.dumps(conversation, ensure_ascii=False).encode()
 
 
 def lines(data: bytes) -> None:

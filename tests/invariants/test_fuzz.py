@@ -1,5 +1,8 @@
 """Arbitrary configurations and rows: what comes out is a result or an HBOError."""
 
+import json
+from dataclasses import asdict
+
 import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
@@ -8,7 +11,11 @@ from hypothesis import strategies as st
 from hbo import HBOConfig, build_mixture, config_file
 from hbo.actor_config import ActorConfig
 from hbo.config import RunConfig
-from hbo.data.formats import ALIASES, FORMATS, converter
+from hbo.data.canonical import conversation_of, stored
+from hbo.data.columns import SPELLINGS
+from hbo.data.formats import FORMATS
+from hbo.data.reader import Reader
+from hbo.data.turns import BadRowError
 from hbo.errors import ConfigError, DataError, HBOError
 from hbo.mixture_config import DatasetConfig, DifficultyConfig, MixtureConfig
 
@@ -102,49 +109,38 @@ def test_any_override_is_taken_or_refused(file, path, value):
         assert str(error)
 
 
-TURN = st.dictionaries(st.sampled_from(["role", "from", "content", "value", "type", "text"]),
-                       st.one_of(st.sampled_from(["user", "assistant", "gpt", "system", "text"]), NESTED), max_size=4)  # fmt: skip
-COLUMN = st.sampled_from(
-    [
-        "messages",
-        "conversations",
-        "prompt",
-        "completion",
-        "instruction",
-        "input",
-        "output",
-        "response",
-        "text",
-        "system",
-    ]
-)
+TURN = st.dictionaries(st.sampled_from(["role", "from", "content", "value", "type", "text", "tool_calls", "thinking", "weight"]),
+                       st.one_of(st.sampled_from(["user", "assistant", "gpt", "system", "text", "function_call"]), NESTED),
+                       max_size=4)  # fmt: skip
+COLUMN = st.sampled_from([name for column, others in SPELLINGS.items() for name in (column, *others)])
 ROW = st.dictionaries(COLUMN | TEXT, st.one_of(NESTED, TEXT, st.lists(TURN | NESTED, max_size=3)), max_size=5)
+FORMAT = st.sampled_from([name for each in FORMATS for name in (each.name, *each.aliases)])
 
 
 @MANY
-@given(first=ROW, rows=st.lists(ROW, max_size=3), format=st.none() | st.sampled_from([*FORMATS, *ALIASES]) | TEXT,
+@given(rows=st.lists(ROW, min_size=1, max_size=4), format=st.none() | FORMAT | TEXT,
        columns=st.none() | st.lists(COLUMN | TEXT, max_size=2) | st.dictionaries(COLUMN, COLUMN | TEXT, max_size=2))  # fmt: skip
-def test_any_row_becomes_messages_or_a_data_error(first, rows, format, columns):
+def test_any_row_becomes_messages_or_a_data_error(rows, format, columns):
     try:
-        convert = converter(first, "d", format, columns)
+        reader = Reader("d", format=format, columns=columns)
     except DataError:
         return
-    for row in (first, *rows):
+    for row in rows:
         try:
-            prompt, completion = convert(row, "row 0")
-        except DataError as error:
-            assert str(error).startswith("row 0")
+            conversation = reader.read(row, "row 0")
+            cells = stored(conversation)
+        except (DataError, BadRowError) as error:
+            assert str(error)
         else:
-            assert completion
-            for message in (*prompt, *completion):
-                message["content"].encode("utf-8")
+            assert conversation.completion
+            assert conversation_of(cells) == conversation
+            json.dumps(conversation, ensure_ascii=False).encode("utf-8")
+    json.dumps(asdict(reader.account))
 
 
 @settings(MANY, max_examples=25)
 @given(rows=st.lists(ROW | NESTED, min_size=1, max_size=3), name=TEXT)
 def test_any_json_lines_become_a_mixture_or_an_hbo_error(tmp_path, rows, name):
-    import json
-
     path = tmp_path / "rows.jsonl"
     try:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

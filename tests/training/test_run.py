@@ -231,6 +231,7 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("train.max_length=3", ["max_length"]),
         ("train={packing: true, packing_strategy: wrapped}", ["packing_strategy 'wrapped'"]),
         ("train={packing: true, max_length: null}", ["set max_length"]),
+        ("train.accelerator_config={dispatch_batches: true}", ["dispatch_batches", "leave it out"]),
         ("nonsense", ["key=value"]),
     ],
 )

@@ -46,6 +46,7 @@ def tokenize(
     tokenizer: Any,
     *,
     max_length: int | None = 1024,
+    keep_end: bool = False,
     track: Track = silent,
     cache_dir: Path | None = None,
     lenient: Collection[str] = (),
@@ -53,15 +54,16 @@ def tokenize(
 ) -> Dataset:
     """`data` with the columns `input_ids` and `labels` added, memory-mapped, rows and their order unchanged.
 
-    Rows longer than `max_length` tokens keep their start. A tokenizer without a chat template gets the plain
-    rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside the file of `data`,
-    or under `cache_root()`), found again when the same rows meet the same tokenizer. Its notes say what the template
-    left out: dataset → `LeftOut`.
+    Rows longer than `max_length` tokens keep their start, or with `keep_end` their end. A tokenizer without a chat
+    template gets the plain rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside
+    the file of `data`, or under `cache_root()`), found again when the same rows meet the same tokenizer. Its notes say
+    what the template left out: dataset → `LeftOut`.
 
     Args:
         data: Canonical rows.
         tokenizer: A fast one.
         max_length: Tokens that a row may have.
+        keep_end: Whether longer rows lose their start.
         track: Hears of each row.
         cache_dir: Where the result is kept.
         lenient: Datasets of which a row that the chat template refuses has no tokens, rather than being an error.
@@ -81,8 +83,9 @@ def tokenize(
     kept = data.select_columns(list(features))
     added = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
     folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
-    path = folder / f"tokens-{_fingerprint(data, tokenizer, max_length)}.arrow"
-    encoder = _Encoder(tokenizer, max_length, lenient, place)
+    part = slice(-max_length, None) if keep_end and max_length is not None else slice(max_length)
+    path = folder / f"tokens-{_fingerprint(data, tokenizer, part)}.arrow"
+    encoder = _Encoder(tokenizer, part, lenient, place)
     notes = lambda: {name: left.state() for name, left in encoder.left_out.items()}  # noqa: E731
     found = stored_table(path, Features({**features, **added}), _tables(kept, encoder, track), notes)
     for name, counted in refused(found).items():
@@ -164,8 +167,8 @@ def _tables(data: Dataset, encoder: _Encoder, track: Track) -> Iterator[pa.Table
 class _Encoder:
     """Rows → token ids and labels; counts what the chat template leaves out of them."""
 
-    def __init__(self, tokenizer: Any, max_length: int | None, lenient: Collection[str], place: Place) -> None:
-        self.tokenizer, self.max_length = tokenizer, max_length
+    def __init__(self, tokenizer: Any, kept: slice, lenient: Collection[str], place: Place) -> None:
+        self.tokenizer, self.kept = tokenizer, kept
         self._lenient, self._place = lenient, place
         self.left_out: dict[str, LeftOut] = {}
         self._renderer = Renderer(tokenizer)
@@ -190,9 +193,10 @@ class _Encoder:
             if is_text and self.tokenizer.eos_token_id is not None:
                 token_ids = np.concatenate([token_ids, [self.tokenizer.eos_token_id]])
                 is_target = np.concatenate([is_target, [True]])
+            token_ids, is_target = token_ids[self.kept], is_target[self.kept]
             is_target[:1] = False  # nothing stands before the first token to predict it from
-            ids.append(token_ids[: self.max_length].astype(np.int32))
-            labels.append(np.where(is_target, token_ids, IGNORED)[: self.max_length].astype(np.int32))
+            ids.append(token_ids.astype(np.int32))
+            labels.append(np.where(is_target, token_ids, IGNORED).astype(np.int32))
         return ids, labels
 
     def _rendered(self, row: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]]] | None:
@@ -233,7 +237,7 @@ def targets_of(
     return ids, is_target
 
 
-def _fingerprint(data: Dataset, tokenizer: Any, max_length: int | None) -> str:
+def _fingerprint(data: Dataset, tokenizer: Any, kept: slice) -> str:
     import xxhash
 
     digest = xxhash.xxh3_128()
@@ -243,7 +247,7 @@ def _fingerprint(data: Dataset, tokenizer: Any, max_length: int | None) -> str:
         tokenizer.backend_tokenizer.to_str(),
         str(tokenizer.chat_template),
         str(sorted((key, str(value)) for key, value in tokenizer.special_tokens_map.items())),
-        str(max_length),
+        str(kept.stop if kept.start is None else kept),
     )
     for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass"))

@@ -24,6 +24,7 @@ from hbo.rewards.window import Window
 from hbo.scoring.room import never_for_training
 from hbo.training import logbook, resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
+from hbo.training.best import MeanOfSets
 from hbo.training.distributed import check_same, from_first, processes_of, sum_over, tell_of_head
 from hbo.training.fit import check_fit
 from hbo.training.live import LiveLog, Teller
@@ -81,6 +82,8 @@ class HBOCallback(TrainerCallback):
         lag_of(self.config.update_lag, args)
         self.say: Callable[[str], None] = logger.info
         """Hears, once, how rewards are measured."""
+        self.ready: Callable[[], None] = lambda: None
+        """Called when all is measured that training begins with, and nothing is written yet."""
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
         self.train_seconds = 0.0
@@ -89,6 +92,7 @@ class HBOCallback(TrainerCallback):
         self.live = LiveLog(Teller(Path(args.output_dir)))
         for part in (self.state, self.live):
             trainer.add_callback(part)
+        trainer.callback_handler.callbacks.insert(0, MeanOfSets(trainer))  # before whatever looks for `eval_loss`
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -127,6 +131,7 @@ class HBOCallback(TrainerCallback):
         loader.set_sampler(self.sampler)
         self._resumed_at = state.global_step
         self.meter.attach(self.trainer.model)
+        self.ready()
         if state.is_world_process_zero:
             logbook.rewrite(Path(args.output_dir), self.balancer.ledger.records())
         self._clock = time.perf_counter()

@@ -61,12 +61,14 @@ class Fit:
         model: Its name, for what is said.
         limits: What it can be given.
         max_length: `train.max_length`, at which the rows were cut already.
+        keeps_end: Whether a row that is cut loses its start.
         longer: Dataset → rows that were longer than the model has positions.
     """
 
     model: str
     limits: Limits
     max_length: int | None
+    keeps_end: bool = False
     longer: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -81,7 +83,7 @@ class Fit:
         Raises:
             ModelError: A row holds a token that the model has no embedding for.
         """
-        cut, longer = cut_rows(data, self.limits.positions)
+        cut, longer = cut_rows(data, self.limits.positions, keep_end=self.keeps_end)
         check_ids(cut, tokenizer, self.limits, f"model '{self.model}'")
         for name, count in longer.items():
             self.longer[name] = self.longer.get(name, 0) + count

@@ -22,6 +22,7 @@ from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, lenient_datas
 from hbo.data.notes import Note, of_lost, of_reading, of_tokens
 from hbo.data.tokens import refused, tokenize
 from hbo.data.unusable import shown, total
+from hbo.errors import ConfigError
 from hbo.progress import Track, silent
 from hbo.scoring import levels
 from hbo.scoring.difficulty import Scores, assign_levels, score
@@ -30,12 +31,14 @@ from hbo.scoring.limits import Limits
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.placement import to_device
 from hbo.scoring.precision import scoring_autocast, uses_bf16
+from hbo.training.arguments import typed
 from hbo.training.attach import check_aside, check_passes
 from hbo.training.distributed import all_processes
 from hbo.training.fit import Fit, limits_of, pad_within
 from hbo.training.logbook import check_names
 from hbo.training.parallel import check_placement
 from hbo.training.stored_names import accept_stored_names
+from hbo.training.tokenizer import tokenizer_of
 
 _BATCH = 1000
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
@@ -78,17 +81,18 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
         ModelError: A row holds a token that the model has no embedding for.
     """
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
+    _check_answers(config, mixture)
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
     lenient, place = lenient_datasets(config.mixture.datasets, names), partial(place_of, config.mixture.datasets)
 
     def tokenized(rows: Dataset) -> Dataset:
-        return tokenize(rows, tokenizer, max_length=args.max_length, track=track, lenient=lenient, place=place)
+        return as_tokens(config, rows, tokenizer, args, track, lenient=lenient, place=place)
 
     train, held = tokenized(train), tokenized(held) if len(held) else held
     notes = [*of_reading(mixture), *of_tokens([train, held])]
-    fit = Fit(config.model, _limits(config), args.max_length)
+    fit = fit_of(config, config.model, _limits(config), args)
     train, lost = without_unusable(fit.rows(train, tokenizer), fit.length)
     held, lost_held = without_unusable(fit.rows(held, tokenizer), fit.length) if len(held) else (held, {})
     fit.tell()
@@ -109,6 +113,49 @@ def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | N
         if any(role != "text" for role in roles.unique().to_pylist()):
             return plain_template(tokenizer)
     return None
+
+
+def _check_answers(config: RunConfig, rows: Dataset) -> None:
+    """Refuses plain text where answers alone are asked for: all of it would be trained on."""
+    train = typed(config).train
+    asked = [key for key in ("assistant_only_loss", "completion_only_loss") if train.get(key)]
+    for batch in rows.with_format("arrow").iter(_BATCH) if asked else ():
+        for name, completion in zip(batch["hbo_dataset"].to_pylist(), batch["completion"].to_pylist(), strict=True):
+            if completion[0]["role"] == "text":
+                raise ConfigError(
+                    f"train.{asked[0]} is true, but dataset '{name}' is plain text, which has no answers; leave the "
+                    "key out (of all other datasets answers alone are targets anyway), or leave the dataset out"
+                )
+
+
+def as_tokens(
+    config: RunConfig,
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    args: SFTConfig,
+    track: Track,
+    **options: Any,
+) -> Dataset:
+    """Rows with their tokens, cut as `train.max_length` and `train.truncation_mode` say.
+
+    Args:
+        config: Run.
+        rows: Canonical ones.
+        tokenizer: Renders them.
+        args: For the length.
+        track: Hears of progress.
+        options: `lenient` and `place` of `hbo.data.tokens.tokenize`.
+    """
+    return tokenize(rows, tokenizer, max_length=args.max_length, keep_end=_keeps_end(config), track=track, **options)
+
+
+def fit_of(config: RunConfig, model: str, limits: Limits, args: SFTConfig) -> Fit:
+    """What makes the run's rows fit a model of these limits."""
+    return Fit(model, limits, args.max_length, keeps_end=_keeps_end(config))
+
+
+def _keeps_end(config: RunConfig) -> bool:
+    return typed(config).train.get("truncation_mode") == "keep_end"
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
@@ -179,10 +226,10 @@ def scorer_rows(
     spec = resolve(config.difficulty.model, track=track)
     tokenizer = load_scorer_tokenizer(spec, args)
     limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code))
-    fit = Fit(config.difficulty.model, limits, args.max_length)
+    fit = fit_of(config, config.difficulty.model, limits, args)
     texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
     lenient = dataset_sizes(texts)  # what the scorer can't rank is hard, not unusable
-    rows = tokenize(texts, tokenizer, max_length=args.max_length, track=track, lenient=lenient)
+    rows = as_tokens(config, texts, tokenizer, args, track, lenient=lenient)
     rows = fit.rows(rows, tokenizer)
     fit.tell()
     for name, reasons in refused(rows).items():
@@ -240,22 +287,19 @@ def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
 
 def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
     """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine."""
-    pickles = may_unpickle(config.train.get("model_init_kwargs"))
+    train = typed(config).train
+    pickles = may_unpickle(train.get("model_init_kwargs"))
     spec = resolve(config.model, pickles=pickles, track=track)
-    tokenizer = load_tokenizer(spec, trust_remote_code=_trusts(config), pickles=pickles)
+    tokenizer = tokenizer_of(spec, train, pickles=pickles)
     pad_within(tokenizer, _limits(config))
     return spec, tokenizer
 
 
 def _limits(config: RunConfig) -> Limits:
-    options = config.train.get("model_init_kwargs")
-    return limits_of(
-        resolve(config.model, pickles=may_unpickle(options)), trust_remote_code=_trusts(config), options=options
-    )
-
-
-def _trusts(config: RunConfig) -> bool:
-    return bool(config.train.get("trust_remote_code", False))
+    train = typed(config).train
+    options = train.get("model_init_kwargs")
+    spec = resolve(config.model, pickles=may_unpickle(options))
+    return limits_of(spec, trust_remote_code=bool(train.get("trust_remote_code", False)), options=options)
 
 
 def may_unpickle(model_init_kwargs: Any) -> bool:

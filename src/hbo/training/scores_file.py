@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
 from hbo.data.mixture import dataset_names, lenient_datasets, place_of, read_mixture
-from hbo.data.tokens import tokenize
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import score
 from hbo.scoring.models import resolve
@@ -20,7 +19,7 @@ from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
 from hbo.training.arguments import training_arguments
 from hbo.training.distributed import all_processes
-from hbo.training.fit import Fit, limits_of
+from hbo.training.fit import limits_of
 
 
 def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
@@ -38,10 +37,9 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     mixture = read_mixture(sources, seed=config.split_seed, track=track)
     if scorer is None:
         limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code), options=args.model_init_kwargs)
-        fit = Fit(config.model, limits, args.max_length)
+        fit = prepare.fit_of(config, config.model, limits, args)
         lenient, place = lenient_datasets(sources, dataset_names(mixture)), partial(place_of, sources)
-        length = args.max_length
-        data = tokenize(mixture, tokenizer, max_length=length, track=track, lenient=lenient, place=place)
+        data = prepare.as_tokens(config, mixture, tokenizer, args, track, lenient=lenient, place=place)
         data = fit.rows(data, tokenizer)
         fit.tell()
     else:
