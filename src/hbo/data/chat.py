@@ -30,7 +30,7 @@ PLAIN = (
 )
 """The rendering for tokenizers without a chat template: `User: …`, `Assistant: …` and EOS, a blank line between.
 
-A thought stands before its answer, between `<think>` and `</think>`.
+A thought stands before its answer, between `<think>` and `</think>`. BOS comes first if the tokenizer adds one.
 """
 
 _MARK = "HBOanswerGOEShere"
@@ -43,7 +43,7 @@ class Renderer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._template = None if tokenizer.chat_template else PLAIN
+        self._template = None if tokenizer.chat_template else plain_template(tokenizer)
         self._refuses_system: bool | None = None
 
     def answers(
@@ -233,6 +233,26 @@ class _Chat:
 
     def _render(self, messages: Sequence[Message], opens_answer: bool = False) -> str | Exception:
         return self.renderer.render(messages, self.given, opens_answer)
+
+
+def plain_template(tokenizer: Any) -> str:
+    """`PLAIN`, with the tokenizer's BOS where it would put one before a text."""
+    return ("{{ bos_token }}" if adds_bos(tokenizer) else "") + PLAIN
+
+
+def example_prompt(tokenizer: Any) -> str:
+    """A question as the model gets it, up to where its answer begins."""
+    return str(Renderer(tokenizer).render([{"role": "user", "content": "What is 2 + 2?"}], {}, opens_answer=True))
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts BOS before a text by itself.
+
+    Raises:
+        Nothing.
+    """
+    bos = tokenizer.bos_token_id
+    return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
 
 
 def render_answers(

@@ -15,7 +15,7 @@ import numpy as np
 
 from hbo.data.cache import cache_root, notes_of, stored_table
 from hbo.data.canonical import conversation_of
-from hbo.data.chat import Message, Renderer, render_opening
+from hbo.data.chat import Message, Renderer, adds_bos, render_opening
 from hbo.data.left_out import LeftOut
 from hbo.data.unusable import Counted, UnusableRowError, count
 from hbo.errors import ModelError
@@ -187,8 +187,7 @@ class _Encoder:
                 continue
             is_text = row["completion"][0]["role"] == "text"
             token_ids, is_target = targets_of(encoded["input_ids"][i], encoded["offset_mapping"][i], rendered[1])
-            # A chat template writes its own BOS; text and the plain rendering have none.
-            if self._starts_with_bos and (is_text or not self.tokenizer.chat_template):
+            if self._starts_with_bos and is_text:  # chat templates write their own
                 token_ids = np.concatenate([[self.tokenizer.bos_token_id], token_ids])
                 is_target = np.concatenate([[False], is_target])
             if is_text and self.tokenizer.eos_token_id is not None:
@@ -236,16 +235,6 @@ def targets_of(
     for first, last in spans:
         is_target |= (begin < last) & (end > first)
     return ids, is_target
-
-
-def adds_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts BOS before a text by itself.
-
-    Raises:
-        Nothing.
-    """
-    bos = tokenizer.bos_token_id
-    return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
 
 
 def _fingerprint(data: Dataset, tokenizer: Any, kept: slice) -> str:

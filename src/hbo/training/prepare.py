@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from hbo.config import RunConfig
+from hbo.data.chat import plain_template
 from hbo.data.dropping import left_out_of, refuse_empty, without_unusable
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, lenient_datasets, place_of, read_mixture
 from hbo.data.notes import Note, of_lost, of_reading, of_tokens
@@ -101,6 +102,17 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     check_sizes(config, sizes)
     check_length(config, sizes, args)
     return Data(train, held, sizes, fit.length, tuple(notes), left_out_of(mixture, [lost, lost_held]))
+
+
+def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """How conversations were rendered if the tokenizer has no chat template; None if it has, or if there are none."""
+    if tokenizer.chat_template:
+        return None
+    for table in data.train.select_columns(["completion"]).with_format("arrow").iter(_BATCH):
+        roles = table["completion"].combine_chunks().flatten().field("role")
+        if any(role != "text" for role in roles.unique().to_pylist()):
+            return plain_template(tokenizer)
+    return None
 
 
 def _check_answers(config: RunConfig, rows: Dataset) -> None:

@@ -23,6 +23,7 @@ from trl import SFTConfig, SFTTrainer
 from hbo import __version__, config_file
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
+from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.progress import Track, silent
 from hbo.report.folder import read_run
@@ -204,7 +205,8 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
             128 + stop.received,
         )
     with saving_to(folder):
-        save_model(trainer, folder / run_folder.MODEL)
+        template = prepare.plain_template_of(data, tokenizer)
+        save_model(trainer, folder / run_folder.MODEL, template)
         (folder / run_folder.EVALUATION).unlink(missing_ok=True)  # it was of the model that stood here before
         model = trainer.model
         after = evaluate("held-out loss after")
@@ -219,7 +221,8 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
             with atomic_path(folder / run_folder.METRICS) as temporary:
                 temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             write_report(folder)
-            card = model_card(read_run(folder), is_adapter=start.peft_config is not None)
+            prompt = None if template is None else example_prompt(tokenizer)
+            card = model_card(read_run(folder), is_adapter=start.peft_config is not None, prompt=prompt)
             (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
     if pushed := push(trainer, folder / run_folder.MODEL):
         say(f"pushed to {pushed}")
