@@ -9,6 +9,7 @@ from typing import Any
 from hbo.data.canonical import Conversation
 from hbo.data.columns import Cells, Names, Row, Selector, names_in
 from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, possible
+from hbo.data.renames import renamed
 from hbo.data.turns import ROLES, BadRowError, TurnReader
 from hbo.errors import ConfigError, DataError, nearest
 
@@ -85,11 +86,7 @@ class Reader:
         format = self._format or detect(cells, self._possible) or self._last
         if format is None:
             self.check_columns()
-            seen = ", ".join(map(str, cells.row)) or "none"
-            raise DataError(
-                f"dataset '{self.account.dataset}': no known row format; columns seen: {seen}; formats known: {KNOWN}; "
-                f"set `format:`, or rename with `columns: {{prompt: <column>, completion: <column>}}` ({where})"
-            )
+            raise DataError(f"dataset '{self.account.dataset}': {_unknown(cells.row)} ({where})")
         self._turns.unread.clear()
         try:
             found = format.conversation(cells, self._turns)
@@ -132,6 +129,16 @@ def _count(found: Counted, name: str, where: str) -> None:
     if name in found or len(found) < _MOST_NAMES:
         count, first = found.get(name, (0, where))
         found[name] = count + 1, first
+
+
+def _unknown(row: Row) -> str:
+    seen = ", ".join(map(str, row)) or "none"
+    proposed = renamed(row) or {"prompt": "<column>", "completion": "<column>"}
+    columns = ", ".join(f"{name}: {column}" for name, column in proposed.items())
+    return (
+        f"no known row format; columns seen: {seen}; formats known: {KNOWN}; set `format:`, or rename with "
+        f"`columns: {{{columns}}}`"
+    )
 
 
 def _format(dataset: str, name: str) -> Format:
