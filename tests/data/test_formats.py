@@ -168,6 +168,10 @@ def test_an_unknown_format_names_columns_and_formats():
         DataError, match=r"'d': no known row format; columns seen: q, a; formats known: messages;.*rename"
     ):
         read({"q": "1", "a": "2"})
+    with pytest.raises(
+        DataError, match=r"`columns: {prompt: question, completion: answer, input: context}` \(f.jsonl, line 1"
+    ):
+        read({"question": "q", "context": "c", "answer": "a"})
     with pytest.raises(DataError, match=r"format 'mesages' is unknown \(did you mean 'messages'\?\)"):
         read({"text": "t"}, format="mesages")
 

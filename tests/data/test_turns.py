@@ -136,7 +136,7 @@ def test_roles_of_ones_own_are_mapped():
         roles={"agent": "assistant", "Customer": "user"},
     )
     assert [turn["role"] for turn in turns] == ["assistant", "user"]
-    with pytest.raises(BadRowError, match=r"is 'agent', which is no known role; say what it is with `roles: {agent:"):
+    with pytest.raises(BadRowError, match=r"is 'agent', which is no known role; say with `roles: {agent: user}`"):
         read({"from": "agent", "value": "a"})
 
 

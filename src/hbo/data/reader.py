@@ -9,6 +9,7 @@ from typing import Any
 from hbo.data.canonical import Conversation
 from hbo.data.columns import Cells, Names, Row, Selector, names_in
 from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, possible
+from hbo.data.renames import renamed
 from hbo.data.turns import ROLES, BadRowError, TurnReader
 from hbo.data.unusable import MOST, Counted, UnusableRowError, count
 from hbo.errors import ConfigError, DataError, nearest
@@ -85,12 +86,8 @@ class Reader:
         format = self._format or detect(cells, self._possible) or self._last
         if format is None:
             self.check_columns()
-            seen = ", ".join(map(str, cells.row)) or "none"
-            raise UnusableRowError(
-                f"dataset '{self.account.dataset}': no known row format; columns seen: {seen}; formats known: {KNOWN}; "
-                f"set `format:`, or rename with `columns: {{prompt: <column>, completion: <column>}}` ({where})",
-                "no known row format",
-            )
+            told = f"dataset '{self.account.dataset}': {_unknown(cells.row)} ({where})"
+            raise UnusableRowError(told, "no known row format")
         self._turns.unread.clear()
         try:
             found = format.conversation(cells, self._turns)
@@ -129,6 +126,16 @@ class Reader:
         kept = f"set `columns: [{', '.join(sorted(cells.read))}]`"
         way = "take the column out of the file" if self._select.renamed else kept
         return f"'{name}' is filled, but hbo trains on text alone; to do so without it, {way}"
+
+
+def _unknown(row: Row) -> str:
+    seen = ", ".join(map(str, row)) or "none"
+    proposed = renamed(row) or {"prompt": "<column>", "completion": "<column>"}
+    columns = ", ".join(f"{name}: {column}" for name, column in proposed.items())
+    return (
+        f"no known row format; columns seen: {seen}; formats known: {KNOWN}; set `format:`, or rename with "
+        f"`columns: {{{columns}}}`"
+    )
 
 
 def _format(dataset: str, name: str) -> Format:

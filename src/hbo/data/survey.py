@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from hbo.data.clones import card_patterns, is_saved, saved_splits
-from hbo.data.columns import Cells
 from hbo.data.files import SUFFIXES
-from hbo.data.formats import detect
-from hbo.data.json_text import listed
 from hbo.data.listing import holds_rows
 from hbo.data.notes import reading_notes
 from hbo.data.reader import Reader
+from hbo.data.renames import renamed
 from hbo.data.sources import open_source
 from hbo.data.splits import by_split, split_named
 from hbo.data.turns import is_filled
@@ -23,12 +21,6 @@ from hbo.errors import DataError
 from hbo.mixture_config import SourceConfig, stem
 from hbo.progress import Track, silent
 
-_PAIRS = (  # what other datasets call a prompt and its completion
-    ("question", "answer"), ("query", "response"), ("inputs", "targets"), ("problem", "solution"),
-    ("prompt", "response"), ("prompt", "answer"), ("question", "response"), ("input", "output"),
-    ("instruction", "answer"), ("source", "target"),
-)  # fmt: skip
-_CHATS = ("conversation", "dialog", "dialogue", "chat", "turns")
 _LOOKED_AT = 1000  # rows by which columns are renamed: any of them may be empty in the first
 
 
@@ -137,26 +129,3 @@ def _names_say_train(folder: Path) -> bool:
 def _rows(name: str, settings: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     for part in open_source(name, SourceConfig.model_validate(dict(settings))).parts:
         yield from part()
-
-
-def renamed(row: Mapping[str, Any]) -> dict[str, str]:
-    """Canonical name → column, for rows in no known format whose columns have names that are common elsewhere.
-
-    Raises:
-        Nothing.
-
-    Example:
-        >>> renamed({"question": "1 + 1?", "answer": "2"})
-        {'prompt': 'question', 'completion': 'answer'}
-    """
-    cells = Cells(row)
-    if detect(cells) is not None:
-        return {}
-    for prompt, completion in _PAIRS:
-        if prompt in row and completion in row:
-            context = [name for name in cells.names.get("input", ()) if name != prompt][:1]
-            return {"prompt": prompt, "completion": completion} | dict(zip(["input"], context, strict=False))
-    for column in _CHATS:
-        if isinstance(listed(row.get(column)), list):
-            return {"messages": column}
-    return {}

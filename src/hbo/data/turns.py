@@ -142,7 +142,8 @@ class TurnReader:
         """
         value = _transposed(listed(value))
         if not isinstance(value, list):
-            raise BadRowError(f"{field} is {kind(value)}, not a list of messages")
+            text = " (nor JSON text of one, as json.dumps writes it)" if isinstance(value, str) else ""
+            raise BadRowError(f"{field} is {kind(value)}, not a list of messages{text}")
         if not value:
             raise BadRowError(f"{field} is an empty list")
         found: list[Turn] = []
@@ -174,8 +175,9 @@ class TurnReader:
         spelled = text_of(turn[role_key], f"{place}.{role_key}").strip().lower()
         if spelled not in self.roles:
             raise BadRowError(
-                f"{place}.{role_key} is '{spelled[:40]}', which is no known role; say what it is with "
-                f"`roles: {{{spelled[:40]}: assistant}}` (known: {', '.join(self.roles)})"
+                f"{place}.{role_key} is '{spelled[:40]}', which is no known role; say with "
+                f"`roles: {{{spelled[:40]}: user}}` that it is the user, or system, assistant or tool "
+                f"(known: {', '.join(self.roles)})"
             )
         role, said = self.roles[spelled], turn.get(text_key)
         calls = calls_of(said, fills_nulls=self.fills_nulls) if spelled in _CALLS else None
