@@ -31,6 +31,7 @@ RANKS = {
             "section",
             "actor_config",
             "yaml_text",
+            "field_types",
         ),
         0,
     ),

@@ -193,7 +193,8 @@ def main() -> None:
     # torch reads it at its first large allocation: huge pages on a CPU, where small ones cost a third of a step.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
     except Interrupted as stop:
         console.print(str(stop), soft_wrap=True, markup=False)
         sys.exit(stop.code)

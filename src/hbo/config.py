@@ -1,7 +1,7 @@
 """What a user writes: small frozen models, one per part of the YAML file.
 
-`train:` and `lora:` are handed to `trl.SFTConfig` and `peft.LoraConfig` untouched, so their
-keys are documented there and not here.
+`train:` and `lora:` hold keys of `trl.SFTConfig` and `peft.LoraConfig`, which document them. Their values are looked at
+where these libraries are loaded (`hbo.training.arguments`), and not here.
 """
 
 from __future__ import annotations
@@ -163,9 +163,9 @@ class RunConfig(Section):
     balance: HBOConfig = Field(default_factory=HBOConfig)
     """Method and its settings."""
     train: dict[str, Any] = Field(default_factory=dict)
-    """`trl.SFTConfig`, as it is."""
+    """Keys of `trl.SFTConfig`; docs/train-keys.md says what becomes of each."""
     lora: dict[str, Any] | None = None
-    """`peft.LoraConfig`, as it is; absent: full fine-tuning."""
+    """Keys of `peft.LoraConfig`; absent: full fine-tuning."""
 
     @model_validator(mode="after")
     def _one_temperature(self) -> RunConfig:

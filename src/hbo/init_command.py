@@ -15,7 +15,7 @@ from hbo.screen import bars, out
 if TYPE_CHECKING:
     from hbo.data.survey import Found
 
-_EPOCHS, _BATCH = 3, 16
+_EPOCHS, _BATCH, _GROUPS, _HELD_OUT = 3, 16, 4, 0.05
 _UPDATES = 10  # at the least, where steps are few
 _PAPER_UPDATE, _PAPER_STEP = 200, 1e-4
 
@@ -75,11 +75,11 @@ def configuration(found: Sequence[Found], model: str) -> str:
             "seed: 0",
             "mixture:",
             "  temperature: 1.0      # prior over datasets, share ∝ rows^(1/τ): 1 = proportional, .inf = uniform",
-            "  eval_fraction: 0.05   # of each dataset, held out and never trained on",
+            f"  eval_fraction: {_HELD_OUT}   # of each dataset, held out and never trained on",
             "  # max_passes: 10      # how often a row may be seen; small datasets are repeated as they are drawn more",
             f"  datasets:             # {rows} rows",
             *mixture,
-            "difficulty: {metric: ifd, groups: 4}   # rows sorted by instruction-following difficulty, in equal groups",
+            f"difficulty: {{metric: ifd, groups: {_groups(usable)}}}   # rows by instruction-following difficulty",
             "balance:",
             "  method: hbo           # or proportional, temperature, uniform, multidds, multiuat, mos, mos+, …",
             f"  update_every: {every}     # optimizer steps between two updates; the paper's 200 if there are enough",
@@ -98,6 +98,14 @@ def configuration(found: Sequence[Found], model: str) -> str:
             "",
         ]
     )
+
+
+def _groups(usable: Sequence[Found]) -> int:
+    """The default number of groups, or as many as the largest dataset has rows to train on."""
+    from hbo.data.held_out import count_held_out
+
+    most = max(each.rows for each in usable)
+    return min(_GROUPS, most - count_held_out(most, _HELD_OUT))
 
 
 def _entry(each: Found, rows: int) -> list[str]:

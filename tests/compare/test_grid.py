@@ -60,6 +60,14 @@ def test_a_share_of_the_data_is_varied_at_one_budget_only(config):
         grid(config, methods=["hbo"], seeds=[0], vary=["mixture.train_fraction=0.2,1"])
 
 
+def test_what_is_varied_is_typed_as_in_a_file(config):
+    found = grid(
+        config, methods=["hbo"], seeds=[0, 1], vary=["train.learning_rate=1e-4,'2e-4'", "train.bf16=off", "lora.r='4'"]
+    )
+    assert [cell.config.train["learning_rate"] for cell in found] == [1e-4, 2e-4, 1e-4, 2e-4]
+    assert [(cell.config.train["bf16"], cell.config.lora) for cell in found] == [(False, {"r": 4})] * 4
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -72,8 +80,11 @@ def test_a_share_of_the_data_is_varied_at_one_budget_only(config):
         ({"vary": ["seed=1,2"]}, "use --seeds"),
         ({"vary": ["balance.method=hbo"]}, "use --methods"),
         ({"vary": ["mixture.eval_fraction=0.1,0.2"]}, "same held-out rows"),
-        ({"vary": ["train.max_length=64,128"]}, "cuts the held-out rows too"),
+        ({"vary": ["train.max_length=64,128"]}, "changes the held-out rows too"),
+        ({"vary": ["train.truncation_mode=keep_start,keep_end"]}, "changes the held-out rows too"),
         ({"vary": ["train.max_steps=4,8"]}, "same budget of steps"),
+        ({"vary": ["train.learning_rate=1e-4,fast"]}, "train.learning_rate is 'fast', but takes a number"),
+        ({"vary": ["train.completion_only_loss=no"]}, "train.completion_only_loss is false, which can't be had"),
         ({"vary": ["train.learning_rat=1,2"]}, "unknown key 'train.learning_rat'.*learning_rate"),
         ({"vary": ["lora.rank=1,2"]}, "unknown key 'lora.rank'"),
     ],

@@ -91,6 +91,19 @@ def test_a_cell_that_crashes_costs_only_itself(config, tmp_path):  # noqa: F811
     assert [(line["method"], line["seed"]) for line in results(output)] == [("uniform", 0), ("hbo", 1), ("uniform", 1)]
 
 
+def test_a_cell_that_cannot_start_leaves_what_it_finds(config, tmp_path):  # noqa: F811
+    output = tmp_path / "grid"
+    cell = output / "runs" / "uniform-seed0"
+    cell.mkdir(parents=True)
+    (cell / "config.yaml").write_text("of a run without checkpoints")
+    (cell / "balance.jsonl").write_text("of it")
+    run(config(mixture={"datasets": {"a": str(tmp_path / "nowhere.jsonl")}}), output, "uniform", "0", code=1)
+    assert {path.name: path.read_text() for path in cell.iterdir()} == {
+        "config.yaml": "of a run without checkpoints",
+        "balance.jsonl": "of it",
+    }
+
+
 def test_settings_vary(config, tmp_path):  # noqa: F811
     output = tmp_path / "grid"
     run(config(), output, "hbo,mos+", "0", "--vary", "balance.probes=2,4")

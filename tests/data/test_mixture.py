@@ -5,7 +5,8 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from hbo import build_mixture
-from hbo.data.mixture import dataset_names, dataset_sizes, read_mixture
+from hbo.data.mixture import dataset_names, dataset_sizes, place_of, read_mixture
+from hbo.data.notes import accounts_of, of_reading
 from hbo.errors import ConfigError, DataError
 from hbo.mixture_config import DatasetConfig
 
@@ -166,7 +167,8 @@ def test_a_tokenizer_adds_ids_and_labels(chat, tokenizer, cache):
 
 def test_rows_without_target_are_left_out_with_a_warning(tmp_path, tokenizer):
     file = write(tmp_path / "a.jsonl", [CHAT[0], {"prompt": "long " * 99, "completion": "a"}])
-    with pytest.warns(UserWarning, match="no response token within max_length=50: left out 1 of 'a'"):
+    told = r"dataset 'a': 1 row can't be used and is left out: 1 as no response token is left within max_length 50"
+    with pytest.warns(UserWarning, match=rf"{told} \(the first: row 1\)"):
         assert len(build_mixture({"a": file}, tokenizer=tokenizer, max_length=50)) == 1
 
 
@@ -238,10 +240,13 @@ def test_rows_that_cannot_be_used_are_left_out_only_when_asked(tmp_path):
     file = write(tmp_path / "chat.jsonl", [*CHAT[:3], {"prompt": None, "completion": "x"}, *CHAT[3:5]])
     with pytest.raises(DataError, match=r"chat\.jsonl, line 4: prompt is null"):
         read_mixture({"a": file})
-    with pytest.warns(
-        UserWarning, match=r"dataset 'a': 1 rows of .*can't be used and are left out; the first: .*line 4"
-    ):
+    for _ in range(2):  # read, and from the cache
         data = read_mixture({"a": {"path": file, "drop_unusable": True}})
+        told = [note.text for note in of_reading(data) if note.is_warning]
+        assert told == [
+            f"dataset 'a': of {file} 1 row can't be used and is left out: 1 as prompt is null, not a string "
+            f"(the first: {file}, line 4)"
+        ]
     assert data["hbo_row"][:] == [0, 1, 2, 3, 4]
     assert data[3]["completion"][0]["content"] == "answer 3"
     with pytest.raises(DataError, match="prompt is null"):
@@ -252,3 +257,30 @@ def test_rows_that_cannot_be_used_are_left_out_only_when_asked(tmp_path):
     write(file, [{"left": "x"}])
     with pytest.raises(DataError, match="no known row format"):  # which is no matter of a row
         read_mixture({"a": {"path": file, "drop_unusable": True}})
+
+
+def test_rows_are_left_out_for_whatever_reason_and_counted_by_it(tmp_path):
+    good, said = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+    bad = [
+        {"messages": [good, {"role": "assistant", "content": None}], "lang": "de"},
+        {"messages": [good, said, good, {"role": "assistant", "content": None}], "lang": "de"},
+        {"messages": [good], "lang": "de"},
+        {"messages": [good, {"role": "oracle", "content": "a"}], "lang": "de"},
+        {"messages": [good, said], "lang": None},
+        {"lang": "de"},
+    ]
+    file = write(tmp_path / "a.jsonl", [{"messages": [good, said], "lang": "de"}, *bad])
+    data = read_mixture({"a": {"path": file, "group_by": "lang", "drop_unusable": True}})
+    assert dataset_sizes(data) == {"a/de": 1}
+    (account,) = accounts_of(data)
+    assert [(rows, first.rpartition(", ")[2]) for rows, first in account.unusable.values()] == [
+        (2, "line 2"), (1, "line 4"), (1, "line 5"), (1, "line 6"), (1, "line 7"),
+    ]  # fmt: skip
+    assert next(iter(account.unusable)) == "messages[…].content is null, not a string"
+
+
+def test_the_place_of_a_row_is_its_file_and_line(tmp_path):
+    file = write(tmp_path / "a.jsonl", [CHAT[0], {"prompt": None, "completion": "x"}, CHAT[1]])
+    entry = {"path": file, "drop_unusable": True}
+    assert place_of({"b": Dataset.from_list(TEXT), "a": entry}, "a", 1) == f"dataset 'a', row 1 ({file}, line 3)"
+    assert place_of({"b": Dataset.from_list(TEXT)}, "b", 1) == "dataset 'b', row 1"

@@ -1,11 +1,13 @@
 from contextlib import contextmanager
 
 import pytest
+from byte_models import STRICT
 from datasets import Dataset, Features, List, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hbo.data.tokens import IGNORED, drop_without_target, has_instruction, opening, tokenize
+from hbo.data.notes import of_tokens
+from hbo.data.tokens import IGNORED, drop_without_target, has_instruction, opening, refused, tokenize
 from hbo.errors import DataError, ModelError
 
 MESSAGES = List({"role": Value("string"), "content": Value("string")})
@@ -192,7 +194,54 @@ def test_nothing_dropped_is_the_same_dataset(tokenizer):
     assert drop_without_target(data) == (data, {})
 
 
-def test_a_dataset_with_every_response_truncated_away_is_named(tokenizer):
-    data = rows(([user("hello " * 20)], [bot("a")]), dataset="long")
-    with pytest.raises(DataError, match=r"'long'.*none of its 1 rows.*max_length=5; raise max_length"):
-        drop_without_target(tokenize(data, tokenizer, max_length=5))
+@pytest.fixture
+def strict(make_tokenizer):
+    return make_tokenizer(STRICT)
+
+
+SYSTEM = {"role": "system", "content": "Be brief."}
+REFUSED = "the tokenizer's chat template refuses the conversation (Conversation roles must alternate)"
+
+
+def test_a_row_that_the_template_refuses_is_an_error_with_its_place(strict):
+    data = rows(([user("q")], [bot("a")]), ([user("q"), user("r")], [bot("a")]))
+    with pytest.raises(DataError) as caught:
+        tokenize(data, strict, place=lambda name, row: f"{name}.jsonl, line {row + 1}")
+    assert str(caught.value) == (
+        f"chat.jsonl, line 2: {REFUSED}; change its messages to roles and an order that the template takes, or leave all "
+        "such rows out with `drop_unusable: true`"
+    )
+
+
+def test_a_lenient_dataset_has_no_tokens_of_such_a_row_and_counts_it(strict):
+    data = rows(([user("q"), user("r")], [bot("a")]), ([user("q")], [bot("a")]), ([SYSTEM], [bot("a")]))
+    found = tokenize(data, strict, lenient={"chat"})
+    assert [len(ids) > 0 for ids in found["input_ids"]] == [False, True, False]
+    assert found["labels"][0] == []
+    system = "the tokenizer's chat template refuses the conversation (System role not supported)"
+    assert {name: {why: tuple(how) for why, how in of.items()} for name, of in refused(found).items()} == {
+        "chat": {REFUSED: (1, "row 0"), system: (1, "row 2")}
+    }
+    # Stored tokens must not let a dataset pass that is not lenient.
+    with pytest.raises(DataError, match=r"^dataset 'chat', row 0: .* change the row, or leave all such rows out"):
+        tokenize(data, strict)
+
+
+def test_where_no_system_message_is_taken_it_begins_the_users(strict):
+    data = rows(([SYSTEM, user("q")], [bot("a"), user("r"), bot("b")]), ([user("q")], [bot("a")]))
+    found = tokenize(data, strict)
+    turns = ["<|im_start|>user\nBe brief.\n\nq<|im_end|>\n<|im_start|>assistant\n", "a<|im_end|>\n",
+             "<|im_start|>user\nr<|im_end|>\n<|im_start|>assistant\n", "b<|im_end|>\n"]  # fmt: skip
+    pieces = [strict(text, add_special_tokens=False)["input_ids"] for text in turns]
+    assert found["input_ids"][0] == [token for piece in pieces for token in piece]
+    assert found["labels"][0] == [
+        token if i % 2 else IGNORED for i, piece in enumerate(pieces) for token in piece
+    ]  # fmt: skip
+    told = "dataset 'chat': the chat template takes no system message; that of 1 row stands at the start of the user's first"
+    assert [(note.text, note.is_warning) for note in of_tokens([found])] == [(f"{told} message", True)]
+
+
+def test_a_template_that_takes_a_system_message_gets_it(tokenizer):
+    found = tokenize(rows(([SYSTEM, user("q")], [bot("a")])), tokenizer)
+    assert tokenizer.decode(found["input_ids"][0]).startswith("<|im_start|>system\nBe brief.<|im_end|>\n")
+    assert not list(of_tokens([found]))

@@ -5,6 +5,7 @@ import shutil
 import sys
 
 import pytest
+from byte_models import byte_model, byte_tokenizer
 from commands import refused
 from local_rows import write_rows, xcopa, xnli
 from peft import PeftModel
@@ -179,3 +180,12 @@ def test_without_lm_eval_it_says_what_to_install(hbo, model_folder, monkeypatch)
 def test_without_a_chat_template_the_option_is_refused(hbo, run, rows):
     (run / "model" / "chat_template.jinja").unlink()
     refused(hbo("eval", run, "--tasks", "xcopa", "--data", rows, "--chat-template"), "has none; leave the option out")
+
+
+def test_a_token_without_an_embedding_is_one_sentence(hbo, rows, tmp_path):
+    model = byte_model(tmp_path / "model", vocab_size=258)
+    grown = byte_tokenizer()
+    grown.add_tokens(["alilia"])
+    grown.save_pretrained(model)
+    done = hbo("eval", model, "--tasks", "xcopa", "--data", rows, "--output", tmp_path / "eval.json")
+    refused(done, "a row of the task holds the token 'alilia' with id 258", "258 rows")

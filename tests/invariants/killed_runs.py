@@ -94,6 +94,8 @@ def _arm(moment, n):
             before(TrainerState, "save_to_json", half_of_state)
         case "rotating":
             before(shutil, "rmtree", one_file_less, when=lambda path, *a, **k: "checkpoint" in str(path))
+        case "removing the former run":
+            before(shutil, "rmtree", one_file_less, when=lambda path, *a, **k: str(path).endswith(".former.gone"))
         case "half of a line":
             before(logbook, "append", half_of_line)
         case "nothing trained yet":

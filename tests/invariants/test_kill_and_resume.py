@@ -165,11 +165,11 @@ def test_the_same_lag_gives_the_same_run_whatever_the_workers(setup, tmp_path):
 
 
 @pytest.mark.slow
-def test_overwriting_killed_half_way_leaves_nothing_to_resume_from(setup, tmp_path):
-    make, train, _, _ = setup
+def test_overwriting_killed_while_the_former_run_is_removed_goes_on_as_the_new_one(setup, tmp_path):
+    make, train, uninterrupted, _ = setup
     config, output = make(), tmp_path / "run"
-    assert train(config, output) == 0
-    assert train(config, output, "--overwrite", kill=("rotating", 1)) == KILLED
-    assert train(config, output, "--resume") == 2
-    assert train(config, output, "--overwrite") == 0
-    assert not list(Path(output).glob("checkpoint-3"))
+    assert train(config, output, "train.learning_rate=0.1") == 0
+    assert train(config, output, "--overwrite", kill=("removing the former run", 1)) == KILLED
+    assert train(config, output, "--resume") == 0
+    assert_same(results(output), uninterrupted(config))
+    assert not list(Path(output).glob(".former*"))

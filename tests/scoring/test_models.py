@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from hbo.errors import ModelError
@@ -162,6 +162,23 @@ def test_a_tokenizer_that_cannot_pad(folder):
     save_tokenizer(folder)
     with pytest.raises(ModelError, match="neither a pad nor an eos token"):
         load_tokenizer(str(folder))
+
+
+def test_a_tokenizer_takes_the_tokens_that_it_is_given_if_it_knows_them(folder):
+    save_tokenizer(folder, eos_token="</s>", pad_token="<pad>")
+    found = load_tokenizer(str(folder), tokens={"eos_token": "<pad>", "pad_token": "</s>"})
+    assert (found.eos_token, found.pad_token) == ("<pad>", "</s>")
+    with pytest.raises(ModelError, match=r"train\.eos_token is '<end>', which the tokenizer of model .* doesn't know"):
+        load_tokenizer(str(folder), tokens={"eos_token": "<end>"})
+
+
+def test_a_tokenizer_is_of_the_revision_that_is_asked_for(folder, monkeypatch):
+    save_tokenizer(folder, eos_token="</s>")
+    asked, real = [], AutoTokenizer.from_pretrained
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *args, **kw: asked.append(kw) or real(*args, **kw))
+    load_tokenizer(str(folder), revision="v2")
+    load_tokenizer(str(folder))
+    assert [options.get("revision") for options in asked] == ["v2", None]
 
 
 def test_a_folder_without_tokenizer(folder):

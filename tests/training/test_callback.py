@@ -253,7 +253,11 @@ def nan(batch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy"), ({"packing": True}, "packing")],
+    [
+        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy"),
+        ({"packing": True}, "packing"),
+        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches"),
+    ],
 )
 def test_options_that_would_undo_balancing_are_refused_by_name(make_trainer, options, message):
     with pytest.raises(ConfigError, match=message):

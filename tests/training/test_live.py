@@ -127,13 +127,6 @@ def test_what_a_refused_attempt_has_said_is_no_run(tmp_path):
         run_folder.check(tmp_path, resume=False, overwrite=True)
 
 
-def test_clearing_keeps_the_status_of_the_run_that_begins(tmp_path):
-    Teller(tmp_path).begin("scoring", 3)
-    (tmp_path / "log.jsonl").touch()
-    run_folder.clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["status.json"]
-
-
 def test_a_run_of_the_command_line_tells_all_of_its_phases(hbo, config, tmp_path, monkeypatch):  # noqa: F811
     tellers = []
 

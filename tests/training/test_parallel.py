@@ -185,3 +185,37 @@ def test_offloaded_weights_are_refused_if_they_are_trained(trainer):
     for parameter in trainer.model.parameters():
         parameter.requires_grad_(False)
     check_placement(trainer.model)
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    """What torch says of a machine with two, as far as transformers asks; the words that make it ask."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    return ["train.use_cpu=false", "train.max_steps=2", "train.save_strategy=no"]
+
+
+def test_a_process_that_sees_several_gpus_uses_one_and_says_so(hbo, config, two_gpus, tmp_path):  # noqa: F811
+    assert TrainingArguments("out", report_to="none").n_gpu == 2  # or this test shows nothing
+    for words in (["check", config(), *two_gpus], ["train", config(global_batch_size=8), *two_gpus]):
+        done = hbo(*words)
+        assert done.returncode == 0, done.stderr
+        said = " ".join(done.stderr.split())
+        assert "2 GPUs are visible and this is one process, so only cpu is used" in said
+        assert "torchrun --nproc_per_node=2" in said
+    lines = (tmp_path / "run" / "balance.jsonl").read_text().splitlines()
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert len(lines) == 1
+    assert sum(sum(taken) for taken in metrics["drawn"].values()) == 2 * 8  # the batch that was asked for
+
+
+def test_a_model_that_is_spread_over_gpus_on_purpose_is_left_alone(hbo, config, two_gpus):  # noqa: F811
+    done = hbo("check", config(), *two_gpus, "train.model_init_kwargs={device_map: auto}")
+    assert done.returncode == 0, done.stderr
+    assert "GPUs are visible" not in " ".join(done.stderr.split())
+
+
+def test_a_callback_is_refused_where_the_trainer_would_copy_the_model(make_trainer):
+    trainer, _ = make_trainer()
+    trainer.args._n_gpu = 2
+    with pytest.raises(ConfigError, match=r"DataParallel \(2 GPUs in one process\) can't go with HBO.*torchrun"):
+        HBOCallback(trainer)

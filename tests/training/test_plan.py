@@ -9,7 +9,7 @@ from test_run import config  # noqa: F401 - a fixture
 
 from hbo.config_file import parse
 from hbo.errors import ConfigError
-from hbo.training.arguments import batches_per_step, check_devices, training_arguments
+from hbo.training.arguments import batches_per_step, training_arguments
 from hbo.training.forecast import norms_notes
 from hbo.training.plan import plan_of
 
@@ -140,16 +140,6 @@ def test_a_run_with_a_fixed_batch_has_it(hbo, config, tmp_path):  # noqa: F811
     rows = hbo("replay", tmp_path / "run", "--step", 3).stdout.splitlines()
     assert len(rows) == 8
     refused(hbo("train", config(global_batch_size=8), "--resume", "global_batch_size=4"), "global_batch_size")
-
-
-def test_several_gpus_in_one_process_would_not_meet_a_fixed_batch():
-    run = run_of(HUB, global_batch_size=64, output="out")
-    args = training_arguments(run)
-    check_devices(run, args)
-    args._n_gpu = 2
-    with pytest.raises(ConfigError, match="this process would train on 2 GPUs at once"):
-        check_devices(run, args)
-    check_devices(run_of(HUB), args)
 
 
 def test_the_forecast_names_layers_that_are_run_again_for_each_row(tmp_path, write_rows):

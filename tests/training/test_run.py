@@ -223,7 +223,7 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("lora.rank=4", ["lora.rank"]),
         ("mixture.temperature=0", ["mixture.temperature"]),
         ("difficulty.groups=0", ["difficulty.groups"]),
-        ("difficulty.groups=50", ["dataset 'b'", "19 rows"]),
+        ("difficulty.groups=90", ["dataset 'b' 19 rows", "ask for at most"]),
         ("balance.min_probability=0.9", ["min_probability"]),
         ("model=/no/such/folder", ["/no/such/folder"]),
         ("mixture.datasets.a.path=/no/such.jsonl", ["/no/such.jsonl"]),
@@ -231,6 +231,7 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("train.max_length=3", ["max_length"]),
         ("train={packing: true, packing_strategy: wrapped}", ["packing_strategy 'wrapped'"]),
         ("train={packing: true, max_length: null}", ["set max_length"]),
+        ("train.accelerator_config={dispatch_batches: true}", ["dispatch_batches", "leave it out"]),
         ("nonsense", ["key=value"]),
     ],
 )
@@ -267,6 +268,21 @@ def test_a_folder_with_other_files_is_never_cleared(hbo, config, tmp_path):
     assert (tmp_path / "run" / "thesis.tex").read_text() == "years of work"
 
 
+def test_an_interrupted_demo_goes_on_with_resume(hbo, config, tmp_path, monkeypatch):
+    run = config_file.load(config(difficulty={"groups": 1}, train={"max_steps": 4, "save_steps": 2}))
+    monkeypatch.setattr("hbo.demo.demo_config", lambda *_, **__: run)
+    assert hbo("demo").returncode == 0
+    folder = tmp_path / "run"
+    finished = json.loads((folder / "metrics.json").read_text())
+    for path in (folder / "checkpoint-4", folder / "model"):
+        shutil.rmtree(path)
+    (folder / "metrics.json").unlink()
+    done = hbo("demo", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"going on from {folder / 'checkpoint-2'}" in done.stderr + done.stdout
+    assert json.loads((folder / "metrics.json").read_text())["eval"] == finished["eval"]
+
+
 def test_what_is_not_read_and_not_rendered_is_said(hbo, config, tmp_path):
     rows = [
         {
@@ -300,18 +316,3 @@ def test_what_is_not_read_and_not_rendered_is_said(hbo, config, tmp_path):
     example = json.loads((tmp_path / "run" / "mixture.json").read_text())["datasets"]["a"]["groups"][0]["examples"][0]
     assert example["response"] == "three is wrong\ntwo"
     assert example["prompt"].endswith("?\nassistant: one\nuser: no")
-
-
-def test_an_interrupted_demo_goes_on_with_resume(hbo, config, tmp_path, monkeypatch):
-    run = config_file.load(config(difficulty={"groups": 1}, train={"max_steps": 4, "save_steps": 2}))
-    monkeypatch.setattr("hbo.demo.demo_config", lambda *_, **__: run)
-    assert hbo("demo").returncode == 0
-    folder = tmp_path / "run"
-    finished = json.loads((folder / "metrics.json").read_text())
-    for path in (folder / "checkpoint-4", folder / "model"):
-        shutil.rmtree(path)
-    (folder / "metrics.json").unlink()
-    done = hbo("demo", "--resume")
-    assert done.returncode == 0, done.stderr
-    assert f"going on from {folder / 'checkpoint-2'}" in done.stderr + done.stdout
-    assert json.loads((folder / "metrics.json").read_text())["eval"] == finished["eval"]

@@ -59,14 +59,6 @@ def test_looking_at_a_folder_deletes_nothing(tmp_path):
     assert (tmp_path / "balance.jsonl").exists()
 
 
-def test_clearing_takes_only_what_a_run_has_written(tmp_path):
-    for name in ("balance.jsonl", "metrics.json", "notes.txt"):
-        (tmp_path / name).write_text("x")
-    checkpoint(tmp_path, 1)
-    run_folder.clear(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
-
-
 def test_nothing_to_resume_is_said(tmp_path):
     with pytest.raises(ResumeError, match="no run to resume"):
         run_folder.check(tmp_path, resume=True, overwrite=False)

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -6,6 +7,12 @@ import time
 
 import pytest
 import yaml
+from conftest import token_rows
+from transformers import TrainerCallback
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from hbo.training.run_folder import last_checkpoint
+from hbo.training.signals import StopOnSignal
 
 
 @pytest.mark.parametrize(
@@ -41,3 +48,32 @@ def test_a_signal_saves_a_checkpoint_from_which_the_run_goes_on(tmp_path, model_
     command = [*command, "--resume", f"train.max_steps={step + 4}"]
     assert subprocess.run(command, capture_output=True, timeout=120).returncode == 0
     assert json.loads((run / "metrics.json").read_text())["steps"] == step + 4
+
+
+class Interrupts(TrainerCallback):
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("strategy", [SaveStrategy.BEST, SaveStrategy.STEPS])
+def test_the_step_of_the_signal_is_saved_though_another_is_the_best(make_trainer, tmp_path, strategy):
+    trainer, _ = make_trainer(
+        max_steps=9,
+        eval_steps=1,
+        save_steps=1,
+        save_total_limit=1,
+        metric_for_best_model="loss",
+        greater_is_better=True,
+    )
+    args = trainer.args
+    args.eval_strategy, args.save_strategy, args.load_best_model_at_end = IntervalStrategy.STEPS, strategy, True
+    trainer.eval_dataset = {"a": token_rows((21,))}
+    stop = StopOnSignal(trainer)
+    for callback in (Interrupts(), stop):
+        trainer.add_callback(callback)
+    trainer.train()
+    assert stop.received == signal.SIGINT
+    assert trainer.state.global_step == 3
+    assert trainer.state.best_global_step < 3
+    assert last_checkpoint(tmp_path / "out").name == "checkpoint-3"

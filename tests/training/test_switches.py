@@ -115,7 +115,7 @@ def test_a_share_of_the_data_is_used(hbo, config, tmp_path):  # noqa: F811
         ("mixture.train_fraction=0", ["mixture.train_fraction"]),
         ("mixture.train_fraction=1.1", ["mixture.train_fraction"]),
         ("difficulty.drop_easiest=1", ["difficulty.drop_easiest"]),
-        ("difficulty.drop_easiest=0.95", ["dataset 'b' has 1", "difficulty.groups = 2"]),
+        ("difficulty.drop_easiest=0.95", ["max_passes is 3", "set it to 8"]),
         ("train.max_steps=200", ["max_passes is 3", "training takes 800", "set it to 11"]),
     ],
 )

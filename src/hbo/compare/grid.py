@@ -11,13 +11,16 @@ from pathlib import Path
 from hbo import config_file, recipes
 from hbo.config import RunConfig
 from hbo.errors import ConfigError
-from hbo.training.arguments import adapter, training_arguments
+from hbo.training.arguments import adapter, training_arguments, typed
+from hbo.training.packages import check_packages
+from hbo.training.rehearsal import rehearse
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
 _SHARED = ("mixture.eval_fraction", "mixture.split_seed", "mixture.datasets")
 _COMMA = re.compile(r",(?![^{\[]*[}\]])")  # outside of {global: 100, local: 200}
 _BUDGET = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
+_ROWS = ("max_length", "truncation_mode", "chat_template_path", "eos_token")
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,9 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
             ],
         )
         folder = output.absolute() / "runs" / name.replace("/", "_")
-        run = run.model_copy(update={"output": str(folder)})
+        run = typed(run.model_copy(update={"output": str(folder)}))
         if seed == seeds[0]:  # the keys that TRL and PEFT know are checked before anything runs
+            check_packages(run.train)
             args = training_arguments(run)
             if args.max_steps <= 0 and "mixture.train_fraction" in keys:
                 raise ConfigError(
@@ -108,6 +112,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
                     "budget; set train.max_steps in CONFIG"
                 )
             adapter(run)
+            rehearse(args)
         found.append(Cell(method, seed, settings, run))
     return found
 
@@ -123,6 +128,6 @@ def _axis(option: str) -> list[tuple[str, str]]:
         raise ConfigError(f"--vary {key}: all runs are judged by the same held-out rows; make a grid for each value")
     if key == "global_batch_size" or (key.startswith("train.") and key.removeprefix("train.") in _BUDGET):
         raise ConfigError(f"--vary {key}: all runs have the same budget of steps; make a grid for each value")
-    if key == "train.max_length":
-        raise ConfigError(f"--vary {key}: it cuts the held-out rows too; make a grid for each value")
+    if key.startswith("train.") and key.removeprefix("train.") in _ROWS:
+        raise ConfigError(f"--vary {key}: it changes the held-out rows too; make a grid for each value")
     return [(key, value) for value in values]

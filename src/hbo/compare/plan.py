@@ -32,4 +32,4 @@ def plan(cells: Sequence[Cell]) -> Iterator[str]:
 
 def _budget(cell: Cell) -> str:
     steps = cell.config.train.get("max_steps", -1)
-    return f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3)} epochs"
+    return f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3):g} epochs"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,22 +99,29 @@ def _run(cell: Cell, held: int, output: Path, say: Callable[[str], None]) -> int
     say(f"{cell.label}, seed {cell.seed}: {'goes on' if resume else 'starts'}")
     command = [sys.executable, "-m", "hbo", "train", str(cell.file), "--resume" if resume else "--overwrite"]
     with cell.folder.with_name(f"{cell.folder.name}.log").open("wb") as log, _lock(output / "start.lock", wait=True):
-        if not resume:
-            with suppress(OSError):  # what can't be removed is the run's to complain of
-                (cell.folder / CONFIG).unlink()
+        before = None if resume else _written(cell.folder / CONFIG)
         # The child holds the cell's lock too: when this process is killed, nobody starts the cell beside it.
         child = subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, pass_fds=(held,)
         )
         with _signals_reach(child) as received:
             # Scores and reference losses are in the cache once a run writes its configuration: measured once per grid.
-            while child.poll() is None and not (cell.folder / CONFIG).is_file():
+            while child.poll() is None and _written(cell.folder / CONFIG) in (None, before):
                 time.sleep(_POLL)
     with _signals_reach(child, received):
         code = child.wait()
     if received:
         raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])
     return code
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """What tells one writing of the file from the next; None when it isn't there."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _evaluate(cell: Cell, held: int, log: Path, words: Sequence[str], say: Callable[[str], None]) -> int:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from hbo.errors import DataError
+from hbo.data.unusable import UnusableRowError
 
 Message = Mapping[str, Any]
 Span = tuple[int, int]
@@ -30,7 +30,7 @@ PLAIN = (
 )
 """The rendering for tokenizers without a chat template: `User: …`, `Assistant: …` and EOS, a blank line between.
 
-A thought stands before its answer, between `<think>` and `</think>`.
+A thought stands before its answer, between `<think>` and `</think>`. BOS comes first if the tokenizer adds one.
 """
 
 _MARK = "HBOanswerGOEShere"
@@ -43,7 +43,8 @@ class Renderer:
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._template = None if tokenizer.chat_template else PLAIN
+        self._template = None if tokenizer.chat_template else plain_template(tokenizer)
+        self._refuses_system: bool | None = None
 
     def answers(
         self,
@@ -61,8 +62,11 @@ class Renderer:
             given: What the template gets beside the messages, such as `tools`.
 
         Raises:
-            DataError: The template refuses the conversation, rewrites an answer beyond recognition, or omits calls.
+            UnusableRowError: The template refuses the conversation, rewrites an answer beyond recognition, or omits
+                calls.
         """
+        if self.folds(prompt):
+            prompt = _folded(prompt)
         whole = [*prompt, *completion]
         targets = [i for i in range(len(prompt), len(whole)) if _is_target(whole[i])]
         problems = []
@@ -73,7 +77,23 @@ class Renderer:
             problems.append(found)
         # That calls are left out in one spelling says more than that another is refused.
         problem = min(problems, key=lambda each: each.startswith("refuses"))
-        raise DataError(f"{where}: the tokenizer's chat template {problem}")
+        told = f"the tokenizer's chat template {problem}"
+        raise UnusableRowError(f"{where}: {told}", told.partition("; ")[0])
+
+    def folds(self, prompt: Sequence[Message]) -> bool:
+        """Whether the system message goes to the start of the user's, as Gemma and Mistral have it.
+
+        That is so where the template refuses a system message, and takes the conversation without it.
+        """
+        if len(_folded(prompt)) == len(prompt):
+            return False
+        if self._refuses_system is None:
+            asked = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+            system = {"role": "system", "content": "c"}
+            self._refuses_system = isinstance(self.render([system, *asked], {}), Exception) and isinstance(
+                self.render(asked, {}), str
+            )
+        return self._refuses_system
 
     def _found(
         self, messages: list[Message], targets: Sequence[int], given: Mapping[str, Any]
@@ -215,6 +235,26 @@ class _Chat:
         return self.renderer.render(messages, self.given, opens_answer)
 
 
+def plain_template(tokenizer: Any) -> str:
+    """`PLAIN`, with the tokenizer's BOS where it would put one before a text."""
+    return ("{{ bos_token }}" if adds_bos(tokenizer) else "") + PLAIN
+
+
+def example_prompt(tokenizer: Any) -> str:
+    """A question as the model gets it, up to where its answer begins."""
+    return str(Renderer(tokenizer).render([{"role": "user", "content": "What is 2 + 2?"}], {}, opens_answer=True))
+
+
+def adds_bos(tokenizer: Any) -> bool:
+    """Whether the tokenizer puts BOS before a text by itself.
+
+    Raises:
+        Nothing.
+    """
+    bos = tokenizer.bos_token_id
+    return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
+
+
 def render_answers(
     prompt: Sequence[Message],
     completion: Sequence[Message],
@@ -225,7 +265,7 @@ def render_answers(
     """`Renderer.answers` of a single conversation.
 
     Raises:
-        DataError: As there.
+        UnusableRowError: As there.
     """
     return Renderer(tokenizer).answers(prompt, completion, where, given)
 
@@ -236,6 +276,15 @@ def render_opening(tokenizer: Any) -> str | None:
         return None
     text = Renderer(tokenizer).render([{"role": "user", "content": ""}], {}, opens_answer=True)
     return None if isinstance(text, Exception) else text
+
+
+def _folded(prompt: Sequence[Message]) -> Sequence[Message]:
+    """The system messages at the start put before the first user's text, if that comes next."""
+    count = next((i for i, turn in enumerate(prompt) if turn["role"] != "system"), len(prompt))
+    if not count or count == len(prompt) or prompt[count]["role"] != "user":
+        return prompt
+    parts = [turn["content"] for turn in prompt[: count + 1]]
+    return [{**prompt[count], "content": "\n\n".join(part for part in parts if part)}, *prompt[count + 1 :]]
 
 
 def _is_target(turn: Message) -> bool:

@@ -44,6 +44,13 @@ def open_entry(name: Any, value: Any) -> Entry:
     return Entry(name, config, [(config, from_dataset(name, value))])
 
 
+def drops_unusable(value: Any) -> bool:
+    """Whether an entry says that rows which can't be used are left out."""
+    if isinstance(value, DatasetConfig):
+        return value.drop_unusable
+    return type(value) is dict and value.get("drop_unusable") is True
+
+
 def _checked(name: Any) -> str:
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(f"a dataset is named {name!r}; give each dataset of the mixture a name that is text")

@@ -12,6 +12,7 @@ from typing import Any
 
 from hbo.data.canonical import Conversation
 from hbo.data.turns import Turn
+from hbo.data.unusable import Counted
 
 Span = tuple[int, int]
 
@@ -27,6 +28,8 @@ class LeftOut:
         messages: Role → messages that are context and of which a part is not in the text.
         tools: Rows whose tools are not.
         first: The first row of each of these.
+        folded: Rows whose system message stands in the user's.
+        refused: Why the template refuses rows → how many, and where the first stands.
     """
 
     answers: int = 0
@@ -35,6 +38,8 @@ class LeftOut:
     messages: dict[str, int] = field(default_factory=dict)
     tools: int = 0
     first: dict[str, int] = field(default_factory=dict)
+    folded: int = 0
+    refused: Counted = field(default_factory=dict)
 
     def add(self, conversation: Conversation, text: str, spans: Sequence[Span], row: int) -> None:
         """Counts a row.

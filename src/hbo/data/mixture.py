@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hbo.data.cache import cache_root, stored_table
 from hbo.data.canonical import EXTRA, features, stored
-from hbo.data.entries import Entry, open_entry
+from hbo.data.dropping import refuse_empty, without_unusable
+from hbo.data.entries import Entry, drops_unusable, open_entry
 from hbo.data.files import Placed
 from hbo.data.filters import Wanted, check_columns, shown_wanted
 from hbo.data.for_trl import for_trl
 from hbo.data.held_out import at_most, dataset_names, dataset_sizes, fraction_of, hold_out
-from hbo.data.notes import of_reading, of_tokens
+from hbo.data.notes import of_lost, of_reading, of_tokens
 from hbo.data.reader import Account, Reader
 from hbo.data.sources import Source, open_source
-from hbo.data.tokens import drop_without_target, tokenize
+from hbo.data.tokens import tokenize
 from hbo.data.turns import BadRowError, kind, text_of
+from hbo.data.unusable import UnusableRowError, count, reason_of, total
 from hbo.errors import ConfigError, DataError, nearest
 from hbo.mixture_config import SourceConfig
 from hbo.progress import Track, silent
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["build_mixture", "dataset_names", "dataset_sizes", "fraction_of", "hold_out", "read_mixture"]
 
 _BATCH = 1000
-_VERSION = "2"  # part of every cache file's name: raise it when the same files give other rows
+_VERSION = "3"  # part of every cache file's name: raise it when the same files give other rows
 
 
 def build_mixture(
@@ -82,12 +85,13 @@ def build_mixture(
     if tokenizer is None:
         data = for_trl(data, folder or cache_root())
     else:
-        data = tokenize(data, tokenizer, max_length=max_length, cache_dir=folder)
+        names = dataset_names(data)
+        lenient, place = lenient_datasets(sources, names), partial(place_of, sources)
+        data = tokenize(data, tokenizer, max_length=max_length, cache_dir=folder, lenient=lenient, place=place)
         notes += of_tokens([data])
-        data, dropped = drop_without_target(data)
-        if dropped:
-            counts = ", ".join(f"{len(rows)} of '{name}'" for name, rows in dropped.items())
-            warnings.warn(f"no response token within max_length={max_length}: left out {counts}", stacklevel=2)
+        data, lost = without_unusable(data, max_length)
+        refuse_empty(names, dataset_sizes(data), lost)
+        notes += of_lost(lost, "row")
     for note in notes:
         if note.is_warning:
             warnings.warn(note.text, stacklevel=2)
@@ -139,30 +143,56 @@ def _tables(entries: list[Entry], accounts: list[Account], track: Track) -> Iter
 def _rows(
     entry: Entry, origin: dict[str, str], accounts: list[Account], advance: Callable[[int], None]
 ) -> Iterator[dict[str, Any]]:
-    number = 0
+    for number, (dataset, cells, _) in enumerate(_usable(entry, accounts, advance)):
+        if origin.setdefault(dataset, entry.name) != entry.name:
+            raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
+        yield {**cells, "hbo_dataset": dataset, "hbo_row": number}
+
+
+def _usable(
+    entry: Entry, accounts: list[Account], advance: Callable[[int], None]
+) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """The dataset, the cells and the place of every row that can be used."""
     for config, source in entry.sources:
-        reader = _reader(entry, config, source)
+        reader, found, first = _reader(entry, config, source), False, ""
         accounts.append(reader.account)
-        unusable, reason, before = 0, "", number
         for row, place in _read(source, advance):
             try:
-                cells = _cells(reader, row, place)
+                cells, dataset = _cells(reader, row, place), _dataset_of(row, entry, place)
             except DataError as error:
                 if not entry.config.drop_unusable:
                     raise
-                unusable, reason = unusable + 1, reason or str(error)
+                first = first or str(error)
+                count(reader.account.unusable, reason_of(error), place)
                 continue
-            dataset = _dataset_of(row, entry, place)
-            if origin.setdefault(dataset, entry.name) != entry.name:
-                raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
-            yield {**cells, "hbo_dataset": dataset, "hbo_row": number}
-            number += 1
-        if number == before:
-            raise DataError(f"dataset '{entry.name}': {_nothing_in(entry.name, config, unusable, reason)}")
+            found = True
+            yield dataset, cells, place
+        if not found:
+            unusable = total(reader.account.unusable)
+            raise DataError(f"dataset '{entry.name}': {_nothing_in(entry.name, config, unusable, first)}")
         reader.check_columns()
-        if unusable:
-            told = f"dataset '{entry.name}': {unusable} rows of {config.path} can't be used and are left out; the first"
-            warnings.warn(f"{told}: {reason}", UserWarning, stacklevel=2)
+
+
+def place_of(datasets: Mapping[str, Any], dataset: str, row: int) -> str:
+    """Where row `row` of a dataset stands: its number, and the file and line that it comes from.
+
+    Raises:
+        HBOError: As `read_mixture`.
+    """
+    named = f"dataset '{dataset}', row {row}"
+    for name, value in datasets.items():
+        if dataset == name or dataset.startswith(f"{name}/"):
+            rows = _usable(open_entry(name, value), [], lambda _: None)
+            found = next((place for of, _, place in islice(rows, row, row + 1) if of == dataset), None)
+            if found is not None:
+                return named if found.startswith("dataset ") else f"{named} ({found})"
+    return named
+
+
+def lenient_datasets(datasets: Mapping[str, Any], names: Iterable[str]) -> set[str]:
+    """Those of the datasets `names` whose entry says that rows which can't be used are left out."""
+    entries = [name for name, value in datasets.items() if drops_unusable(value)]
+    return {name for name in names if any(name == entry or name.startswith(f"{entry}/") for entry in entries)}
 
 
 def _reader(entry: Entry, config: SourceConfig, source: Source) -> Reader:
@@ -182,7 +212,7 @@ def _cells(reader: Reader, row: Mapping[str, Any], place: str) -> dict[str, Any]
     try:
         return stored(reader.read(row, place))
     except BadRowError as error:
-        raise DataError(f"{place}: {error}") from None
+        raise UnusableRowError(f"{place}: {error}", str(error)) from None
 
 
 def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
@@ -213,18 +243,18 @@ def _dataset_of(row: Mapping[str, Any], entry: Entry, where: str) -> str:
     if column is None:
         return entry.name
     if column not in row:
-        raise DataError(
-            f"{where}: no column '{column}', by which dataset '{entry.name}' is grouped{nearest(column, row)}; "
-            f"columns seen: {', '.join(map(str, row)) or 'none'}"
-        )
+        told = f"no column '{column}', by which dataset '{entry.name}' is grouped"
+        seen = f"{nearest(column, row)}; columns seen: {', '.join(map(str, row)) or 'none'}"
+        raise UnusableRowError(f"{where}: {told}{seen}", told)
     value = row[column]
     if not isinstance(value, str | int | float) or not str(value).strip():
         shown = "an empty string" if isinstance(value, str) else kind(value)
-        raise DataError(f"{where}: '{column}' is {shown}, so the row belongs to no group of dataset '{entry.name}'")
+        told = f"'{column}' is {shown}, so the row belongs to no group of dataset '{entry.name}'"
+        raise UnusableRowError(f"{where}: {told}", told)
     try:
         return f"{entry.name}/{text_of(str(value), column)}"
     except BadRowError as error:
-        raise DataError(f"{where}: {error}") from None
+        raise UnusableRowError(f"{where}: {error}", str(error)) from None
 
 
 def _fingerprint(entries: list[Entry]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hbo.data.cache import notes_of
 from hbo.data.left_out import LeftOut
 from hbo.data.reader import Account
+from hbo.data.unusable import Counted, shown, total
 from hbo.errors import visible
 
 if TYPE_CHECKING:
@@ -41,8 +42,13 @@ class Note:
 
 def of_reading(data: Dataset) -> Iterator[Note]:
     """What to say of the rows that `read_mixture` gives: formats that are mixed, columns and keys that aren't read."""
-    for state in notes_of(data) or ():
-        yield from reading_notes(Account(**state))
+    for account in accounts_of(data):
+        yield from reading_notes(account)
+
+
+def accounts_of(data: Dataset) -> list[Account]:
+    """What became of the rows of each source, as `read_mixture` noted it."""
+    return [Account(**state) for state in notes_of(data) or ()]
 
 
 def reading_notes(account: Account) -> Iterator[Note]:
@@ -59,9 +65,27 @@ def reading_notes(account: Account) -> Iterator[Note]:
         yield Note(f"{name}: columns that are not read: {', '.join(columns)}; {use}")
     if keys := [f"{key} ({_rows(count)})" for key, count in plain.items() if "[]." in key]:
         yield Note(f"{name}: keys of turns that are not read: {', '.join(keys)}; {_KEYS}")
+    if account.unusable:
+        yield _lost(f"{name}: of {account.path} {_rows(total(account.unusable))}", account.unusable)
     for column, (count, _) in account.unread.items():
         if column in MEANINGS:
             yield Note(f"{name}: the column {column} ({_rows(count)}) is not read; {MEANINGS[column]}", True)
+
+
+def of_lost(lost: Mapping[str, Counted], what: str) -> Iterator[Note]:
+    """What to say of rows that have no tokens to train on.
+
+    Args:
+        lost: Dataset → why → how many, and the first.
+        what: They are, such as `held-out row`.
+    """
+    for name, found in lost.items():
+        yield _lost(f"dataset '{name}': {_rows(total(found), what)}", found)
+
+
+def _lost(which: str, found: Counted) -> Note:
+    are = "is" if total(found) == 1 else "are"
+    return Note(f"{which} can't be used and {are} left out: {shown(found)}", True)
 
 
 def of_tokens(parts: Sequence[Dataset]) -> Iterator[Note]:
@@ -94,12 +118,15 @@ def _left_out(name: str, several: Sequence[LeftOut]) -> Iterator[Note]:
     for role in dict.fromkeys(role for left in several for role in left.messages):
         count = sum(left.messages.get(role, 0) for left in several)
         yield note(role, f"part of {count} {role} messages that are context is", "cuts it")
+    if folded := sum(left.folded for left in several):
+        told = f"{name}: the chat template takes no system message; that of {_rows(folded)} stands"
+        yield Note(f"{told} at the start of the user's first message", True)
     if tools := sum(left.tools for left in several):
         yield note("tools", f"the tools of {_rows(tools)} are", "doesn't render them")
 
 
-def _rows(count: int) -> str:
-    return f"{count} row{'s' * (count != 1)}"
+def _rows(count: int, what: str = "row") -> str:
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def _shown(column: str) -> str:

@@ -11,13 +11,10 @@ from hbo.data.columns import Cells, Names, Row, Selector, names_in
 from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, possible
 from hbo.data.renames import renamed
 from hbo.data.turns import ROLES, BadRowError, TurnReader
+from hbo.data.unusable import MOST, Counted, UnusableRowError, count
 from hbo.errors import ConfigError, DataError, nearest
 
-_MOST_NAMES = 50  # of columns that aren't read; rows may have any
 _NOT_TEXT = {"image", "images", "video", "videos", "audio", "audios"}
-
-Counted = dict[str, tuple[int, str]]
-"""Name → how many rows, and where the first of them stands."""
 
 
 @dataclass
@@ -29,12 +26,14 @@ class Account:
         path: Of the source.
         formats: Format → rows that were read in it.
         unread: Column, or key of a turn, that says something and isn't read → rows.
+        unusable: Why rows can't be used → rows that were left out.
     """
 
     dataset: str
     path: str
     formats: Counted = field(default_factory=dict)
     unread: Counted = field(default_factory=dict)
+    unusable: Counted = field(default_factory=dict)
 
 
 class Reader:
@@ -79,14 +78,16 @@ class Reader:
         """The row's conversation.
 
         Raises:
-            DataError: The row can't be used.
+            UnusableRowError: The row can't be used.
+            DataError: `columns` names a column that no row has had so far.
         """
         self._columns = row
         cells = self._cells(self._select(row))
         format = self._format or detect(cells, self._possible) or self._last
         if format is None:
             self.check_columns()
-            raise DataError(f"dataset '{self.account.dataset}': {_unknown(cells.row)} ({where})")
+            told = f"dataset '{self.account.dataset}': {_unknown(cells.row)} ({where})"
+            raise UnusableRowError(told, "no known row format")
         self._turns.unread.clear()
         try:
             found = format.conversation(cells, self._turns)
@@ -95,12 +96,14 @@ class Reader:
                 raise BadRowError(self._not_text(cells, unread))
         except BadRowError as error:
             self.check_columns()
-            raise DataError(f"{where}: {error} (dataset '{self.account.dataset}', format '{format.name}')") from None
+            told = f"{where}: {error} (dataset '{self.account.dataset}', format '{format.name}')"
+            raise UnusableRowError(told, str(error)) from None
         self._last = format
-        _count(self.account.formats, format.name, where)
+        count(self.account.formats, format.name, where)
         names = [self._select.renamed.get(name, name) for name in unread]
         for name in (*names, *self._select.shadowed(row), *self._turns.unread):
-            _count(self.account.unread, str(name), where)
+            if name in self.account.unread or len(self.account.unread) < MOST:
+                count(self.account.unread, str(name), where)
         return found
 
     def check_columns(self) -> None:
@@ -123,12 +126,6 @@ class Reader:
         kept = f"set `columns: [{', '.join(sorted(cells.read))}]`"
         way = "take the column out of the file" if self._select.renamed else kept
         return f"'{name}' is filled, but hbo trains on text alone; to do so without it, {way}"
-
-
-def _count(found: Counted, name: str, where: str) -> None:
-    if name in found or len(found) < _MOST_NAMES:
-        count, first = found.get(name, (0, where))
-        found[name] = count + 1, first
 
 
 def _unknown(row: Row) -> str:

@@ -7,17 +7,18 @@ before it if the tokenizer adds one by itself, EOS after it) is a target from it
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hbo.data.cache import cache_root, stored_table
+from hbo.data.cache import cache_root, notes_of, stored_table
 from hbo.data.canonical import conversation_of
-from hbo.data.chat import Message, Renderer, render_opening
+from hbo.data.chat import Message, Renderer, adds_bos, render_opening
 from hbo.data.left_out import LeftOut
-from hbo.errors import DataError, ModelError
+from hbo.data.unusable import Counted, UnusableRowError, count
+from hbo.errors import ModelError
 from hbo.progress import Track, silent
 
 if TYPE_CHECKING:
@@ -28,7 +29,16 @@ IGNORED = -100
 """The label of a token that is no target."""
 
 _BATCH = 1000
-_VERSION = "2"  # part of every cache file's name: raise it when the same input gives other tokens
+_VERSION = "3"  # part of every cache file's name: raise it when the same input gives other tokens
+_ROW = "row "
+_REMEDY = "or leave all such rows out with `drop_unusable: true`"
+
+Place = Callable[[str, int], str]
+"""Says where a row of a dataset stands."""
+
+
+def _place(dataset: str, row: int) -> str:
+    return f"dataset '{dataset}', row {row}"
 
 
 def tokenize(
@@ -36,18 +46,31 @@ def tokenize(
     tokenizer: Any,
     *,
     max_length: int | None = 1024,
+    keep_end: bool = False,
     track: Track = silent,
     cache_dir: Path | None = None,
+    lenient: Collection[str] = (),
+    place: Place = _place,
 ) -> Dataset:
     """`data` with the columns `input_ids` and `labels` added, memory-mapped, rows and their order unchanged.
 
-    Rows longer than `max_length` tokens keep their start. A tokenizer without a chat template gets the plain
-    rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside the file of `data`,
-    or under `cache_root()`), found again when the same rows meet the same tokenizer. Its notes say what the template
-    left out: dataset → `LeftOut`.
+    Rows longer than `max_length` tokens keep their start, or with `keep_end` their end. A tokenizer without a chat
+    template gets the plain rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside
+    the file of `data`, or under `cache_root()`), found again when the same rows meet the same tokenizer. Its notes say
+    what the template left out: dataset → `LeftOut`.
+
+    Args:
+        data: Canonical rows.
+        tokenizer: A fast one.
+        max_length: Tokens that a row may have.
+        keep_end: Whether longer rows lose their start.
+        track: Hears of each row.
+        cache_dir: Where the result is kept.
+        lenient: Datasets of which a row that the chat template refuses has no tokens, rather than being an error.
+        place: Says where a dataset's row stands, for errors.
 
     Raises:
-        DataError: The chat template refuses a row.
+        UnusableRowError: The chat template refuses a row.
         ModelError: The tokenizer can't say which characters a token stands for (it is no fast tokenizer).
     """
     from datasets import Features, List, Value
@@ -60,10 +83,21 @@ def tokenize(
     kept = data.select_columns(list(features))
     added = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
     folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
-    path = folder / f"tokens-{_fingerprint(data, tokenizer, max_length)}.arrow"
-    encoder = _Encoder(tokenizer, max_length)
+    part = slice(-max_length, None) if keep_end and max_length is not None else slice(max_length)
+    path = folder / f"tokens-{_fingerprint(data, tokenizer, part)}.arrow"
+    encoder = _Encoder(tokenizer, part, lenient, place)
     notes = lambda: {name: left.state() for name, left in encoder.left_out.items()}  # noqa: E731
-    return stored_table(path, Features({**features, **added}), _tables(kept, encoder, track), notes)
+    found = stored_table(path, Features({**features, **added}), _tables(kept, encoder, track), notes)
+    for name, counted in refused(found).items():
+        if name not in lenient:  # they were, when the rows were stored
+            row, reason = min((int(first.removeprefix(_ROW)), reason) for reason, (_, first) in counted.items())
+            raise UnusableRowError(f"{place(name, row)}: {reason}; change the row, {_REMEDY}", reason)
+    return found
+
+
+def refused(data: Dataset) -> dict[str, Counted]:
+    """Dataset → why the chat template refused rows of it, as `tokenize` noted it → how many, and the first."""
+    return {name: left["refused"] for name, left in (notes_of(data) or {}).items() if left["refused"]}
 
 
 def has_instruction(prompt: Sequence[Message]) -> bool:
@@ -97,15 +131,9 @@ def opening(tokenizer: Any) -> list[int]:
 
 
 def drop_without_target(data: Dataset) -> tuple[Dataset, dict[str, list[int]]]:
-    """The rows that have a target left, and the `hbo_row` of the dropped ones per dataset.
-
-    Raises:
-        DataError: No row of a dataset has a target left.
-    """
+    """The rows that have a target left, and the `hbo_row` of the dropped ones per dataset."""
     keep: list[int] = []
     dropped: dict[str, list[int]] = {}
-    longest: dict[str, int] = {}  # by dataset; of a truncated row this is max_length
-    left: set[str] = set()
     at = 0
     columns = data.select_columns(["labels", "hbo_dataset", "hbo_row"])
     for batch in columns.with_format("arrow").iter(_BATCH):
@@ -113,17 +141,9 @@ def drop_without_target(data: Dataset) -> tuple[Dataset, dict[str, list[int]]]:
         for i, (name, row, has) in enumerate(zip(names, batch["hbo_row"].to_pylist(), _any_target(batch), strict=True)):
             if has:
                 keep.append(at + i)
-                left.add(name)
             else:
                 dropped.setdefault(name, []).append(row)
-                longest[name] = max(longest.get(name, 0), len(batch["labels"][i]))
         at += len(names)
-    for name, rows in dropped.items():
-        if name not in left:
-            raise DataError(
-                f"dataset '{name}': every response is truncated away: none of its {len(rows)} rows has a response "
-                f"token within max_length={longest[name]}; raise max_length, or leave the dataset out"
-            )
     return (data.select(keep) if dropped else data), dropped
 
 
@@ -147,42 +167,55 @@ def _tables(data: Dataset, encoder: _Encoder, track: Track) -> Iterator[pa.Table
 class _Encoder:
     """Rows → token ids and labels; counts what the chat template leaves out of them."""
 
-    def __init__(self, tokenizer: Any, max_length: int | None) -> None:
-        self.tokenizer, self.max_length = tokenizer, max_length
+    def __init__(self, tokenizer: Any, kept: slice, lenient: Collection[str], place: Place) -> None:
+        self.tokenizer, self.kept = tokenizer, kept
+        self._lenient, self._place = lenient, place
         self.left_out: dict[str, LeftOut] = {}
         self._renderer = Renderer(tokenizer)
         self._starts_with_bos = adds_bos(tokenizer)
 
     def encode(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[Any], list[Any]]:
         found = [self._rendered(row) for row in rows]
-        encoded = self.tokenizer(
-            [text for text, _ in found], add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )
-        ids, labels = [], []
-        for i, row in enumerate(rows):
+        texts = ["" if each is None else each[0] for each in found]
+        encoded = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        ids: list[Any] = []
+        labels: list[Any] = []
+        for i, (row, rendered) in enumerate(zip(rows, found, strict=True)):
+            if rendered is None:
+                ids.append([])
+                labels.append([])
+                continue
             is_text = row["completion"][0]["role"] == "text"
-            token_ids, is_target = targets_of(encoded["input_ids"][i], encoded["offset_mapping"][i], found[i][1])
-            # A chat template writes its own BOS; text and the plain rendering have none.
-            if self._starts_with_bos and (is_text or not self.tokenizer.chat_template):
+            token_ids, is_target = targets_of(encoded["input_ids"][i], encoded["offset_mapping"][i], rendered[1])
+            if self._starts_with_bos and is_text:  # chat templates write their own
                 token_ids = np.concatenate([[self.tokenizer.bos_token_id], token_ids])
                 is_target = np.concatenate([[False], is_target])
             if is_text and self.tokenizer.eos_token_id is not None:
                 token_ids = np.concatenate([token_ids, [self.tokenizer.eos_token_id]])
                 is_target = np.concatenate([is_target, [True]])
+            token_ids, is_target = token_ids[self.kept], is_target[self.kept]
             is_target[:1] = False  # nothing stands before the first token to predict it from
-            ids.append(token_ids[: self.max_length].astype(np.int32))
-            labels.append(np.where(is_target, token_ids, IGNORED)[: self.max_length].astype(np.int32))
+            ids.append(token_ids.astype(np.int32))
+            labels.append(np.where(is_target, token_ids, IGNORED).astype(np.int32))
         return ids, labels
 
-    def _rendered(self, row: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]]]:
-        """The text of a row, and which of its characters are targets."""
+    def _rendered(self, row: Mapping[str, Any]) -> tuple[str, list[tuple[int, int]]] | None:
+        """The text of a row, and which of its characters are targets; None if the template refuses it."""
         conversation = conversation_of(row)
         if conversation.completion[0]["role"] == "text":
             text = conversation.completion[0]["content"]
             return text, [(0, len(text))]
-        where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
-        text, spans = self._renderer.answers(conversation.prompt, conversation.completion, where, conversation.given)
-        self.left_out.setdefault(row["hbo_dataset"], LeftOut()).add(conversation, text, spans, row["hbo_row"])
+        name, number = row["hbo_dataset"], row["hbo_row"]
+        left = self.left_out.setdefault(name, LeftOut())
+        try:
+            text, spans = self._renderer.answers(conversation.prompt, conversation.completion, "", conversation.given)
+        except UnusableRowError as error:
+            if name not in self._lenient:
+                raise UnusableRowError(f"{self._place(name, number)}{error}, {_REMEDY}", error.reason) from None
+            count(left.refused, error.reason, f"{_ROW}{number}")
+            return None
+        left.folded += self._renderer.folds(conversation.prompt)
+        left.add(conversation, text, spans, number)
         return text, spans
 
 
@@ -204,17 +237,7 @@ def targets_of(
     return ids, is_target
 
 
-def adds_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts BOS before a text by itself.
-
-    Raises:
-        Nothing.
-    """
-    bos = tokenizer.bos_token_id
-    return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
-
-
-def _fingerprint(data: Dataset, tokenizer: Any, max_length: int | None) -> str:
+def _fingerprint(data: Dataset, tokenizer: Any, kept: slice) -> str:
     import xxhash
 
     digest = xxhash.xxh3_128()
@@ -224,7 +247,7 @@ def _fingerprint(data: Dataset, tokenizer: Any, max_length: int | None) -> str:
         tokenizer.backend_tokenizer.to_str(),
         str(tokenizer.chat_template),
         str(sorted((key, str(value)) for key, value in tokenizer.special_tokens_map.items())),
-        str(max_length),
+        str(kept.stop if kept.start is None else kept),
     )
     for part in parts:
         digest.update(part.encode("utf-8", "surrogatepass"))

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
-from hbo.errors import ConfigError, DataError, first_line, nearest
+from hbo.errors import ConfigError, DataError, ModelError, first_line, nearest
 from hbo.evaluation.local import Local, subject_of
 from hbo.evaluation.tasks import OURS, Task
+from hbo.scoring.limits import without_embedding
 
 _ACCURACIES = ("acc", "exact_match", "acc_norm")
 # Nothing is drawn from them zero-shot, and local copies have none.
@@ -129,11 +130,22 @@ def wrapped(model: Any, tokenizer: Any, batch_size: int) -> Any:
     """The loaded model as lm-eval takes it, an adapter on its base model too.
 
     Raises:
-        Nothing of its own.
+        Nothing of its own; asked to encode a token that the model has no embedding for, a ModelError.
     """
     from lm_eval.models.huggingface import HFLM
 
-    return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+    known = model.get_input_embeddings().weight.shape[0]
+
+    class Checked(HFLM):  # type: ignore[misc]
+        def tok_encode(self, *args: Any, **options: Any) -> list[int]:
+            ids: list[int] = super().tok_encode(*args, **options)
+            if max(ids, default=0) >= known:
+                raise ModelError(
+                    f"a row of the task holds {without_embedding(max(ids), tokenizer, known, 'the model')}"
+                )
+            return ids
+
+    return Checked(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
 
 
 def measure(

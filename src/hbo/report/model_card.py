@@ -23,6 +23,10 @@ _READING = (
     "Mean negative log-likelihood per token of responses that weren't trained on, in nats (NLL), before and after; and "
     "the share of answers that were right, where a dataset has such."
 )
+_PROMPTS = (
+    "The base model's tokenizer had no chat template. The one here has that of the training, so that "
+    "`tokenizer.apply_chat_template(messages, add_generation_prompt=True)` makes prompts of this form:"
+)
 _CITATION = """\
 @article{wang2025hbo,
   title   = {HBO: Hierarchical Balancing Optimization for Fine-Tuning Large Language Models},
@@ -32,12 +36,13 @@ _CITATION = """\
 }"""
 
 
-def model_card(run: Run, *, is_adapter: bool) -> str:
+def model_card(run: Run, *, is_adapter: bool, prompt: str | None = None) -> str:
     """The whole of the card: what the model was tuned on, how the mixture was balanced, and how well it then did.
 
     Args:
         run: A finished run.
         is_adapter: Whether the weights are an adapter for PEFT.
+        prompt: An example of one, where the base model's tokenizer had no chat template.
 
     Raises:
         Nothing.
@@ -59,6 +64,9 @@ def model_card(run: Run, *, is_adapter: bool) -> str:
     ]
     if run.metrics and run.metrics.after:
         parts += ["", "## Held-out rows\n", _READING, "", *_table(_LOSSES, _held_out(run.metrics))]
+    if prompt is not None:
+        fence = "`" * 3
+        parts += ["", "## Prompts\n", _PROMPTS, "", f"{fence}text", prompt, fence]
     parts += ["", "## Citation\n", f"The method is that of [this paper]({PAPER}).\n", f"```bibtex\n{_CITATION}\n```"]
     return "\n".join(parts) + "\n"
 

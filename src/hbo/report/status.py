@@ -87,6 +87,11 @@ def is_gone(status: Status) -> bool:
     return born is not None and status.born not in (0, born)
 
 
+def is_running(status: Status) -> bool:
+    """Whether the process is alive; False also where that can't be known from this machine."""
+    return status.end is None and status.host == _host() and os.name == "posix" and not is_gone(status)
+
+
 def _host() -> str:
     # A container may bear its machine's name (docker --net=host), but it counts processes for itself.
     try:

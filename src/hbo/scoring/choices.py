@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 
 from hbo.data.chat import render_answers
-from hbo.data.tokens import IGNORED, adds_bos, targets_of
+from hbo.data.tokens import IGNORED, targets_of
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, pack
 from hbo.scoring.losses import batch_losses, evaluating
@@ -63,8 +63,6 @@ def encode(
         spans = [(start, end)] if at < 0 else [(at, at + len(option))]
         found = tokenizer([text], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         ids, is_target = targets_of(found["input_ids"][0], found["offset_mapping"][0], spans)
-        if not tokenizer.chat_template and adds_bos(tokenizer):
-            ids, is_target = np.concatenate([[tokenizer.bos_token_id], ids]), np.concatenate([[False], is_target])
         is_target[:1] = False  # nothing stands before the first token to predict it from
         last = int(np.flatnonzero(is_target)[-1]) + 1 if is_target.any() else len(ids)
         rows.append((ids[:last], np.where(is_target, ids, IGNORED)[:last]))

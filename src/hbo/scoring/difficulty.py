@@ -18,7 +18,7 @@ from torch import nn
 
 from hbo.errors import ConfigError, nearest
 from hbo.progress import Track, silent
-from hbo.scoring.levels import assign_levels, warn_of_few
+from hbo.scoring.levels import assign_levels, check_sizes
 from hbo.scoring.measure import score
 from hbo.scoring.models import load_model, load_tokenizer
 from hbo.scoring.placement import device_of
@@ -70,7 +70,7 @@ def stratify(
 
     Raises:
         ConfigError: An option can't be used.
-        DataError: The rows aren't `build_mixture`'s.
+        DataError: The rows aren't `build_mixture`'s, or no dataset has as many rows as levels.
         ModelError: The scorer can't be loaded, or doesn't fit the rows.
 
     Example:
@@ -84,7 +84,7 @@ def stratify(
     added = {"hbo_level": np.zeros(len(data), dtype=np.int64)}
     if levels > 1 or reference:
         names = data["hbo_dataset"][:]
-        warn_of_few(Counter(names), levels)
+        check_sizes(Counter(names), levels)
         scorer, tokenizer = _scorer(model, tokenizer)
         folder = Path(cache_dir) if cache_dir is not None else None
         rows = tokenized(data, tokenizer, max_length, folder, track)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hbo.core.groups import levels_by_score
+from hbo.errors import DataError
 from hbo.scoring.scores import Scores
 
 _NAMED = 5  # row numbers that a warning names per reason
@@ -97,12 +98,22 @@ def _easiest_first(mine: np.ndarray, value_N: np.ndarray, scores: Scores, rows: 
     return np.lexsort((rows[mine], np.where(np.isnan(value_N), scores.loss_N, 0)[mine], value_N[mine]))
 
 
-def warn_of_few(sizes: Mapping[str, int], levels: int) -> None:
-    """Names the datasets that can't have so many groups; to be said before the rows are scored.
+def check_sizes(sizes: Mapping[str, int], levels: int) -> None:
+    """Names the datasets that have too few rows for so many groups; to be asked before the rows are scored.
+
+    Args:
+        sizes: Dataset → rows.
+        levels: Groups per dataset.
 
     Raises:
-        Nothing.
+        DataError: That is so of all of them.
     """
+    if sizes and max(sizes.values()) < levels:
+        shown = ", ".join(f"dataset '{name}' {count} row{'s' * (count != 1)}" for name, count in sizes.items())
+        most = max(sizes.values())
+        raise DataError(
+            f"no dataset has rows for {levels} groups ({shown}); ask for at most {most} groups, or add rows"
+        )
     for name, count in sizes.items():
         if count < levels:
             rows, groups = ("a single row", "one group") if count == 1 else (f"{count} rows", f"{count} groups")

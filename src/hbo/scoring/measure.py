@@ -25,6 +25,7 @@ from hbo.progress import Track, silent
 from hbo.scoring import kept
 from hbo.scoring.batches import Read, Row, pack, reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
+from hbo.scoring.limits import Limits
 from hbo.scoring.losses import evaluating
 from hbo.scoring.placement import device_of
 from hbo.scoring.prefix import PrefixScorer
@@ -183,8 +184,7 @@ def _check_fit(scan: Scan, before: np.ndarray, model: Any) -> None:
             "tokenize them with the scorer's own tokenizer"
         )
     longest = int(max(scan.length_N.max(initial=0), len(before) + scan.target_N.max(initial=0)))
-    # Recurrent models have no such field, as they have no such limit.
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    limit = Limits.of(model.config).positions
     if limit is not None and longest > limit:
         raise ModelError(
             f"a row of {longest} tokens is longer than the {limit} that the scorer can take; "

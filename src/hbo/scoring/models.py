@@ -20,7 +20,14 @@ from typing import Any
 import huggingface_hub
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from hbo.data.cache import cache_root
 from hbo.errors import DataError, ModelError, first_line
@@ -136,26 +143,77 @@ def load_model(
     return model
 
 
-def load_tokenizer(spec: str, *, trust_remote_code: bool = False, pickles: bool = False) -> PreTrainedTokenizerBase:
+def model_config(
+    spec: str,
+    *,
+    trust_remote_code: bool = False,
+    offline: bool = False,
+    options: Mapping[str, Any] | None = None,
+) -> PretrainedConfig | None:
+    """The model's configuration, or None where it can't be had.
+
+    Args:
+        spec: Folder or Hub name.
+        trust_remote_code: Whether its code may run.
+        offline: Take what lies on this machine only.
+        options: Settings of the configuration that go before the file's.
+    """
+    try:
+        with dequantize.quiet():
+            found = AutoConfig.from_pretrained(
+                spec, trust_remote_code=trust_remote_code, local_files_only=offline, **(options or {})
+            )
+    except Exception:  # readers of foreign folders raise anything; loading the model will say what is wrong
+        return None
+    return found if isinstance(found, PretrainedConfig) else None
+
+
+def load_tokenizer(
+    spec: str,
+    *,
+    trust_remote_code: bool = False,
+    pickles: bool = False,
+    revision: str | None = None,
+    tokens: Mapping[str, str] | None = None,
+    alone: bool = False,
+) -> PreTrainedTokenizerBase:
     """The model's tokenizer; one without a pad token pads with its end-of-text token.
 
     The folder of an adapter will do, if it holds a tokenizer.
+
+    Args:
+        spec: As for `load_model`.
+        trust_remote_code: Whether code that comes with it may run.
+        pickles: Whether the model's weights may be pickled.
+        revision: Of a model on the Hub.
+        tokens: Special tokens in place of its own, such as `{"pad_token": "<pad>"}`.
+        alone: Whether a tokenizer without a model will do.
 
     Raises:
         ModelError: It can't be found or loaded, or has neither a pad nor an end-of-text token.
     """
     is_adapter = os.path.isfile(os.path.join(spec, "adapter_config.json"))  # noqa: PTH113, PTH118 - raises nothing
-    name = spec if is_adapter else resolve(spec, pickles=pickles)
+    name = spec if is_adapter or (alone and os.path.isdir(spec)) else resolve(spec, pickles=pickles)  # noqa: PTH112
     folder = Path(name)
     if folder.exists() and not any(folder.glob("*token*")) and not any(folder.glob("vocab.*")):
         raise ModelError(f"model '{spec}': the folder holds no tokenizer; write it there with save_pretrained")
-    offline = False if folder.exists() else _only_offline(name, pickles)
+    offline = False if folder.exists() else _only_offline(name, pickles, alone=alone)
+    options = {} if revision is None else {"revision": revision}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=trust_remote_code, local_files_only=offline)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, trust_remote_code=trust_remote_code, local_files_only=offline, **options
+        )
     except Exception as error:  # readers of foreign folders raise anything
         raise ModelError(
             f"the tokenizer of model '{spec}' can't be loaded ({_sentence(error)}); check its files"
         ) from None
+    for role, token in (tokens or {}).items():
+        if token not in tokenizer.get_vocab():
+            raise ModelError(
+                f"train.{role} is '{token}', which the tokenizer of model '{spec}' doesn't know; choose one of its "
+                "tokens, or add it to the model's tokenizer and embeddings first"
+            )
+        setattr(tokenizer, role, token)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise ModelError(
@@ -193,8 +251,10 @@ def _check_files(names: Iterable[str], holder: str, pickles: bool) -> None:
     raise ModelError(f"{holder} holds no weights (model.safetensors)")
 
 
-def _only_offline(name: str, pickles: bool) -> bool:
+def _only_offline(name: str, pickles: bool, *, alone: bool = False) -> bool:
     """Whether the Hub is out of reach and the model lies in its cache; ModelError when it can't be had at all.
+
+    With `alone` its tokenizer is enough.
 
     Asked first because transformers tries an unreachable Hub for a minute before it gives up.
     """
@@ -208,13 +268,14 @@ def _only_offline(name: str, pickles: bool) -> bool:
             "`hf auth login`); check its spelling"
         ) from None
     except Exception as error:  # each way to be out of reach has an error of its own
-        if isinstance(huggingface_hub.try_to_load_from_cache(name, "config.json"), str):
+        if isinstance(huggingface_hub.try_to_load_from_cache(name, f"{'tokenizer_' if alone else ''}config.json"), str):
             return True
         raise ModelError(
             f"model '{name}' is no file or folder here, and the Hub can't be asked for it ({_sentence(error)}); "
             "check the network, or give the path of a downloaded model"
         ) from None
-    _check_files((file.rfilename for file in found.siblings or ()), f"model '{name}': its repository", pickles)
+    if not alone:
+        _check_files((file.rfilename for file in found.siblings or ()), f"model '{name}': its repository", pickles)
     return False
 
 

@@ -127,6 +127,7 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
             "leave it out (rows of a step are sorted by length anyway)"
         )
     _check_packing(args, rows)
+    check_dispatching(args)
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_stream_options(args, config, is_sharded=is_sharded)
     if is_sharded and is_one_of(config.global_reward, GRADIENT_REWARDS):
@@ -170,6 +171,19 @@ def check_packing_options(args: TrainingArguments) -> None:
         )
     if getattr(args, "max_length", None) is None:
         raise ConfigError("packing needs a length to pack to; set max_length")
+
+
+def check_dispatching(args: TrainingArguments) -> None:
+    """Refuses a loader in which the first process draws for all and hands the rows out.
+
+    Raises:
+        ConfigError: `dispatch_batches` is on.
+    """
+    if args.accelerator_config.dispatch_batches:
+        raise ConfigError(
+            "accelerator_config.dispatch_batches lets one process draw the rows of all, which HBO's sampling can't be "
+            "put into; leave it out (every process draws its own share of the same stream)"
+        )
 
 
 def _check_packing(args: TrainingArguments, rows: Dataset) -> None:

@@ -24,7 +24,9 @@ from hbo.rewards.window import Window
 from hbo.scoring.room import never_for_training
 from hbo.training import logbook, resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
+from hbo.training.best import MeanOfSets
 from hbo.training.distributed import check_same, from_first, processes_of, sum_over, tell_of_head
+from hbo.training.fit import check_fit
 from hbo.training.live import LiveLog, Teller
 from hbo.training.own_loss import own_loss_config
 from hbo.training.sampler import HBOSampler
@@ -51,6 +53,7 @@ class HBOCallback(TrainerCallback):
     Raises:
         ConfigError: An option of the trainer can't go with balancing.
         DataError: The trainer's rows don't say which dataset they belong to.
+        ModelError: They hold tokens that the model has no embedding for, or more of them than it has positions.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class HBOCallback(TrainerCallback):
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
         check_trainer(trainer, self.config)
+        check_fit(trainer)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
         groups, _ = parts_of(trainer, self.config, self.seed)
         logbook.check_names(groups.datasets)
@@ -78,6 +82,8 @@ class HBOCallback(TrainerCallback):
         lag_of(self.config.update_lag, args)
         self.say: Callable[[str], None] = logger.info
         """Hears, once, how rewards are measured."""
+        self.ready: Callable[[], None] = lambda: None
+        """Called when all is measured that training begins with, and nothing is written yet."""
         self.balancer: HBO | None = None
         self.balance_seconds = 0.0
         self.train_seconds = 0.0
@@ -86,6 +92,7 @@ class HBOCallback(TrainerCallback):
         self.live = LiveLog(Teller(Path(args.output_dir)))
         for part in (self.state, self.live):
             trainer.add_callback(part)
+        trainer.callback_handler.callbacks.insert(0, MeanOfSets(trainer))  # before whatever looks for `eval_loss`
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -124,6 +131,7 @@ class HBOCallback(TrainerCallback):
         loader.set_sampler(self.sampler)
         self._resumed_at = state.global_step
         self.meter.attach(self.trainer.model)
+        self.ready()
         if state.is_world_process_zero:
             logbook.rewrite(Path(args.output_dir), self.balancer.ledger.records())
         self._clock = time.perf_counter()

@@ -15,7 +15,8 @@ from hbo.errors import first_line
 from hbo.rewards import NORM_REWARDS, REWARDS
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.recorder import owners_of
-from hbo.training.memory import builder, model_config
+from hbo.scoring.models import model_config
+from hbo.training.memory import builder
 
 
 def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[str]:

@@ -40,6 +40,8 @@ class Teller:
         pid, born, host = status.this_process()
         now = time.time()
         self._written = 0.0
+        self.before: bytes | None = None
+        """The status of the run that lay in the folder when this one was begun."""
         self.now = Status("starting", 0, 0, 0, now, now, False, pid, born, host)
 
     def begin(self, phase: str, total: int, done: int = 0, *, trains: bool | None = None) -> None:
@@ -70,13 +72,13 @@ class Teller:
         """
         file = self.folder / status.FILE
         is_run = (self.folder / logbook.FILE).exists()
-        before = file.read_bytes() if is_run and file.exists() else None
+        self.before = file.read_bytes() if is_run and file.exists() else None
         self._write()
         try:
             yield
         except BaseException as error:
             if is_run and not self.now.trains:
-                self._put_back(before)
+                self._put_back()
             elif isinstance(error, Interrupted | KeyboardInterrupt):
                 self.end(INTERRUPTED, str(error) or "stopped by Ctrl-C")
             else:
@@ -103,9 +105,13 @@ class Teller:
 
         return both
 
-    def _put_back(self, before: bytes | None) -> None:
-        if before is not None:
-            self._replace(before)
+    def give_back(self) -> None:
+        """Takes note that the folder's files are those of the run before again."""
+        self.now = replace(self.now, trains=False)
+
+    def _put_back(self) -> None:
+        if self.before is not None:
+            self._replace(self.before)
         elif self.speaks:
             with contextlib.suppress(OSError):
                 (self.folder / status.FILE).unlink()

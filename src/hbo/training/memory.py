@@ -26,11 +26,10 @@ from typing import Any
 import torch
 from peft import PeftModel, get_peft_model
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig
+from transformers import AutoModelForCausalLM, PretrainedConfig
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.scoring.dequantize import quiet
 from hbo.scoring.head import targets_at_once
 from hbo.training.arguments import CHECKPOINTING, adapter, is_checkpointing
 from hbo.training.footprint import peak_of, sizes_of
@@ -134,25 +133,6 @@ def zero_stage(args: SFTConfig) -> int | None:
         return None
     stage = dict((plugin.deepspeed_config or {}).get("zero_optimization") or {}).get("stage", plugin.zero_stage)
     return stage if isinstance(stage, int) else 0
-
-
-def model_config(spec: str, *, trust_remote_code: bool = False, offline: bool = False) -> PretrainedConfig | None:
-    """The model's configuration, or None where it can't be had.
-
-    Args:
-        spec: Folder or Hub name.
-        trust_remote_code: Whether its code may run.
-        offline: Take what lies on this machine only.
-
-    Raises:
-        Nothing.
-    """
-    try:
-        with quiet():
-            found = AutoConfig.from_pretrained(spec, trust_remote_code=trust_remote_code, local_files_only=offline)
-    except Exception:  # readers of foreign folders raise anything; loading the model will say what is wrong
-        return None
-    return found if isinstance(found, PretrainedConfig) else None
 
 
 def builder(config: RunConfig, args: SFTConfig) -> Callable[[PretrainedConfig], nn.Module]:

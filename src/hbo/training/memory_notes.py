@@ -8,8 +8,9 @@ from trl import SFTConfig
 
 from hbo.config import RunConfig
 from hbo.errors import first_line
+from hbo.scoring.models import model_config
 from hbo.training.arguments import is_checkpointing
-from hbo.training.memory import Memory, estimate, is_sharded, model_config, zero_stage
+from hbo.training.memory import Memory, estimate, is_sharded, zero_stage
 from hbo.training.prepare import dtype_of
 
 _OTHERS = 8  # processes of the hint what sharding would save

@@ -23,7 +23,14 @@ _CHARACTERS = 500  # of a prompt and of a response: enough to see what a row is 
 _IN_ALL = 400  # examples per run, so that a report of many datasets stays light
 
 
-def write_mixture(folder: Path, config: RunConfig, rows: Dataset, held_out: Dataset, scores: Scores | None) -> None:
+def write_mixture(
+    folder: Path,
+    config: RunConfig,
+    rows: Dataset,
+    held_out: Dataset,
+    scores: Scores | None,
+    left_out: Mapping[str, Mapping[str, int]],
+) -> None:
     """Writes the groups of each dataset, with `difficulty.examples` rows of each from the middle of its scores.
 
     Args:
@@ -32,10 +39,12 @@ def write_mixture(folder: Path, config: RunConfig, rows: Dataset, held_out: Data
         rows: Training rows with their groups, before any packing.
         held_out: Rows that are never trained on.
         scores: Of `rows`; None where nothing was scored.
+        left_out: Dataset → why rows of it could not be used → how many.
     """
     metric = config.difficulty.metric
     value_N = None if scores is None else getattr(scores, f"{metric}_N")
-    data = {"metric": metric, "datasets": described(rows, held_out, value_N, config.difficulty.examples)}
+    datasets = described(rows, held_out, value_N, config.difficulty.examples)
+    data = {"metric": metric, "datasets": datasets, "left_out": left_out}
     with atomic_path(folder / FILE) as temporary:
         temporary.write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")
 

@@ -49,6 +49,13 @@ _OFFLOADED = _Way(
     "gradients are read where weights lie, and these come and go",
     "leave device_map out; train with LoRA, or shard with FSDP2 or DeepSpeed ZeRO, if memory is short",
 )
+_COPIES = _Way(
+    "DataParallel",
+    "each GPU would get a copy of the model and a batch of its own, so that a step has as many rows more, and no loss "
+    "per dataset can be read off the copies",
+    "start a process for each GPU with accelerate launch or torchrun, or show this one a single GPU "
+    "(CUDA_VISIBLE_DEVICES=0)",
+)
 _Found = tuple[_Way, str]
 
 
@@ -104,6 +111,8 @@ def _asked(args: TrainingArguments) -> Iterator[_Found]:
 def _built(trainer: Trainer) -> Iterator[_Found]:
     """What a trainer and its model turn out to be."""
     accelerator = trainer.accelerator
+    if trainer.args.n_gpu > 1:
+        yield _COPIES, f"{trainer.args.n_gpu} GPUs in one process"
     if trainer.is_fsdp_enabled and accelerator.state.fsdp_plugin.fsdp_version == 1:
         yield _FSDP1, "the accelerator's fsdp_version is 1"
     if accelerator.parallelism_config is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,31 @@ from hbo.data.lookout import look, told
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import of_reading
 from hbo.data.sources import is_on_hub, open_source
+from hbo.errors import ConfigError
 from hbo.progress import Track, silent
 from hbo.rewards.measurer import check_rewards
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
-from hbo.training.arguments import adapter, training_arguments
+from hbo.training.arguments import adapter, training_arguments, typed
 from hbo.training.attach import groups_of
+from hbo.training.best import check_metric
 from hbo.training.forecast import norms_notes
 from hbo.training.memory_notes import memory_notes
+from hbo.training.model_parts import check_parts
 from hbo.training.outlook import capped, outlook
 from hbo.training.overhead import scoring_share, update_share
-from hbo.training.prepare import Data, check_length, check_sizes, load, read_data, weights
+from hbo.training.packages import check_packages, check_stored
+from hbo.training.prepare import (
+    Data,
+    check_length,
+    check_sizes,
+    load,
+    needs_scores,
+    read_data,
+    scorer_rows,
+    weights,
+)
+from hbo.training.rehearsal import rehearse
 
 
 @dataclass(frozen=True)
@@ -52,23 +67,36 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     Raises:
         HBOError: The configuration, the model's name or what is read can't be used.
     """
+    config = typed(config)
+    try:
+        check_packages(config.train)
+    except ConfigError as error:
+        if not offline:  # that may be meant for another machine
+            raise
+        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
     args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
-    adapter(config)
+    lora = adapter(config)
     check_rewards(config.balance)
+    rehearse(args)
     if offline and not is_here(config):
         here = models.resolve(config.model) if models.is_here(config.model) else None
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = load(config, track)
+    check_stored(spec, models.model_config(spec, trust_remote_code=bool(args.trust_remote_code)))
+    check_parts(spec, args, lora)
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
+    check_metric(args, list(held))
     packed = _packed_sizes(config, data, args) if args.packing else None
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
-    seen = look(data.train, data.held_out, args.max_length)
+    if config.difficulty.model is not None and needs_scores(config):
+        scorer_rows(config, data.train, args, track)  # says what is wrong with them
+    seen = look(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
     notes = [note.text for note in data.notes]
-    return plan | {"seen": [*notes, *told(seen, args.max_length)], "memory": memory}
+    return plan | {"seen": [*notes, *told(seen, data.max_length)], "memory": memory}
 
 
 def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:
@@ -102,6 +130,7 @@ def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> d
     check_sizes(config, known)
     if len(known) == len(train):
         check_length(config, known, args)
+        check_metric(args, [name for name, count in held.items() if count])
     open_ended = any(mixture.datasets[name].group_by for name in unread)
     return _plan(config, args, _Rows(train, held, None, unread, open_ended, tokenized=False)) | {"seen": notes}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,31 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
-from hbo.data.notes import Note, of_reading, of_tokens
-from hbo.data.tokens import drop_without_target, tokenize
+from hbo.data.chat import plain_template
+from hbo.data.dropping import left_out_of, refuse_empty, without_unusable
+from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, lenient_datasets, place_of, read_mixture
+from hbo.data.notes import Note, of_lost, of_reading, of_tokens
+from hbo.data.tokens import refused, tokenize
+from hbo.data.unusable import shown, total
+from hbo.errors import ConfigError
 from hbo.progress import Track, silent
+from hbo.scoring import levels
 from hbo.scoring.difficulty import Scores, assign_levels, score
-from hbo.scoring.levels import count_left, warn_of_few, without_easiest
+from hbo.scoring.levels import count_left, without_easiest
+from hbo.scoring.limits import Limits
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.placement import to_device
 from hbo.scoring.precision import scoring_autocast, uses_bf16
+from hbo.training.arguments import typed
 from hbo.training.attach import check_aside, check_passes
 from hbo.training.distributed import all_processes
+from hbo.training.fit import Fit, limits_of, pad_within
 from hbo.training.logbook import check_names
 from hbo.training.parallel import check_placement
 from hbo.training.stored_names import accept_stored_names
+from hbo.training.tokenizer import tokenizer_of
 
+_BATCH = 1000
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
 
 
@@ -41,13 +52,17 @@ class Data:
         train: Rows to train on; every one has a target.
         held_out: Rows never trained on.
         sizes: Dataset → training rows, in the configured order, those that difficulty.drop_easiest drops among them.
+        max_length: Tokens that a row may have: `train.max_length`, or as many as the model has positions if fewer.
         notes: What is to be said of the rows.
+        left_out: Dataset → why rows of it are neither trained on nor held out → how many.
     """
 
     train: Dataset
     held_out: Dataset
     sizes: dict[str, int]
+    max_length: int | None
     notes: tuple[Note, ...] = ()
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 def quiet_libraries() -> None:
@@ -63,31 +78,84 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     Raises:
         ConfigError: Two names can't go together, or training is longer than `mixture.max_passes` allows.
         DataError: A source, a file or a row can't be used.
+        ModelError: A row holds a token that the model has no embedding for.
     """
     mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
+    _check_answers(config, mixture)
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
-    train = tokenize(train, tokenizer, max_length=args.max_length, track=track)
-    held = tokenize(held, tokenizer, max_length=args.max_length, track=track) if len(held) else held
-    notes = (*of_reading(mixture), *of_tokens([train, held]))
-    train, dropped = drop_without_target(train)
-    held, _ = drop_without_target(held) if len(held) else (held, {})
-    for name, lost in dropped.items():
-        if not lost:
-            continue
-        first = ", ".join(str(row) for row in lost[:5])
-        warnings.warn(
-            f"dataset '{name}': {len(lost)} rows (row {first}{', …' if len(lost) > 5 else ''}) have no response left "
-            f"after max_length {args.max_length} and are left out",
-            UserWarning,
-            stacklevel=2,
-        )
-    found = dataset_sizes(train)
-    sizes = {name: found[name] for name in names}
+    lenient, place = lenient_datasets(config.mixture.datasets, names), partial(place_of, config.mixture.datasets)
+
+    def tokenized(rows: Dataset) -> Dataset:
+        return as_tokens(config, rows, tokenizer, args, track, lenient=lenient, place=place)
+
+    train, held = tokenized(train), tokenized(held) if len(held) else held
+    notes = [*of_reading(mixture), *of_tokens([train, held] if len(held) else [train])]
+    fit = fit_of(config, config.model, _limits(config), args)
+    train, lost = without_unusable(fit.rows(train, tokenizer), fit.length)
+    held, lost_held = without_unusable(fit.rows(held, tokenizer), fit.length) if len(held) else (held, {})
+    fit.tell()
+    sizes = {name: dataset_sizes(train).get(name, 0) for name in names}
+    refuse_empty(names, sizes, lost)
+    notes += [*of_lost(lost, "training row"), *of_lost(lost_held, "held-out row")]
     check_sizes(config, sizes)
     check_length(config, sizes, args)
-    return Data(train, held, sizes, notes)
+    return Data(train, held, sizes, fit.length, tuple(notes), left_out_of(mixture, [lost, lost_held]))
+
+
+def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """How conversations were rendered if the tokenizer has no chat template; None if it has, or if there are none."""
+    if tokenizer.chat_template:
+        return None
+    for table in data.train.select_columns(["completion"]).with_format("arrow").iter(_BATCH):
+        roles = table["completion"].combine_chunks().flatten().field("role")
+        if any(role != "text" for role in roles.unique().to_pylist()):
+            return plain_template(tokenizer)
+    return None
+
+
+def _check_answers(config: RunConfig, rows: Dataset) -> None:
+    """Refuses plain text where answers alone are asked for: all of it would be trained on."""
+    train = typed(config).train
+    asked = [key for key in ("assistant_only_loss", "completion_only_loss") if train.get(key)]
+    for batch in rows.with_format("arrow").iter(_BATCH) if asked else ():
+        for name, completion in zip(batch["hbo_dataset"].to_pylist(), batch["completion"].to_pylist(), strict=True):
+            if completion[0]["role"] == "text":
+                raise ConfigError(
+                    f"train.{asked[0]} is true, but dataset '{name}' is plain text, which has no answers; leave the "
+                    "key out (of all other datasets answers alone are targets anyway), or leave the dataset out"
+                )
+
+
+def as_tokens(
+    config: RunConfig,
+    rows: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    args: SFTConfig,
+    track: Track,
+    **options: Any,
+) -> Dataset:
+    """Rows with their tokens, cut as `train.max_length` and `train.truncation_mode` say.
+
+    Args:
+        config: Run.
+        rows: Canonical ones.
+        tokenizer: Renders them.
+        args: For the length.
+        track: Hears of progress.
+        options: `lenient` and `place` of `hbo.data.tokens.tokenize`.
+    """
+    return tokenize(rows, tokenizer, max_length=args.max_length, keep_end=_keeps_end(config), track=track, **options)
+
+
+def fit_of(config: RunConfig, model: str, limits: Limits, args: SFTConfig) -> Fit:
+    """What makes the run's rows fit a model of these limits."""
+    return Fit(model, limits, args.max_length, keeps_end=_keeps_end(config))
+
+
+def _keeps_end(config: RunConfig) -> bool:
+    return typed(config).train.get("truncation_mode") == "keep_end"
 
 
 def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
@@ -99,12 +167,12 @@ def check_sizes(config: RunConfig, sizes: Mapping[str, int]) -> None:
 
     Raises:
         ConfigError: Two names can't go together.
-        DataError: A dataset has a single row, of which none can be set aside for the reward.
+        DataError: No dataset has as many rows as groups, or one has none to set aside for the reward.
     """
     check_names(list(sizes))
     left = {name: count_left(size, config.difficulty.drop_easiest) for name, size in sizes.items()}
     check_aside(left, config.balance)
-    warn_of_few(left, config.difficulty.groups)
+    levels.check_sizes(left, config.difficulty.groups)
 
 
 def check_length(config: RunConfig, sizes: Mapping[str, int], args: SFTConfig) -> None:
@@ -137,13 +205,41 @@ def scored(
         track: Hears of progress.
     """
     if config.difficulty.model is not None:
-        spec = resolve(config.difficulty.model, track=track)
-        model, tokenizer = load_scorer(spec, args), load_scorer_tokenizer(spec, args)
-        texts = data.remove_columns(["input_ids", "labels"])
-        data = tokenize(texts, tokenizer, max_length=args.max_length, track=track)
+        spec, tokenizer, data = scorer_rows(config, data, args, track)
+        model = load_scorer(spec, args)
     to_device(model, args.device)
     with scoring_autocast(args.device, config.difficulty.precision):
         return score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
+
+
+def scorer_rows(
+    config: RunConfig, data: Dataset, args: SFTConfig, track: Track
+) -> tuple[str, PreTrainedTokenizerBase, Dataset]:
+    """Where the separate scorer is, its tokenizer, and the rows with its tokens.
+
+    A row that its chat template refuses has no tokens, and a warning counts it.
+
+    Raises:
+        ModelError: It can't be found, or has no embedding of a token.
+    """
+    assert config.difficulty.model is not None
+    spec = resolve(config.difficulty.model, track=track)
+    tokenizer = load_scorer_tokenizer(spec, args)
+    limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code))
+    fit = fit_of(config, config.difficulty.model, limits, args)
+    texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
+    lenient = dataset_sizes(texts)  # what the scorer can't rank is hard, not unusable
+    rows = as_tokens(config, texts, tokenizer, args, track, lenient=lenient)
+    rows = fit.rows(rows, tokenizer)
+    fit.tell()
+    for name, reasons in refused(rows).items():
+        warnings.warn(
+            f"dataset '{name}': {total(reasons)} rows can't be scored by {config.difficulty.model} and count as hard: "
+            f"{shown(reasons)}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return spec, tokenizer, rows
 
 
 def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> Dataset:
@@ -191,10 +287,19 @@ def weights(config: RunConfig, names: list[str]) -> dict[str, float]:
 
 def load(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
     """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine."""
-    pickles = may_unpickle(config.train.get("model_init_kwargs"))
+    train = typed(config).train
+    pickles = may_unpickle(train.get("model_init_kwargs"))
     spec = resolve(config.model, pickles=pickles, track=track)
-    trusted = bool(config.train.get("trust_remote_code", False))
-    return spec, load_tokenizer(spec, trust_remote_code=trusted, pickles=pickles)
+    tokenizer = tokenizer_of(spec, train, pickles=pickles)
+    pad_within(tokenizer, _limits(config))
+    return spec, tokenizer
+
+
+def _limits(config: RunConfig) -> Limits:
+    train = typed(config).train
+    options = train.get("model_init_kwargs")
+    spec = resolve(config.model, pickles=may_unpickle(options))
+    return limits_of(spec, trust_remote_code=bool(train.get("trust_remote_code", False)), options=options)
 
 
 def may_unpickle(model_init_kwargs: Any) -> bool:

@@ -15,7 +15,7 @@ from hbo.data.canonical import conversation_of
 from hbo.errors import ConfigError, DataError
 from hbo.progress import silent
 from hbo.training import prepare
-from hbo.training.arguments import training_arguments
+from hbo.training.arguments import draw_seed, training_arguments
 from hbo.training.attach import drawn_groups
 from hbo.training.packing import as_drawn
 from hbo.training.run_folder import CONFIG, last_checkpoint, snapshot
@@ -43,7 +43,8 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
     examples = prepare.grouped(config, data.train, scores, args)
     rows = as_drawn(examples, args)
-    groups, _ = drawn_groups(rows, config.balance, config.seed)
+    seed = draw_seed(config, args)
+    groups, _ = drawn_groups(rows, config.balance, seed)
     records = [json.loads(line) for line in (run / "balance.jsonl").read_text(encoding="utf-8").splitlines() if line]
     if list(records[0]["global"]) != list(groups.datasets):
         raise DataError(
@@ -51,7 +52,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         )
     ledger = Ledger.from_records(records, groups.datasets)
     is_stratified, cap = config.balance.is_stratified, config.mixture.max_passes
-    stream = Stream(groups, ledger, config.seed, stratified=is_stratified, max_passes=cap)
+    stream = Stream(groups, ledger, seed, stratified=is_stratified, max_passes=cap)
     for number in HBOSampler(stream, _schedule(run, len(rows), args)).window(step - 1).tolist():
         for example in rows[number]["hbo_example"] if args.packing else [number]:
             row = examples[example]

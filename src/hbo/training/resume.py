@@ -24,7 +24,10 @@ _MAY_CHANGE = {
     "balance.update_every",
 }
 _MAY_CHANGE_IN_A_DATASET = {"path", "data_dir", "also", "weight"}
-_FIXED_IN_TRAIN = {"max_length", "packing", "seed", "data_seed"}
+_FIXED_IN_TRAIN = {
+    *("max_length", "truncation_mode", "packing", "seed", "data_seed"),
+    *("chat_template_path", "eos_token", "pad_token"),
+}
 
 
 def fingerprints(*tables: Dataset) -> dict[str, str]:

@@ -23,27 +23,35 @@ from trl import SFTConfig, SFTTrainer
 from hbo import __version__, config_file
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
+from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.progress import Track, silent
 from hbo.report.folder import read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
+from hbo.scoring.models import model_config
 from hbo.scoring.placement import to_device
 from hbo.training import prepare, run_folder
 from hbo.training import resume as changes
 from hbo.training.accuracy import VERSION, accuracy
-from hbo.training.arguments import adapter, check_devices, training_arguments
+from hbo.training.arguments import adapter, draw_seed, for_trainer, training_arguments, typed
+from hbo.training.best import check_metric, evaluated
 from hbo.training.callback import HBOCallback
 from hbo.training.compact_head import targets_only
+from hbo.training.distributed import all_processes, from_first
 from hbo.training.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.training.hub import check_hub, push, without_tokens
 from hbo.training.live import Teller
 from hbo.training.mixture_file import write_mixture
+from hbo.training.model_parts import check_parts
+from hbo.training.packages import check_packages, check_stored
 from hbo.training.packing import as_drawn
 from hbo.training.plan import keep_steps
+from hbo.training.rehearsal import rehearse
 from hbo.training.saving import save_model, saving_to
 from hbo.training.signals import StopOnSignal
+from hbo.training.takeover import Takeover, recover
 
 Say = Callable[[str], None]
 
@@ -72,9 +80,14 @@ def train(
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
     prepare.quiet_libraries()
     folder = Path(config.output)
+    config = typed(config)
+    check_packages(config.train)
     args = training_arguments(config)
-    check_devices(config, args)
+    rehearse(args)
     peft_config = adapter(config)
+    if args.process_index == 0 and recover(folder):
+        say(f"{folder}: the run that was being replaced is there again; the one in its place died before a step")
+    all_processes().from_first(None)  # none looks at the folder before
     checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
     check_hub(args)
     teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
@@ -82,7 +95,7 @@ def train(
         if resume:
             changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
             say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
-        _run(config, args, _Start(folder, checkpoint, resume, peft_config), teller, track, say)
+        _run(config, args, _Start(folder, checkpoint, peft_config), teller, track, say)
     return folder
 
 
@@ -90,14 +103,16 @@ def train(
 class _Start:
     folder: Path
     checkpoint: Path | None
-    resume: bool
     peft_config: LoraConfig | None
 
 
 def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show: Track, say: Say) -> None:
     folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
     spec, tokenizer = prepare.load(config, track)
+    check_stored(spec, model_config(spec, trust_remote_code=bool(args.trust_remote_code), offline=True))
+    check_parts(spec, args, start.peft_config)
     data = prepare.read_data(config, tokenizer, args, track)
+    check_metric(args, evaluated(data.held_out))
     for note in data.notes:
         if note.is_warning:
             warnings.warn(note.text, UserWarning, stacklevel=1)
@@ -126,7 +141,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     def answer(phase: str) -> Scores:
         with autocast(args.device, bool(args.bf16)):
             return accuracy(
-                model, data.held_out, names, tokenizer, max_length=args.max_length, phase=phase, track=track
+                model, data.held_out, names, tokenizer, max_length=data.max_length, phase=phase, track=track
             )
 
     to_device(model, args.device)
@@ -134,12 +149,14 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     before = cached(key, lambda: evaluate("held-out loss before"))
     asked = config.mixture.eval_accuracy
     right_before = (
-        cached(f"{key}-accuracy{VERSION}-{args.max_length}", lambda: answer("held-out answers before")) if asked else {}
+        cached(f"{key}-accuracy{VERSION}-{data.max_length}", lambda: answer("held-out answers before")) if asked else {}
     )
-    eval_sets = {name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in before}
+    eval_sets = {
+        name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in evaluated(data.held_out)
+    }
     trainer = SFTTrainer(
         model,
-        args=args,
+        args=for_trainer(args),
         train_dataset=rows,
         eval_dataset=eval_sets if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
@@ -151,25 +168,34 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
     shares = prepare.weights(config, names)
     cap = config.mixture.max_passes
     balance = HBOCallback(
-        trainer, config.balance, weights=shares, max_passes=cap, seed=config.seed, fingerprints=prints
+        trainer, config.balance, weights=shares, max_passes=cap, seed=draw_seed(config, args), fingerprints=prints
     )
     balance.live.teller, balance.say = teller, say
-    trainer.add_callback(balance)
-    trainer.add_callback(_Progress(show))
+    # The first of all: it tries what training needs, and nobody shall have written or reported anything before.
+    trainer.callback_handler.callbacks.insert(0, balance)
+    takeover = Takeover(folder, teller, say, is_first=trainer.is_world_process_zero())
     stop = StopOnSignal(trainer)
-    trainer.add_callback(stop)
-    trainer.accelerator.wait_for_everyone()  # every process has looked at the folder before the first changes it
-    if trainer.is_world_process_zero():
-        if not start.resume:
-            run_folder.clear(folder)
-        with atomic_path(folder / run_folder.CONFIG) as temporary:
-            temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
-        left = None if scores is None else prepare.left_over(config, data.train, scores)
-        write_mixture(
-            folder, config, examples, data.held_out, scores.of(left) if scores and left is not None else scores
-        )
-    trainer.accelerator.wait_for_everyone()
-    with saving_to(folder), targets_only(args.device, enabled=not args.torch_compile):
+    for callback in (takeover, _Progress(show), stop):
+        trainer.add_callback(callback)
+
+    def begin() -> None:
+        trainer.accelerator.wait_for_everyone()  # every process has come so far before the first changes the folder
+        if trainer.is_world_process_zero():
+            if checkpoint is None:
+                takeover.begin()
+            with atomic_path(folder / run_folder.CONFIG) as temporary:
+                temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
+            left = None if scores is None else prepare.left_over(config, data.train, scores)
+            kept = scores.of(left) if scores and left is not None else scores
+            write_mixture(folder, config, examples, data.held_out, kept, data.left_out)
+        trainer.accelerator.wait_for_everyone()
+
+    # Another run is moved aside at the last moment; where there is none, this one can be resumed from now on.
+    if from_first(trainer.accelerator, checkpoint is None and bool(run_folder.files_of(folder))):
+        balance.ready = begin
+    else:
+        begin()
+    with takeover.kept(), saving_to(folder), targets_only(args.device, enabled=not args.torch_compile):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.received is not None:
         saved = folder / f"checkpoint-{trainer.state.global_step}"
@@ -179,7 +205,8 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
             128 + stop.received,
         )
     with saving_to(folder):
-        save_model(trainer, folder / run_folder.MODEL)
+        template = prepare.plain_template_of(data, tokenizer)
+        save_model(trainer, folder / run_folder.MODEL, template)
         (folder / run_folder.EVALUATION).unlink(missing_ok=True)  # it was of the model that stood here before
         model = trainer.model
         after = evaluate("held-out loss after")
@@ -194,7 +221,8 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
             with atomic_path(folder / run_folder.METRICS) as temporary:
                 temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
             write_report(folder)
-            card = model_card(read_run(folder), is_adapter=start.peft_config is not None)
+            prompt = None if template is None else example_prompt(tokenizer)
+            card = model_card(read_run(folder), is_adapter=start.peft_config is not None, prompt=prompt)
             (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
     if pushed := push(trainer, folder / run_folder.MODEL):
         say(f"pushed to {pushed}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,9 @@ CONFIG, METRICS, MODEL, EVALUATION = "config.yaml", "metrics.json", "model", "ev
 _REPORT = ("report.html", MIXTURE)
 _OURS = (
     *(CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, *_REPORT, "trainer_state.json", "README.md", "runs"),
-    *(log.FILE, status.FILE),
+    log.FILE,
 )
+_OURS_BEGUN = tuple(f".{name}." for name in _OURS)  # left by a process that was killed while it wrote them
 
 
 def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
@@ -38,8 +38,9 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     if is_there and not is_folder:
         raise ConfigError(f"{folder}: is a file; give --output a folder")
     # What an attempt said that was refused before it trained is no run.
-    held = [path.name for path in sorted(folder.iterdir()) if path.name != status.FILE] if folder.is_dir() else []
-    ours = [path for path in _ours(folder) if path.name != status.FILE]
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    held = [name for name in names if not name.lstrip(".").startswith(status.FILE)]
+    ours = files_of(folder)
     if resume:
         return _checkpoint_to_resume(folder)
     if ours and not overwrite:
@@ -56,21 +57,10 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     return None
 
 
-def clear(folder: Path) -> None:
-    """Removes what an earlier run left, and nothing else; called when all else is known to be fine."""
-    # The configuration first: without it nothing here can be resumed, wherever this is interrupted.
-    for path in sorted(_ours(folder), key=lambda path: path.name != CONFIG):
-        if path.name == status.FILE:
-            continue  # it tells of the run that begins
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
-
-
-def _ours(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """What a run has written into the folder, but for its status: that is of the attempt that spoke last."""
     held = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in held if path.name in _OURS or path.name.startswith("checkpoint-")]
+    return [path for path in held if path.name.startswith((*_OURS_BEGUN, "checkpoint-")) or path.name in _OURS]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch.distributed.tensor import DTensor
 from transformers import Trainer
@@ -53,12 +54,32 @@ def _cannot_read(error: Exception) -> bool:
     return isinstance(error, pickle.UnpicklingError | EOFError) or any(part in str(error) for part in words)
 
 
-def save_model(trainer: Trainer, folder: Path) -> None:
+def save_model(trainer: Trainer, folder: Path, chat_template: str | None = None) -> None:
     """Writes the whole model and its tokenizer, so that transformers alone can load them; all processes must call it.
+
+    Args:
+        trainer: Its model is saved.
+        folder: Where to.
+        chat_template: How the model was prompted in training, for a tokenizer without a template of its own.
 
     Raises:
         Nothing of its own.
     """
+    with _with_template(trainer.processing_class, chat_template):
+        _save(trainer, folder)
+
+
+@contextmanager
+def _with_template(tokenizer: Any, chat_template: str | None) -> Iterator[None]:
+    own = tokenizer.chat_template
+    tokenizer.chat_template = own or chat_template
+    try:
+        yield
+    finally:
+        tokenizer.chat_template = own  # what is measured from here on is what was before
+
+
+def _save(trainer: Trainer, folder: Path) -> None:
     if not trainer.is_fsdp_enabled:
         # Its own, so that it doesn't push: there is no model card yet, and the run's folder isn't the model's.
         trainer.save_model(str(folder), _internal_call=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
-from hbo.data.mixture import read_mixture
-from hbo.data.tokens import tokenize
+from hbo.data.mixture import dataset_names, lenient_datasets, place_of, read_mixture
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import score
 from hbo.scoring.models import resolve
@@ -19,6 +19,7 @@ from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
 from hbo.training.arguments import training_arguments
 from hbo.training.distributed import all_processes
+from hbo.training.fit import limits_of
 
 
 def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
@@ -31,14 +32,19 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     """
     prepare.quiet_libraries()
     args = training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
-    if config.difficulty.model is None:
-        spec, tokenizer = prepare.load(config, track)
+    sources, scorer = config.mixture.datasets, config.difficulty.model
+    spec, tokenizer = prepare.load(config, track) if scorer is None else (resolve(scorer, track=track), None)
+    mixture = read_mixture(sources, seed=config.split_seed, track=track)
+    if scorer is None:
+        limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code), options=args.model_init_kwargs)
+        fit = prepare.fit_of(config, config.model, limits, args)
+        lenient, place = lenient_datasets(sources, dataset_names(mixture)), partial(place_of, sources)
+        data = prepare.as_tokens(config, mixture, tokenizer, args, track, lenient=lenient, place=place)
+        data = fit.rows(data, tokenizer)
+        fit.tell()
     else:
-        spec = resolve(config.difficulty.model, track=track)
-        tokenizer = prepare.load_scorer_tokenizer(spec, args)
-    mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
-    data = tokenize(mixture, tokenizer, max_length=args.max_length, track=track)
-    model = (prepare.load_weights if config.difficulty.model is None else prepare.load_scorer)(spec, args)
+        spec, tokenizer, data = prepare.scorer_rows(config, mixture, args, track)
+    model = (prepare.load_weights if scorer is None else prepare.load_scorer)(spec, args)
     to_device(model, args.device)
     processes = all_processes()
     with scoring_autocast(args.device, config.difficulty.precision):

@@ -19,6 +19,7 @@ class StopOnSignal(TrainerCallback):
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.received: signal.Signals | None = None
+        self._saved = 0
         self._before: dict[signal.Signals, Any] = {}
 
     def on_train_begin(
@@ -34,6 +35,18 @@ class StopOnSignal(TrainerCallback):
             self.received = self.received or signal.SIGTERM
             control.should_save = True
             control.should_training_stop = True
+            if args.save_total_limit == 1:
+                args.save_total_limit = 2  # at its end training removes all but the best, if that is another
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Remembers that this step is saved."""
+        self._saved = state.global_step
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Saves after all, where an evaluation in between has found that the step isn't the best (`save_strategy`)."""
+        control.should_save |= self.received is not None and self._saved != state.global_step
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -1,0 +1,115 @@
+"""What rows a model can take: token ids that its embeddings have, and as many tokens as it has positions."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from datasets import Dataset
+from torch import nn
+from transformers import PretrainedConfig
+
+from hbo.errors import ModelError
+
+_BATCH = 1000
+# Those that transformers maps to the first name of all are not named: n_positions of GPT-2, GPT-J and their kin.
+_POSITIONS = ("max_position_embeddings", "max_seq_len", "max_sequence_length")
+_NAME, _MORE_ROWS = re.compile(r"pos|wpe", re.I), 2  # OPT and BART begin their tables with two rows more
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model can be given.
+
+    Attributes:
+        ids: Rows of its embeddings; token ids are below. None: not known.
+        positions: Tokens that a row may have; None: any number, as with recurrent models.
+        is_rotary: Whether positions are computed, so that a model can be made to go beyond those it was trained on.
+    """
+
+    ids: int | None
+    positions: int | None
+    is_rotary: bool = False
+
+    @classmethod
+    def of(cls, config: PretrainedConfig) -> Limits:
+        """The limits that a model's configuration states.
+
+        Example:
+            >>> from transformers import GPT2Config
+            >>> Limits.of(GPT2Config(vocab_size=1000, n_positions=512))
+            Limits(ids=1000, positions=512, is_rotary=False)
+        """
+        text = config.get_text_config()
+        found = [getattr(text, name, None) for name in _POSITIONS]
+        positions = next((value for value in found if isinstance(value, int) and value > 0), None)
+        ropes = _ropes(getattr(text, "rope_parameters", None))
+        if positions is not None:
+            positions = max([positions, *(_stretched(positions, rope) for rope in ropes)])
+        words = getattr(text, "vocab_size", None)
+        return cls(words if isinstance(words, int) else None, positions, bool(ropes))
+
+
+def check_ids(data: Dataset, tokenizer: Any, limits: Limits, model: str) -> None:
+    """Refuses rows with a token that the model has no embedding for.
+
+    Args:
+        data: Rows with `input_ids` and, for the error, `hbo_dataset` and `hbo_row`.
+        tokenizer: The one that made them.
+        limits: The model's.
+        model: Its name, for the error.
+
+    Raises:
+        ModelError: There is such a row.
+    """
+    if limits.ids is None:
+        return
+    start = 0
+    for table in data.select_columns(["input_ids"]).with_format("arrow").iter(_BATCH):
+        ids = table["input_ids"].combine_chunks()
+        if int(ids.flatten().to_numpy().max(initial=-1)) >= limits.ids:
+            at = next(i for i, here in enumerate(ids.to_pylist()) if max(here, default=-1) >= limits.ids)
+            found = max(ids[at].as_py())
+            told = without_embedding(found, tokenizer, limits.ids, model)
+            raise ModelError(f"{_place(data, start + at)}: holds {told}")
+        start += len(table)
+
+
+def without_embedding(token_id: int, tokenizer: Any, rows: int, model: str) -> str:
+    """What is wrong with a token of which `model` has no embedding, and the remedy."""
+    token = tokenizer.convert_ids_to_tokens(token_id)
+    return (
+        f"the token {token!r} with id {token_id}, but the embeddings of {model} have {rows} rows; save the model "
+        "after model.resize_token_embeddings(len(tokenizer)), or with the tokenizer that belongs to it"
+    )
+
+
+def has_position_table(model: nn.Module, positions: int) -> bool:
+    """Whether the model looks its positions up in a table of so many rows, beyond which there are none."""
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    rows = range(positions, positions + _MORE_ROWS + 1)
+    return any(_NAME.search(name) and tensor.dim() == 2 and tensor.shape[0] in rows for name, tensor in tensors)
+
+
+def _place(data: Dataset, at: int) -> str:
+    row = data[at]
+    dataset = f"dataset '{row['hbo_dataset']}', " if "hbo_dataset" in row else ""
+    return f"{dataset}row {row.get('hbo_row', at)}"
+
+
+def _ropes(found: Any) -> list[Mapping[str, Any]]:
+    """The parameters of each kind of rotary layer."""
+    if not isinstance(found, Mapping):
+        return []
+    return [found] if "rope_type" in found else [each for each in found.values() if isinstance(each, Mapping)]
+
+
+def _stretched(positions: int, rope: Mapping[str, Any]) -> int:
+    """How far the rotation was stretched; some configurations state the positions before that, some after."""
+    factor = rope.get("factor")
+    if not isinstance(factor, int | float) or factor <= 1:
+        return positions
+    return int(factor * (rope.get("original_max_position_embeddings") or positions))

@@ -1,0 +1,177 @@
+"""What a configuration needs that `pip install hbo` doesn't bring: refused by name before anything is read.
+
+The libraries look for such a package when they come to use it, which may be hours of scoring later. Whether one is
+there is asked of them, so that both answers are the same; what to install, and for which value, says the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
+
+import transformers.integrations as trackers
+import transformers.utils as libraries
+from transformers import PretrainedConfig
+from transformers.quantizers import AutoHfQuantizer
+
+from hbo.errors import ConfigError, ModelError, first_line
+
+
+@dataclass(frozen=True)
+class Need:
+    """A value of `train:` and the package that it needs.
+
+    Attributes:
+        key: Below `train.`; with a dot, a key of a mapping.
+        values: Patterns of the values, as text.
+        is_there: Whether the package can be used.
+        package: Its name.
+        mend: How to get it; absent: `pip install` and its name.
+    """
+
+    key: str
+    values: tuple[str, ...]
+    is_there: Callable[[], bool]
+    package: str
+    mend: str = ""
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def _has_attention(name: str) -> Callable[[], bool]:
+    # Without it transformers takes the same attention from the Hub through `kernels`; two kinds of devices bring it.
+    return lambda: (
+        _is_installed(name)
+        or libraries.is_kernels_available()
+        or libraries.is_torch_npu_available()
+        or libraries.is_torch_xpu_available()
+    )
+
+
+_OPTIMIZER, _TRACKER = "optim", "report_to"
+_ATTENTION = "model_init_kwargs.attn_implementation"
+_BITS = ("adamw_8bit", "adamw_bnb_*", "ademamix*", "lion_*", "paged_*", "rmsprop_bnb*")
+
+NEEDS = (
+    Need(_OPTIMIZER, _BITS, libraries.is_bitsandbytes_available, "bitsandbytes"),
+    Need(_OPTIMIZER, ("galore_*",), libraries.is_galore_torch_available, "galore-torch"),
+    Need(_OPTIMIZER, ("apollo_*",), libraries.is_apollo_torch_available, "apollo-torch"),
+    Need(_OPTIMIZER, ("lomo", "adalomo"), libraries.is_lomo_available, "lomo-optim"),
+    Need(_OPTIMIZER, ("grokadamw",), libraries.is_grokadamw_available, "grokadamw"),
+    Need(_OPTIMIZER, ("adamw_torch_4bit", "adamw_torch_8bit"), libraries.is_torchao_available, "torchao"),
+    Need(_OPTIMIZER, ("schedule_free_*",), libraries.is_schedulefree_available, "schedulefree"),
+    Need(_OPTIMIZER, ("stable_adamw",), libraries.is_torch_optimi_available, "torch-optimi"),
+    Need(_OPTIMIZER, ("adamw_torch_xla",), libraries.is_torch_xla_available, "torch_xla"),
+    Need(_OPTIMIZER, ("adamw_torch_npu_fused",), libraries.is_torch_npu_available, "torch_npu"),
+    Need(
+        *(_OPTIMIZER, ("adamw_anyprecision",), libraries.is_torchdistx_available, "torchdistx"),
+        "install it from github.com/pytorch/torchdistx",
+    ),
+    Need(_TRACKER, ("azure_ml",), trackers.is_azureml_available, "azureml", "run pip install azureml-sdk"),
+    Need(_TRACKER, ("clearml",), trackers.is_clearml_available, "clearml"),
+    Need(_TRACKER, ("codecarbon",), trackers.is_codecarbon_available, "codecarbon"),
+    Need(
+        *(_TRACKER, ("comet_ml",), trackers.is_comet_available, "comet_ml with an API key"),
+        "run pip install comet-ml and set COMET_API_KEY",
+    ),
+    Need(_TRACKER, ("dagshub",), trackers.is_dagshub_available, "dagshub", "run pip install dagshub mlflow"),
+    Need(_TRACKER, ("dvclive",), trackers.is_dvclive_available, "dvclive"),
+    Need(_TRACKER, ("flyte",), trackers.is_flytekit_available, "flytekit"),
+    Need(
+        *(_TRACKER, ("kubeflow",), trackers.is_kubeflow_available, "a Kubeflow TrainJob around it"),
+        "start it as one",
+    ),
+    Need(_TRACKER, ("mlflow",), trackers.is_mlflow_available, "mlflow"),
+    Need(_TRACKER, ("neptune",), trackers.is_neptune_available, "neptune"),
+    Need(_TRACKER, ("swanlab",), trackers.is_swanlab_available, "swanlab"),
+    Need(_TRACKER, ("tensorboard",), trackers.is_tensorboard_available, "tensorboard"),
+    Need(_TRACKER, ("trackio",), trackers.is_trackio_available, "trackio"),
+    Need(_TRACKER, ("wandb",), trackers.is_wandb_available, "wandb"),
+    Need("deepspeed", ("*",), trackers.is_deepspeed_available, "deepspeed"),
+    Need("use_liger_kernel", ("True",), libraries.is_liger_kernel_available, "liger-kernel"),
+    Need("model_init_kwargs.use_kernels", ("True",), libraries.is_kernels_available, "kernels"),
+    Need(
+        *(_ATTENTION, ("flash_attention_2",), _has_attention("flash-attn"), "flash-attn"),
+        "run pip install flash-attn, or pip install kernels",
+    ),
+    Need(
+        *(_ATTENTION, ("flash_attention_3",), _has_attention("flash-attn-3"), "flash-attn-3"),
+        "run pip install kernels, or build it from github.com/Dao-AILab/flash-attention",
+    ),
+    Need(
+        *(_ATTENTION, ("flash_attention_4",), _has_attention("flash-attn-4"), "flash-attn-4"),
+        "run pip install flash-attn-4, or pip install kernels",
+    ),
+    Need(_ATTENTION, ("*/*",), libraries.is_kernels_available, "kernels"),
+)
+
+
+def check_packages(train: Mapping[str, Any]) -> None:
+    """Refuses settings for which a package is missing.
+
+    Args:
+        train: `train:` as it is written; trl.SFTConfig asks for some packages itself, in other words.
+
+    Raises:
+        ConfigError: Names the key, its value and what to install.
+    """
+    for need in NEEDS:
+        for value in _values(_get(train, need.key)):
+            if any(fnmatchcase(value, pattern) for pattern in need.values) and not need.is_there():
+                raise ConfigError(
+                    f"train.{need.key}{_shown(value)} needs {need.package}, which isn't here; "
+                    f"{need.mend or f'run pip install {need.package}'}, or choose another value"
+                )
+    quantized = _get(train, "model_init_kwargs.quantization_config")
+    if isinstance(quantized, Mapping) and (reason := _unusable(quantized, is_stored=False)):
+        raise ConfigError(f"train.model_init_kwargs.quantization_config: {reason}; mend that, or choose another format")
+
+
+def check_stored(spec: str, model: PretrainedConfig | None) -> None:
+    """Refuses a model whose weights lie in a format for which a package is missing.
+
+    Args:
+        spec: Folder or Hub name.
+        model: Its configuration; one that isn't known passes, and loading the weights will say it.
+
+    Raises:
+        ModelError: Says what is missing.
+    """
+    stored = getattr(model, "quantization_config", None)
+    if isinstance(stored, Mapping) and (reason := _unusable(stored, is_stored=True)):
+        raise ModelError(f"model '{spec}' is quantized: {reason}; mend that, or choose another model")
+
+
+def _unusable(quantized: Mapping[str, Any], *, is_stored: bool) -> str:
+    """Why a format can't be computed with here; empty if it can."""
+    try:
+        quantizer = AutoHfQuantizer.from_config({**quantized}, pre_quantized=is_stored)
+        quantizer.validate_environment(device_map=None, weights_only=True)
+    except Exception as error:  # of two dozen formats, each with an error of its own
+        return first_line(error).rstrip(".")
+    return ""
+
+
+def _values(value: Any) -> Iterator[str]:
+    for each in value if isinstance(value, list) else [value]:
+        if each is not None:
+            yield str(getattr(each, "value", each))
+
+
+def _shown(value: str) -> str:
+    return f": {value.lower() if value == 'True' else value}" if len(value) < 60 else ""
+
+
+def _get(train: Mapping[str, Any], key: str) -> Any:
+    name, _, inner = key.partition(".")
+    value = train.get(name)
+    return value if not inner else value.get(inner) if isinstance(value, Mapping) else None

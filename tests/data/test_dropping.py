@@ -1,0 +1,51 @@
+"""Rows without tokens to train on: which, why, and what is left."""
+
+import pytest
+from byte_models import STRICT
+from datasets import Dataset
+
+from hbo.data.dropping import refuse_empty, without_unusable
+from hbo.data.tokens import tokenize
+from hbo.errors import DataError
+
+REFUSED = "the tokenizer's chat template refuses the conversation (Conversation roles must alternate)"
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+def rows(*prompts):
+    return Dataset.from_list(
+        [
+            {"prompt": prompt, "completion": [{"role": "assistant", "content": "a"}], "hbo_dataset": "d", "hbo_row": 10 + i}
+            for i, prompt in enumerate(prompts)
+        ]
+    )  # fmt: skip
+
+
+TWICE, LONG, SHORT = [user("q"), user("r")], [user("q" * 90)], [user("q")]
+
+
+def test_every_row_that_is_lost_has_its_reason(make_tokenizer):
+    tokens = tokenize(rows(LONG, TWICE, SHORT, LONG, TWICE), make_tokenizer(STRICT), max_length=40, lenient={"d"})
+    kept, lost = without_unusable(tokens, 40)
+    assert kept["hbo_row"][:] == [12]
+    assert lost == {"d": {REFUSED: (2, "row 11"), "no response token is left within max_length 40": (2, "row 10")}}
+
+
+def test_rows_that_can_all_be_used_are_left_as_they_are(make_tokenizer):
+    tokens = tokenize(rows(SHORT), make_tokenizer(STRICT))
+    assert without_unusable(tokens, 1024) == (tokens, {})
+
+
+def test_a_dataset_of_which_nothing_is_left_is_refused_with_all_reasons():
+    lost = {"d": {REFUSED: (2, "row 11"), "no response token is left within max_length 5": (3, "row 0")}}
+    refuse_empty(["e"], {"e": 1}, lost)
+    with pytest.raises(DataError) as caught:
+        refuse_empty(["d"], {"d": 0}, lost)
+    assert str(caught.value) == (
+        "dataset 'd': none of its 5 rows to train on can be used: 3 as no response token is left within max_length 5 (the "
+        f"first: row 0); 2 as {REFUSED} (the first: row 11); change the rows, raise max_length if that is why, or leave "
+        "the dataset out"
+    )

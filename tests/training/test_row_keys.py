@@ -1,0 +1,174 @@
+"""Keys of `train:` that say how rows are made: token by token, and in what is saved."""
+
+import json
+
+import pytest
+from test_run import config  # noqa: F401 - a fixture
+from transformers import AutoConfig, AutoTokenizer
+
+from hbo.config import RunConfig
+from hbo.errors import ConfigError, HBOError, ModelError
+from hbo.progress import silent
+from hbo.training import prepare
+from hbo.training.arguments import training_arguments
+from hbo.training.callback import HBOCallback
+
+# The turn's end is whatever the tokenizer's end token is.
+TEMPLATE = "{% for m in messages %}{{ m.content }}{{ eos_token if m.role == 'assistant' else '|' }}{% endfor %}"
+START, END = 0, 1  # <|im_start|>, <|im_end|>
+IGNORED = -100
+
+
+@pytest.fixture
+def rows_of(tmp_path, model_folder):
+    """Tokenizer, and dataset → tokens and labels of its first row, as the keys of `train:` make them."""
+
+    def make(rows, **train):
+        for name, row in rows.items():
+            (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+        run = RunConfig(
+            model=str(model_folder),
+            output=str(tmp_path / "run"),
+            mixture={"eval_fraction": 0, "datasets": {name: str(tmp_path / f"{name}.jsonl") for name in rows}},
+            difficulty={"groups": 1},
+            train={"bf16": False, **train},
+        )
+        _, tokenizer = prepare.load(run)
+        data = prepare.read_data(run, tokenizer, training_arguments(run), silent).train
+        return tokenizer, {row["hbo_dataset"]: (row["input_ids"], row["labels"]) for row in data}
+
+    return make
+
+
+@pytest.fixture
+def template(tmp_path):
+    (tmp_path / "own.jinja").write_text(TEMPLATE)
+    return str(tmp_path / "own.jinja")
+
+
+ROW = {"prompt": "one", "completion": "two"}
+
+
+def test_a_template_of_ones_own_renders_every_row(rows_of, template, tokenizer):
+    _, found = rows_of({"a": ROW}, chat_template_path=template)
+    asked, answer = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("one|", "two"))
+    assert found["a"] == ([*asked, *answer, END], [IGNORED] * len(asked) + [*answer, END])
+
+
+def test_the_template_of_another_tokenizer_comes_with_its_end_token(rows_of, model_folder, tmp_path, tokenizer):
+    other = AutoTokenizer.from_pretrained(model_folder)
+    other.chat_template, other.eos_token = TEMPLATE, "<|im_start|>"
+    other.save_pretrained(tmp_path / "other")  # no model beside it
+    asked, answer = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("one|", "two"))
+    for train, end in ({}, START), ({"eos_token": "<|im_end|>"}, END):
+        own, found = rows_of({"a": ROW}, chat_template_path=str(tmp_path / "other"), **train)
+        assert (own.chat_template, own.eos_token_id) == (TEMPLATE, end)
+        assert found["a"] == ([*asked, *answer, end], [IGNORED] * len(asked) + [*answer, end])
+
+
+def test_the_end_token_ends_answers_and_plain_text(rows_of, template, tokenizer):
+    own, found = rows_of({"a": ROW, "b": {"text": "one two"}}, chat_template_path=template, eos_token="<|im_start|>")
+    assert (own.eos_token_id, own.pad_token_id) == (START, END)
+    assert found["a"][0][-1] == found["a"][1][-1] == START
+    text = tokenizer("one two", add_special_tokens=False)["input_ids"]
+    assert found["b"] == ([*text, START], [IGNORED, *text[1:], START])
+
+
+def test_the_padding_token_is_the_one_that_is_named(rows_of):
+    own, _ = rows_of({"a": ROW}, pad_token="a")
+    assert (own.pad_token, own.eos_token_id) == ("a", END)
+
+
+def test_a_row_that_is_too_long_keeps_the_end_that_is_asked_for(rows_of, template, tokenizer):
+    row = {"prompt": "one two three four", "completion": "alpha beta gamma"}
+    _, whole = rows_of({"a": row}, chat_template_path=template)
+    ids, labels = whole["a"]
+    length = len(ids) - 1
+    _, start = rows_of({"a": row}, chat_template_path=template, max_length=length)
+    assert start["a"] == (ids[:length], labels[:length])
+    _, end = rows_of({"a": row}, chat_template_path=template, max_length=length, truncation_mode="keep_end")
+    assert end["a"] == (ids[-length:], labels[-length:])
+    # Nothing stands before the first token that is left, so it is no target.
+    _, end = rows_of({"a": row}, chat_template_path=template, max_length=3, truncation_mode="keep_end")
+    assert end["a"] == (ids[-3:], [IGNORED, *labels[-2:]])
+
+
+@pytest.mark.parametrize("key", ["assistant_only_loss", "completion_only_loss"])
+def test_answers_alone_are_targets_and_plain_text_has_none(rows_of, key):
+    turns = [{"role": role, "content": "one"} for role in ("user", "assistant", "user", "assistant")]
+    found = [rows_of({"a": {"messages": turns}}, **train)[1] for train in ({}, {key: True})]
+    assert found[0] == found[1]
+    with pytest.raises(ConfigError, match=rf"train\.{key} is true, but dataset 'b' is plain text"):
+        rows_of({"a": ROW, "b": {"text": "one"}}, **{key: True})
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "words"),
+    [
+        ({"eos_token": "<end>"}, ModelError, r"train\.eos_token is '<end>', which the tokenizer .* doesn't know"),
+        ({"pad_token": "<pad>"}, ModelError, r"train\.pad_token is '<pad>', which the tokenizer .* doesn't know"),
+        ({"chat_template_path": "none.jinja"}, ConfigError, r"chat_template_path: none\.jinja can't be read"),
+        ({"chat_template_path": "./none"}, ConfigError, r"chat_template_path: model '\./none': no such file"),
+        ({"chat_template_path": "a.jsonl"}, ConfigError, r"a\.jsonl is no template; give a \.jinja file"),
+        ({"chat_template_path": "bare"}, ConfigError, "bare has a tokenizer without a chat template"),
+        ({"chat_template_path": "new"}, ConfigError, r"new writes <\|new\|>, which the model's tokenizer doesn't know"),
+    ],
+)
+def test_a_template_or_a_token_that_can_not_be_used_is_refused(
+    rows_of, model_folder, tmp_path, monkeypatch, train, error, words
+):
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("bare", None), ("new", TEMPLATE + "<|new|>")):
+        other = AutoTokenizer.from_pretrained(model_folder)
+        other.add_tokens(["<|new|>"])
+        other.chat_template = text
+        other.save_pretrained(name)
+    with pytest.raises(error, match=words) as caught:
+        rows_of({"a": ROW}, **train)
+    assert isinstance(caught.value, HBOError)
+
+
+def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, monkeypatch):  # noqa: F811
+    made = []
+
+    class Spy(HBOCallback):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            made.append(self)
+
+    monkeypatch.setattr("hbo.training.run.HBOCallback", Spy)
+    keys = {
+        "chat_template_path": template,
+        "eos_token": "<|im_start|>",
+        "pad_token": "a",
+        "truncation_mode": "keep_end",
+    }
+    train = {"max_steps": "2", "max_length": 12, "data_seed": 7, "padding_free": "yes", "save_strategy": "no", **keys}
+    done = hbo("train", config(difficulty={"groups": 1}, balance={"method": "uniform"}, train=train))
+    assert done.returncode == 0, done.stderr
+    model = tmp_path / "run" / "model"
+    saved = AutoTokenizer.from_pretrained(model)
+    assert (saved.chat_template, saved.eos_token, saved.pad_token) == (TEMPLATE, "<|im_start|>", "a")
+    assert AutoConfig.from_pretrained(model).eos_token_id == START
+    assert AutoConfig.from_pretrained(model).pad_token_id == saved.pad_token_id
+    # The rows of a step, as they were drawn and as they are found again: by data_seed, and not by seed.
+    (callback,) = made
+    rows = callback.trainer.train_dataset
+    drawn = [[rows[name][i] for name in ("hbo_dataset", "hbo_row")] for i in callback.sampler.window(1).tolist()]
+    replay = [json.loads(line) for line in hbo("replay", tmp_path / "run", "--step", "2").stdout.splitlines()]
+    assert [[line["dataset"], line["row"]] for line in replay] == drawn
+    file = tmp_path / "run" / "config.yaml"
+    file.write_text(file.read_text().replace("data_seed: 7", "data_seed: 0"))
+    assert [json.loads(line) for line in hbo("replay", tmp_path / "run", "--step", "2").stdout.splitlines()] != replay
+
+
+def test_batches_without_padding_train_as_padded_ones(hbo, config, tmp_path):  # noqa: F811
+    losses = []
+    for is_flat in (False, True):
+        train = {"max_steps": 2, "padding_free": is_flat, "save_strategy": "no", "logging_steps": 1}
+        file = config(difficulty={"groups": 1}, balance={"method": "uniform"}, train=train)
+        assert hbo("train", file, "--overwrite").returncode == 0
+        lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+        losses.append([line[name] for line in lines for name in ("loss", "loss/a") if name in line])
+    assert len(losses[0]) >= 3
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
