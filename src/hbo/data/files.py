@@ -42,7 +42,7 @@ def read_file(path: Path, ending: str | None = None) -> Iterator[Placed]:
     """
     ending = ending or _kind(path)
     if ending is None:
-        raise DataError(f"{path}: {_unknown(path)}")
+        raise DataError(f"{path}: {why_unknown(path)}")
     damaged = f"{path}: the compressed data is damaged or cut short"
     try:
         with path.open("rb") as file:
@@ -79,7 +79,8 @@ def _kind(path: Path) -> str | None:
     return None if found in _BINARY and plain != name else found
 
 
-def _unknown(path: Path) -> str:
+def why_unknown(path: Path) -> str:
+    """Why a file of that name can't be read, and what would do."""
     if compressed.plain_name(path.name).endswith(_BINARY):
         return "Parquet and Arrow files compress their columns by themselves; unpack this one first"
     if path.suffix.lower() == ".txt":

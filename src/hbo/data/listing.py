@@ -85,6 +85,11 @@ def holds_rows(place: Path) -> bool:
     return is_readable(place) and not _describes(place)
 
 
+def looks_like_rows(file: Path) -> bool:
+    """Whether a file that hbo can't read may well hold rows."""
+    return not is_readable(file) and file.suffix.lower() not in ("", *_NO_ROWS)
+
+
 def ending_of(config: SourceConfig) -> str | None:
     """How files are read whose `path` is the name of a builder; None for any other source.
 
@@ -133,7 +138,7 @@ def _files(dataset: str, folder: Path) -> list[Path]:
         if place.is_file() and not any(part.startswith(".") for part in place.relative_to(folder).parts):
             if holds_rows(place):
                 files.append(place)
-            elif not is_readable(place) and place.suffix and place.suffix.lower() not in _NO_ROWS:
+            elif looks_like_rows(place):
                 others.append(place)
     if not files:
         raise DataError(f"dataset '{dataset}': the folder {folder} holds no file ending in {', '.join(SUFFIXES)}")
