@@ -85,6 +85,8 @@ def why_unknown(path: Path) -> str:
         return "Parquet and Arrow files compress their columns by themselves; unpack this one first"
     if path.suffix.lower() == ".txt":
         return f"lines of text are rows with {{path: text, data_files: {path}}}; anything else write as JSON lines"
+    if path.suffix.lower() in _ARCHIVES:
+        return "an archive is not read; unpack it, and give the files or the folder that was in it"
     packed = ", ".join(compressed.ENDINGS)
     return f"unknown kind of file; hbo reads {', '.join(SUFFIXES)} (JSON and CSV also packed: {packed})"
 
@@ -198,6 +200,7 @@ SUFFIXES = tuple(_READERS)
 """Endings of the files that hold rows; those of text may be followed by one of `compressed.ENDINGS`."""
 
 _BINARY = (".parquet", ".arrow", ".feather")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 _LINES = (".jsonl", ".ndjson")
 
 
