@@ -238,7 +238,6 @@ def test_the_columns_of_the_hub_are_read_as_prompts_and_answers(recipe, local):
         ("mixture.datasets.en.path=/no/such.jsonl", ["/no/such.jsonl"]),
         ("mixture.datasets.en.where=English", ["mixture.datasets.en.where"]),
         ("mixture.datasets.en.also=[{pth: x}]", ["also", "pth", "'path'"]),
-        ("mixture.datasets.en.max_rows=3", ["dataset 'en' has 1 rows"]),
         ("mixture.max_passes=2", ["max_passes is 2"]),
     ],
 )
