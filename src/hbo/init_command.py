@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hbo.errors import ConfigError, DataError, visible
+from hbo.errors import ConfigError, DataError, ModelError, visible
 from hbo.screen import bars, out
 
 if TYPE_CHECKING:
+    from hbo.data.chat import Renderer
     from hbo.data.survey import Found
 
 _EPOCHS, _BATCH, _GROUPS, _HELD_OUT = 3, 16, 4, 0.05
@@ -34,7 +35,7 @@ def init(
     if output.exists() and not overwrite:
         raise ConfigError(f"{output} exists; give --overwrite to replace it, or --output another name")
     with bars() as track:
-        found = survey(folder, track=track)
+        found = survey(folder, renderer=_renderer(model), track=track)
     usable = [each for each in found if each.rows]
     if not usable:
         raise DataError(f"{folder}: no dataset in it can be used; the first: {found[0].problem}")
@@ -47,6 +48,17 @@ def init(
         for line in (_told(each), *each.notes):
             out.print(visible(line), soft_wrap=True, markup=False)
     out.print(f"written {output}; next: hbo check {output}", soft_wrap=True, markup=False)
+
+
+def _renderer(model: str) -> Renderer | None:
+    """What renders conversations for a model that lies on this machine; None for any other."""
+    from hbo.data.chat import Renderer
+    from hbo.scoring.models import is_here, load_tokenizer
+
+    try:
+        return Renderer(load_tokenizer(model)) if is_here(model) else None
+    except ModelError:
+        return None  # hbo check says what is wrong with it
 
 
 def configuration(found: Sequence[Found], model: str) -> str:

@@ -177,6 +177,7 @@ def test_rows_come_lazily(tmp_path):
             b"",
             r"a\.xlsx: unknown kind of file; hbo reads \.jsonl, \.ndjson, .*also packed: \.gz, \.zst, \.bz2",
         ),
+        ("a.zip", b"", r"a\.zip: an archive is not read; unpack it"),
         ("a.txt", b"", r"lines of text are rows with \{path: text, data_files: .*a\.txt\}"),
         ("a.parquet.gz", b"", "compress their columns by themselves; unpack this one first"),
     ],

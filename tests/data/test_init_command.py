@@ -1,11 +1,13 @@
 """`hbo init`: a folder of datasets becomes a configuration that hbo itself reads."""
 
 import json
+import lzma
 from collections import Counter
 
 import pytest
-from byte_models import byte_model
+from byte_models import STRICT, byte_model
 from commands import refused
+from datasets import Dataset, DatasetDict
 
 from hbo import config_file
 from hbo.data.mixture import read_mixture
@@ -109,6 +111,55 @@ def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_
     assert hbo("init", folder, "--output", file, "--model", tmp_path / "model", "--overwrite").returncode == 0
     assert config_file.load(file).difficulty.groups == 2
     assert hbo("check", file).returncode == 0
+
+
+def test_rows_that_the_models_template_refuses_are_left_out(hbo, data, tmp_path):
+    rows = turns(20)
+    rows[3]["messages"].insert(0, rows[3]["messages"][0])
+    folder = data("chat.jsonl", rows)
+    model = byte_model(tmp_path / "model", template=STRICT)
+    file = tmp_path / "run.yaml"
+    done = hbo("init", folder, "--output", file, "--model", model)
+    assert done.returncode == 0, done.stderr
+    assert "chat: 19 rows in format 'messages', 1 can't be used" in done.stdout
+    assert "line 4: the tokenizer's chat template refuses the conversation" in done.stdout
+    assert hbo("check", file).returncode == 0
+
+
+def test_what_lies_in_the_folder_and_is_not_trained_on_is_named(hbo, data, tmp_path):
+    data("test.jsonl", sums(3))
+    folder = data("math.jsonl", sums(30))
+    (folder / "words.txt").write_text("one\ntwo\n")
+    (folder / "README.md").write_text("# Mine\n")
+    file = tmp_path / "run.yaml"
+    done = hbo("init", folder, "--output", file)
+    assert done.returncode == 0, done.stderr
+    for text in (done.stdout, file.read_text()):
+        assert f"can't be used: {folder / 'test.jsonl'} is of a split that isn't trained on" in text
+        assert "lines of text are rows with {path: text, data_files:" in text
+        assert "README" not in text
+    assert written(file) == {"math": 30}
+
+
+def test_datasets_as_they_are_stored_are_found(hbo, data, tmp_path):
+    folder = data("packed.jsonl", [])
+    (folder / "packed.jsonl").unlink()
+    (folder / "packed.jsonl.xz").write_bytes(lzma.compress(json.dumps({"prompt": "q", "completion": "a"}).encode()))
+    DatasetDict(train=Dataset.from_list(sums(5)), test=Dataset.from_list(sums(2))).save_to_disk(folder / "saved")
+    (folder / "hive" / "lang=de").mkdir(parents=True)
+    Dataset.from_list(turns(4)).to_parquet(folder / "hive" / "lang=de" / "part-0.parquet")
+    clone = folder / "clone"
+    (clone / "data").mkdir(parents=True)
+    (clone / "dataset_infos.json").write_text('{"default": {}}')
+    (clone / "README.md").write_text("---\nconfigs:\n- config_name: default\n  data_files: data/*.jsonl\n---\n")
+    (clone / "data" / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in sums(6)))
+    file = tmp_path / "run.yaml"
+    done = hbo("init", folder, "--output", file)
+    assert done.returncode == 0, done.stderr
+    assert written(file) == {"packed": 1, "saved": 5, "hive": 4, "clone": 6}
+    for one, name, rows in ((clone, "clone", 6), (folder / "saved", "saved", 5)):
+        assert hbo("init", one, "--output", file, "--overwrite").returncode == 0
+        assert written(file) == {name: rows}
 
 
 def test_a_folder_without_data_is_one_sentence(hbo, tmp_path):

@@ -195,12 +195,18 @@ def test_a_builder_of_datasets_reads_the_files_that_it_is_given(tmp_path, monkey
         source("parquet", data_files="gone.parquet")
 
 
-def test_the_builder_of_lines_of_text_is_that_of_datasets(tmp_path, monkeypatch):
+def test_other_builders_and_parts_of_a_split_are_those_of_datasets(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     datasets.disable_progress_bars()
-    assert texts(source("text", data_files=str(tmp_path / "a.txt"))) == ["one", "two"]
+    lines = {"path": "text", "data_files": str(tmp_path / "a.txt")}
+    assert texts(source(**lines)) == ["one", "two"]
+    assert not is_on_hub(SourceConfig(**lines))
+    (tmp_path / "a.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    assert texts(source("json", data_files=str(tmp_path / "a.jsonl"), split="train[1:]")) == ["two"]
+    with pytest.raises(DataError, match="the builder 'text' of datasets can't read its data_files"):
+        source("text", data_files=str(tmp_path / "gone.txt"))
     datasets.enable_progress_bars()
 
 

@@ -189,3 +189,13 @@ def test_a_token_without_an_embedding_is_one_sentence(hbo, rows, tmp_path):
     grown.save_pretrained(model)
     done = hbo("eval", model, "--tasks", "xcopa", "--data", rows, "--output", tmp_path / "eval.json")
     refused(done, "a row of the task holds the token 'alilia' with id 258", "258 rows")
+
+
+def test_prompts_that_the_model_has_no_positions_for_are_counted(hbo, rows, tmp_path):
+    model = byte_model(tmp_path / "model", "gpt2", n_positions=24)
+    done = hbo("eval", model, "--tasks", "xcopa", "--data", rows, "--output", tmp_path / "eval.json")
+    assert done.returncode == 0, done.stderr
+    assert "prompts of the task are longer than the 24 positions of the model leave room for" in done.stderr
+    model = byte_model(tmp_path / "less", "gpt2", n_positions=8)
+    done = hbo("eval", model, "--tasks", "xcopa", "--data", rows, "--output", tmp_path / "eval.json", "--overwrite")
+    refused(done, "an answer of the task has", "8 positions only")

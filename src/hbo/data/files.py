@@ -42,7 +42,7 @@ def read_file(path: Path, ending: str | None = None) -> Iterator[Placed]:
     """
     ending = ending or _kind(path)
     if ending is None:
-        raise DataError(f"{path}: {_unknown(path)}")
+        raise DataError(f"{path}: {why_unknown(path)}")
     damaged = f"{path}: the compressed data is damaged or cut short"
     try:
         with path.open("rb") as file:
@@ -79,11 +79,14 @@ def _kind(path: Path) -> str | None:
     return None if found in _BINARY and plain != name else found
 
 
-def _unknown(path: Path) -> str:
+def why_unknown(path: Path) -> str:
+    """Why a file of that name can't be read, and what would do."""
     if compressed.plain_name(path.name).endswith(_BINARY):
         return "Parquet and Arrow files compress their columns by themselves; unpack this one first"
     if path.suffix.lower() == ".txt":
         return f"lines of text are rows with {{path: text, data_files: {path}}}; anything else write as JSON lines"
+    if path.suffix.lower() in _ARCHIVES:
+        return "an archive is not read; unpack it, and give the files or the folder that was in it"
     packed = ", ".join(compressed.ENDINGS)
     return f"unknown kind of file; hbo reads {', '.join(SUFFIXES)} (JSON and CSV also packed: {packed})"
 
@@ -197,6 +200,7 @@ SUFFIXES = tuple(_READERS)
 """Endings of the files that hold rows; those of text may be followed by one of `compressed.ENDINGS`."""
 
 _BINARY = (".parquet", ".arrow", ".feather")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
 _LINES = (".jsonl", ".ndjson")
 
 

@@ -25,10 +25,11 @@ from hbo.data.splits import by_split, one_split
 from hbo.errors import DataError
 from hbo.mixture_config import SourceConfig
 
-BUILDERS = {"json": ".json", "csv": ".csv", "parquet": ".parquet", "arrow": ".arrow"}
-"""Builders of `datasets` whose files hbo reads itself, and the ending that says how."""
+BUILDERS = {"json": ".json", "parquet": ".parquet", "arrow": ".arrow", "csv": None, "text": None, "pandas": None}
+"""Builders of `datasets` → the ending that says how hbo reads their files; None where `datasets` does."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.I)
+_NAME = re.compile(r"[\w.-]+")
 _WILD = re.compile(r"[*?[]")
 _NO_ROWS = {".md", ".rst", ".py", ".ipynb", ".sh", ".yaml", ".yml", ".toml", ".html", ".bib", ".cff", ".crc", ".lock"}
 _NAMED = 3  # files that a warning names
@@ -72,7 +73,7 @@ def is_local(config: SourceConfig) -> bool:
     Raises:
         OSError: It can't be looked up.
     """
-    if Path(config.path).expanduser().exists() or ending_of(config):
+    if Path(config.path).expanduser().exists() or _is_built_here(config):
         return True
     return bool(_URL.match(config.path) or _WILD.search(config.path)) or _looks_local(config.path)
 
@@ -84,16 +85,26 @@ def holds_rows(place: Path) -> bool:
     return is_readable(place) and not _describes(place)
 
 
+def looks_like_rows(file: Path) -> bool:
+    """Whether a file that hbo can't read may well hold rows."""
+    return not is_readable(file) and file.suffix.lower() not in ("", *_NO_ROWS)
+
+
 def ending_of(config: SourceConfig) -> str | None:
     """How files are read whose `path` is the name of a builder; None for any other source.
 
     Raises:
         OSError: `path` can't be looked up.
     """
+    is_part = not _NAME.fullmatch(config.split)  # such as train[:100], of which `datasets` knows
+    return None if is_part or not _is_built_here(config) else BUILDERS[config.path]
+
+
+def _is_built_here(config: SourceConfig) -> bool:
     given = config.data_files or config.data_dir
     if config.path not in BUILDERS or not given or Path(config.path).exists():
-        return None
-    return None if any(map(_URL.match, _all_patterns(given))) else BUILDERS[config.path]
+        return False
+    return not any(map(_URL.match, _all_patterns(given)))
 
 
 def _in_folder(dataset: str, path: Path, config: SourceConfig) -> list[Path]:
@@ -127,7 +138,7 @@ def _files(dataset: str, folder: Path) -> list[Path]:
         if place.is_file() and not any(part.startswith(".") for part in place.relative_to(folder).parts):
             if holds_rows(place):
                 files.append(place)
-            elif not is_readable(place) and place.suffix and place.suffix.lower() not in _NO_ROWS:
+            elif looks_like_rows(place):
                 others.append(place)
     if not files:
         raise DataError(f"dataset '{dataset}': the folder {folder} holds no file ending in {', '.join(SUFFIXES)}")

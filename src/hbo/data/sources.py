@@ -14,7 +14,7 @@ from typing import Any
 
 from hbo.data.files import Placed, is_columnar, read_file
 from hbo.data.filters import Wanted, is_wanted, wanted_rows
-from hbo.data.listing import ending_of, is_local, local_files
+from hbo.data.listing import BUILDERS, ending_of, is_local, local_files
 from hbo.data.partitions import Value, partition_columns
 from hbo.errors import DataError
 from hbo.mixture_config import SourceConfig
@@ -126,9 +126,15 @@ def _from_hub(dataset: str, config: SourceConfig) -> Any:
         )
     except Exception as error:  # builders, network and parsers of a Hub dataset raise anything
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        said = f"({type(error).__name__}: {reason[:300]})"
+        if config.path in BUILDERS:
+            raise DataError(
+                f"dataset '{dataset}': the builder '{config.path}' of datasets can't read its data_files {said}; check "
+                "their names and what they hold"
+            ) from None
         raise DataError(
             f"dataset '{dataset}': '{config.path}' is no local file or folder, and as a Hub dataset it can't be loaded "
-            f"({type(error).__name__}: {reason[:300]}); check path, name, split and the network"
+            f"{said}; check path, name, split and the network"
         ) from None
 
 

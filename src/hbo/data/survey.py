@@ -8,9 +8,10 @@ from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
+from hbo.data.chat import Renderer
 from hbo.data.clones import card_patterns, is_saved, saved_splits
-from hbo.data.files import SUFFIXES
-from hbo.data.listing import holds_rows
+from hbo.data.files import SUFFIXES, why_unknown
+from hbo.data.listing import holds_rows, looks_like_rows
 from hbo.data.notes import reading_notes
 from hbo.data.reader import Reader
 from hbo.data.renames import renamed
@@ -47,12 +48,17 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def survey(folder: Path, *, track: Track = silent) -> list[Found]:
+def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = silent) -> list[Found]:
     """What lies directly in `folder`: every file with rows and every folder of such files is a dataset.
 
     A folder that `save_to_disk` wrote, or a clone whose README says what its files are, is one dataset itself. A file
-    or folder named after a split that isn't trained on (`test`, `validation`, …) is left out if there is another. All
+    or folder named after a split that isn't trained on (`test`, `validation`, …) can't be used if there is another. All
     rows are read once.
+
+    Args:
+        folder: Where datasets lie.
+        renderer: Of the model; rows that its chat template refuses can't be used. None: not looked at.
+        track: Hears of each dataset.
 
     Raises:
         DataError: There is no such folder, or nothing in it holds rows.
@@ -60,8 +66,11 @@ def survey(folder: Path, *, track: Track = silent) -> list[Found]:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that your datasets lie in")
     inside = [folder] if _is_one(folder) else sorted(folder.iterdir())
-    places = [place for place in inside if not place.name.startswith(".") and holds_rows(place)]
+    seen = [place for place in inside if not place.name.startswith(".")]
+    places = [place for place in seen if holds_rows(place)]
     wanted = [place for place in places if split_named(place.name) in (None, "train")] or places
+    left = {place: f"{place} is of a split that isn't trained on" for place in places if place not in wanted}
+    left |= {place: f"{place}: {why_unknown(place)}" for place in seen if place.is_file() and looks_like_rows(place)}
     if not wanted:
         raise DataError(f"{folder}: neither it nor a folder in it holds a file ending in {', '.join(SUFFIXES)}")
     found, names = [], set[str]()
@@ -70,9 +79,9 @@ def survey(folder: Path, *, track: Track = silent) -> list[Found]:
             base = stem(place.resolve().name)
             name = next(n for i in count(1) if (n := base if i == 1 else f"{base}-{i}") not in names)
             names.add(name)
-            found.append(_look(name, place))
+            found.append(_look(name, place, renderer))
             advance(1)
-    return found
+    return found + [Found(place.name, problem=why) for place, why in left.items()]
 
 
 def _is_one(folder: Path) -> bool:
@@ -82,7 +91,7 @@ def _is_one(folder: Path) -> bool:
         return True  # reading it says what is wrong
 
 
-def _look(name: str, place: Path) -> Found:
+def _look(name: str, place: Path, renderer: Renderer | None) -> Found:
     settings: dict[str, Any] = {"path": str(place)}
     if place.is_dir() and not _is_one(place) and _names_say_train(place):
         settings["data_files"] = "**/*train*"
@@ -95,7 +104,9 @@ def _look(name: str, place: Path) -> Found:
         reader = Reader(name, str(place), columns=columns or None)
         for row, where in chain(first, placed):
             try:
-                reader.read(row, where)
+                read = reader.read(row, where)
+                if renderer is not None and read.completion[0]["role"] != "text":
+                    renderer.answers(read.prompt, read.completion, where, read.given)
                 rows += 1
             except DataError as error:
                 unusable, problem = unusable + 1, problem or str(error)

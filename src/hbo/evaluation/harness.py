@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -127,10 +128,11 @@ class Harness:
 
 
 def wrapped(model: Any, tokenizer: Any, batch_size: int) -> Any:
-    """The loaded model as lm-eval takes it, an adapter on its base model too.
+    """The loaded model as lm-eval takes it, an adapter on its base model too; it warns of what it has to cut.
 
     Raises:
-        Nothing of its own; asked to encode a token that the model has no embedding for, a ModelError.
+        Nothing of its own; asked for a token that the model has no embedding of, or for an answer beyond its positions,
+        a ModelError.
     """
     from lm_eval.models.huggingface import HFLM
 
@@ -140,12 +142,32 @@ def wrapped(model: Any, tokenizer: Any, batch_size: int) -> Any:
         def tok_encode(self, *args: Any, **options: Any) -> list[int]:
             ids: list[int] = super().tok_encode(*args, **options)
             if max(ids, default=0) >= known:
-                raise ModelError(
-                    f"a row of the task holds {without_embedding(max(ids), tokenizer, known, 'the model')}"
-                )
+                told = without_embedding(max(ids), tokenizer, known, "the model")
+                raise ModelError(f"a row of the task holds {told}")
             return ids
 
+        def _loglikelihood_tokens(self, requests: Any, *args: Any, **options: Any) -> Any:
+            _check_lengths([(len(asked), len(answer)) for _, asked, answer in requests], self.max_length)
+            return super()._loglikelihood_tokens(requests, *args, **options)
+
     return Checked(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+
+
+def _check_lengths(lengths: Sequence[tuple[int, int]], positions: int) -> None:
+    """Warns of prompts that have to be cut; an answer can't be.
+
+    Raises:
+        ModelError: An answer is longer than the model has positions.
+    """
+    if (longest := max((answer for _, answer in lengths), default=0)) > positions:
+        raise ModelError(f"an answer of the task has {longest} tokens, but the model has {positions} positions only")
+    if cut := sum(asked + answer > positions + 1 for asked, answer in lengths):
+        warnings.warn(
+            f"{cut} of {len(lengths)} prompts of the task are longer than the {positions} positions of the model leave "
+            "room for, and lose their beginning",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def measure(
