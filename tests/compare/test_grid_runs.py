@@ -129,6 +129,7 @@ def test_a_grid_of_before_a_key_was_added_goes_on(config, tmp_path):  # noqa: F8
     cell = output / "runs" / "uniform-seed0.yaml"
     written = yaml.safe_load(cell.read_text())
     del written["difficulty"]["drop_easiest"]
+    written["train"]["max_steps"] = str(written["train"]["max_steps"])  # as it was written, before values were typed
     cell.write_text(yaml.safe_dump(written))
     trained = stamps(output)
     run(file, output, "uniform", "0")

@@ -18,6 +18,7 @@ from hbo import config_file
 from hbo.compare.grid import Cell
 from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, Interrupted
+from hbo.training.arguments import typed
 from hbo.training.run_folder import CONFIG, METRICS, last_checkpoint
 
 _POLL = 0.2
@@ -178,8 +179,9 @@ def _publish(output: Path, finished: Callable[[], None]) -> None:
 def _write_config(cell: Cell) -> None:
     text = config_file.dump(cell.config)
     if cell.file.exists():
-        # Read, not compared as text: a grid of an older hbo lacks the keys that came later, which mean what it did.
-        if config_file.dump(config_file.load(cell.file)) != text:
+        # Read, not compared as text: a grid of an older hbo lacks the keys that came later, which mean what it did,
+        # and has the values of `train:` as they were written.
+        if config_file.dump(typed(config_file.load(cell.file))) != text:
             raise ConfigError(
                 f"{cell.file}: belongs to a grid of another configuration; put CONFIG back, or give another --output"
             )
