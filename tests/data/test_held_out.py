@@ -70,3 +70,9 @@ def test_names_and_sizes_come_in_order_of_first_appearance():
     data = mixture(z=2, a=3)
     assert dataset_names(data) == ["z", "a"]
     assert dataset_sizes(data.select([4, 0, 3])) == {"a": 2, "z": 1}
+
+
+def test_of_many_datasets_of_a_single_row_a_few_are_named():
+    with pytest.warns(UserWarning) as told:
+        hold_out(mixture(**{f"d{i}": 1 for i in range(200)}), 0.1, 0)
+    assert len(told) == 6 and str(told[-1].message) == "195 more datasets have a single row likewise"

@@ -115,3 +115,9 @@ def test_datasets_with_fewer_levels_are_named():
 def test_more_levels_than_any_dataset_has_rows_are_refused():
     with pytest.raises(DataError, match=re.escape("(dataset 'a' 3 rows, dataset 'c' 1 row); ask for at most 3 groups")):
         check_sizes({"a": 3, "c": 1}, 4)
+
+
+def test_of_many_small_datasets_a_few_are_named():
+    with pytest.warns(UserWarning) as told:
+        check_sizes({"large": 9, **{str(i): 1 for i in range(200)}}, 4)
+    assert len(told) == 6 and str(told[-1].message) == "195 more datasets have fewer groups likewise"

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _BATCH = 100_000
+_NAMED = 5  # datasets that are warned of by name
 
 
 def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, Dataset]:
@@ -30,16 +31,17 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
     if not 0 <= eval_fraction < 1:
         raise ConfigError(f"eval_fraction is {eval_fraction}, but must be at least 0 and below 1")
     held_out: list[int] = []
+    single: list[str] = []
     if eval_fraction:
         for name, (positions, rows) in _positions(data).items():
-            if len(rows) < 2:
-                warnings.warn(
-                    f"dataset '{name}': its only row is trained on, so that it has none held out; add rows",
-                    UserWarning,
-                    stacklevel=2,
-                )
+            single += [name] if len(rows) == 1 else []
             chosen = np.argsort(_keys(seed, name, rows), kind="stable")[: count_held_out(len(rows), eval_fraction)]
             held_out.extend(positions[chosen].tolist())
+    for name in single[:_NAMED]:
+        told = f"dataset '{name}': its only row is trained on, so that it has none held out; add rows"
+        warnings.warn(told, UserWarning, stacklevel=2)
+    if len(single) > _NAMED:
+        warnings.warn(f"{len(single) - _NAMED} more datasets have a single row likewise", UserWarning, stacklevel=2)
     is_held_out = np.zeros(len(data), dtype=bool)
     is_held_out[held_out] = True
     return data.select(np.flatnonzero(~is_held_out)), data.select(np.flatnonzero(is_held_out))

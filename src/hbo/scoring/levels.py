@@ -11,7 +11,7 @@ from hbo.core.groups import levels_by_score
 from hbo.errors import DataError
 from hbo.scoring.scores import Scores
 
-_NAMED = 5  # row numbers that a warning names per reason
+_NAMED = 5  # row numbers that a warning names per reason, and datasets
 
 
 def assign_levels(
@@ -114,14 +114,13 @@ def check_sizes(sizes: Mapping[str, int], levels: int) -> None:
         raise DataError(
             f"no dataset has rows for {levels} groups ({shown}); ask for at most {most} groups, or add rows"
         )
-    for name, count in sizes.items():
-        if count < levels:
-            rows, groups = ("a single row", "one group") if count == 1 else (f"{count} rows", f"{count} groups")
-            warnings.warn(
-                f"dataset '{name}' has {rows} to train on, and so {groups} instead of {levels}; add rows for more",
-                UserWarning,
-                stacklevel=2,
-            )
+    few = {name: count for name, count in sizes.items() if count < levels}
+    for name, count in list(few.items())[:_NAMED]:
+        rows, groups = ("a single row", "one group") if count == 1 else (f"{count} rows", f"{count} groups")
+        told = f"dataset '{name}' has {rows} to train on, and so {groups} instead of {levels}; add rows for more"
+        warnings.warn(told, UserWarning, stacklevel=2)
+    if len(few) > _NAMED:
+        warnings.warn(f"{len(few) - _NAMED} more datasets have fewer groups likewise", UserWarning, stacklevel=2)
 
 
 def _unscored(name: str, mine: np.ndarray, value_N: np.ndarray, scores: Scores, metric: str, rows: np.ndarray) -> str:

@@ -17,6 +17,8 @@ from hbo.errors import ModelError
 _BATCH = 1000
 # Those that transformers maps to the first name of all are not named: n_positions of GPT-2, GPT-J and their kin.
 _POSITIONS = ("max_position_embeddings", "max_seq_len", "max_sequence_length")
+# Some models have more embeddings than words, for the sake of round numbers.
+_WORDS = ("vocab_size", "padded_vocab_size", "embedding_size")
 _NAME, _MORE_ROWS = re.compile(r"pos|wpe", re.I), 2  # OPT and BART begin their tables with two rows more
 
 
@@ -49,8 +51,8 @@ class Limits:
         ropes = _ropes(getattr(text, "rope_parameters", None))
         if positions is not None:
             positions = max([positions, *(_stretched(positions, rope) for rope in ropes)])
-        words = getattr(text, "vocab_size", None)
-        return cls(words if isinstance(words, int) else None, positions, bool(ropes))
+        rows = [value for name in _WORDS if isinstance(value := getattr(text, name, None), int)]
+        return cls(max(rows, default=None), positions, bool(ropes))
 
 
 def check_ids(data: Dataset, tokenizer: Any, limits: Limits, model: str) -> None:
