@@ -28,9 +28,6 @@ _UNFIT = object()  # no value of a user's
 def kinds_of(owner: Any) -> dict[str, Any]:
     """Field → what it takes, of a dataclass that may come from anywhere; Any where its own library can't tell.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> kinds_of(dataclasses.make_dataclass("Pair", [("left", int), ("right", "Nowhere")]))["right"]
         typing.Any

@@ -23,9 +23,6 @@ _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "
 def truth(value: Any) -> Any:
     """True or False for a word that stands for it, anything else as it is; asked where a truth is meant.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> truth("No"), truth("Norwegian"), truth(1)
         (False, 'Norwegian', 1)

@@ -1,6 +1,6 @@
 import pytest
 
-from hbo.data.chat import render_answers, render_opening
+from hbo.data.chat import Renderer, render_opening
 from hbo.errors import DataError
 
 TALK = [
@@ -44,7 +44,7 @@ ANNOUNCED = (
 
 
 def answers(template, messages, make_tokenizer, start=1):
-    text, spans = render_answers(messages[:start], messages[start:], make_tokenizer(template), "row 0")
+    text, spans = Renderer(make_tokenizer(template)).answers(messages[:start], messages[start:], "row 0")
     return [text[first:last] for first, last in spans], [text[:first] for first, _ in spans]
 
 
@@ -166,7 +166,7 @@ def test_a_call_is_an_answer_in_the_way_that_the_template_wants_it(template, con
 
 def test_tools_are_given_to_the_template(make_tokenizer):
     tools = [{"type": "function", "function": {"name": "add", "parameters": {}}}]
-    text, spans = render_answers(TALK[:1], TALK[1:], make_tokenizer(QWEN3), "row 0", {"tools": tools})
+    text, spans = Renderer(make_tokenizer(QWEN3)).answers(TALK[:1], TALK[1:], "row 0", {"tools": tools})
     assert text.startswith(
         '# Tools\n{"type": "function", "function": {"name": "add", "parameters": {}}}\n<|im_start|>user'
     )

@@ -7,7 +7,7 @@ from trl.data_utils import apply_chat_template
 
 from hbo import build_mixture
 from hbo.data.canonical import conversation_of
-from hbo.data.chat import render_answers
+from hbo.data.chat import Renderer
 from hbo.errors import DataError
 
 TOOLS = [{"type": "function", "function": {"name": "add", "parameters": {"type": "object", "properties": {}}}}]
@@ -60,7 +60,7 @@ def test_trl_makes_the_same_text_of_the_rows(write, make_tokenizer):
     for row in build_mixture({"a": write(ROWS)}):
         made = apply_chat_template(row, tokenizer, row["tools"])
         whole = conversation_of(row)
-        text, _ = render_answers(whole.prompt, whole.completion, tokenizer, "row", whole.given)
+        text, _ = Renderer(tokenizer).answers(whole.prompt, whole.completion, "row", whole.given)
         assert made["prompt"] + made["completion"] == text
         assert not made["prompt"].endswith("WRONG</s>")
     assert row["prompt"][1] == {"role": "assistant", "content": "WRONG"}

@@ -6,6 +6,7 @@ from test_run import config  # noqa: F401 - a fixture
 
 from hbo.config_file import parse
 from hbo.errors import ConfigError
+from hbo.scoring.models import model_config
 from hbo.training.arguments import adapter, training_arguments
 from hbo.training.model_parts import check_parts
 
@@ -22,7 +23,8 @@ def check(model_folder):
                 "train": {"bf16": False, **train},
             }
         )
-        check_parts(str(model_folder), training_arguments(run), adapter(run))
+        spec = str(model_folder)
+        check_parts(spec, model_config(spec), training_arguments(run), adapter(run))
 
     return check
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from hbo.data.turns import is_target
 from hbo.data.unusable import UnusableRowError
 
 Message = Mapping[str, Any]
@@ -68,7 +69,7 @@ class Renderer:
         if self.folds(prompt):
             prompt = _folded(prompt)
         whole = [*prompt, *completion]
-        targets = [i for i in range(len(prompt), len(whole)) if _is_target(whole[i])]
+        targets = [i for i in range(len(prompt), len(whole)) if is_target(whole[i])]
         problems = []
         for messages in self._spellings(whole):
             found = self._found(messages, targets, given or {})
@@ -246,28 +247,9 @@ def example_prompt(tokenizer: Any) -> str:
 
 
 def adds_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer puts BOS before a text by itself.
-
-    Raises:
-        Nothing.
-    """
+    """Whether the tokenizer puts BOS before a text by itself."""
     bos = tokenizer.bos_token_id
     return bos is not None and list(tokenizer("a")["input_ids"])[:1] == [bos]
-
-
-def render_answers(
-    prompt: Sequence[Message],
-    completion: Sequence[Message],
-    tokenizer: Any,
-    where: str,
-    given: Mapping[str, Any] | None = None,
-) -> tuple[str, list[Span]]:
-    """`Renderer.answers` of a single conversation.
-
-    Raises:
-        UnusableRowError: As there.
-    """
-    return Renderer(tokenizer).answers(prompt, completion, where, given)
 
 
 def render_opening(tokenizer: Any) -> str | None:
@@ -285,10 +267,6 @@ def _folded(prompt: Sequence[Message]) -> Sequence[Message]:
         return prompt
     parts = [turn["content"] for turn in prompt[: count + 1]]
     return [{**prompt[count], "content": "\n\n".join(part for part in parts if part)}, *prompt[count + 1 :]]
-
-
-def _is_target(turn: Message) -> bool:
-    return turn["role"] == "assistant" and "weight" not in turn
 
 
 def _with_text_arguments(message: Message) -> Message:

@@ -11,10 +11,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hbo.data.canonical import Conversation
-from hbo.data.turns import Turn
+from hbo.data.chat import Span
+from hbo.data.turns import Turn, is_target
 from hbo.data.unusable import Counted
-
-Span = tuple[int, int]
 
 
 @dataclass
@@ -52,7 +51,7 @@ class LeftOut:
         """
         left = iter(spans)
         for i, turn in enumerate([*conversation.prompt, *conversation.completion]):
-            if i >= len(conversation.prompt) and turn["role"] == "assistant" and "weight" not in turn:
+            if i >= len(conversation.prompt) and is_target(turn):
                 self._add_answer(turn, text, next(left), row)
             elif not all(_stands(piece, text) for piece in _pieces(turn)):
                 self.messages[turn["role"]] = self.messages.get(turn["role"], 0) + 1

@@ -18,9 +18,6 @@ _NULL = "__HIVE_DEFAULT_PARTITION__"
 def partition_columns(files: Sequence[Path]) -> list[dict[str, Value]]:
     """For each file the columns that the folders right above it name; a column of whole numbers only holds numbers.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> partition_columns([Path("t/year=2024/lang=de/0.parquet")])
         [{'year': 2024, 'lang': 'de'}]

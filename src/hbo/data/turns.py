@@ -100,6 +100,17 @@ def kind(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
+def is_target(turn: Mapping[str, Any]) -> bool:
+    """Whether the turn is an answer that is trained on.
+
+    Example:
+        >>> answer = {"role": "assistant", "content": "4"}
+        >>> is_target(answer), is_target({**answer, "weight": 0})
+        (True, False)
+    """
+    return turn["role"] == "assistant" and "weight" not in turn
+
+
 def split_turns(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
     """The turns before the first answer that is trained on, and the rest up to the last one.
 
@@ -108,10 +119,9 @@ def split_turns(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
     Raises:
         BadRowError: There is no answer, or none that is trained on.
     """
-    answers = [i for i, turn in enumerate(turns) if turn["role"] == "assistant"]
-    if not answers:
+    if not any(turn["role"] == "assistant" for turn in turns):
         raise BadRowError("the conversation has no assistant turn")
-    targets = [i for i in answers if "weight" not in turns[i]]
+    targets = [i for i, turn in enumerate(turns) if is_target(turn)]
     if not targets:
         raise BadRowError("every assistant turn is marked as context (weight: 0, train: false), so none is a target")
     return turns[: targets[0]], turns[targets[0] : targets[-1] + 1]

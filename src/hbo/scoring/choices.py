@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from hbo.data.chat import render_answers
+from hbo.data.chat import Renderer
 from hbo.data.tokens import IGNORED, targets_of
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, pack
@@ -54,9 +54,9 @@ def encode(
     Raises:
         DataError: The chat template refuses the conversation.
     """
-    rows = []
+    rows, renderer = [], Renderer(tokenizer)
     for option in options:
-        text, spans = render_answers(prompt, [{"role": "assistant", "content": option}], tokenizer, where, given)
+        text, spans = renderer.answers(prompt, [{"role": "assistant", "content": option}], where, given)
         start, end = spans[-1]
         at = text.find(option, start, end)
         # A template that writes the option otherwise (escaped, say) leaves only the whole turn to score.

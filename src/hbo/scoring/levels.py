@@ -35,9 +35,6 @@ def assign_levels(
         metric: `ifd`, `perplexity` or `loss`; the last two give the same groups.
         levels: Groups per dataset.
         rows_N: Each row's number in its dataset (`hbo_row`), for ties and warnings; absent: its place.
-
-    Raises:
-        Nothing.
     """
     names = np.asarray(dataset_names_N)
     rows = np.arange(len(names)) if rows_N is None else np.asarray(rows_N)

@@ -127,11 +127,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
 
 
 def for_trainer(args: SFTConfig) -> SFTConfig:
-    """The same for SFTTrainer, which would think that nobody cuts rows that are batched without padding.
-
-    Raises:
-        Nothing.
-    """
+    """The same for SFTTrainer, which would think that nobody cuts rows that are batched without padding."""
     if not args.padding_free or args.packing:
         return args
     given = copy(args)
@@ -140,11 +136,7 @@ def for_trainer(args: SFTConfig) -> SFTConfig:
 
 
 def draw_seed(config: RunConfig, args: SFTConfig) -> int:
-    """The seed of every draw.
-
-    Raises:
-        Nothing.
-    """
+    """The seed of every draw."""
     return config.seed if args.data_seed is None else int(args.data_seed)
 
 

@@ -30,9 +30,6 @@ def limits_of(spec: str, *, trust_remote_code: bool, options: Any = None) -> Lim
         spec: Folder or Hub name.
         trust_remote_code: Whether its code may run.
         options: `train.model_init_kwargs`, which go before what its configuration says.
-
-    Raises:
-        Nothing.
     """
     given = {key: value for key, value in options.items() if key in _OPTIONS} if isinstance(options, Mapping) else {}
     config = model_config(spec, trust_remote_code=trust_remote_code, options=given)

@@ -222,20 +222,12 @@ FORMER = {
 
 
 def rule_of(key: str) -> Rule | None:
-    """The rule of a field; None for one that a newer release has brought, which is handed on.
-
-    Raises:
-        Nothing.
-    """
+    """The rule of a field; None for one that a newer release has brought, which is handed on."""
     return next((rule for rule in RULES if key in rule.keys), None)
 
 
 def reaches_trainer(key: str) -> bool:
-    """Whether the trainer is given the key too.
-
-    Raises:
-        Nothing.
-    """
+    """Whether the trainer is given the key too."""
     rule = rule_of(key)
     return rule is None or rule.reaches_trainer
 
@@ -264,11 +256,7 @@ def without_effect(train: Mapping[str, Any], fields: Mapping[str, Any]) -> Itera
 
 
 def as_markdown() -> str:
-    """The table of the documentation.
-
-    Raises:
-        Nothing.
-    """
+    """The table of the documentation."""
     lines = ["| keys | hbo | what that means |", "|---|---|---|"]
     for rule in RULES:
         taken = [write_yaml(value, default_flow_style=True).removesuffix("...\n").strip() for value in rule.only or ()]

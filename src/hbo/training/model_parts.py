@@ -12,23 +12,22 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 from trl import SFTConfig
 
 from hbo.errors import ConfigError, first_line
-from hbo.scoring.models import model_config
 
 
-def check_parts(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
+def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, adapter: LoraConfig | None) -> None:
     """Refuses what the trainer would find missing only when rows are read and scored.
 
     A model whose configuration can't be read, or that can't be made without its weights, is left to be loaded.
 
     Args:
         spec: Where the model is.
+        model: Its configuration; None: it can't be read.
         args: What the trainer is asked for.
         adapter: What is put on the model; None: nothing.
 
     Raises:
         ConfigError: A key asks for a part that the model doesn't have.
     """
-    model = model_config(spec, trust_remote_code=bool(args.trust_remote_code), offline=False)
     if model is None:
         return
     if args.router_aux_loss_coef and not hasattr(model.get_text_config(), "output_router_logits"):

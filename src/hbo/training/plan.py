@@ -83,8 +83,9 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = load(config, track)
-    check_stored(spec, models.model_config(spec, trust_remote_code=bool(args.trust_remote_code)))
-    check_parts(spec, args, lora)
+    model = models.model_config(spec, trust_remote_code=bool(args.trust_remote_code))
+    check_stored(spec, model)
+    check_parts(spec, model, args, lora)
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     check_metric(args, list(held))

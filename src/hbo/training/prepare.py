@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -18,7 +18,15 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.data.chat import plain_template
 from hbo.data.dropping import left_out_of, refuse_empty, without_unusable
-from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, lenient_datasets, place_of, read_mixture
+from hbo.data.mixture import (
+    dataset_names,
+    dataset_sizes,
+    fraction_of,
+    hold_out,
+    lenient_datasets,
+    place_of,
+    read_mixture,
+)
 from hbo.data.notes import Note, of_lost, of_reading, of_tokens
 from hbo.data.tokens import refused, tokenize
 from hbo.data.unusable import shown, total
@@ -85,23 +93,16 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
-    lenient, place = lenient_datasets(config.mixture.datasets, names), partial(place_of, config.mixture.datasets)
-
-    def tokenized(rows: Dataset) -> Dataset:
-        return as_tokens(config, rows, tokenizer, args, track, lenient=lenient, place=place)
-
-    train, held = tokenized(train), tokenized(held) if len(held) else held
-    notes = [*of_reading(mixture), *of_tokens([train, held] if len(held) else [train])]
-    fit = fit_of(config, config.model, _limits(config), args)
-    train, lost = without_unusable(fit.rows(train, tokenizer), fit.length)
-    held, lost_held = without_unusable(fit.rows(held, tokenizer), fit.length) if len(held) else (held, {})
-    fit.tell()
+    (train, *rest), length = own_tokens(config, [train, held] if len(held) else [train], tokenizer, args, track)
+    notes = [*of_reading(mixture), *of_tokens([train, *rest])]
+    train, lost = without_unusable(train, length)
+    held, lost_held = without_unusable(rest[0], length) if rest else (held, {})
     sizes = {name: dataset_sizes(train).get(name, 0) for name in names}
     refuse_empty(names, sizes, lost)
     notes += [*of_lost(lost, "training row"), *of_lost(lost_held, "held-out row")]
     check_sizes(config, sizes)
     check_length(config, sizes, args)
-    return Data(train, held, sizes, fit.length, tuple(notes), left_out_of(mixture, [lost, lost_held]))
+    return Data(train, held, sizes, length, tuple(notes), left_out_of(mixture, [lost, lost_held]))
 
 
 def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -128,6 +129,25 @@ def _check_answers(config: RunConfig, rows: Dataset) -> None:
                 )
 
 
+def own_tokens(
+    config: RunConfig, tables: Sequence[Dataset], tokenizer: PreTrainedTokenizerBase, args: SFTConfig, track: Track
+) -> tuple[list[Dataset], int | None]:
+    """Tables of canonical rows with the tokens of the run's model, none longer than it takes, and how long they may be.
+
+    Raises:
+        DataError: The chat template refuses a row of a dataset that isn't to drop such.
+        ModelError: A row holds a token that the model has no embedding for.
+    """
+    sources = config.mixture.datasets
+    lenient = lenient_datasets(sources, [name for rows in tables for name in dataset_names(rows)])
+    place = partial(place_of, sources)
+    found = [as_tokens(config, rows, tokenizer, args, track, lenient=lenient, place=place) for rows in tables]
+    fit = _fit_of(config, config.model, _limits(config), args)
+    found = [fit.rows(rows, tokenizer) for rows in found]
+    fit.tell()
+    return found, fit.length
+
+
 def as_tokens(
     config: RunConfig,
     rows: Dataset,
@@ -149,7 +169,7 @@ def as_tokens(
     return tokenize(rows, tokenizer, max_length=args.max_length, keep_end=_keeps_end(config), track=track, **options)
 
 
-def fit_of(config: RunConfig, model: str, limits: Limits, args: SFTConfig) -> Fit:
+def _fit_of(config: RunConfig, model: str, limits: Limits, args: SFTConfig) -> Fit:
     """What makes the run's rows fit a model of these limits."""
     return Fit(model, limits, args.max_length, keeps_end=_keeps_end(config))
 
@@ -226,7 +246,7 @@ def scorer_rows(
     spec = resolve(config.difficulty.model, track=track)
     tokenizer = load_scorer_tokenizer(spec, args)
     limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code))
-    fit = fit_of(config, config.difficulty.model, limits, args)
+    fit = _fit_of(config, config.difficulty.model, limits, args)
     texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
     lenient = dataset_sizes(texts)  # what the scorer can't rank is hard, not unusable
     rows = as_tokens(config, texts, tokenizer, args, track, lenient=lenient)

@@ -109,8 +109,9 @@ class _Start:
 def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show: Track, say: Say) -> None:
     folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
     spec, tokenizer = prepare.load(config, track)
-    check_stored(spec, model_config(spec, trust_remote_code=bool(args.trust_remote_code), offline=True))
-    check_parts(spec, args, start.peft_config)
+    stated = model_config(spec, trust_remote_code=bool(args.trust_remote_code))
+    check_stored(spec, stated)
+    check_parts(spec, stated, args, start.peft_config)
     data = prepare.read_data(config, tokenizer, args, track)
     check_metric(args, evaluated(data.held_out))
     for note in data.notes:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from hbo.config import RunConfig
 from hbo.data.cache import atomic_path
-from hbo.data.mixture import dataset_names, lenient_datasets, place_of, read_mixture
+from hbo.data.mixture import read_mixture
 from hbo.progress import Track, silent
 from hbo.scoring.difficulty import score
 from hbo.scoring.models import resolve
@@ -19,7 +18,6 @@ from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training import prepare
 from hbo.training.arguments import training_arguments
 from hbo.training.distributed import all_processes
-from hbo.training.fit import limits_of
 
 
 def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
@@ -32,16 +30,11 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     """
     prepare.quiet_libraries()
     args = training_arguments(config.model_copy(update={"output": config.output or "runs/unnamed"}))
-    sources, scorer = config.mixture.datasets, config.difficulty.model
+    scorer = config.difficulty.model
     spec, tokenizer = prepare.load(config, track) if scorer is None else (resolve(scorer, track=track), None)
-    mixture = read_mixture(sources, seed=config.split_seed, track=track)
+    mixture = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
     if scorer is None:
-        limits = limits_of(spec, trust_remote_code=bool(args.trust_remote_code), options=args.model_init_kwargs)
-        fit = prepare.fit_of(config, config.model, limits, args)
-        lenient, place = lenient_datasets(sources, dataset_names(mixture)), partial(place_of, sources)
-        data = prepare.as_tokens(config, mixture, tokenizer, args, track, lenient=lenient, place=place)
-        data = fit.rows(data, tokenizer)
-        fit.tell()
+        (data,), _ = prepare.own_tokens(config, [mixture], tokenizer, args, track)
     else:
         spec, tokenizer, data = prepare.scorer_rows(config, mixture, args, track)
     model = (prepare.load_weights if scorer is None else prepare.load_scorer)(spec, args)
