@@ -19,8 +19,8 @@ from support.demo_rows import batch_of, demo_parts
 from support.side_by_side import say, side_by_side
 
 from hbo.data.tokens import opening
+from hbo.scoring.devices import Precision, scoring_autocast, uses_bf16
 from hbo.scoring.difficulty import score
-from hbo.scoring.precision import Precision, scoring_autocast, uses_bf16
 
 
 def main() -> None:

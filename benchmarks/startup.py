@@ -27,7 +27,7 @@ class FirstStep:
     # Set in the place of the trainer's module as soon as that is imported, so that nothing is imported earlier than
     # `hbo` itself would.
     def find_spec(self, name, path=None, target=None):
-        if name == "hbo.training.run":
+        if name == "hbo.run.train":
             import os
             from transformers import Trainer
             Trainer.training_step = lambda *args, **kwargs: os._exit(42)
@@ -72,7 +72,7 @@ def main() -> None:
 
 def _prepared(folder: Path) -> tuple[str, Path]:
     """The model's folder and the demo's configuration as a file."""
-    from hbo import config_file
+    from hbo.config import file as config_file
     from hbo.demo import demo_config
     from hbo.scoring.models import resolve
 

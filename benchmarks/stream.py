@@ -30,8 +30,8 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
-from hbo.actor_config import ActorConfig
-from hbo.training.compact_head import targets_only
+from hbo.config.balance import ActorConfig
+from hbo.run.compact_head import targets_only
 
 _EVERY = 200  # the paper's F, to which costs are scaled
 _BATCH = 8

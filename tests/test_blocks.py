@@ -18,11 +18,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import hbo
-from hbo import METHODS, cli, config_file
+from hbo import METHODS, cli
+from hbo.benchmarks.tasks import chosen
 from hbo.compare.grid import cells, seed_numbers
+from hbo.config import file as config_file
 from hbo.demo import SETUPS
-from hbo.evaluation.tasks import chosen
-from hbo.training.arguments import adapter, training_arguments
+from hbo.run.arguments import adapter, training_arguments
 
 # What the pages call by these names lies in the folder in which their code runs: a name that is a folder's goes before
 # the Hub's, so a random model stands in for the real one, and a few rows for a data set.

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from hbo import METHODS, HBOConfig
-from hbo.config_file import dump, load, parse
+from hbo.config.file import dump, load, parse
 from hbo.errors import ConfigError
 
 MINIMAL = {"model": "m", "mixture": {"datasets": {"a": "a.jsonl", "b": {"path": "b.jsonl", "weight": 2}}}}

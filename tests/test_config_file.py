@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from hbo.config_file import dump, load, parse, read_text
+from hbo.config.file import dump, load, parse, read_text
 from hbo.errors import ConfigError
 
 HEAD = """\
@@ -404,7 +404,7 @@ def test_plain_data_is_parsed_without_a_file():
 
 
 def test_a_recipe_that_came_with_the_package_is_found_where_no_such_file_is(write, tmp_path, monkeypatch):
-    monkeypatch.setattr("hbo.config_file._RECIPES", tmp_path / "installed")
+    monkeypatch.setattr("hbo.config.file._RECIPES", tmp_path / "installed")
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "own.yaml").write_text(HEAD + "seed: 7\n")
     assert load("recipes/own.yaml").seed == 7

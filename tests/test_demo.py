@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hbo import config_file, demo
+from hbo import demo
+from hbo.config import file as config_file
 from hbo.errors import ConfigError
 from hbo.scoring import wheels
 

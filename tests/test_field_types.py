@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field
 
 from hbo.errors import ConfigError
-from hbo.field_types import built, fit, fit_all
+from hbo.run.field_types import built, fit, fit_all
 
 
 @dataclasses.dataclass

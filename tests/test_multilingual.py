@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hbo import config_file, demo
+from hbo import demo
+from hbo.config import file as config_file
 from hbo.data import mixture
 from hbo.data.cache import cache_root
 from hbo.demo import facts, multilingual, names

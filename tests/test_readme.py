@@ -5,9 +5,9 @@ import re
 import pytest
 from prose import PAGES, ROOT
 
-from hbo.actor_config import ActorConfig
 from hbo.config import HBOConfig, RunConfig
-from hbo.mixture_config import DatasetConfig, DifficultyConfig, MixtureConfig
+from hbo.config.balance import ActorConfig
+from hbo.config.data import DatasetConfig, DifficultyConfig, MixtureConfig
 
 
 @pytest.mark.parametrize("section", [RunConfig, MixtureConfig, DatasetConfig, DifficultyConfig, HBOConfig, ActorConfig])

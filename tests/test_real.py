@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from hbo import config_file
+from hbo.config import file as config_file
 from hbo.demo import demo_config
 
 

@@ -10,7 +10,7 @@ import yaml
 from commands import hbo, refused  # noqa: F401
 from datasets import Dataset
 
-from hbo import config_file
+from hbo.config import file as config_file
 from hbo.data.mixture import dataset_sizes, read_mixture
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))

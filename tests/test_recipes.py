@@ -5,8 +5,8 @@ import math
 import pytest
 
 from hbo import METHODS, HBOConfig
+from hbo.config.methods import SETTINGS, settings
 from hbo.errors import ConfigError
-from hbo.recipes import SETTINGS, settings
 
 
 def test_hbo_is_the_default_configuration():

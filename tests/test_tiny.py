@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hbo import config_file
+from hbo.config import file as config_file
 from hbo.demo import corpora, names, tiny
 from hbo.errors import ConfigError, ModelError
 from hbo.scoring import wheels

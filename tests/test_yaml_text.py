@@ -3,8 +3,8 @@
 import pytest
 import yaml
 
+from hbo.config.yaml_text import read_yaml, write_yaml
 from hbo.errors import ConfigError
-from hbo.yaml_text import read_yaml, write_yaml
 
 
 def read(text, *at):

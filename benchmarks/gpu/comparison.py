@@ -29,14 +29,14 @@ import torch
 import yaml
 
 from hbo.compare.grid import Cell, cells
-from hbo.compare.results import write_results
+from hbo.compare.publish import write_results
 from hbo.compare.runner import is_finished
 from hbo.config import RunConfig
 from hbo.demo.corpora import DEMO, TINY, datasets_folder
+from hbo.folder.paths import METRICS
 from hbo.progress import silent
-from hbo.training import prepare
-from hbo.training.arguments import training_arguments
-from hbo.training.run_folder import METRICS
+from hbo.run import prepare
+from hbo.run.arguments import training_arguments
 
 from .clock import free_memory
 from .machine import device

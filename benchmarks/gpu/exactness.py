@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from transformers import TrainerCallback
 
 from hbo import HBOConfig
-from hbo.actor_config import ActorConfig
+from hbo.config.balance import ActorConfig
 from hbo.rewards.probe import Probe
 from hbo.training.attach import groups_of
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from hbo import config_file
 from hbo.compare.grid import Cell
+from hbo.config import file as config_file
 
 
 class Runs:

@@ -20,9 +20,9 @@ from datasets import Dataset
 from torch import Tensor, nn
 
 from hbo.data.tokens import opening
+from hbo.scoring.devices import scoring_autocast
 from hbo.scoring.difficulty import score
 from hbo.scoring.fingerprint import model_fingerprint
-from hbo.scoring.precision import scoring_autocast
 
 from .clock import free_memory, peak_gib, reset_peak, seconds
 from .machine import device

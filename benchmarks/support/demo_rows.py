@@ -12,10 +12,10 @@ from trl import SFTConfig
 
 from hbo.demo import demo_config
 from hbo.progress import silent
+from hbo.run import prepare
+from hbo.run.arguments import training_arguments
 from hbo.scoring.batches import pad, reader
 from hbo.scoring.models import load_model
-from hbo.training import prepare
-from hbo.training.arguments import training_arguments
 
 
 def demo_parts() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Dataset]:

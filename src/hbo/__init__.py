@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hbo.config import HBOConfig
+    from hbo.config.methods import METHODS
     from hbo.core.algorithm import HBO
     from hbo.core.groups import Groups
     from hbo.core.ledger import Ledger
     from hbo.core.stream import Stream
     from hbo.data.mixture import build_mixture
-    from hbo.recipes import METHODS
     from hbo.scoring.difficulty import stratify
     from hbo.training.callback import HBOCallback
     from hbo.training.sampler import HBOSampler
@@ -32,7 +32,7 @@ _HOME = {
     "Stream": "hbo.core.stream",
     "Ledger": "hbo.core.ledger",
     "HBOSampler": "hbo.training.sampler",
-    "METHODS": "hbo.recipes",
+    "METHODS": "hbo.config.methods",
 }
 
 __all__ = [

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from hbo.compare.grid import cells, seed_numbers
-from hbo.compare.plan import plan
+from hbo.compare.runner import plan
 from hbo.errors import ConfigError, HBOError
 
 

@@ -1,6 +1,6 @@
 from datasets import Dataset
 
-from hbo.data.cut import cut_rows
+from hbo.data.trainable import cut_rows
 
 ROWS = {
     "input_ids": [[1, 2, 3, 4], [5, 6], [7, 8, 9]],

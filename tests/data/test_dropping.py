@@ -4,8 +4,8 @@ import pytest
 from byte_models import STRICT
 from datasets import Dataset
 
-from hbo.data.dropping import refuse_empty, without_unusable
 from hbo.data.tokens import tokenize
+from hbo.data.trainable import refuse_empty, without_unusable
 from hbo.errors import DataError
 
 REFUSED = "the tokenizer's chat template refuses the conversation (Conversation roles must alternate)"

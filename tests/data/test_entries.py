@@ -4,9 +4,9 @@ from types import MappingProxyType
 import pytest
 from datasets import Dataset, DatasetDict
 
-from hbo.data.entries import open_entry
+from hbo.config.data import DatasetConfig
+from hbo.data.sources import open_entry
 from hbo.errors import ConfigError, DataError
-from hbo.mixture_config import DatasetConfig
 
 
 @pytest.fixture

@@ -5,11 +5,10 @@ import json
 import pytest
 from datasets import Dataset
 
-from hbo.data.filters import is_wanted
+from hbo.config.data import SourceConfig
 from hbo.data.mixture import read_mixture
-from hbo.data.sources import from_dataset, open_source
+from hbo.data.sources import from_dataset, is_wanted, open_source
 from hbo.errors import DataError
-from hbo.mixture_config import SourceConfig
 
 ROWS = [
     {"prompt": f"q{i}", "completion": f"a{i}", "language": language, "toxic": i == 1, "turn": i}

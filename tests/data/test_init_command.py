@@ -9,9 +9,9 @@ from byte_models import STRICT, byte_model
 from commands import refused
 from datasets import Dataset, DatasetDict
 
-from hbo import config_file
+from hbo.config import file as config_file
+from hbo.data.find_datasets import survey
 from hbo.data.mixture import read_mixture
-from hbo.data.survey import survey
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_names_that_yaml_would_take_for_something_else(hbo, data, tmp_path):
 
 def test_a_few_rows_still_make_a_plan_that_can_run(data):
     found = survey(data("one.jsonl", sums(1)))
-    from hbo.init_command import configuration
+    from hbo.cli.init import configuration
 
     config = config_file.parse(config_file.yaml.safe_load(configuration(found, "m")), source="it")
     assert config.train["max_steps"] == 1 and config.balance.update_every == 1

@@ -2,7 +2,7 @@
 
 from datasets import Dataset
 
-from hbo.data.lookout import look, told
+from hbo.data.inspect_rows import look, told
 
 
 def rows(*found):

@@ -5,10 +5,10 @@ import pytest
 from datasets import Dataset, DatasetDict
 
 from hbo import build_mixture
+from hbo.config.data import DatasetConfig
 from hbo.data.mixture import dataset_names, dataset_sizes, place_of, read_mixture
 from hbo.data.notes import accounts_of, of_reading
 from hbo.errors import ConfigError, DataError
-from hbo.mixture_config import DatasetConfig
 
 CHAT = [{"prompt": f"question {i}", "completion": f"answer {i}"} for i in range(10)]
 TEXT = [{"text": f"text {i}"} for i in range(4)]

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, DatasetDict, Features, Value
 
+from hbo.config.data import DatasetConfig, SourceConfig
 from hbo.data.sources import from_dataset, is_on_hub, open_source
 from hbo.errors import DataError
-from hbo.mixture_config import DatasetConfig, SourceConfig
 
 
 def rows(source):

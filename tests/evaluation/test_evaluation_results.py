@@ -5,10 +5,10 @@ import math
 
 import pytest
 
+from hbo.benchmarks import results
+from hbo.benchmarks.harness import Score
+from hbo.benchmarks.tasks import PRESETS
 from hbo.errors import ConfigError, DataError
-from hbo.evaluation import results
-from hbo.evaluation.harness import Score
-from hbo.evaluation.tasks import PRESETS
 
 
 def test_a_tasks_mean_counts_every_language_the_same():

@@ -4,9 +4,10 @@ import pytest
 import torch
 from local_rows import write_all, write_rows, xcopa
 
-from hbo.evaluation import harness, models
-from hbo.evaluation.local import local_rows
-from hbo.evaluation.tasks import PRESETS, TASKS
+from hbo.benchmarks import harness
+from hbo.benchmarks import subject as models
+from hbo.benchmarks.local import local_rows
+from hbo.benchmarks.tasks import PRESETS, TASKS
 
 STORIES = [
     ("Mtoto alilia.", "cause", "Alianguka.", "Alilala."),

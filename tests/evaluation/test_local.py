@@ -3,9 +3,9 @@
 import pytest
 from local_rows import mmlu, mmmlu, multifin, write_rows, xcopa
 
+from hbo.benchmarks.local import local_rows
+from hbo.benchmarks.tasks import PRESETS, TASKS, chosen
 from hbo.errors import DataError
-from hbo.evaluation.local import local_rows
-from hbo.evaluation.tasks import PRESETS, TASKS, chosen
 
 
 def test_every_task_finds_its_rows_in_every_language(data):

@@ -2,9 +2,9 @@
 
 import pytest
 
+from hbo.benchmarks.harness import Harness
+from hbo.benchmarks.tasks import LANGUAGES, PRESETS, TASKS, chosen
 from hbo.errors import ConfigError
-from hbo.evaluation.harness import Harness
-from hbo.evaluation.tasks import LANGUAGES, PRESETS, TASKS, chosen
 
 
 def test_the_presets_are_the_papers_nine_tasks():

@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hbo", "yaml"]):
-    from hbo import config_file
+    from hbo.config import file as config_file
     from hbo.data import files, json_list, turns  # noqa: F401 - instrumented
     from hbo.data.canonical import conversation_of, stored
     from hbo.data.columns import SPELLINGS

@@ -43,9 +43,9 @@ def _arm(moment, n):
     import transformers
     from transformers import Trainer, TrainerState
 
-    import hbo.training.run as run_module
+    import hbo.run.train as run_module
     from hbo.rewards.probe import Probe
-    from hbo.training import logbook
+    from hbo.training import balance_log as logbook
 
     def before(owner, name, then=lambda *args, **kwargs: None, *, when=lambda *args, **kwargs: True):
         original, calls = getattr(owner, name), [0]

@@ -68,7 +68,7 @@ MOMENTS = {
     "the weights of a checkpoint": ("transformers.Trainer._save_checkpoint", 20_000, 2),
     "the optimizer of a checkpoint": ("transformers.Trainer._save_optimizer_and_scheduler", 4_000, 2),
     "the state of a checkpoint": ("transformers.TrainerState.save_to_json", 0, 2),
-    "a line of balance.jsonl": ("hbo.training.logbook.append", 0, 2),
+    "a line of balance.jsonl": ("hbo.training.balance_log.append", 0, 2),
 }
 
 
@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(hbo, config, disk
     ("target", "number", "told"),
     [
         ("transformers.Trainer.save_model", 3, "checkpoint-4 is whole"),
-        ("hbo.training.run.write_report", 1, "report.html"),
+        ("hbo.run.train.write_report", 1, "report.html"),
     ],
 )  # checkpoints go through save_model too: of steps 2 and 4, then the model itself
 def test_a_disk_that_fills_at_the_very_end_loses_no_training(hbo, config, disk, monkeypatch, target, number, told):  # noqa: F811
@@ -130,7 +130,7 @@ def test_a_cache_that_fills_while_rows_are_scored_keeps_what_is_scored(hbo, conf
     monkeypatch.setenv("HBO_CACHE", str(disk.folder))
     file = config()
     with monkeypatch.context() as patch:
-        when(patch, "hbo.scoring.kept.Journal.write", lambda call: disk.fill(0) if call == 1 else None)
+        when(patch, "hbo.scoring.score_cache.Journal.write", lambda call: disk.fill(0) if call == 1 else None)
         refused(hbo("train", file), "HBO_CACHE", "scores can't be kept")
     disk.empty()
     assert hbo("train", file, "--overwrite").returncode == 0

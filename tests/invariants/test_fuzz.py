@@ -8,16 +8,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hbo import HBOConfig, build_mixture, config_file
-from hbo.actor_config import ActorConfig
+from hbo import HBOConfig, build_mixture
 from hbo.config import RunConfig
+from hbo.config import file as config_file
+from hbo.config.balance import ActorConfig
+from hbo.config.data import DatasetConfig, DifficultyConfig, MixtureConfig
 from hbo.data.canonical import conversation_of, stored
 from hbo.data.columns import SPELLINGS
 from hbo.data.formats import FORMATS
 from hbo.data.reader import Reader
 from hbo.data.turns import BadRowError
 from hbo.errors import ConfigError, DataError, HBOError
-from hbo.mixture_config import DatasetConfig, DifficultyConfig, MixtureConfig
 
 MANY = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

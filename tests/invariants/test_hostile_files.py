@@ -15,7 +15,8 @@ import pytest
 import zstandard
 from datasets import Dataset
 
-from hbo import build_mixture, config_file
+from hbo import build_mixture
+from hbo.config import file as config_file
 from hbo.data.files import MAX_LINE, read_file
 from hbo.errors import ConfigError, DataError
 
@@ -270,7 +271,7 @@ def test_hostile_yaml_is_one_sentence_in_bounded_time(tmp_path, text):
 
 @pytest.mark.parametrize("output", ["z" * 300, "a\0b", "/proc/nowhere", "/dev/null"])
 def test_an_output_that_no_folder_can_have_is_one_sentence(output):
-    from hbo.training import run_folder
+    from hbo.folder import paths as run_folder
 
     with pytest.raises(ConfigError):
         run_folder.check(Path(output), resume=False, overwrite=False)

@@ -12,7 +12,7 @@ import yaml
 from commands import refused
 from tiny_runs import cache, config, model_folder, tokenizer, write_rows  # noqa: F401 - fixtures
 
-from hbo import config_file
+from hbo.config import file as config_file
 
 NAMES = [
     "../x",

@@ -10,7 +10,7 @@ from tiny_runs import cache, model_folder, tiny_model, tokenizer  # noqa: F401 -
 
 import hbo
 from hbo import HBO, Groups, HBOConfig, HBOSampler, Ledger, build_mixture, stratify
-from hbo.config_file import load, parse
+from hbo.config.file import load, parse
 from hbo.core.actors import MLPActor, SoftmaxActor, TrackingActor
 from hbo.core.algorithm import Rewards, temperature_prior
 from hbo.core.groups import levels_by_score
@@ -19,9 +19,9 @@ from hbo.core.prior import weighted_prior
 from hbo.errors import ConfigError, DataError, HBOError, ModelError, ResumeError, RewardError
 from hbo.report.page import write_report
 from hbo.rewards import reward_function
+from hbo.run.replay import rows_of_step
 from hbo.scoring.models import load_model, load_tokenizer
-from hbo.training.logbook import append
-from hbo.training.replay import rows_of_step
+from hbo.training.balance_log import append
 
 GROUPS = Groups.from_columns(["a", "a", "b"], [0, 1, 0])
 ROWS = Dataset.from_list([{"prompt": "q", "completion": "a"}] * 3)

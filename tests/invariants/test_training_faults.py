@@ -8,7 +8,7 @@ import torch
 from commands import refused
 from tiny_runs import cache, config, model_folder, tokenizer, write_rows  # noqa: F401 - fixtures
 
-from hbo.rewards.progress import perplexity_ratio
+from hbo.rewards.per_row import perplexity_ratio
 
 
 def records(run):
@@ -133,5 +133,5 @@ def test_the_smallest_mixtures_run(hbo, config, tmp_path, rows, changes):  # noq
      (lambda model, batch: None, "failed (TypeError")],
 )  # fmt: skip
 def test_a_reward_function_that_is_wrong_is_one_sentence(hbo, config, monkeypatch, function, told):  # noqa: F811
-    monkeypatch.setattr("hbo.rewards.progress.mine", function, raising=False)
-    refused(hbo("train", config(), "balance.global_reward=hbo.rewards.progress:mine"), told, "the reward ")
+    monkeypatch.setattr("hbo.rewards.per_row.mine", function, raising=False)
+    refused(hbo("train", config(), "balance.global_reward=hbo.rewards.per_row:mine"), told, "the reward ")

@@ -10,7 +10,7 @@ FILES = (
     "report/page.html",
     "report/page.css",
     "report/page.js",
-    "evaluation/lm_eval_tasks/multifin_en.yaml",
+    "benchmarks/lm_eval_tasks/multifin_en.yaml",
     "recipe_files/tiny.yaml",
     "recipe_files/accelerate/8-gpus.yaml",
 )

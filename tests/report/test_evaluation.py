@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from hbo.errors import DataError
-from hbo.report.evaluation import evaluation, evaluation_table, read_evaluation
+from hbo.folder.benchmarks import read_evaluation
+from hbo.report.evaluation import evaluation, evaluation_table
 
 XNLI = {
     "accuracy": 0.4, "standard_error": 0.02,

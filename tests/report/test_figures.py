@@ -3,8 +3,8 @@ import json
 import pytest
 from example_runs import read_lines, write_lines, write_run
 
+from hbo.folder.run import read_run
 from hbo.report.figures import figures
-from hbo.report.folder import read_run
 from hbo.report.page import render
 from hbo.report.tables import tables
 

@@ -4,7 +4,7 @@ import pytest
 from example_runs import write_json
 
 from hbo.errors import DataError
-from hbo.report.folder import read_run
+from hbo.folder.run import read_run
 
 
 def test_a_finished_run_is_read_whole(run_folder):

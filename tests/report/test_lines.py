@@ -5,7 +5,7 @@ import pytest
 from example_runs import MULTITASK, read_lines, write_json, write_lines, write_run
 
 from hbo.errors import DataError
-from hbo.report.lines import read_lines as parse
+from hbo.folder.ledger import read_lines as parse
 
 LINE = {
     "step": 0,

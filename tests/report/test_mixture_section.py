@@ -5,8 +5,8 @@ from example_runs import write_json, write_mixture, write_run
 from test_page import HOSTILE, Page
 
 from hbo.errors import DataError
-from hbo.report.folder import read_run
-from hbo.report.mixture import read_mixture_file
+from hbo.folder.mixture import read_mixture_file
+from hbo.folder.run import read_run
 from hbo.report.page import write_report
 
 

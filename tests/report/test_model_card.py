@@ -4,7 +4,7 @@ import pytest
 from example_runs import write_run
 from huggingface_hub import ModelCard
 
-from hbo.report.folder import read_run
+from hbo.folder.run import read_run
 from hbo.report.model_card import model_card
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from example_runs import read_lines, write_lines, write_run
 
-from hbo.report.folder import read_run
+from hbo.folder.run import read_run
 from hbo.report.reasons import reasons, task
 from hbo.report.tables import tables
 from hbo.report.targets import targets

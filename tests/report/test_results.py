@@ -4,7 +4,7 @@ import pytest
 from example_runs import write_json
 
 from hbo.errors import DataError
-from hbo.report.results import parse_metrics, read_metrics, read_training
+from hbo.folder.metrics import parse_metrics, read_metrics, read_training
 
 
 def test_metrics_of_a_run_are_read(run_folder):

@@ -2,7 +2,7 @@
 
 from example_runs import write_run
 
-from hbo.report.folder import read_run
+from hbo.folder.run import read_run
 from hbo.report.reasons import reasons
 from hbo.report.runs import read_runs
 from hbo.report.side_tables import header

@@ -3,7 +3,7 @@ import json
 import pytest
 from example_runs import read_lines, write_json, write_lines, write_run
 
-from hbo.report.folder import read_run
+from hbo.folder.run import read_run
 from hbo.report.summary import summary
 from hbo.report.tables import tables
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbo.report.folder import read_run
-from hbo.report.lines import Line
+from hbo.folder.ledger import Line
+from hbo.folder.run import read_run
 from hbo.report.tables import asked_rows, averaged, epochs, evenly, tables, target
 
 

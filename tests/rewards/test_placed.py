@@ -7,9 +7,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from hbo.errors import RewardError
 from hbo.rewards.gradients import looped_gradient_norms, per_example_gradient_norms, settle
+from hbo.scoring.devices import device_of, to_device
 from hbo.scoring.head import head_of
 from hbo.scoring.losses import Scorer
-from hbo.scoring.placement import device_of, to_device
 
 CPU = torch.device("cpu")
 IDS = torch.randint(2, 50, (4, 9), generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,7 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 
 from hbo.errors import RewardError
-from hbo.rewards.sizing import Sizing
+from hbo.rewards.passes import Sizing
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, never_for_training
 

@@ -6,7 +6,7 @@ import torch
 from test_probe import batch_of, mixture
 from tiny_models import tiny
 
-from hbo.reward_names import UNCERTAINTY_REWARDS
+from hbo.config.rewards import UNCERTAINTY_REWARDS
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
 
 ROWS = [0, 4, 13]

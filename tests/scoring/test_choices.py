@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from hbo.data.tokens import IGNORED
-from hbo.scoring.choices import Question, chosen, encode
+from hbo.scoring.answering import Question, chosen, encode
 
 PROMPT = [{"role": "user", "content": "which?"}]
 OPTIONS = ("A. a rather long one", "B. no", "C. it")

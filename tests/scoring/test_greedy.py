@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from hbo.data.tokens import IGNORED
-from hbo.scoring.greedy import greedy_answers
+from hbo.scoring.answering import greedy_answers
 
 
 def rows_of(mixed):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from hbo.errors import DataError
-from hbo.scoring import kept
-from hbo.scoring.kept import Journal
+from hbo.scoring import score_cache as kept
+from hbo.scoring.score_cache import Journal
 
 
 def write(journal, *batches):

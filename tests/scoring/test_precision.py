@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hbo.scoring.precision import is_bf16_native, scoring_autocast, uses_bf16
+from hbo.scoring.devices import is_bf16_native, scoring_autocast, uses_bf16
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 import numpy as np
 
-from hbo.scoring.scan import Scan
+from hbo.scoring.tokenized import Scan
 
 
 def test_a_scan_counts_what_python_counts(mixed):

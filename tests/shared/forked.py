@@ -7,9 +7,9 @@ from pathlib import Path
 
 PRELOAD = [
     "hbo.cli",
-    "hbo.training.run",
+    "hbo.run.train",
     "hbo.training.callback",
-    "hbo.training.scores_file",
+    "hbo.run.scores_file",
     "trl.trainer.sft_trainer",
     "peft",
 ]

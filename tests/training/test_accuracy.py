@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from hbo.data.mixture import read_mixture
 from hbo.data.tokens import tokenize
-from hbo.training.accuracy import accuracy
+from hbo.run.accuracy import accuracy
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from trl.trainer import utils
 
-from hbo.training.compact_head import targets_only
+from hbo.run.compact_head import targets_only
 
 CPU = torch.device("cpu")
 

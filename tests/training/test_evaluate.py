@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import tiny_model, token_rows
 
-from hbo.training.evaluate import averages, cached, held_out
+from hbo.run.evaluate import averages, cached, held_out
 
 
 def test_nll_is_the_mean_over_rows_of_the_mean_over_targets():

@@ -10,7 +10,7 @@ from commands import refused
 from test_run import config  # noqa: F401 - a fixture
 from transformers import AutoModelForCausalLM
 
-from hbo.report.status import read_status
+from hbo.folder.status import read_status
 
 SECRET = "hf_aSecretOfMine"
 

@@ -4,13 +4,13 @@ import pytest
 from test_run import config  # noqa: F401 - a fixture
 
 from hbo.errors import ConfigError, Interrupted
+from hbo.folder import paths as run_folder
+from hbo.folder import status
+from hbo.folder.log import read_log
+from hbo.folder.run import read_run
+from hbo.folder.status import read_status
 from hbo.progress import silent
-from hbo.report import status
-from hbo.report.folder import read_run
-from hbo.report.log import read_log
-from hbo.report.status import read_status
-from hbo.training import run_folder
-from hbo.training.live import Teller
+from hbo.training.live_log import Teller
 
 
 class Recorder(Teller):
@@ -78,7 +78,7 @@ def test_a_disk_that_takes_nothing_stops_nothing(tmp_path):
 
 def test_a_step_is_told_at_most_every_half_second_and_the_last_one_always(tmp_path, monkeypatch):
     clock = iter(range(1000))
-    monkeypatch.setattr("hbo.training.live.time.time", lambda: 1000 + next(clock) / 100)
+    monkeypatch.setattr("hbo.training.live_log.time.time", lambda: 1000 + next(clock) / 100)
     teller = Recorder(tmp_path)
     teller.begin("training", 120)
     for step in range(1, 121):
@@ -135,7 +135,7 @@ def test_a_run_of_the_command_line_tells_all_of_its_phases(hbo, config, tmp_path
             super().__init__(*args, **options)
             tellers.append(self)
 
-    monkeypatch.setattr("hbo.training.run.Teller", Kept)
+    monkeypatch.setattr("hbo.run.train.Teller", Kept)
     assert hbo("train", config(), "train.max_steps=2", "train.save_strategy=no").returncode == 0
     phases = list(dict.fromkeys(now.phase for now in tellers[-1].heard_of))
     assert phases[0] == "starting"

@@ -7,12 +7,11 @@ import torch
 from test_run import config  # noqa: F401 - a fixture
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hbo.config_file import parse
+from hbo.check.memory import Alive, estimate, peak_of
+from hbo.check.notes import memory_notes
+from hbo.config.file import parse
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
-from hbo.training.arguments import CHECKPOINTING, training_arguments
-from hbo.training.footprint import Alive, peak_of
-from hbo.training.memory import estimate
-from hbo.training.memory_notes import memory_notes
+from hbo.run.arguments import CHECKPOINTING, training_arguments
 
 LENGTH = 64
 

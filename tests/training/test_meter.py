@@ -8,9 +8,9 @@ from transformers.modeling_outputs import CausalLMOutput
 from trl.trainer.utils import FusedCausalLMOutput
 
 from hbo.scoring.batches import pad
-from hbo.training import meter as meters
+from hbo.training import group_losses as meters
 from hbo.training.attach import groups_of
-from hbo.training.meter import Meter
+from hbo.training.group_losses import Meter
 
 ROWS = token_rows(sizes=(6, 4))
 

@@ -7,8 +7,8 @@ import pytest
 from conftest import assert_same_weights, ledger, token_rows, weights
 
 from hbo import METHODS, HBOConfig
+from hbo.config.rewards import DATASET_REWARDS, DEV_REWARDS
 from hbo.errors import ConfigError, DataError
-from hbo.reward_names import DATASET_REWARDS, DEV_REWARDS
 from hbo.rewards import per_dataset
 from hbo.training.attach import parts_of
 

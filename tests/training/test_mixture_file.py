@@ -3,7 +3,7 @@ import json
 import numpy as np
 from datasets import Dataset
 
-from hbo.training.mixture_file import described
+from hbo.run.mixture_file import described
 
 
 def rows(sizes=(7, 5)):

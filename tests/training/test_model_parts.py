@@ -4,11 +4,11 @@ import pytest
 from commands import refused
 from test_run import config  # noqa: F401 - a fixture
 
-from hbo.config_file import parse
+from hbo.config.file import parse
 from hbo.errors import ConfigError
+from hbo.run.arguments import adapter, training_arguments
+from hbo.run.rehearsal import check_parts
 from hbo.scoring.models import model_config
-from hbo.training.arguments import adapter, training_arguments
-from hbo.training.model_parts import check_parts
 
 
 @pytest.fixture

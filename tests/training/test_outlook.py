@@ -2,8 +2,8 @@
 
 import pytest
 
-from hbo.config_file import parse
-from hbo.training.outlook import capped, outlook
+from hbo.check.warnings import capped, outlook
+from hbo.config.file import parse
 
 
 def told(sizes, share=None, batch=16, passes=None, **sections):

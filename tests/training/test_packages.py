@@ -11,7 +11,7 @@ from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.training_args import OptimizerNames
 
 from hbo.errors import ConfigError
-from hbo.training.packages import NEEDS, check_packages, check_stored
+from hbo.run.packages import NEEDS, check_packages, check_stored
 
 MISSING = [
     ("train.optim=adamw_8bit", "train.optim: adamw_8bit needs bitsandbytes", "pip install bitsandbytes"),

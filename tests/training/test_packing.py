@@ -14,7 +14,7 @@ from hbo.errors import ConfigError, DataError
 from hbo.rewards.probe import Probe
 from hbo.scoring.batches import pad, reader
 from hbo.training.attach import groups_of
-from hbo.training.meter import Meter
+from hbo.training.group_losses import Meter
 from hbo.training.packing import pack_within_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")

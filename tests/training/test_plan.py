@@ -7,11 +7,11 @@ import transformers as hf
 from commands import refused
 from test_run import config  # noqa: F401 - a fixture
 
-from hbo.config_file import parse
+from hbo.check.notes import norms_notes
+from hbo.check.plan import plan_of
+from hbo.config.file import parse
 from hbo.errors import ConfigError
-from hbo.training.arguments import batches_per_step, training_arguments
-from hbo.training.forecast import norms_notes
-from hbo.training.plan import plan_of
+from hbo.run.arguments import batches_per_step, training_arguments
 
 
 def run_of(datasets, **sections):
@@ -107,7 +107,7 @@ def test_nothing_is_known_of_packed_rows_before_they_are_tokenised():
         ({"balance": {"method": "proportional"}}, 0),
         ({"balance": {"rewards": "stream"}}, None),
         ({"balance": {"method": "multidds"}}, None),
-        ({"balance": {"global_reward": "hbo.rewards.progress:perplexity_ratio"}}, None),
+        ({"balance": {"global_reward": "hbo.rewards.per_row:perplexity_ratio"}}, None),
     ],
 )
 def test_the_overhead_of_updates_is_their_passes_over_those_of_training(sections, expected):

@@ -7,9 +7,9 @@ from conftest import token_rows
 
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, HBOError
+from hbo.run import prepare
+from hbo.run.arguments import training_arguments
 from hbo.scoring.scores import Scores
-from hbo.training import prepare
-from hbo.training.arguments import training_arguments
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 import ranks
 import yaml
 
-from hbo.scoring import kept
-from hbo.training.replay import rows_of_step
+from hbo.run.replay import rows_of_step
+from hbo.scoring import score_cache as kept
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_replay_gives_the_rows_that_two_processes_trained_on(tmp_path, config, t
 
 def count_batches(rank):
     """Each process notes how many rows it has scored; none may write a result but the first."""
-    import hbo.training.scores_file as scores_file
+    import hbo.run.scores_file as scores_file
     from hbo.scoring.prefix import PrefixScorer
 
     original = PrefixScorer.losses
@@ -155,7 +155,7 @@ def test_processes_that_hold_different_weights_do_not_score_together(tmp_path, c
 
 
 def other_weights(rank):
-    from hbo.training import prepare
+    from hbo.run import prepare
 
     original = prepare.load_model
 

@@ -8,7 +8,7 @@ from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
 
 from hbo.errors import ConfigError
-from hbo.training.rehearsal import rehearse
+from hbo.run.rehearsal import rehearse
 
 NEEDS_OPTIONS = {  # of schedules that have none by themselves
     "cosine_with_min_lr": {"min_lr": 0.0},

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from conftest import ledger, token_rows
 
-from hbo.config_file import parse
+from hbo.config.file import parse
 from hbo.errors import ResumeError
 from hbo.training.resume import check_config, fingerprints
 

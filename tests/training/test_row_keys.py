@@ -9,8 +9,8 @@ from transformers import AutoConfig, AutoTokenizer
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, HBOError, ModelError
 from hbo.progress import silent
-from hbo.training import prepare
-from hbo.training.arguments import training_arguments
+from hbo.run import prepare
+from hbo.run.arguments import training_arguments
 from hbo.training.callback import HBOCallback
 
 # The turn's end is whatever the tokenizer's end token is.
@@ -136,7 +136,7 @@ def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, 
             super().__init__(*args, **kwargs)
             made.append(self)
 
-    monkeypatch.setattr("hbo.training.run.HBOCallback", Spy)
+    monkeypatch.setattr("hbo.run.train.HBOCallback", Spy)
     keys = {
         "chat_template_path": template,
         "eos_token": "<|im_start|>",

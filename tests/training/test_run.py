@@ -11,7 +11,7 @@ import yaml
 from commands import refused
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hbo import config_file
+from hbo.config import file as config_file
 
 
 def test_the_module_is_the_command(config, tmp_path):
@@ -110,7 +110,7 @@ def test_a_checkout_that_is_not_installed_runs(hbo, config, tmp_path, monkeypatc
             raise importlib.metadata.PackageNotFoundError(name)
         return known(name)
 
-    monkeypatch.setattr("hbo.training.run.version", version)
+    monkeypatch.setattr("hbo.run.train.version", version)
     done = hbo("train", config())
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["environment"]["hbo"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hbo.errors import ConfigError, ResumeError
-from hbo.training import run_folder
+from hbo.folder import paths as run_folder
 
 
 def checkpoint(folder, step, state="whole"):

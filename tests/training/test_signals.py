@@ -11,8 +11,8 @@ from conftest import token_rows
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from hbo.training.run_folder import last_checkpoint
-from hbo.training.signals import StopOnSignal
+from hbo.folder.paths import last_checkpoint
+from hbo.run.signals import StopOnSignal
 
 
 @pytest.mark.parametrize(

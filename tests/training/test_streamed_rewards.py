@@ -11,8 +11,8 @@ from peft import LoraConfig
 
 from hbo import HBOConfig
 from hbo.errors import ConfigError
+from hbo.rewards.choose import measurer_for
 from hbo.rewards.gradients import gradient_norms_and_losses
-from hbo.rewards.measurer import measurer_for
 from hbo.scoring.batches import pad
 from hbo.training.attach import groups_of
 
@@ -172,7 +172,7 @@ def test_time_in_hooks_counts_as_balancing(make_trainer, monkeypatch):
         spent.append(window.seconds)
         return 1000.0
 
-    monkeypatch.setattr("hbo.rewards.window.Window.spent", counted)
+    monkeypatch.setattr("hbo.rewards.streamed.Window.spent", counted)
     trainer, callback = make_trainer(balance=STREAM)
     trainer.train()
     assert len(spent) == 4

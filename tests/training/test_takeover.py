@@ -14,11 +14,11 @@ from test_run import config  # noqa: F401 - a fixture
 from transformers import Trainer
 
 from hbo.errors import ConfigError, DataError
-from hbo.report import status
+from hbo.folder import status
 from hbo.rewards.probe import Probe
-from hbo.training import takeover
-from hbo.training.live import Teller
-from hbo.training.takeover import Takeover, let_go, put_back, recover, set_aside
+from hbo.run import takeover
+from hbo.run.takeover import Takeover, let_go, put_back, recover, set_aside
+from hbo.training.live_log import Teller
 
 FORMER = {
     "config.yaml": "former",

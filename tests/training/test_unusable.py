@@ -70,7 +70,7 @@ def test_held_out_rows_that_fall_away_are_counted_and_fail_nothing(hbo, written,
 
 
 def held_rows(config):
-    from hbo import config_file
+    from hbo.config import file as config_file
     from hbo.data.held_out import hold_out
     from hbo.data.mixture import read_mixture
 

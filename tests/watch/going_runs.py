@@ -5,8 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-from hbo.report import status
-from hbo.report.status import Status
+from hbo.folder import status
+from hbo.folder.status import Status
 
 REPORT = str(Path(__file__).parents[1] / "report")
 sys.path.append(REPORT)  # and not for longer than needed: several folders have a conftest

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from hbo import config_file, recipes
 from hbo.config import RunConfig
+from hbo.config import file as config_file
+from hbo.config import methods as recipes
 from hbo.errors import ConfigError
-from hbo.training.arguments import adapter, training_arguments, typed
-from hbo.training.packages import check_packages
-from hbo.training.rehearsal import rehearse
+from hbo.run.arguments import adapter, training_arguments, typed
+from hbo.run.packages import check_packages
+from hbo.run.rehearsal import rehearse
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.

@@ -1,10 +1,15 @@
-"""Runs the cells of a grid, one process each; several runners may share a grid."""
+"""Runs the cells of a grid, one process each; several runners may share a grid.
+
+What a grid would run, in words.
+"""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -14,12 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo import config_file
 from hbo.compare.grid import Cell
+from hbo.config import file as config_file
 from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, Interrupted
-from hbo.training.arguments import typed
-from hbo.training.run_folder import CONFIG, METRICS, last_checkpoint
+from hbo.folder.paths import CONFIG, METRICS, last_checkpoint
+from hbo.run.arguments import typed
 
 _POLL = 0.2
 
@@ -193,3 +198,27 @@ def _write_config(cell: Cell) -> None:
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it said nothing"
+
+
+def plan(cells: Sequence[Cell]) -> Iterator[str]:
+    """A line for each cell, and one for the whole, with an estimate as soon as a cell is finished.
+
+    Raises:
+        Nothing.
+    """
+    seconds = []
+    for cell in cells:
+        if is_finished(cell):
+            seconds.append(float(json.loads((cell.folder / METRICS).read_text(encoding="utf-8"))["train_seconds"]))
+        yield f"{cell.label}, seed {cell.seed}: {_budget(cell)}, {'finished' if is_finished(cell) else 'to run'}"
+    left = len(cells) - len(seconds)
+    guess = ""
+    if seconds and left:
+        minutes = left * statistics.median(seconds) / 60
+        guess = f", about {minutes:.0f} minutes of training at the speed of those (evaluation not counted)"
+    yield f"{len(cells)} runs: {len(seconds)} finished, {left} to run{guess}"
+
+
+def _budget(cell: Cell) -> str:
+    steps = cell.config.train.get("max_steps", -1)
+    return f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3):g} epochs"

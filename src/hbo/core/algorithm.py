@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hbo.config import HBOConfig
+from hbo.config.rewards import SIGNED_REWARDS, is_one_of
 from hbo.core.actors import Actor
 from hbo.core.factory import actor_factory
 from hbo.core.groups import Groups
@@ -36,7 +37,6 @@ from hbo.core.ledger import Entry, Ledger
 from hbo.core.prior import check_floor, floored, temperature_prior, weighted_prior
 from hbo.core.stream import Stream
 from hbo.errors import ResumeError, RewardError
-from hbo.reward_names import SIGNED_REWARDS, is_one_of
 
 Floats = NDArray[np.float64]
 _LARGEST = 1e100  # a reward above it is as good as infinite: its square, which the actors' optimizer keeps, overflows

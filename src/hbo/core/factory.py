@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hbo.actor_config import ActorConfig
+from hbo.config.balance import ActorConfig
 from hbo.core.actors import Actor, MLPActor, SoftmaxActor, TrackingActor
-from hbo.core.bandits import Exp3Actor, LossSoftmaxActor, ODMActor, Smoothed
+from hbo.core.closed_form import Exp3Actor, LossSoftmaxActor, ODMActor, Smoothed
 
 Floats = NDArray[np.float64]
 

@@ -7,16 +7,21 @@
     hbo_dataset, hbo_row  where it comes from
 
 So the schema is the same whatever the rows hold, and reading what most rows are, role and content alone, stays quick.
+
+Canonical rows → rows that SFTTrainer tokenizes by itself.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hbo.data.cache import stored_table
 from hbo.data.json_text import written
 from hbo.data.turns import BadRowError, Turn
+from hbo.errors import DataError
 
 if TYPE_CHECKING:
     from datasets import Features
@@ -87,3 +92,98 @@ def _turn(turn: Any) -> Turn:
 def _value(value: Any) -> Any:
     # Tables for SFTTrainer hold turns and tools as JSON, which Arrow shows as text.
     return json.loads(value) if isinstance(value, str) else value
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+_BATCH = 1000
+
+
+def for_trl(data: Dataset, folder: Path) -> Dataset:
+    """`data` itself; or with a column `text` in the place of `prompt` and `completion` when all rows are plain text; or
+    with all that its turns have, and the columns `tools` and `chat_template_kwargs`, where rows have such.
+
+    Raises:
+        DataError: SFTTrainer can't take the rows, or would train on what is context.
+    """
+    kinds: dict[bool, str] = {}  # is it text? → a dataset that is so
+    for batch in data.with_format("arrow").iter(_BATCH):
+        for row in batch.to_pylist():
+            is_text = row["completion"][0]["role"] == "text"
+            kinds.setdefault(is_text, row["hbo_dataset"])
+            if not is_text:
+                _check(row)
+    if len(kinds) == 2:
+        raise DataError(
+            f"'{kinds[True]}' is plain text and '{kinds[False]}' has prompts and responses, which SFTTrainer can't "
+            "take in one dataset; give tokenizer= so that hbo tokenizes both"
+        )
+    if True in kinds:
+        return _as_text(data, folder)
+    return _as_json(data, folder) if EXTRA in data.column_names else data
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
+    if not row["prompt"]:
+        raise DataError(
+            f"{where}: nothing stands before the response, which SFTTrainer can't tokenize; give tokenizer= so that "
+            "hbo does it"
+        )
+    if row.get(EXTRA) and any("weight" in turn for turn in conversation_of(row).completion):
+        raise DataError(
+            f"{where}: an answer between others is marked as context (weight: 0, train: false), but SFTTrainer would "
+            "train on it; give tokenizer= so that hbo tokenizes the rows"
+        )
+
+
+def _as_text(data: Dataset, folder: Path) -> Dataset:
+    from datasets import Features, Value
+
+    def tables() -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        for batch in data.with_format("arrow").iter(_BATCH):
+            texts = [completion[0]["content"] for completion in batch["completion"].to_pylist()]
+            yield batch.select(["hbo_dataset", "hbo_row"]).add_column(0, "text", pa.array(texts, pa.string()))
+
+    features = Features({"text": Value("string"), "hbo_dataset": Value("string"), "hbo_row": Value("int64")})
+    return stored_table(folder / f"text-{data._fingerprint}.arrow", features, tables())
+
+
+def _as_json(data: Dataset, folder: Path) -> Dataset:
+    """Turns as JSON objects: each has the keys that are its own, since templates ask whether a key is there."""
+    from datasets import Features, Json, List
+
+    types = {"prompt": List(Json()), "completion": List(Json()), "tools": Json(), "chat_template_kwargs": Json()}
+    features = Features({**types, "hbo_dataset": data.features["hbo_dataset"], "hbo_row": data.features["hbo_row"]})
+
+    def tables() -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        text = pa.string()
+        stored = {name: pa.list_(text) if name in ("prompt", "completion") else text for name in types}
+        schema = pa.schema(stored)
+        for batch in data.with_format("arrow").iter(_BATCH):
+            table = pa.Table.from_pylist([_written(row) for row in batch.to_pylist()], schema=schema)
+            for name in ("hbo_dataset", "hbo_row"):
+                table = table.append_column(name, batch[name])
+            yield table
+
+    return stored_table(folder / f"turns-{data._fingerprint}.arrow", features, tables())
+
+
+def _written(row: Mapping[str, Any]) -> dict[str, Any]:
+    found = conversation_of(row)
+    prompt, completion = (
+        [written({key: value for key, value in turn.items() if key != "weight"}) for turn in side]
+        for side in (found.prompt, found.completion)
+    )
+    return {
+        "prompt": prompt,
+        "completion": completion,
+        "tools": written(found.tools) if found.tools else None,
+        "chat_template_kwargs": written(found.template_kwargs or {}),
+    }

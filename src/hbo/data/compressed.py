@@ -1,4 +1,7 @@
-"""Compressed files → their bytes, so that a damaged or cut-off one is an error and never a shorter file."""
+"""Reading Zstandard files so that a cut-off one is an error and not a shorter file.
+
+Compressed files → their bytes, so that a damaged or cut-off one is an error and never a shorter file.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,67 @@ import lzma
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hbo.data.zstd import ZstdError, open_zstd
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_CHUNK = 4096  # small, so that even the best compressed chunk unpacks to a bounded size
+
+
+class ZstdError(Exception):
+    """Zstandard data that is damaged or ends too early."""
+
+
+def open_zstd(path: Path) -> io.BufferedReader:
+    """The unpacked bytes of `path`, as a file; reading it raises ZstdError when the data is damaged or cut off."""
+    return io.BufferedReader(_Unpacked(path))
+
+
+class _Unpacked(io.RawIOBase):
+    """One frame after another, each of which must come to its end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._frame: Any = None
+        self._packed = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        while not len(self._ready):
+            self._packed = self._packed or self._file.read(_CHUNK)
+            if not self._packed:
+                if self._frame is not None:
+                    raise ZstdError("the last frame has no end")
+                return 0
+            self._ready = memoryview(self._unpack())
+        view = memoryview(buffer).cast("B")
+        count = min(len(view), len(self._ready))
+        view[:count] = self._ready[:count]
+        self._ready = self._ready[count:]
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def _unpack(self) -> bytes:
+        import zstandard
+
+        if self._frame is None:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+        try:
+            data: bytes = self._frame.decompress(self._packed)
+        except zstandard.ZstdError as error:
+            raise ZstdError(str(error)) from None
+        self._packed = self._frame.unused_data if self._frame.eof else b""
+        if self._frame.eof:
+            self._frame = None
+        return data
+
 
 DAMAGED = (gzip.BadGzipFile, zlib.error, lzma.LZMAError, ZstdError, EOFError)
 """What reading raises when the data is damaged; that of bz2 is an OSError without a number."""

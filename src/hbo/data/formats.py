@@ -14,6 +14,8 @@ spellings of a turn are read in every format that has turns. All but `text` read
 
 An empty string is text like any other: an empty prompt is no instruction, an empty response leaves the end-of-turn
 token as its target. Null, or anything that isn't text, is an error that names the row.
+
+Columns by names that are common elsewhere → the names that a format has for them.
 """
 
 from __future__ import annotations
@@ -256,3 +258,31 @@ def _template_kwargs(cells: Cells, turns: TurnReader) -> dict[str, Any] | None:
         raise BadRowError(f"chat_template_kwargs holds '{own[0]}', which hbo decides itself")
     # Columnar files give each object the keys of all others, and templates ask whether a key is there.
     return {key: value for key, value in found.items() if value is not None or not turns.fills_nulls} or None
+
+
+_PAIRS = (  # what other datasets call a prompt and its completion
+    ("question", "answer"), ("query", "response"), ("inputs", "targets"), ("problem", "solution"),
+    ("prompt", "response"), ("prompt", "answer"), ("question", "response"), ("input", "output"),
+    ("instruction", "answer"), ("source", "target"),
+)  # fmt: skip
+_CHATS = ("conversation", "dialog", "dialogue", "chat", "turns")
+
+
+def renamed(row: Mapping[str, Any]) -> dict[str, str]:
+    """Canonical name → column, for rows in no known format whose columns have names that are common elsewhere.
+
+    Example:
+        >>> renamed({"question": "1 + 1?", "answer": "2"})
+        {'prompt': 'question', 'completion': 'answer'}
+    """
+    cells = Cells(row)
+    if detect(cells) is not None:
+        return {}
+    for prompt, completion in _PAIRS:
+        if prompt in row and completion in row:
+            context = [name for name in cells.names.get("input", ()) if name != prompt][:1]
+            return {"prompt": prompt, "completion": completion} | dict(zip(["input"], context, strict=False))
+    for column in _CHATS:
+        if isinstance(listed(row.get(column)), list):
+            return {"messages": column}
+    return {}

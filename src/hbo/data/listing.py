@@ -18,12 +18,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hbo.config.data import SourceConfig
 from hbo.data import compressed
-from hbo.data.clones import METADATA, card_patterns, is_stale, saved_splits
 from hbo.data.files import SUFFIXES, is_readable
-from hbo.data.splits import by_split, one_split
+from hbo.data.folders import METADATA, by_split, card_patterns, is_stale, one_split, saved_splits
 from hbo.errors import DataError
-from hbo.mixture_config import SourceConfig
 
 BUILDERS = {"json": ".json", "parquet": ".parquet", "arrow": ".arrow", "csv": None, "text": None, "pandas": None}
 """Builders of `datasets` → the ending that says how hbo reads their files; None where `datasets` does."""

@@ -11,22 +11,19 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hbo.config.data import SourceConfig
 from hbo.data.cache import cache_root, stored_table
-from hbo.data.canonical import EXTRA, features, stored
-from hbo.data.dropping import refuse_empty, without_unusable
-from hbo.data.entries import Entry, drops_unusable, open_entry
+from hbo.data.canonical import EXTRA, features, for_trl, stored
 from hbo.data.files import Placed
-from hbo.data.filters import Wanted, check_columns, shown_wanted
-from hbo.data.for_trl import for_trl
 from hbo.data.held_out import at_most, dataset_names, dataset_sizes, fraction_of, hold_out
 from hbo.data.notes import of_lost, of_reading, of_tokens
 from hbo.data.reader import Account, Reader
-from hbo.data.sources import Source, open_source
+from hbo.data.sources import Entry, Source, Wanted, check_columns, drops_unusable, open_entry, open_source, shown_wanted
 from hbo.data.tokens import tokenize
+from hbo.data.trainable import refuse_empty, without_unusable
 from hbo.data.turns import BadRowError, kind, text_of
 from hbo.data.unusable import UnusableRowError, count, reason_of, total
 from hbo.errors import ConfigError, DataError, nearest
-from hbo.mixture_config import SourceConfig
 from hbo.progress import Track, silent
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import Any
 
 from hbo.data.canonical import Conversation
 from hbo.data.columns import Cells, Names, Row, Selector, names_in
-from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, possible
-from hbo.data.renames import renamed
+from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, possible, renamed
 from hbo.data.turns import ROLES, BadRowError, TurnReader
 from hbo.data.unusable import MOST, Counted, UnusableRowError, count
 from hbo.errors import ConfigError, DataError, nearest

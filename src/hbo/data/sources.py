@@ -2,22 +2,28 @@
 
 A path that exists is a file or a folder; one that looks like a file is never sought elsewhere; any other is the name
 of a Hub dataset. Rows count from 0, lines from 1.
+
+What a user may write for one dataset of the mixture → its checked name, its settings and its sources.
+
+Which rows of a source are wanted: those whose columns have the values that `where` asks for.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from hbo.config.data import DatasetConfig, SourceConfig
+from hbo.config.section import truth
 from hbo.data.files import Placed, is_columnar, read_file
-from hbo.data.filters import Wanted, is_wanted, wanted_rows
+from hbo.data.folders import Value, partition_columns
 from hbo.data.listing import BUILDERS, ending_of, is_local, local_files
-from hbo.data.partitions import Value, partition_columns
-from hbo.errors import DataError
-from hbo.mixture_config import SourceConfig
+from hbo.errors import ConfigError, DataError, nearest
 
 _BATCH = 1000
 
@@ -154,3 +160,159 @@ def _fingerprint(files: Sequence[Path], columns: Sequence[Mapping[str, Value]], 
         told = f" {json.dumps(more)}" if more else ""
         whole.update(f"{digest.hexdigest()} {ending or ''.join(path.suffixes[-2:])}{told}\n".encode())
     return whole.hexdigest()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One dataset of the mixture, not yet read."""
+
+    name: str
+    config: DatasetConfig
+    sources: list[tuple[SourceConfig, Source]]
+
+
+def open_entry(name: Any, value: Any) -> Entry:
+    """The entry that `value` stands for: a path, a Hub name, a mapping, a DatasetConfig or a datasets.Dataset.
+
+    Raises:
+        ConfigError: The name is no text, or the mapping has a key or value that can't be used.
+        DataError: The source isn't there or is of a kind that can't be used.
+    """
+    name = _checked(name)
+    if isinstance(value, str | Path):
+        value = {"path": str(value)}
+    if isinstance(value, Mapping) and not isinstance(value, dict):
+        value = dict(value)
+    # A DatasetDict is a dict too; it has splits for keys and must not be read as settings.
+    if type(value) is dict:
+        value = _config(name, value)
+    if isinstance(value, DatasetConfig):
+        return Entry(name, value, [(config, open_source(name, config)) for config in value.sources])
+    config = DatasetConfig(path="a datasets.Dataset")
+    return Entry(name, config, [(config, from_dataset(name, value))])
+
+
+def drops_unusable(value: Any) -> bool:
+    """Whether an entry says that rows which can't be used are left out."""
+    if isinstance(value, DatasetConfig):
+        return value.drop_unusable
+    return type(value) is dict and value.get("drop_unusable") is True
+
+
+def _checked(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigError(f"a dataset is named {name!r}; give each dataset of the mixture a name that is text")
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(
+            f"the dataset name {name!r} holds an unpaired surrogate; give it a name that is text"
+        ) from None
+    return name
+
+
+def _config(name: str, given: dict[Any, Any]) -> DatasetConfig:
+    known = list(DatasetConfig.model_fields)
+    for key in given:
+        if key not in known:
+            raise ConfigError(
+                f"dataset '{name}': unknown key '{key}'{nearest(str(key), known)}; known keys: {', '.join(known)}"
+            )
+    try:
+        return DatasetConfig.model_validate(_with_text(given))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        shown = ".".join(str(part) for part in problem["loc"])
+        raise ConfigError(f"dataset '{name}': `{shown}`: {problem['msg']}") from None
+
+
+def _with_text(given: Any) -> Any:
+    """Paths as text, those of further sources too."""
+    if isinstance(given, Path):
+        return str(given)
+    if isinstance(given, list):
+        return [_with_text(value) for value in given]
+    if isinstance(given, dict):
+        return {key: _with_text(value) if key in ("path", "also") else value for key, value in given.items()}
+    return given
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Scalar = str | bool | int | float
+Wanted = Mapping[str, Scalar | Sequence[Scalar]]
+"""Column → the value, or one of the values, that a row must have there."""
+
+
+def is_wanted(row: Mapping[str, Any], wanted: Wanted) -> bool:
+    """Whether each column of `wanted` holds the value, or one of the values, asked for.
+
+    Args:
+        row: A row of the source, its columns as they are named there; one that it lacks is null.
+        wanted: What is asked for.
+
+    Example:
+        >>> is_wanted({"language": "Hindi"}, {"language": ["English", "Hindi"]})
+        True
+    """
+    return all(any(_same(row.get(column), value) for value in _several(values)) for column, values in wanted.items())
+
+
+def check_columns(seen: Collection[str], wanted: Wanted, place: str) -> None:
+    """Refuses to choose by a column that no row has.
+
+    Args:
+        seen: The columns that rows have.
+        wanted: What is asked for.
+        place: Where they stand, for the error.
+
+    Raises:
+        DataError: One isn't among them.
+    """
+    for column in wanted:
+        if column not in seen:
+            raise DataError(
+                f"{place}: no column '{column}', by which `where` chooses{nearest(column, seen)}; columns seen: "
+                f"{', '.join(map(str, seen)) or 'none'}"
+            )
+
+
+def wanted_rows(table: pa.Table, wanted: Wanted | None, place: str) -> tuple[list[int], pa.Table]:
+    """The numbers of the wanted rows of `table`, and these rows.
+
+    Raises:
+        DataError: The table has no such column.
+    """
+    import pyarrow as pa
+
+    if not wanted:
+        return list(range(len(table))), table
+    check_columns(table.column_names, wanted, place)
+    # Only these columns become Python values for every row: the others may hold long conversations.
+    numbers = [i for i, row in enumerate(table.select(list(wanted)).to_pylist()) if is_wanted(row, wanted)]
+    return numbers, table.take(pa.array(numbers, pa.int64()))
+
+
+def shown_wanted(wanted: Wanted) -> str:
+    """What is asked for, in words.
+
+    Raises:
+        Nothing.
+
+    Example:
+        >>> shown_wanted({"language": ["English", "Hindi"], "toxic": False})
+        "language is 'English' or 'Hindi', toxic is False"
+    """
+    return ", ".join(f"{column} is {' or '.join(map(repr, _several(values)))}" for column, values in wanted.items())
+
+
+def _several(values: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
+    return [values] if isinstance(values, str | bool | int | float) else values
+
+
+def _same(found: Any, value: Scalar) -> bool:
+    # 1 and true are equal to Python, but not to whoever wrote them. Where a column holds truths, `no` is one of them.
+    if isinstance(found, bool):
+        return found is truth(value)
+    return bool(found == value) and not isinstance(value, bool)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo import config_file
 from hbo.config import RunConfig
+from hbo.config import file as config_file
 from hbo.demo.corpora import DEMO, write_datasets
 from hbo.demo.multilingual import LANGUAGES, write_languages
 from hbo.errors import ConfigError, nearest

@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 
 from hbo.config import RunConfig
+from hbo.config.data import DatasetConfig
 from hbo.demo.corpora import DEMO, TINY, datasets_folder, write_datasets
 from hbo.demo.multilingual import LANGUAGES, languages_folder, write_languages
 from hbo.errors import ConfigError, ModelError
-from hbo.mixture_config import DatasetConfig
 from hbo.progress import Track, silent
 
 _PREFIX = "demo:"

@@ -33,10 +33,10 @@ from trl import pack_dataset
 from hbo.data.cache import cache_root
 from hbo.demo import corpora
 from hbo.progress import Track, silent
+from hbo.run.prepare import quiet_libraries
+from hbo.scoring.devices import scoring_autocast, uses_bf16
 from hbo.scoring.losses import row_losses
-from hbo.scoring.precision import scoring_autocast, uses_bf16
 from hbo.scoring.wheels import new_folder
-from hbo.training.prepare import quiet_libraries
 
 SUMMARY = "tiny.json"
 """The file in the model's folder that says how it was built and how well it learned."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hbo.folder.run import Run
 from hbo.report import markup
 from hbo.report.figures import Figure
-from hbo.report.folder import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, swatch, table, with_error
 from hbo.report.tables import Array, Tables, evenly
 from hbo.report.targets import targets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hbo.report.folder import Run
+from hbo.folder.run import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, table
 from hbo.report.tables import Array, Tables, epochs
 

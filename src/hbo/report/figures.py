@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hbo.report.folder import Run
+from hbo.folder.run import Run
 from hbo.report.markup import DASHES, SYMBOLS, label, look
 from hbo.report.tables import Array, Tables, averaged, evenly
 from hbo.report.targets import targets

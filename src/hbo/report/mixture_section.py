@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from hbo.report.folder import Run
+from hbo.folder.mixture import Example, Group
+from hbo.folder.run import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, swatch, table, text
-from hbo.report.mixture import Example, Group
 from hbo.report.tables import Tables
 
 _METRICS = {"ifd": "IFD (how little the instruction helps)", "perplexity": "perplexity", "loss": "loss"}

@@ -10,8 +10,8 @@ from huggingface_hub import ModelCardData
 
 from hbo import __version__
 from hbo.errors import visible
-from hbo.report.folder import Run
-from hbo.report.results import Metrics
+from hbo.folder.metrics import Metrics
+from hbo.folder.run import Run
 
 PAPER = "https://arxiv.org/abs/2505.12300"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from string import Template
 
 from hbo.errors import ConfigError
+from hbo.folder.run import Run, read_run
 from hbo.report import balance_sections, results_sections, side_by_side, side_tables
 from hbo.report.drawn_section import drawn
 from hbo.report.evaluation import evaluation
 from hbo.report.figures import Figure, figures
-from hbo.report.folder import Run, read_run
 from hbo.report.markup import text
 from hbo.report.mixture_section import mixture
 from hbo.report.runs import Shown, read_runs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hbo.report.folder import Run
+from hbo.folder.run import Run
 from hbo.report.summary import Show
 from hbo.report.tables import Array, Tables
 from hbo.report.targets import targets

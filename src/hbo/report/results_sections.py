@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 
+from hbo.folder.metrics import Metrics, Score
+from hbo.folder.run import Run
 from hbo.report import markup
 from hbo.report.figures import Figure
-from hbo.report.folder import Run
 from hbo.report.markup import MISSING, facts, how_to_read, name, number, section, table, text
 from hbo.report.reasons import reasons, task
-from hbo.report.results import Metrics, Score
 from hbo.report.summary import summary
 from hbo.report.tables import Tables
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hbo.errors import ConfigError
-from hbo.report.folder import Run, read_run
+from hbo.folder.run import Run, read_run
 from hbo.report.tables import Tables, tables
 
 

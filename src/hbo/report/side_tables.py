@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from hbo.folder.run import Run
 from hbo.report import markup
 from hbo.report.drawn_section import percent, repeated
-from hbo.report.folder import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, swatch, table, text
 from hbo.report.mixture_section import example_rows
 from hbo.report.reasons import reasons

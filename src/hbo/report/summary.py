@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hbo.report.folder import Run
-from hbo.report.results import Metrics
+from hbo.folder.metrics import Metrics
+from hbo.folder.run import Run
 from hbo.report.tables import Array, Tables
 
 Show = Callable[[str], str]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hbo.core.stream import row_odds
-from hbo.report.lines import Line
+from hbo.folder.ledger import Line
 
 Array = NDArray[np.float64]
 

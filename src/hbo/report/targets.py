@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hbo.report.folder import Run
+from hbo.folder.run import Run
 from hbo.report.tables import Array, Tables, target
 
-# Actors that answer the rewards in another closed form (hbo.core.bandits); their methods bear the same names.
+# Actors that answer the rewards in another closed form (hbo.core.closed_form); their methods bear the same names.
 _ELSEWHERE = frozenset({"loss_softmax", "exp3", "odm"})
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hbo.errors import visible
-from hbo.report.results import Metrics, Score, parse_metrics
+from hbo.folder.metrics import Metrics, Score, parse_metrics
 
 _REPEATS = 3.5  # passes above which rows are likely to be learned by heart
 

@@ -12,9 +12,9 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from hbo.config.rewards import DATASET_REWARDS
 from hbo.errors import ConfigError, nearest
-from hbo.reward_names import DATASET_REWARDS
-from hbo.rewards.progress import (
+from hbo.rewards.per_row import (
     gradient_norm,
     ifd_ratio,
     loss,

@@ -21,7 +21,7 @@ from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.norms.loop import squares_from, squares_of_row, total
 from hbo.rewards.norms.settle import row_alone, with_other_sizes
-from hbo.scoring.placement import device_of, is_whole
+from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.targets import Targets
 
 

@@ -19,11 +19,10 @@ from transformers import PreTrainedModel
 
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.head import HeadPass, tied_to
-from hbo.rewards.norms.outer_products import widened
+from hbo.rewards.norms.outer_products import HeadUse, widened
 from hbo.rewards.norms.recorder import Owner, Recorder
-from hbo.rewards.norms.uses import HeadUse
+from hbo.scoring.devices import Autocast
 from hbo.scoring.head import head_of
-from hbo.scoring.precision import Autocast
 from hbo.scoring.targets import Targets
 
 

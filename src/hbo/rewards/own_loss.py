@@ -19,7 +19,7 @@ from hbo.core.groups import Groups
 from hbo.rewards import REWARDS, Reward, reward_function
 from hbo.rewards.gradients import gradient_norm_of, trainable_parameters
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.rewards.pool import pool_of, probes_of
+from hbo.rewards.passes import pool_of, probes_of
 from hbo.rewards.probe import per_row, rewards_of_probes
 from hbo.scoring.processes import ALONE, Processes
 

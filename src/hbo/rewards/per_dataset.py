@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hbo.config import HBOConfig
+from hbo.config.rewards import DEV_REWARDS
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError, DataError
-from hbo.reward_names import DEV_REWARDS
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
-from hbo.rewards.passes import over_rows
-from hbo.rewards.pool import chosen
+from hbo.rewards.passes import chosen, over_rows
 from hbo.rewards.probe import Probe
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
 from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
-from hbo.scoring.placement import device_of
+from hbo.scoring.devices import device_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import tokens_on
 
@@ -44,7 +43,7 @@ class PerDataset:
     Args:
         probe: Rows, their pools, and the reward that is left to it.
         config: Settings of both levels.
-        reward: A name of `hbo.reward_names.DATASET_REWARDS`.
+        reward: A name of `hbo.config.rewards.DATASET_REWARDS`.
         dev_K: Rows of each dataset that are set aside, for rewards that need them.
 
     Raises:

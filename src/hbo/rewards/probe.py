@@ -23,13 +23,11 @@ from hbo.rewards import NORM_REWARDS, REWARDS, Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.rewards.norms import Facts, Uncovered
-from hbo.rewards.passes import over_rows
-from hbo.rewards.pool import pool_of, probes_of
-from hbo.rewards.sizing import Sizing
+from hbo.rewards.passes import Sizing, over_rows, pool_of, probes_of
 from hbo.scoring.batches import Row, Rows, pad, reader
+from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.losses import Scorer
 from hbo.scoring.measure import alone
-from hbo.scoring.placement import device_of, is_whole
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
 

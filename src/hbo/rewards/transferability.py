@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from hbo.errors import RewardError
 from hbo.rewards.passes import Batch
+from hbo.scoring.devices import device_of
 from hbo.scoring.head import target_logits
-from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hbo.rewards.passes import Batch
+from hbo.scoring.devices import device_of
 from hbo.scoring.head import target_logits, targets_at_once
-from hbo.scoring.placement import device_of
 from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]

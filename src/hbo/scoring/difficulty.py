@@ -18,11 +18,10 @@ from torch import nn
 
 from hbo.errors import ConfigError, nearest
 from hbo.progress import Track, silent
+from hbo.scoring.devices import Precision, device_of, scoring_autocast, uses_bf16
 from hbo.scoring.levels import assign_levels, check_sizes
 from hbo.scoring.measure import score
 from hbo.scoring.models import load_model, load_tokenizer
-from hbo.scoring.placement import device_of
-from hbo.scoring.precision import Precision, scoring_autocast, uses_bf16
 from hbo.scoring.scores import IFD_KINDS, METRICS, Quantiles, Scores, quantiles, score_table
 from hbo.scoring.tokenized import checked, tokenized
 

@@ -18,8 +18,8 @@ from transformers import Cache, PreTrainedModel
 from hbo.errors import RewardError
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, Rows, lengths, pack, pad, reader
+from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.head import head_of, target_logits, targets_at_once, through_head, token_losses
-from hbo.scoring.placement import device_of, is_whole
 from hbo.scoring.room import TOKEN_BUDGET, Room
 from hbo.scoring.targets import Targets
 

@@ -22,17 +22,17 @@ from hbo.data.cache import cache_root
 from hbo.data.tokens import IGNORED, opening
 from hbo.errors import ModelError
 from hbo.progress import Track, silent
-from hbo.scoring import kept
+from hbo.scoring import score_cache as kept
 from hbo.scoring.batches import Read, Row, pack, reader
+from hbo.scoring.devices import device_of
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.limits import Limits
 from hbo.scoring.losses import evaluating
-from hbo.scoring.placement import device_of
 from hbo.scoring.prefix import PrefixScorer
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import TOKEN_BUDGET, Room
-from hbo.scoring.scan import Scan
 from hbo.scoring.scores import Scores
+from hbo.scoring.tokenized import Scan
 
 _VERSION = "1"  # part of every cache file's name: raise it when the same rows give other losses
 

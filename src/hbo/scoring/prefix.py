@@ -20,8 +20,8 @@ from transformers.cache_utils import DynamicLayer
 
 from hbo.data.tokens import IGNORED
 from hbo.scoring.batches import Row, pad
+from hbo.scoring.devices import device_of
 from hbo.scoring.losses import Scorer
-from hbo.scoring.placement import device_of
 
 _WORTHWHILE = 64  # tokens saved per batch, below which the pass over the prefix costs more
 _TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where rounding alone is that large

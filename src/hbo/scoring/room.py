@@ -17,7 +17,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
 from hbo.errors import RewardError, first_line
-from hbo.scoring.placement import device_of
+from hbo.scoring.devices import device_of
 
 TOKEN_BUDGET = 2048
 """Padded tokens per batch where nothing is known of memory."""

@@ -1,8 +1,12 @@
-"""Whatever `build_mixture` gives → canonical rows with the scorer's own tokens."""
+"""Whatever `build_mixture` gives → canonical rows with the scorer's own tokens.
+
+What scoring must know of all rows before it begins, read in one pass. Letters: N rows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDa
 
 from hbo.data.cache import cache_root, stored_table
 from hbo.data.canonical import EXTRA
-from hbo.data.tokens import tokenize
+from hbo.data.tokens import IGNORED, has_instruction, tokenize
 from hbo.errors import DataError
 from hbo.progress import Track
 
@@ -91,3 +95,53 @@ def _from_text(data: Dataset, folder: Path) -> Dataset:
             yield pa.table(batch, schema=features.arrow_schema)
 
     return stored_table(folder / f"canonical-{data._fingerprint}.arrow", features, tables())
+
+
+_SCAN_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Sizes and kinds of the rows of a tokenized dataset."""
+
+    length_N: np.ndarray
+    """Tokens of each row."""
+    target_N: np.ndarray
+    """Targets of each row; a label on the first token is none, as nothing predicts it."""
+    has_instruction_N: np.ndarray
+    """Whether anything stands before the response to compare with."""
+    largest_id: int
+
+    @classmethod
+    def of(cls, data: Dataset) -> Scan:
+        """The scan of canonical rows with `input_ids` and `labels`.
+
+        Raises:
+            Nothing.
+        """
+        lengths, targets, instructed, largest = [], [], [], -1
+        columns = data.select_columns(["input_ids", "labels", "prompt"])
+        for table in columns.with_format("arrow").iter(_SCAN_BATCH):
+            ids = table["input_ids"].combine_chunks()
+            largest = max(largest, int(ids.flatten().to_numpy().max(initial=-1)))
+            length, target = _counts(table["labels"].combine_chunks())
+            lengths.append(length)
+            targets.append(target)
+            instructed += [has_instruction(prompt) for prompt in table["prompt"].to_pylist()]
+        nothing = np.empty(0, dtype=np.int64)
+        return cls(
+            np.concatenate([nothing, *lengths]),
+            np.concatenate([nothing, *targets]),
+            np.array(instructed, dtype=bool),
+            largest,
+        )
+
+
+def _counts(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens (N,) and targets (N,) of each row."""
+    length = labels.value_lengths().to_numpy().astype(np.int64)
+    end = length.cumsum()
+    is_target = labels.flatten().to_numpy() != IGNORED
+    is_target[(end - length)[length > 0]] = False
+    before = np.concatenate([[0], is_target.cumsum()])
+    return length, before[end] - before[end - length]

@@ -12,18 +12,17 @@ from numpy.typing import NDArray
 from transformers import Trainer, TrainingArguments
 
 from hbo.config import HBOConfig
+from hbo.config.rewards import DEV_REWARDS, GRADIENT_REWARDS, is_one_of
 from hbo.core.groups import Groups
 from hbo.data.tokens import opening
 from hbo.errors import ConfigError, DataError
-from hbo.reward_names import DEV_REWARDS, GRADIENT_REWARDS, is_one_of
+from hbo.rewards.choose import Measurer, measurer_for
 from hbo.rewards.examples import PACKED, example_counts
-from hbo.rewards.measurer import Measurer, measurer_for
 from hbo.rewards.own_loss import OwnLossProbe
 from hbo.scoring.batches import lengths
-from hbo.training.meter import Meter
+from hbo.training.group_losses import Meter, ReplayMeter
 from hbo.training.own_loss import TrainerLoss, has_own_loss, pair_lengths
 from hbo.training.parallel import check_parallelism, check_placement
-from hbo.training.replayed import ReplayMeter
 from hbo.training.sampler import Schedule
 
 _BATCH = 1 << 20

@@ -20,15 +20,16 @@ from hbo.core.algorithm import HBO
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
 from hbo.rewards.probe import Probe
-from hbo.rewards.window import Window
+from hbo.rewards.streamed import Window
 from hbo.scoring.room import never_for_training
-from hbo.training import logbook, resume
+from hbo.training import balance_log as logbook
+from hbo.training import resume
 from hbo.training.attach import check_passes, check_trainer, lag_of, meter_of, parts_of, schedule_of
 from hbo.training.best import MeanOfSets
-from hbo.training.distributed import check_same, from_first, processes_of, sum_over, tell_of_head
 from hbo.training.fit import check_fit
-from hbo.training.live import LiveLog, Teller
+from hbo.training.live_log import LiveLog, Teller
 from hbo.training.own_loss import own_loss_config
+from hbo.training.processes import check_same, from_first, processes_of, sum_over, tell_of_head
 from hbo.training.sampler import HBOSampler
 from hbo.training.state import HBOState
 

@@ -11,7 +11,7 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
 
-from hbo.data.cut import cut_rows
+from hbo.data.trainable import cut_rows
 from hbo.errors import ModelError
 from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths

@@ -9,8 +9,8 @@ import numpy as np
 import yaml
 from datasets import Dataset
 
-from hbo import config_file
 from hbo.config import RunConfig
+from hbo.config import file as config_file
 from hbo.errors import ResumeError
 from hbo.scoring.fingerprint import content_fingerprint
 

@@ -1,23 +1,29 @@
 """The report of a run that goes on, at an address of this machine: three things to GET, and nothing else.
 
 `/` is a frame that asks for `/state` again and again, and shows `/page`, the report as it would be written now.
+
+The frame around a report that refreshes itself.
 """
 
 from __future__ import annotations
 
+import base64
 import errno
+import hashlib
 import json
 import socketserver
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from string import Template
 from typing import Any
 
 from hbo.errors import ConfigError, DataError, visible
-from hbo.report.folder import read_run
+from hbo.folder.run import read_run
+from hbo.report.markup import text
 from hbo.report.page import render
 from hbo.watch import words
-from hbo.watch.shell import POLICY, shell
 from hbo.watch.view import Stamp, Watcher, stamp_of
 
 ADDRESS = "127.0.0.1"
@@ -165,3 +171,33 @@ def serve(watcher: Watcher, port: int, interval: float, say: Callable[[str], Non
     with Server(Pages(watcher, interval), port) as server:
         say(f"{words.one_line(watcher.name)}: {server.url} (Ctrl-C ends the page, not the run)")
         server.serve_forever()
+
+
+def _file(name: str) -> str:
+    return resources.files("hbo.watch").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hashed(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+_SCRIPT, _STYLE = _file("shell.js"), _file("shell.css")
+POLICY = (
+    f"default-src 'none'; script-src {_hashed(_SCRIPT)}; style-src {_hashed(_STYLE)}; connect-src 'self'; "
+    "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+def shell(name: str, interval: float) -> str:
+    """The frame as HTML.
+
+    Args:
+        name: The run's.
+        interval: Seconds between two looks.
+
+    Raises:
+        Nothing.
+    """
+    return Template(_file("shell.html")).substitute(
+        title=text(name), style=_STYLE, script=_SCRIPT, interval=f"{1000 * interval:.0f}"
+    )

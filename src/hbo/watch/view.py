@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hbo.errors import DataError
-from hbo.report import log
-from hbo.report.folder import read_config
-from hbo.report.lines import Line, read_lines
-from hbo.report.status import FINISHED, INTERRUPTED, Status, is_gone, read_status
+from hbo.folder import log
+from hbo.folder.ledger import Line, read_lines
+from hbo.folder.run import read_config
+from hbo.folder.status import FINISHED, INTERRUPTED, Status, is_gone, read_status
 
 WAITING, RUNNING, REMOVED = "waiting", "running", "removed"
 LEDGER, CONFIG, METRICS = "balance.jsonl", "config.yaml", "metrics.json"

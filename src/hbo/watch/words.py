@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hbo.errors import visible
-from hbo.report.status import FAILED, FINISHED, INTERRUPTED
+from hbo.folder.status import FAILED, FINISHED, INTERRUPTED
 from hbo.watch.view import REMOVED, View
 
 _QUIET = 15.0  # seconds of silence that are worth a word

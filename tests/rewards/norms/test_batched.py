@@ -14,7 +14,7 @@ from hbo.rewards.gradients import settle
 from hbo.rewards.norms import outer_products
 from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.scoring.precision import Autocast
+from hbo.scoring.devices import Autocast
 from hbo.scoring.targets import Targets
 
 

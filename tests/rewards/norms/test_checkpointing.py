@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointImpl, checkpoint_wrapper
 
 from hbo.rewards.gradients import looped_gradient_norms, per_example_gradient_norms, settle
-from hbo.rewards.norms.checkpointing import recomputing
+from hbo.rewards.norms.batched import recomputing
 
 
 def kept_by(measure):

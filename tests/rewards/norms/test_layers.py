@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from hbo.rewards.gradients import looped_gradient_norms, per_example_gradient_norms
 from hbo.rewards.norms import Outer, layers, register
 from hbo.rewards.norms.layers import Unruly, own_rule, rule_for
-from hbo.rewards.norms.uses import alone
+from hbo.rewards.norms.outer_products import alone
 
 ROWS, TOKENS, SIZE = 3, 5, 8
 

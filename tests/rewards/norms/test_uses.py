@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hbo.rewards.norms.outer_products import Outer
-from hbo.rewards.norms.uses import Apart, HeadUse, Squares, alone, together
+from hbo.rewards.norms.outer_products import Apart, HeadUse, Outer, Squares, alone, together
 
 B, T, V, H = 3, 5, 11, 4
 

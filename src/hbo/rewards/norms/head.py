@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hbo.rewards.norms.outer_products import CHUNK, Outer, same_type, squared, widened
-from hbo.rewards.norms.uses import HeadUse
+from hbo.rewards.norms.outer_products import CHUNK, HeadUse, Outer, same_type, squared, widened
+from hbo.scoring.devices import Autocast
 from hbo.scoring.head import Head, targets_at_once
-from hbo.scoring.precision import Autocast
 from hbo.scoring.targets import Targets
 
 

@@ -9,7 +9,7 @@ over the tokens of a row, never formed) or as a tensor (B, *shape of the paramet
 `register(LayerClass, rule)` adds one of your own; it takes over all trainable parameters in the layer, those of layers
 inside it too, so a block whose weights are read by one fused kernel can have a rule as a whole.
 
-What no rule covers is run again for each row (`hbo.rewards.norms.rerun`).
+What no rule covers is run again for each row (`hbo.rewards.norms.calls`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import FSDPModule
 
-from hbo.scoring.placement import is_partitioned
+from hbo.scoring.devices import is_partitioned
 
 
 def resharded(model: nn.Module) -> None:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from hbo.rewards.norms.checkpointing import recomputing
+from hbo.rewards.norms.batched import recomputing
 from hbo.rewards.norms.head import slopes_in_place
 from hbo.rewards.norms.left_as_found import resharded
 from hbo.rewards.norms.outer_products import square
+from hbo.scoring.devices import is_partitioned
 from hbo.scoring.head import of_targets, only_targets
-from hbo.scoring.placement import is_partitioned
 from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
 

@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_unflatten
 from torch.utils.hooks import RemovableHandle
 
-from hbo.rewards.norms.calls import Call, Tap, by_row, fits, flat_tensors, layout_of
+from hbo.rewards.norms.calls import Call, Tap, by_row, fits, flat_tensors, layout_of, rerun
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.layers import Rule, Unruly, conv1d, linear, own_rule, rule_for
-from hbo.rewards.norms.outer_products import LastGram
-from hbo.rewards.norms.rerun import rerun
-from hbo.rewards.norms.uses import Apart, Squares, Use, alone, together
+from hbo.rewards.norms.outer_products import Apart, LastGram, Squares, Use, alone, together
+from hbo.scoring.devices import Autocast
 from hbo.scoring.head import output_layer
-from hbo.scoring.precision import Autocast
 from hbo.scoring.targets import Targets
 
 _CONTAINERS = (nn.ParameterDict, nn.ParameterList, nn.ModuleDict, nn.ModuleList)

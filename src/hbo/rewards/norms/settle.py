@@ -28,8 +28,8 @@ from hbo.rewards.norms.layers import whole_shape
 from hbo.rewards.norms.left_as_found import left_as_found, resharded
 from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
+from hbo.scoring.devices import device_of, is_partitioned
 from hbo.scoring.head import head_of, target_logits, token_losses
-from hbo.scoring.placement import device_of, is_partitioned
 from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
 

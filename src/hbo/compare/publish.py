@@ -1,0 +1,59 @@
+"""Finished cells → `results.jsonl`, `comparison.md` and `comparison.html`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hbo.compare.grid import Cell
+from hbo.compare.markdown import markdown
+from hbo.compare.page import page
+from hbo.compare.runner import is_finished
+from hbo.compare.table import tabulate
+from hbo.data.cache import atomic_path
+from hbo.folder.benchmarks import read_evaluation
+from hbo.folder.paths import EVALUATION, METRICS
+from hbo.report.evaluation import SHOWN
+
+Row = dict[str, Any]
+
+
+def write_results(cells: Sequence[Cell], output: Path) -> None:
+    """Writes the files anew from every cell that is finished.
+
+    Raises:
+        DataError: A file can't be written.
+    """
+    rows = [_row(cell) for cell in cells if is_finished(cell)]
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    table = tabulate(rows) if rows else None
+    shown = {"comparison.md": markdown(table), "comparison.html": page(table, f"{output.absolute().name}: hbo compare")}
+    for name, text in {"results.jsonl": lines, **shown}.items():
+        with atomic_path(output / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _row(cell: Cell) -> Row:
+    found = json.loads((cell.folder / METRICS).read_text(encoding="utf-8"))
+    nll = {name: score["nll"] for name, score in found["eval"].items()}
+    worst = max(nll, key=lambda name: nll[name])
+    return {
+        "label": cell.label, "method": cell.method, "seed": cell.seed, "settings": dict(cell.settings),
+        "steps": found["steps"], "nll": nll,
+        "nll_before": {name: score["nll"] for name, score in found["eval_before"].items()},
+        "accuracy": found.get("accuracy"), "macro_nll": found["macro_nll"], "relative_nll": found["relative_nll"],
+        "worst": worst, "worst_nll": nll[worst], "seconds": found["train_seconds"],
+        "overhead": found["balance_overhead"], "benchmarks": _benchmarks(cell.folder / EVALUATION),
+    }  # fmt: skip
+
+
+def _benchmarks(file: Path) -> dict[str, float] | None:
+    """Accuracy by the paper's means and by task; None for a run that wasn't evaluated."""
+    found = read_evaluation(file)
+    if found is None:
+        return None
+    means = {SHOWN.get(key, key): measure.accuracy for key, measure in found.averages.items()}
+    # A dataset of the mixture may have a benchmark's name.
+    return {**means, **{f"benchmark {task}": measure.accuracy for task, measure in found.tasks.items()}}

@@ -1,0 +1,154 @@
+"""What a user writes under `balance:`: the method, and how its actors learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from hbo.config.data import Temperature
+from hbo.config.rewards import SIGNED_REWARDS, is_one_of
+from hbo.config.section import Section, shown, truth
+from hbo.errors import ConfigError
+
+TIERS: tuple[Literal["global", "local"], ...] = ("global", "local")
+Steps = Annotated[int, Field(ge=1)]
+Reward = str | Callable[..., Any] | None
+
+
+class ActorConfig(Section):
+    """How an actor turns rewards into probabilities."""
+
+    kind: Literal["softmax", "mlp", "tracking", "loss_softmax", "exp3", "odm"] = "softmax"
+    """One logit per choice (authors' code), two layers (paper's text), the closed form (ours), or that of a method."""
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
+    """Adam step of `softmax` and `mlp`."""
+    steps: Annotated[int, Field(ge=1)] = 200
+    """Adam steps per update of `softmax` and `mlp`."""
+    hidden: Annotated[int, Field(ge=1)] = 32
+    """Hidden units of `mlp`."""
+    rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the way, in log space, that `tracking` goes towards p ∝ reward per update."""
+    ema: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Weight of the newest reward in the moving average, begun at 1, that an actor learns from; 1: no average."""
+
+
+class HBOConfig(Section):
+    """How the mixture is balanced while the model trains: the YAML's `balance:`.
+
+    Example:
+        >>> HBOConfig(update_every=100).method
+        'hbo'
+        >>> HBOConfig(method="uniform").global_reward is None
+        True
+    """
+
+    method: str = "hbo"
+    """A name in `hbo.METHODS`; it sets the defaults of the fields below."""
+    update_every: Steps | dict[Literal["global", "local"], Steps] = 200
+    """Optimizer steps between two updates (F in the paper), or `{global: …, local: …}` where the levels differ."""
+    probes: Annotated[int, Field(ge=1)] = 32
+    """Rows per dataset on which an update measures its rewards, spread evenly over the groups."""
+    probe_pool: Annotated[int, Field(ge=1)] = 64
+    """Rows per group that probes are taken from; only these need a loss of the untuned model."""
+    probe_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Padded tokens per batch of probes; absent: as many as a training step has memory for, on a CPU 1024 at most."""
+    rewards: Literal["probe", "stream"] = "probe"
+    """Where rewards come from: rows measured for the purpose (the paper), or the training batches before an update."""
+    global_reward: Reward = "gradient_norm"
+    """Reward of the datasets: a name, `pkg.module:function` or a callable; null freezes the global actor."""
+    local_reward: Reward = "perplexity_ratio"
+    """Reward of the groups, likewise; null freezes the local actors."""
+    actor: ActorConfig = ActorConfig()
+    """Actor used on both levels."""
+    min_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Floor under every dataset's probability, and under every group's inside its dataset."""
+    temperature: Temperature = 1.0
+    """Prior over datasets, q ∝ n^(1/τ); in YAML it stands under `mixture:`."""
+    update_lag: Annotated[int, Field(ge=0)] | None = None
+    """Whole steps an update waits before it takes effect; absent: the least the loader's prefetch allows."""
+
+    @field_validator("update_every", mode="before")
+    @classmethod
+    def _an_interval_each(cls, value: Any) -> Any:
+        for tier, every in value.items() if isinstance(value, Mapping) else ():
+            if tier not in TIERS or not isinstance(every, int) or isinstance(every, bool) or every < 1:
+                raise ValueError(f"{shown(tier)}: {shown(every)} is no interval; write {{global: 200, local: 400}}")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_method(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        from hbo.config.methods import settings  # recipes is written in terms of this class
+
+        given = dict(data)
+        try:
+            merged = {**settings(given.get("method", "hbo")), **given}
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        own = settings(given.get("method", "hbo")).get("actor")
+        if own and isinstance(given.get("actor"), Mapping):
+            merged["actor"] = {**own, **given["actor"]}
+        for tier in TIERS:
+            if tier in merged:
+                learns, reward = truth(merged.pop(tier)), f"{tier}_reward"
+                if not isinstance(learns, bool):
+                    raise ValueError(f"'{tier}' is {learns!r} but takes true or false")
+                if not learns:
+                    merged[reward] = None
+                elif merged.get(reward, "its default") is None:
+                    raise ValueError(f"'{tier}' is true, but there is no {reward} to learn from; name one")
+        return merged
+
+    @model_validator(mode="after")
+    def _temperature_by_name(self) -> HBOConfig:
+        from hbo.config.methods import FIXED_TEMPERATURE, SETTINGS
+
+        if self.method in FIXED_TEMPERATURE and self.temperature != (own := SETTINGS[self.method]["temperature"]):
+            raise ValueError(
+                f"method {self.method} means temperature {own:g}, but {self.temperature:g} is asked for; leave it out, "
+                "or choose method temperature"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rewards_fit(self) -> HBOConfig:
+        if self.is_flat and self.global_reward is not None:
+            raise ValueError(f"method {self.method} has one actor over all groups: leave 'global_reward' out")
+        if self.rewards == "stream" and isinstance(self.update_every, dict):
+            raise ValueError("rewards stream reads both levels' rewards at once: give 'update_every' one number")
+        learned_by = self.local_reward if self.is_flat else self.global_reward
+        if is_one_of(learned_by, SIGNED_REWARDS) and self.actor.kind not in ("softmax", "mlp"):
+            raise ValueError(
+                f"the reward {learned_by} may be negative, which actor {self.actor.kind} can't take; choose softmax"
+            )
+        return self
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether one actor holds the groups of all datasets."""
+        return self.method == "mos+"
+
+    @property
+    def is_stratified(self) -> bool:
+        """Whether the rows of every step have the exact shares."""
+        return self.method == "stratified"
+
+    def due(self, step: int) -> tuple[bool, bool]:
+        """Whether the datasets and the groups learn after `step`, counted from 1."""
+        every = self.update_every
+        each = [every.get(tier, 200) for tier in TIERS] if isinstance(every, dict) else [every, every]
+        known = self.global_reward is not None, self.local_reward is not None
+        return known[0] and step > 0 and step % each[0] == 0, known[1] and step > 0 and step % each[1] == 0
+
+    def measured(self, step: int) -> tuple[bool, bool]:
+        """Which level's reward a measurement after `step` is for: both, unless their intervals differ."""
+        return self.due(step) if isinstance(self.update_every, dict) else (True, True)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether both levels are frozen, so that nothing is ever measured."""
+        return self.global_reward is None and self.local_reward is None

@@ -1,0 +1,144 @@
+"""What a user writes about data: the YAML's `mixture:` and `difficulty:`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, ValidationInfo, field_validator
+
+from hbo.config.section import Section, Switch, written
+
+Temperature = Annotated[float, Field(gt=0)]
+Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
+
+
+def stem(entry: Any) -> str:
+    """The name of a dataset that was given without one: its path's stem."""
+    path = str(entry.get("path", "")) if isinstance(entry, Mapping) else str(entry)
+    return path.rstrip("/").rsplit("/", 1)[-1].split(".")[0] or "dataset"
+
+
+class SourceConfig(Section):
+    """Where rows come from, which of them are wanted, and which of their columns are what."""
+
+    path: str
+    """Hub name; or a JSONL, JSON, CSV, Parquet or Arrow file, a folder of such, or a pattern (`a/*.jsonl`)."""
+    name: str | None = None
+    """Configuration name of a Hub dataset, or of a clone of one."""
+    data_dir: str | None = None
+    """Folder inside the Hub dataset."""
+    data_files: str | list[str] | dict[str, str | list[str]] | None = None
+    """Files inside the Hub dataset or folder: patterns, or split → patterns."""
+    split: str = "train"
+    """Split of a Hub dataset, or of a folder that has several."""
+    format: str | None = None
+    """Row format; detected from the columns when absent."""
+    columns: dict[str, str] | list[str] | None = None
+    """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
+    roles: dict[str, str] | None = None
+    """Role in the source → system, user, assistant or tool; also the other way round, each with a list of names."""
+    where: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = None
+    """Column → the value, or one of the values, that a row must have there; all other rows are left out."""
+
+    @field_validator("columns", "where", mode="before")
+    @classmethod
+    def _says_to_quote(cls, value: Any, info: ValidationInfo) -> Any:
+        # YAML makes null of a bare `null`, and other things than text of other words.
+        no_name: tuple[type, ...] = (NoneType,) if info.field_name == "where" else (NoneType, bool, int, float)
+        pairs = value.items() if isinstance(value, Mapping) else [(None, value)] if isinstance(value, list) else []
+        for column, given in pairs:
+            for each in given if isinstance(given, list) else [given]:
+                if isinstance(each, no_name):
+                    where = "" if column is None else f"'{column}': "
+                    raise ValueError(f"{where}{written(each)} is no text; quote it ('{written(each)}') if it is a name")
+        return value
+
+    @field_validator("roles", mode="before")
+    @classmethod
+    def _turn_around(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        found: dict[Any, Any] = {}
+        for role, names in value.items():
+            found |= dict.fromkeys(names, role) if isinstance(names, list) else {role: names}
+        return found
+
+
+class DatasetConfig(SourceConfig):
+    """One dataset of the mixture: a source, and what else belongs to the dataset."""
+
+    also: list[SourceConfig] = Field(default_factory=list)
+    """Further sources whose rows belong to the same dataset, each with the keys from `path` to `where`."""
+    drop_unusable: Switch = False
+    """Whether a row that can't be used (a null text, no answer) is left out and counted, rather than refused."""
+    max_rows: Annotated[int, Field(ge=1)] | None = None
+    """Rows the dataset has at most, chosen by the split seed; a dry run that doesn't read it plans with as many."""
+    weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Relative share of rows drawn at the start; replaces the size in the prior."""
+    group_by: str | None = None
+    """Column whose values split this dataset into datasets of their own."""
+
+    @property
+    def sources(self) -> list[SourceConfig]:
+        """All sources, in the order in which they are read."""
+        return [self, *self.also]
+
+
+class MixtureConfig(Section):
+    """Which datasets, how they start, what is held out."""
+
+    datasets: dict[str, DatasetConfig]
+    """Name → dataset. A list of entries (TRL's style) is accepted too; each takes its path's stem as name."""
+    temperature: Temperature | None = None
+    """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo).
+    The methods proportional and uniform keep theirs."""
+    eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of each dataset held out and never trained on; at least one row unless 0."""
+    eval_accuracy: Switch = True
+    """Whether held-out rows of multiple choice, and those with a numeric answer, are answered as well as scored."""
+    train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of each dataset's training rows that is used, chosen by the split seed; at least one row."""
+    max_passes: Annotated[int, Field(ge=1)] | None = None
+    """How often each row may be trained on; a group that has had as much leaves its share to the others."""
+    split_seed: Annotated[int, Field(ge=0)] | None = None
+    """Seed that chooses the held-out rows. Absent: `seed`. `hbo compare` sets it, so that all seeds share them."""
+
+    @field_validator("datasets", mode="before")
+    @classmethod
+    def _name_a_list(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            names = [stem(entry) for entry in value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise ValueError(f"two entries would be named '{twice[0]}'; write `datasets:` as a mapping name: entry")
+            value = dict(zip(names, value, strict=True))
+        if isinstance(value, Mapping):
+            return {str(k): {"path": v} if isinstance(v, str) else v for k, v in value.items()}
+        return value
+
+    @field_validator("datasets")
+    @classmethod
+    def _at_least_one(cls, value: dict[str, DatasetConfig]) -> dict[str, DatasetConfig]:
+        if not value:
+            raise ValueError("the mixture names no dataset; add at least one entry")
+        return value
+
+
+class DifficultyConfig(Section):
+    """How the rows of a dataset are cut into difficulty groups."""
+
+    metric: Literal["ifd", "perplexity", "loss"] = "ifd"
+    """Score the rows are sorted by; the lowest are group 0, the easiest."""
+    groups: Annotated[int, Field(ge=1, le=1024)] = 4
+    """Equal groups per dataset (M in the paper)."""
+    model: str | None = None
+    """A separate scorer; absent: the model itself."""
+    ifd: Literal["perplexity_ratio", "loss_ratio"] = "perplexity_ratio"
+    """PPL(y|x)/PPL(y) as in the paper, or the ratio of mean losses as in the authors' code."""
+    drop_easiest: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each dataset's rows, the easiest, that is left out of training; the number of steps stays."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """What the scorer computes in; auto: bf16 where the processor multiplies in it, else fp32."""
+    examples: Annotated[int, Field(ge=0, le=10)] = 1
+    """Rows of each group, from its middle, that the report shows; 0 keeps all texts out of the run's folder."""

@@ -1,0 +1,149 @@
+"""What the parts of a configuration have in common: frozen, no unknown keys, and one sentence for a wrong value."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    StrictBool,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+
+from hbo.errors import ConfigError, nearest
+
+_TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def truth(value: Any) -> Any:
+    """True or False for a word that stands for it, anything else as it is; asked where a truth is meant.
+
+    Example:
+        >>> truth("No"), truth("Norwegian"), truth(1)
+        (False, 'Norwegian', 1)
+    """
+    return _TRUTHS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+Switch = Annotated[StrictBool, BeforeValidator(truth)]
+"""True or false, in any of their words."""
+
+
+class Section(BaseModel):
+    """A part of the configuration.
+
+    Raises:
+        ConfigError: A value is wrong; names its key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    def __init__(self, /, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise ConfigError(f"{type(self).__name__}: {sentence(error, type(self))}") from None
+
+    # As pydantic marks its own: validation of a whole file goes past it, and so keeps the path to the key at fault.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_value(cls, value: Any, info: ValidationInfo) -> Any:
+        takes = cls.model_fields[info.field_name].annotation if info.field_name else None
+        if isinstance(value, bool) and takes is not bool:  # which would pass as 0 or 1
+            told = written(value)
+            raise ValueError(f"takes no true or false, but is {told}; quote it if text is meant ('{told}')")
+        return value
+
+
+Key = tuple[str | int, ...]
+"""Where a value stands: the keys (and places in lists) on the way to it."""
+
+_SHOWN = 80
+
+
+def place(error: ValidationError, model: type[BaseModel]) -> Key:
+    """The key that the sentence is about; of a missing one, the section that lacks it."""
+    problem = _first(error)
+    path = _without_types(tuple(problem["loc"]), model)
+    return path[:-1] if problem["type"] == "missing" else path
+
+
+def sentence(error: ValidationError, model: type[BaseModel]) -> str:
+    """What is wrong with the first value that `model` refused; an unknown key comes first."""
+    problem = _first(error)
+    path = _without_types(tuple(problem["loc"]), model)
+    key = ".".join(str(part) for part in path)
+    match problem["type"]:
+        case "extra_forbidden":
+            known = _fields_at(path[:-1], model)
+            return f"unknown key '{key}'{nearest(str(path[-1]), known)}; known keys here: {', '.join(known)}"
+        case "missing":
+            return f"the key '{key}' is missing; add it"
+        case "value_error":
+            reason = str(problem["ctx"]["error"])
+            return f"{key}: {reason}" if key else reason
+        case _:
+            told = f"'{key}' is {shown(problem['input'])}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            wants_text = problem["type"] == "string_type" and not isinstance(problem["input"], list | dict)
+            return f"{told}; quote it if text is meant ('{written(problem['input'])}')" if wants_text else told
+
+
+def shown(value: Any) -> str:
+    """A value as far as a message has room for it, whatever its size or depth.
+
+    Example:
+        >>> shown("often"), shown(1 << 99999), shown([1, [2, 3]])
+        ("'often'", 'a number of 100000 bits', 'a list of 2')
+    """
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    if isinstance(value, list | tuple | set | dict):
+        # Never its repr: a few aliases of YAML can stand for gigabytes.
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, float):
+        return str(value)
+    return repr(value[:_SHOWN] if isinstance(value, str) else value)[:_SHOWN]
+
+
+def written(value: Any) -> str:
+    """A scalar as YAML has it.
+
+    Example:
+        >>> written(None), written(True), written(1.5)
+        ('null', 'true', '1.5')
+    """
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else shown(value)
+
+
+def _first(error: ValidationError) -> Any:
+    return min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
+
+
+def _without_types(path: Key, model: type[BaseModel]) -> Key:
+    # Where a value may have one of several types, pydantic appends the type to the path of its key.
+    for depth, part in enumerate(path):
+        if part in model.model_fields:
+            inner = _section(model, str(part))
+            if inner is None:
+                return path[: depth + 1]
+            model = inner
+    return path
+
+
+def _section(model: type[BaseModel], field: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[field].annotation
+    inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+    return inner[0] if inner else None
+
+
+def _fields_at(path: Key, model: type[BaseModel]) -> list[str]:
+    for part in path:
+        if part in model.model_fields:  # else a dataset's own name: its entry is the model below
+            model = _section(model, str(part)) or model
+    return list(model.model_fields) + (["global", "local"] if model.__name__ == "HBOConfig" else [])

@@ -1,0 +1,141 @@
+"""Tokenised rows without those that can't be trained on, and why they can't.
+
+Tokenised rows → the same, none longer than a model has positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hbo.data.cache import cache_root, notes_of, stored_table
+from hbo.data.notes import accounts_of
+from hbo.data.tokens import IGNORED, drop_without_target, refused
+from hbo.data.unusable import Counted, count, shown, total
+from hbo.errors import DataError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def without_unusable(data: Dataset, max_length: int | None) -> tuple[Dataset, dict[str, Counted]]:
+    """The rows of `data` that have a target, and dataset → why the others have none → how many, and the first.
+
+    Args:
+        data: Rows as `tokenize` gives them.
+        max_length: At which they were cut; None: nowhere.
+    """
+    kept, dropped = drop_without_target(data)
+    lost: dict[str, Counted] = {name: {} for name in dropped}
+    for name, counted in refused(data).items():
+        for reason, (rows, first) in counted.items():
+            count(lost.setdefault(name, {}), reason, first, rows)
+    within = "" if max_length is None else f" within max_length {max_length}"
+    for name, rows_of in dropped.items():
+        if cut := len(rows_of) - total(lost[name]):
+            firsts = {first for _, first in lost[name].values()}
+            places = [f"row {row}" for row in rows_of]
+            first = next((place for place in places if place not in firsts), places[0])
+            count(lost[name], f"no response token is left{within}", first, cut)
+    return kept, lost
+
+
+def left_out_of(mixture: Dataset, lost: Iterable[Mapping[str, Counted]]) -> dict[str, dict[str, int]]:
+    """Dataset → why rows of it are left out → how many, from reading them and from their tokens.
+
+    Args:
+        mixture: Rows as `read_mixture` gives them.
+        lost: As `without_unusable` gives it, of one table or several.
+    """
+    found: dict[str, dict[str, int]] = {}
+    read = [{account.dataset: account.unusable} for account in accounts_of(mixture)]
+    for each in (*read, *lost):
+        for name, counted in each.items():
+            reasons = found.setdefault(name, {})
+            for reason, (rows, _) in counted.items():
+                reasons[reason] = reasons.get(reason, 0) + rows
+    return {name: reasons for name, reasons in found.items() if reasons}
+
+
+def refuse_empty(names: Iterable[str], sizes: Mapping[str, int], lost: Mapping[str, Counted]) -> None:
+    """Refuses a dataset of which no row can be used.
+
+    Args:
+        names: Datasets that must have rows.
+        sizes: Dataset → rows that are left.
+        lost: Dataset → why others are not.
+
+    Raises:
+        DataError: There is such a dataset.
+    """
+    for name in names:
+        if not sizes.get(name):
+            reasons = lost.get(name, {})
+            raise DataError(
+                f"dataset '{name}': none of its {total(reasons)} rows to train on can be used: {shown(reasons)}; "
+                "change the rows, raise max_length if that is why, or leave the dataset out"
+            )
+
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from datasets import Dataset
+
+_BATCH = 1000
+_CUT = ("input_ids", "labels")
+
+
+def cut_rows(
+    data: Dataset, positions: int | None, cache_dir: Path | None = None, *, keep_end: bool = False
+) -> tuple[Dataset, dict[str, int]]:
+    """`data` with the start of each row that is longer than `positions` tokens, and how many these are per dataset.
+
+    Args:
+        data: Rows with `input_ids`, `labels` and `hbo_dataset`.
+        positions: Tokens that a row may have; None: any number.
+        cache_dir: Where the rows are kept; absent: beside the file of `data`, or under `cache_root()`.
+        keep_end: Keeps the end of such rows instead.
+
+    Raises:
+        DataError: The rows can't be written.
+    """
+    longer: dict[str, int] = {}
+    if positions is None:
+        return data, longer
+    for table in data.select_columns(["input_ids", "hbo_dataset"]).with_format("arrow").iter(_BATCH):
+        is_longer = table["input_ids"].combine_chunks().value_lengths().to_numpy() > positions
+        if is_longer.any():
+            for name in np.array(table["hbo_dataset"].to_pylist(), dtype=object)[is_longer]:
+                longer[name] = longer.get(name, 0) + 1
+    if not longer:
+        return data, longer
+    folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
+    path = folder / f"cut-{positions}{'-end' * keep_end}-{data._fingerprint}.arrow"
+    return stored_table(path, data.features, _tables(data, positions, keep_end), lambda: notes_of(data)), longer
+
+
+def _tables(data: Dataset, positions: int, keep_end: bool) -> Iterator[pa.Table]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for table in data.with_format("arrow").iter(_BATCH):
+        for name in _CUT:
+            at, kind = table.schema.get_field_index(name), table.schema.field(name).type
+            whole = table[name].combine_chunks()
+            if keep_end:
+                cut = pa.array([_end(tokens, positions, name) for tokens in whole.to_pylist()], kind)
+            else:
+                cut = pc.list_slice(whole, 0, positions).cast(kind)
+            table = table.set_column(at, name, cut)
+        yield table
+
+
+def _end(tokens: list[int], positions: int, name: str) -> list[int]:
+    if len(tokens) <= positions:
+        return tokens
+    end = tokens[-positions:]
+    # Nothing stands before the first token to predict it from.
+    return [IGNORED, *end[1:]] if name == "labels" else end

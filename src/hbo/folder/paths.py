@@ -1,0 +1,114 @@
+"""A run's folder: who may write into it, and what of it is ours."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from hbo.errors import ConfigError, ResumeError
+from hbo.folder import log, status
+from hbo.folder.mixture import FILE as MIXTURE
+
+CONFIG, METRICS, MODEL, EVALUATION = "config.yaml", "metrics.json", "model", "eval.json"
+_REPORT = ("report.html", MIXTURE)
+_OURS = (
+    *(CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, *_REPORT, "trainer_state.json", "README.md", "runs"),
+    log.FILE,
+)
+_OURS_BEGUN = tuple(f".{name}." for name in _OURS)  # left by a process that was killed while it wrote them
+
+
+def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
+    """Sees that a run may write into the folder, without changing it; returns the checkpoint to go on from, if any.
+
+    Raises:
+        ConfigError: The folder holds another run or foreign files, or can't be written to.
+        ResumeError: There is no run to resume.
+    """
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other; give one of them")
+    try:
+        is_there, is_folder = folder.exists(), folder.is_dir()
+    except (OSError, ValueError) as error:  # a name too long
+        raise ConfigError(f"{str(folder)[:100]}: is no folder's name ({error}); give --output another") from None
+    if is_there and not is_folder:
+        raise ConfigError(f"{folder}: is a file; give --output a folder")
+    # What an attempt said that was refused before it trained is no run.
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    held = [name for name in names if not name.lstrip(".").startswith(status.FILE)]
+    ours = files_of(folder)
+    if resume:
+        return _checkpoint_to_resume(folder)
+    if ours and not overwrite:
+        raise ConfigError(f"{folder}: holds another run; add --resume to go on with it, or --overwrite to replace it")
+    if not ours and held:
+        raise ConfigError(f"{folder}: holds files that are no run of hbo ({held[0]}); give --output a new folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "no permission, or a read-only file system")
+    except (OSError, ValueError) as error:  # a ValueError for a name that no file system takes
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{folder}: can't be written to ({reason}); give --output another folder") from None
+    return None
+
+
+def files_of(folder: Path) -> list[Path]:
+    """What a run has written into the folder, but for its status: that is of the attempt that spoke last."""
+    held = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in held if path.name.startswith((*_OURS_BEGUN, "checkpoint-")) or path.name in _OURS]
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that was written to its end.
+
+    transformers writes `trainer_state.json` last, so a checkpoint in which it is whole is whole itself.
+    """
+    steps = {}
+    for path in folder.glob("checkpoint-*"):
+        number = path.name.removeprefix("checkpoint-")
+        if number.isdigit() and _is_whole(path):
+            steps[int(number)] = path
+    return steps[max(steps)] if steps else None
+
+
+def _checkpoint_to_resume(folder: Path) -> Path | None:
+    if not (folder / CONFIG).is_file():
+        raise ResumeError(f"{folder}: holds no run to resume; start one without --resume")
+    found = last_checkpoint(folder)
+    pickled = [*found.glob("pytorch_model*.bin"), *found.glob("adapter_model*.bin")] if found else []
+    if found and pickled and not any(found.glob("*.safetensors")):
+        raise ResumeError(
+            f"{found}: holds its weights as a pickle ({pickled[0].name}), which can run code when it is read; save "
+            "them as safetensors, or begin a new run"
+        )
+    # DeepSpeed keeps its optimizer in a folder named after the step.
+    if found and not any(found.glob("optimizer*")) and not any(found.glob("global_step*")):
+        raise ResumeError(
+            f"{found}: holds the model without its optimizer (train.save_only_model), so the run can't go on as if it "
+            "had not stopped; begin a new run, with that model if you like"
+        )
+    return found
+
+
+def snapshot(folder: Path) -> dict[str, Any]:
+    """The balancer's state in a checkpoint, or in the folder of a finished run; empty if there is none."""
+    try:
+        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        found = state["stateful_callbacks"]["HBOState"]["attributes"]["snapshot"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    # Other processes write their random states when they get to it, perhaps after the first has written the state.
+    # There may be more than needed: left by an interrupted save of this step by more processes.
+    found = snapshot(checkpoint)
+    random_states = list(checkpoint.glob("rng_state_*.pth"))
+    enough = not random_states or sum(map(zipfile.is_zipfile, random_states)) >= found.get("processes", 0)
+    return bool(found) and enough

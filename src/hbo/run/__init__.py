@@ -1,0 +1,1 @@
+"""One run of `hbo train`, from its configuration to its folder."""

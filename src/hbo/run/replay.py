@@ -1,0 +1,75 @@
+"""`hbo replay`: the rows of a step, found again from the run folder; draws being pure, no training is needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from trl import SFTConfig
+
+from hbo.config import file as config_file
+from hbo.core.ledger import Ledger
+from hbo.core.stream import Stream
+from hbo.data.canonical import conversation_of
+from hbo.errors import ConfigError, DataError
+from hbo.folder.paths import CONFIG, last_checkpoint, snapshot
+from hbo.progress import silent
+from hbo.run import prepare
+from hbo.run.arguments import draw_seed, training_arguments
+from hbo.training.attach import drawn_groups
+from hbo.training.packing import as_drawn
+from hbo.training.sampler import HBOSampler, Schedule
+
+
+def rows_of_step(run: Path, step: int) -> Iterator[str]:
+    """The rows of optimizer step `step` (from 1), shortest first, each as a JSON line.
+
+    Raises:
+        ConfigError: There is no such run or step.
+        DataError: The data is no longer what the run was trained on.
+    """
+    if not (run / CONFIG).is_file() or not (run / "balance.jsonl").is_file():
+        raise ConfigError(f"{run}: is no run folder of hbo (it needs {CONFIG} and balance.jsonl)")
+    if step < 1:
+        raise ConfigError(f"--step is {step}, but steps are counted from 1")
+    prepare.quiet_libraries()
+    config = config_file.load(run / CONFIG)
+    args = training_arguments(config)
+    spec, tokenizer = prepare.load(config)
+    data = prepare.read_data(config, tokenizer, args, silent)
+    scores = None
+    if prepare.needs_scores(config):
+        scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
+    examples = prepare.grouped(config, data.train, scores, args)
+    rows = as_drawn(examples, args)
+    seed = draw_seed(config, args)
+    groups, _ = drawn_groups(rows, config.balance, seed)
+    records = [json.loads(line) for line in (run / "balance.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    if list(records[0]["global"]) != list(groups.datasets):
+        raise DataError(
+            f"{run}: was trained on {list(records[0]['global'])}, but its config now gives {groups.datasets}"
+        )
+    ledger = Ledger.from_records(records, groups.datasets)
+    is_stratified, cap = config.balance.is_stratified, config.mixture.max_passes
+    stream = Stream(groups, ledger, seed, stratified=is_stratified, max_passes=cap)
+    for number in HBOSampler(stream, _schedule(run, len(rows), args)).window(step - 1).tolist():
+        for example in rows[number]["hbo_example"] if args.packing else [number]:
+            row = examples[example]
+            shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
+            turns = conversation_of(row)
+            said = {
+                "prompt": turns.prompt,
+                "completion": turns.completion,
+                **({"tools": turns.tools} if turns.tools else {}),
+            }
+            yield json.dumps({**shown, **said}, ensure_ascii=False)
+
+
+def _schedule(run: Path, rows: int, args: SFTConfig) -> Schedule:
+    """Rows per step as the run noted them, because how many processes it had stands nowhere else."""
+    saved = snapshot(run) or snapshot(last_checkpoint(run) or run)
+    if saved:
+        return Schedule(*saved["schedule"])
+    batch = args.per_device_train_batch_size * args.world_size
+    return Schedule.of(-(-rows // batch), batch, args.gradient_accumulation_steps)

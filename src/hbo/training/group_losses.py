@@ -1,0 +1,246 @@
+"""The training loss of each dataset and group, read off the forward pass that trains anyway.
+
+A hook looks at the model's inputs and outputs; no forward is added and no tensor of the step is changed. Nor is the
+device waited for: sums stay there until a line of the log asks for them. Letters: B rows of a batch, T tokens,
+P places (rows or tokens) that are booked, V vocabulary, C groups.
+
+The training loss of each dataset and group under a trainer's own loss, read off the passes that train anyway.
+
+The outputs of the model and of the reference are kept until the step is over; then the trainer computes its loss
+from each row's part of them. No forward is added and no tensor of the step is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
+
+from hbo.core.groups import Groups
+from hbo.data.tokens import IGNORED
+from hbo.scoring.head import targets_at_once
+from hbo.training.own_loss import TrainerLoss
+
+Ints = NDArray[np.int64]
+
+
+class Meter:
+    """Sums of token losses per group (K·L,), since the last reading.
+
+    A step's rows are told to it by `expect`, batch by batch, in the order in which this process will see them. No
+    checkpoint holds the sums: as with the trainer's own loss, the first line of a resumed run is of the steps since.
+
+    Args:
+        groups: Groups of the rows.
+    """
+
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        self._sums_2C: Tensor | None = None  # of losses and of tokens, where the model computes
+        self._expected: list[Ints] = []
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, model: nn.Module) -> None:
+        """Starts listening to `model`; a second call moves to another model."""
+        self.detach()
+        self._handles = [model.register_forward_hook(self._after, with_kwargs=True)]
+
+    def detach(self) -> None:
+        """Stops listening."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def expect(self, batches: list[Ints]) -> None:
+        """The rows of the coming training batches of this process."""
+        self._expected = list(batches)
+
+    def read(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sums of token losses and numbers of target tokens per group (K, L) since the last call; starts anew."""
+        shape = self.groups.sizes_KL.shape
+        if self._sums_2C is None:
+            return np.zeros(shape), np.zeros(shape)
+        loss_C, tokens_C = self._sums_2C.cpu().double().numpy()
+        self._sums_2C = None
+        return loss_C.reshape(shape), tokens_C.reshape(shape)
+
+    def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if not model.training or not self._expected:
+            return
+        with torch.no_grad():
+            losses = _token_losses(kwargs, output)
+        if losses is None:  # without labels it's not the batch's own pass
+            return
+        rows = self._expected[0]
+        if losses[0].shape[0] == len(rows):
+            cells = self.groups.cell_N[rows]
+            values = [value.sum(dim=1) for value in losses]
+        else:
+            found = self._flattened(rows, losses[0].shape)
+            if found is None:
+                return
+            cells = found
+            values = [value[0, : len(cells)] for value in losses]
+        self._expected.pop(0)
+        self._book(cells, *values)
+
+    def _book(self, cell_P: Ints, loss_P: Tensor, tokens_P: Tensor) -> None:
+        device = loss_P.device
+        exact = torch.float32 if device.type == "mps" else torch.float64  # the one backend that has no more
+        if self._sums_2C is None:
+            self._sums_2C = torch.zeros((2, self.groups.sizes_KL.size), dtype=exact, device=device)
+        place_P = torch.from_numpy(cell_P.astype(np.int64))
+        if device.type == "cuda":
+            place_P = place_P.pin_memory()  # a copy from other memory would wait for the GPU
+        values_2P = torch.stack([loss_P.to(exact), tokens_P.to(exact)])
+        self._sums_2C.index_add_(1, place_P.to(device, non_blocking=True), values_2P)
+
+    def _flattened(self, rows: Ints, shape: torch.Size) -> Ints | None:
+        """The group of each token of a batch whose rows were put one behind the other, without padding (1, T).
+
+        None when it is another kind of batch (rows in pairs, say), whose tokens can't be told apart.
+        """
+        length_N = self.groups.length_N
+        # The first token of the first row is predicted from nothing.
+        if length_N is None or shape[0] != 1 or shape[1] < length_N[rows].sum() - 1:
+            return None
+        cells: Ints = np.repeat(self.groups.cell_N[rows], length_N[rows])[1:]
+        return cells
+
+
+def _token_losses(kwargs: dict[str, Any], output: Any) -> tuple[Tensor, Tensor] | None:
+    """Losses (B, T) and target mask (B, T) of a batch, from TRL's per-token output or from plain logits."""
+    log_probs = getattr(output, "log_probs", None)
+    if log_probs is not None:
+        return -log_probs.detach(), output.label_mask
+    labels, logits = kwargs.get("labels"), getattr(output, "logits", None)
+    if labels is None or logits is None or logits.shape[:2] != labels.shape:
+        return None
+    label_BT = functional.pad(labels[:, 1:].to(logits.device), (0, 1), value=IGNORED)
+    label_P = label_BT.reshape(-1)
+    logits_PV = logits.reshape(-1, logits.shape[-1])  # the last of a row predicts nothing; leaving it out would copy
+    loss_P = torch.zeros(label_P.shape, device=logits.device)
+    for place in _places(label_P, targets_at_once(logits_PV), counted=logits.device.type == "cpu"):
+        loss_P[place] = functional.cross_entropy(
+            logits_PV[place].float(), label_P[place], ignore_index=IGNORED, reduction="none"
+        )
+    return loss_P.view_as(label_BT)[:, :-1], label_BT[:, :-1] != IGNORED
+
+
+def _places(label_P: Tensor, size: int, *, counted: bool) -> Sequence[Tensor | slice]:
+    """Places to work on, `size` at once: those of targets, or all where counting them would wait for the device."""
+    if counted:
+        return torch.split((label_P != IGNORED).nonzero().squeeze(1), size)
+    return [slice(start, start + size) for start in range(0, len(label_P), size)]
+
+
+Outputs = dict[str, Tensor]
+
+
+class ReplayMeter:
+    """Sums of row losses per group (K·L,), since the last reading; a `Meter` for trainers with a loss of their own.
+
+    Args:
+        objective: The loss of a row.
+        groups: Groups of the rows.
+        is_referred: Whether a pass of a reference follows each of the model's; False: rows hold its outcome.
+    """
+
+    def __init__(self, objective: TrainerLoss, groups: Groups, *, is_referred: bool) -> None:
+        self.objective, self.groups, self.is_referred = objective, groups, is_referred
+        self.sum_C = np.zeros(groups.sizes_KL.size)
+        self.rows_C = np.zeros(groups.sizes_KL.size)
+        self._expected: list[Ints] = []
+        self._passes: list[_Pass] = []
+        self._handles: list[RemovableHandle] = []
+
+    def attach(self, model: nn.Module) -> None:
+        """Starts listening to `model` and to the trainer's reference model; a second call moves to another model."""
+        self.detach()
+        reference = self.objective.trainer.ref_model
+        for module in [model] if reference is None else [model, reference]:
+            self._handles.append(module.register_forward_hook(self._after, with_kwargs=True))
+
+    def detach(self) -> None:
+        """Stops listening."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._passes = [], []
+
+    def expect(self, batches: list[Ints]) -> None:
+        """The rows of the coming training batches of this process."""
+        self._settle()
+        self._expected = list(batches)
+
+    def read(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Sums of row losses and numbers of rows per group (K, L) since the last call; starts anew."""
+        self._settle()
+        shape = self.groups.sizes_KL.shape
+        found = self.sum_C.reshape(shape), self.rows_C.reshape(shape)
+        self.sum_C, self.rows_C = np.zeros_like(self.sum_C), np.zeros_like(self.rows_C)
+        return found
+
+    def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        waiting = self._passes[-1] if self._passes and self.is_referred else None
+        if waiting is not None and waiting.reference is None and not torch.is_grad_enabled():
+            waiting.reference = _kept(output)
+        elif model.training and torch.is_grad_enabled() and self._expected:
+            self._passes.append(_Pass(self._expected.pop(0), kwargs["input_ids"].shape, _kept(output)))
+
+    def _settle(self) -> None:
+        for each in self._passes:
+            if self.is_referred and each.reference is None:
+                continue
+            for place, row in enumerate(each.rows.tolist()):
+                reference = None if each.reference is None else each.part(place, each.reference)
+                loss = self.objective.replayed(row, each.part(place, each.policy), reference)
+                self.sum_C[self.groups.cell_N[row]] += loss
+                self.rows_C[self.groups.cell_N[row]] += 1
+        self._passes = []
+
+
+@dataclass
+class _Pass:
+    """A micro-batch of B rows and S sequences, S a multiple of B: sequence s belongs to row s mod B."""
+
+    rows: Ints
+    shape: torch.Size
+    policy: Outputs
+    reference: Outputs | None = None
+
+    def part(self, place: int, outputs: Outputs) -> _Replayed:
+        sequences, longest = self.shape
+        own = torch.arange(place, sequences, len(self.rows))
+        # What prompt tuning puts before the tokens is left out; the trainer looks at the end only.
+        parts = {name: value[own.to(value.device), 1 - longest :] for name, value in outputs.items() if value.dim() > 1}
+        return _Replayed(parts, {name: value for name, value in outputs.items() if value.dim() == 0})
+
+
+class _Replayed:
+    """Stands for a model that has already seen the rows it is called with."""
+
+    def __init__(self, parts: Outputs, scalars: Outputs) -> None:
+        self.parts, self.scalars = parts, scalars
+
+    def __call__(self, input_ids: Tensor, **_: Any) -> _Output:
+        width = input_ids.shape[1] - 1  # the batch's padding may be longer than the row's own
+        return _Output({**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars})
+
+
+class _Output:
+    def __init__(self, fields: Outputs) -> None:
+        vars(self).update(fields)
+
+
+def _kept(output: Any) -> Outputs:
+    """An output's numbers per token, and single numbers; no states of layers."""
+    width = output.log_probs.shape
+    found = {name: value.detach() for name, value in output.items() if isinstance(value, Tensor)}
+    return {name: value for name, value in found.items() if value.shape in (width, torch.Size())}

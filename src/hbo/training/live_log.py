@@ -1,0 +1,180 @@
+"""What a run tells whoever watches it: `status.json`, what it is doing, and `log.jsonl`, the trainer's log as it grows.
+
+Neither is needed to train or to resume, so a disk that takes neither stops nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hbo.data.cache import atomic_path
+from hbo.errors import DataError, Interrupted, first_line
+from hbo.folder import log, status
+from hbo.folder.status import FAILED, FINISHED, INTERRUPTED, Status
+from hbo.progress import Track
+from hbo.training import balance_log as logbook
+
+_OFTEN = 0.5  # seconds between two writes of the status in which nothing but a count has changed
+
+
+class Teller:
+    """Keeps `status.json` of a run.
+
+    Args:
+        folder: The run's; it must be there when the first phase begins.
+        speaks: False in all processes but the first.
+        ends_with_training: Whether nothing comes after training.
+    """
+
+    def __init__(self, folder: Path, *, speaks: bool = True, ends_with_training: bool = True) -> None:
+        self.folder, self.speaks, self.ends_with_training = folder, speaks, ends_with_training
+        pid, born, host = status.this_process()
+        now = time.time()
+        self._written = 0.0
+        self.before: bytes | None = None
+        """The status of the run that lay in the folder when this one was begun."""
+        self.now = Status("starting", 0, 0, 0, now, now, False, pid, born, host)
+
+    def begin(self, phase: str, total: int, done: int = 0, *, trains: bool | None = None) -> None:
+        """Says that a phase begins, of which `done` is done already."""
+        now = time.time()
+        is_training = self.now.trains if trains is None else trains
+        self.now = replace(
+            self.now, phase=phase, total=total, done=done, first=done, began=now, updated=now, trains=is_training
+        )
+        self._write()
+
+    def reach(self, done: int) -> None:
+        """Says how much of the phase is done, not more often than anybody looks."""
+        self.now = replace(self.now, done=done, updated=time.time())
+        if self.now.updated - self._written >= _OFTEN or done >= self.now.total:
+            self._write()
+
+    def end(self, how: str, message: str = "") -> None:
+        """Says that the run has ended, and how."""
+        self.now = replace(self.now, updated=time.time(), end=how, message=message)
+        self._write()
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Nothing; when the block ends, for whatever reason, the status says so.
+
+        An attempt that is given up before it trains leaves the status of a run that lies in the folder as it was.
+        """
+        file = self.folder / status.FILE
+        is_run = (self.folder / logbook.FILE).exists()
+        self.before = file.read_bytes() if is_run and file.exists() else None
+        self._write()
+        try:
+            yield
+        except BaseException as error:
+            if is_run and not self.now.trains:
+                self._put_back()
+            elif isinstance(error, Interrupted | KeyboardInterrupt):
+                self.end(INTERRUPTED, str(error) or "stopped by Ctrl-C")
+            else:
+                self.end(FAILED, first_line(error))
+            raise
+        self.end(FINISHED)
+
+    def heard(self, track: Track) -> Track:
+        """`track`, with each phase but training, which the callback tells of, in the status too."""
+
+        @contextlib.contextmanager
+        def both(phase: str, total: int) -> Iterator[Callable[[int], None]]:
+            self.begin(phase, total)
+            done = 0
+            with track(phase, total) as advance:
+
+                def move(count: int) -> None:
+                    nonlocal done
+                    done += count
+                    self.reach(done)
+                    advance(count)
+
+                yield move
+
+        return both
+
+    def give_back(self) -> None:
+        """Takes note that the folder's files are those of the run before again."""
+        self.now = replace(self.now, trains=False)
+
+    def _put_back(self) -> None:
+        if self.before is not None:
+            self._replace(self.before)
+        elif self.speaks:
+            with contextlib.suppress(OSError):
+                (self.folder / status.FILE).unlink()
+
+    def _write(self) -> None:
+        self._written = self.now.updated
+        self._replace(self.now.to_json().encode())
+
+    def _replace(self, content: bytes) -> None:
+        if not self.speaks:
+            return
+        # Not `atomic_path`, which would make the folder of a run anew that someone has removed.
+        part = self.folder / f".{status.FILE}.{os.getpid()}"
+        try:
+            part.write_bytes(content)
+            part.replace(self.folder / status.FILE)
+        except OSError:
+            with contextlib.suppress(OSError):
+                part.unlink()
+
+
+class LiveLog(TrainerCallback):
+    """Tells of training while it goes on, in any trainer of transformers' family.
+
+    Args:
+        teller: Keeps the status.
+    """
+
+    def __init__(self, teller: Teller) -> None:
+        self.teller = teller
+        self._written = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Begins the log anew: with what the checkpoint holds of it, if there is one."""
+        self.teller.speaks = state.is_world_process_zero
+        self._written = len(state.log_history)
+        if self.teller.speaks:
+            with contextlib.suppress(DataError), atomic_path(self.teller.folder / log.FILE) as temporary:
+                temporary.write_text("".join(map(_line, state.log_history)), encoding="utf-8")
+        self.teller.begin("training", state.max_steps, state.global_step, trains=True)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Tells the step."""
+        self.teller.reach(state.global_step)
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Appends the trainer's new entries, of which another callback may have made some on the way."""
+        new = state.log_history[self._written :]
+        self._written = len(state.log_history)
+        if self.teller.speaks and new:
+            with contextlib.suppress(OSError), (self.teller.folder / log.FILE).open("a", encoding="utf-8") as file:
+                file.write("".join(map(_line, new)))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Says that the run has ended, if nothing comes after training."""
+        self.teller.reach(state.global_step)
+        if self.teller.ends_with_training:
+            self.teller.end(FINISHED)
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps(entry, ensure_ascii=False, default=str) + "\n"
