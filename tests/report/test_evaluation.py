@@ -6,7 +6,6 @@ import json
 import pytest
 from rich.console import Console
 
-from hbo.errors import DataError
 from hbo.folder.benchmarks import read_evaluation
 from hbo.report.evaluation import evaluation, evaluation_table
 
@@ -45,15 +44,3 @@ def test_the_terminal_shows_the_same(found):
     shown = console.export_text()
     assert "40.00" in shown and "2.00" in shown and "en 50.0, sw 30.0" in shown
     assert "μ_ML" in shown and "51.25" in shown
-
-
-def test_there_may_be_no_file(tmp_path):
-    assert read_evaluation(tmp_path / "eval.json") is None
-
-
-@pytest.mark.parametrize("broken", [{"tasks": []}, {"settings": None}, {"averages": {"mu_ml": {"accuracy": "high"}}}])
-def test_a_broken_file_is_named(tmp_path, broken):
-    file = tmp_path / "eval.json"
-    file.write_text(json.dumps(HELD | broken))
-    with pytest.raises(DataError, match=r"eval\.json: '"):
-        read_evaluation(file)

@@ -1,11 +1,8 @@
 import json
 
-import pytest
 from example_runs import write_json, write_mixture, write_run
 from test_page import HOSTILE, Page
 
-from hbo.errors import DataError
-from hbo.folder.mixture import read_mixture_file
 from hbo.folder.run import read_run
 from hbo.report.page import write_report
 
@@ -65,26 +62,3 @@ def test_packed_rows_are_not_counted_by_examples(run_folder):
 def test_no_rows_are_asked_for_and_none_are_shown(run_folder):
     write_mixture(run_folder, examples=0)
     assert "group by group" not in shown(run_folder).text
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"metric": 3}, "'metric' is missing or of the wrong type"),
-        ({"datasets": []}, "'datasets' is missing"),
-        ({"datasets": {"math": 3}}, "dataset 'math'"),
-        ({"datasets": {"math": {"held_out": 1, "groups": [{}]}}}, "dataset 'math': 'examples'"),
-        ({"datasets": {"math": {"held_out": 1, "groups": []}}}, "'groups' of 'math' must name 4 groups"),
-    ],
-)
-def test_a_broken_file_is_one_sentence(run_folder, change, said):
-    write_mixture(run_folder)
-    data = json.loads((run_folder / "mixture.json").read_text())
-    write_json(run_folder / "mixture.json", data | change)
-    with pytest.raises(DataError, match=r"mixture\.json") as caught:
-        read_run(run_folder)
-    assert said in str(caught.value)
-
-
-def test_no_file_is_no_error(tmp_path):
-    assert read_mixture_file(tmp_path / "mixture.json") is None

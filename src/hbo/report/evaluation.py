@@ -24,8 +24,8 @@ def evaluation(found: Evaluation) -> str:
         per_language = found.languages[task]
         cells = [_cell(per_language[language]) if language in per_language else "" for language in languages]
         rows.append([name(task), _cell(measure), *cells])
-    for key, measure in found.averages.items():
-        rows.append([f"<strong>{text(SHOWN.get(key, key))}</strong>", _cell(measure), *[""] * len(languages)])
+    for key, mean in found.averages.items():
+        rows.append([f"<strong>{text(SHOWN.get(key, key))}</strong>", _cell(mean), *[""] * len(languages)])
     return section(
         "evaluation",
         "Benchmarks",
@@ -54,8 +54,8 @@ def evaluation_table(found: Evaluation) -> Table:
         shown.add_row(visible(task), *_percent(measure), ", ".join(per_language))
     if found.averages:
         shown.add_section()
-    for key, measure in found.averages.items():
-        shown.add_row(SHOWN.get(key, visible(key)), *_percent(measure), "")
+    for key, mean in found.averages.items():
+        shown.add_row(SHOWN.get(key, visible(key)), *_percent(mean), "")
     return shown
 
 

@@ -54,8 +54,8 @@ def _explained(run: Run, series: Tables) -> str:
 
 
 def _held(run: Run, dataset: str) -> str:
-    if run.mixture and dataset in run.mixture.held_out:
-        return f"{run.mixture.held_out[dataset]:,}"
+    if run.mixture and dataset in run.mixture.datasets:
+        return f"{run.mixture.datasets[dataset].held_out:,}"
     score = run.metrics.before.get(dataset) if run.metrics else None
     return f"{score.n:,}" if score else MISSING
 

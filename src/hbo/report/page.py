@@ -10,7 +10,9 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from hbo.atomic import write_file
 from hbo.errors import ConfigError
+from hbo.folder.paths import REPORT
 from hbo.folder.run import Run, read_run
 from hbo.report import balance_sections, results_sections, side_by_side, side_tables
 from hbo.report.drawn_section import drawn
@@ -20,7 +22,6 @@ from hbo.report.markup import text
 from hbo.report.mixture_section import mixture
 from hbo.report.runs import Shown, read_runs
 from hbo.report.tables import tables
-from hbo.report.write import write_file
 
 _LINKS = (
     ("global-p", "Datasets"),
@@ -41,7 +42,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     Raises:
         DataError: The folder isn't a run's, a file of it is broken, or the page can't be written.
     """
-    return _write(render(read_run(folder)), output or folder / "report.html")
+    return _write(render(read_run(folder)), output or folder / REPORT)
 
 
 def write_reports(folders: Sequence[Path], output: Path | None = None) -> Path:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hbo.atomic import write_file
 from hbo.errors import ConfigError, visible
 from hbo.report.markup import look
 from hbo.report.runs import Shown, places, read_runs
 from hbo.report.tables import Array, evenly
-from hbo.report.write import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

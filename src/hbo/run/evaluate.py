@@ -12,7 +12,8 @@ import torch
 from datasets import Dataset
 from torch import nn
 
-from hbo.data.cache import atomic_path, cache_root
+from hbo.atomic import write_file
+from hbo.data.cache import cache_root
 from hbo.progress import Track, silent
 from hbo.scoring.losses import row_losses
 
@@ -63,8 +64,7 @@ def cached(key: str, measure: Any) -> Scores:
         found: Scores = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = measure()
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(found), encoding="utf-8")
+        write_file(file, json.dumps(found))
     return found
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from hbo.atomic import atomic_path
 from hbo.config import RunConfig
-from hbo.data.cache import atomic_path
 from hbo.data.mixture import read_mixture
 from hbo.progress import Track, silent
 from hbo.run import prepare

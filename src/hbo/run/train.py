@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 import warnings
@@ -21,12 +20,14 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
 from hbo import __version__
+from hbo.atomic import write_file
 from hbo.config import RunConfig
 from hbo.config import file as config_file
-from hbo.data.cache import atomic_path
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
+from hbo.folder.metrics import write_metrics
+from hbo.folder.mixture import write_mixture
 from hbo.folder.run import read_run
 from hbo.progress import Track, silent
 from hbo.report.model_card import model_card
@@ -37,7 +38,7 @@ from hbo.run.arguments import adapter, draw_seed, for_trainer, keep_steps, train
 from hbo.run.compact_head import targets_only
 from hbo.run.evaluate import Scores, autocast, averages, cached, held_out
 from hbo.run.hub import check_hub, push, without_tokens
-from hbo.run.mixture_file import write_mixture
+from hbo.run.mixture_file import mixture_of
 from hbo.run.packages import check_packages, check_stored
 from hbo.run.rehearsal import check_parts, rehearse
 from hbo.run.saving import save_model, saving_to
@@ -88,7 +89,7 @@ def train(
     if args.process_index == 0 and recover(folder):
         say(f"{folder}: the run that was being replaced is there again; the one in its place died before a step")
     all_processes().from_first(None)  # none looks at the folder before
-    checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
+    checkpoint = run_folder.check_folder(folder, resume=resume, overwrite=overwrite)
     check_hub(args)
     teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
     with teller.told():
@@ -184,11 +185,10 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         if trainer.is_world_process_zero():
             if checkpoint is None:
                 takeover.begin()
-            with atomic_path(folder / run_folder.CONFIG) as temporary:
-                temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
+            write_file(folder / run_folder.CONFIG, config_file.dump(without_tokens(config)))
             left = None if scores is None else prepare.left_over(config, data.train, scores)
             kept = scores.of(left) if scores and left is not None else scores
-            write_mixture(folder, config, examples, data.held_out, kept, data.left_out)
+            write_mixture(folder, mixture_of(config, examples, data.held_out, kept, data.left_out))
         trainer.accelerator.wait_for_everyone()
 
     # Another run is moved aside at the last moment; where there is none, this one can be resumed from now on.
@@ -219,12 +219,11 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         metrics = _metrics(config, trainer, balance, before, after)
         metrics |= {"accuracy": right, "accuracy_before": right_before}
         if trainer.is_world_process_zero():
-            with atomic_path(folder / run_folder.METRICS) as temporary:
-                temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+            write_metrics(folder, metrics)
             write_report(folder)
             prompt = None if template is None else example_prompt(tokenizer)
             card = model_card(read_run(folder), is_adapter=start.peft_config is not None, prompt=prompt)
-            (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
+            (folder / run_folder.MODEL / run_folder.MODEL_CARD).write_text(card, encoding="utf-8")
     if pushed := push(trainer, folder / run_folder.MODEL):
         say(f"pushed to {pushed}")
     trainer.accelerator.wait_for_everyone()
