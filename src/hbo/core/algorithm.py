@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hbo.config import HBOConfig
-from hbo.config.rewards import SIGNED_REWARDS, is_one_of
+from hbo.config.rewards import is_signed
 from hbo.core.actors import Actor
 from hbo.core.factory import actor_factory
 from hbo.core.groups import Groups
@@ -158,8 +158,8 @@ class HBO:
                 )
         global_reward, local_reward = self.config.global_reward, self.config.local_reward
         if rewards.global_K is not None and global_reward is not None:
-            self._learn(self.global_actor, rewards.global_K, is_signed=is_one_of(global_reward, SIGNED_REWARDS))
-        local_is_signed = is_one_of(local_reward, SIGNED_REWARDS)
+            self._learn(self.global_actor, rewards.global_K, is_signed=is_signed(global_reward))
+        local_is_signed = is_signed(local_reward)
         if self.config.is_flat and rewards.local_KL is not None:
             self._learn(self.global_actor, rewards.local_KL.ravel(), is_signed=local_is_signed)
         elif rewards.local_KL is not None and local_reward is not None:
