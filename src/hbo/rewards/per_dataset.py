@@ -16,6 +16,7 @@ from torch import nn
 from hbo.config import HBOConfig
 from hbo.config.rewards import DEV_REWARDS
 from hbo.core.algorithm import Rewards
+from hbo.core.keys import Purpose
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
 from hbo.rewards.passes import chosen, over_rows
@@ -29,7 +30,6 @@ from hbo.scoring.room import tokens_on
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_DEV = 13  # what a generator is for, part of its key
 _OF_GRADIENTS = {
     "batch_gradient_norm": batch_norms,
     "gradient_alignment": aligned,
@@ -121,7 +121,7 @@ class PerDataset:
 
     def _dev(self, step: int, count: int | None = None) -> list[Ints]:
         count, seed = count or self.config.probes, self.probe.seed
-        return [chosen(rows, count, (seed, _DEV, step, k)) for k, rows in enumerate(self.dev_K)]
+        return [chosen(rows, count, (seed, Purpose.DEV, step, k)) for k, rows in enumerate(self.dev_K)]
 
     def _over(
         self,
