@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hbo.core.keys import GOLDEN, mixed
 from hbo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -148,9 +149,5 @@ def _keys(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A random number per row that depends on seed, dataset and row number alone (SplitMix64)."""
     import xxhash
 
-    z = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode())) + (rows.astype(np.uint64) + 1) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    base = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode()))
+    return mixed(base + (rows.astype(np.uint64) + 1) * GOLDEN)
