@@ -22,7 +22,7 @@ from hbo.config import HBOConfig, RunConfig
 from hbo.config.rewards import DATASET_REWARDS, is_one_of
 from hbo.rewards import NORM_REWARDS, REWARDS
 from hbo.run.arguments import is_checkpointing
-from hbo.run.prepare import needs_scores
+from hbo.run.scored_rows import needs_scores
 
 
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:
