@@ -2,8 +2,8 @@ import json
 
 import pytest
 import yaml
-from conftest import tiny_model
 from datasets import Dataset
+from tiny_training import tiny_model
 
 from hbo.data.mixture import read_mixture
 from hbo.data.tokens import tokenize

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_model, token_rows
+from tiny_training import tiny_model, token_rows
 
 from hbo.run.held_out_scores import averages, cached, held_out_losses
 

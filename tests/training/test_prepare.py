@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from conftest import token_rows
+from tiny_training import token_rows
 
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, HBOError

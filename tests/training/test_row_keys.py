@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from test_run import config  # noqa: F401 - a fixture
 from transformers import AutoConfig, AutoTokenizer
 
 from hbo.config import RunConfig
@@ -131,7 +130,7 @@ def test_a_template_or_a_token_that_can_not_be_used_is_refused(
     assert isinstance(caught.value, HBOError)
 
 
-def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, monkeypatch):
     made = []
 
     class Spy(HBOCallback):
@@ -165,7 +164,7 @@ def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, 
     assert [json.loads(line) for line in hbo("replay", tmp_path / "run", "--step", "2").stdout.splitlines()] != replay
 
 
-def test_batches_without_padding_train_as_padded_ones(hbo, config, tmp_path):  # noqa: F811
+def test_batches_without_padding_train_as_padded_ones(hbo, config, tmp_path):
     losses = []
     for is_flat in (False, True):
         train = {"max_steps": 2, "padding_free": is_flat, "save_strategy": "no", "logging_steps": 1}
