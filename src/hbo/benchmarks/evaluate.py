@@ -24,7 +24,7 @@ from hbo.folder.benchmarks import read_evaluation, write_evaluation
 from hbo.folder.paths import EVALUATION, LEDGER, MODEL
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
-from hbo.run.prepare import quiet_libraries
+from hbo.run.model import quiet_libraries
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 

@@ -63,7 +63,7 @@ def score(
 ) -> None:
     """Score the difficulty of every row of CONFIG's mixture and write it to a Parquet file."""
     from hbo.report.terminal import quantiles_table
-    from hbo.run.scores_file import write_scores
+    from hbo.run.scored_rows import write_scores
 
     run = _load(config, overrides, None)
     with bars() as track:
@@ -104,7 +104,7 @@ def compare(
 ) -> None:
     """Run every method with every seed on CONFIG's mixture, and compare them."""
     from hbo.compare.grid import cells, plan, seed_numbers
-    from hbo.compare.publish import write_results
+    from hbo.compare.publish import publish_results
     from hbo.compare.runner import run_grid
 
     grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
@@ -115,7 +115,7 @@ def compare(
         if tasks:
             out.print(f"each is evaluated on {tasks}", markup=False)
         return
-    failed = run_grid(grid, output, lambda: write_results(grid, output), say, evaluation)
+    failed = run_grid(grid, output, lambda: publish_results(grid, output), say, evaluation)
     for name in ("comparison.md", "comparison.html"):
         out.print(str(output / name), soft_wrap=True, markup=False)
     if failed:

@@ -18,7 +18,7 @@ from hbo.folder.paths import EVALUATION, METRICS
 from hbo.report.evaluation import SHOWN
 
 
-def write_results(cells: Sequence[Cell], output: Path) -> None:
+def publish_results(cells: Sequence[Cell], output: Path) -> None:
     """Writes the files anew from every cell that is finished.
 
     Raises:
