@@ -15,7 +15,7 @@ from hbo.compare.table import tabulate
 from hbo.data.cache import atomic_path
 from hbo.folder.benchmarks import read_evaluation
 from hbo.folder.paths import EVALUATION, METRICS
-from hbo.report.evaluation import SHOWN
+from hbo.report.words import PAPER_NAMES
 
 Row = dict[str, Any]
 
@@ -54,6 +54,6 @@ def _benchmarks(file: Path) -> dict[str, float] | None:
     found = read_evaluation(file)
     if found is None:
         return None
-    means = {SHOWN.get(key, key): measure.accuracy for key, measure in found.averages.items()}
+    means = {PAPER_NAMES.get(key, key): measure.accuracy for key, measure in found.averages.items()}
     # A dataset of the mixture may have a benchmark's name.
     return {**means, **{f"benchmark {task}": measure.accuracy for task, measure in found.tasks.items()}}

@@ -17,9 +17,8 @@ import numpy as np
 
 from hbo.errors import ConfigError, visible
 from hbo.report.markup import look
-from hbo.report.runs import Shown, places, read_runs
-from hbo.report.tables import Array, evenly
-from hbo.report.write import write_file
+from hbo.report.page import write_file
+from hbo.report.series import Array, Shown, evenly, places, read_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

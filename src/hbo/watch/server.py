@@ -1,27 +1,21 @@
 """The report of a run that goes on, at an address of this machine: three things to GET, and nothing else.
 
 `/` is a frame that asks for `/state` again and again, and shows `/page`, the report as it would be written now.
-
-The frame around a report that refreshes itself.
 """
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
 import json
 import socketserver
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
-from string import Template
 from typing import Any
 
 from hbo.errors import ConfigError, DataError, visible
 from hbo.folder.run import read_run
-from hbo.report.markup import text
+from hbo.report.markup import allowed, asset, rendered
 from hbo.report.page import render
 from hbo.watch import words
 from hbo.watch.view import Stamp, Watcher, stamp_of
@@ -173,17 +167,9 @@ def serve(watcher: Watcher, port: int, interval: float, say: Callable[[str], Non
         server.serve_forever()
 
 
-def _file(name: str) -> str:
-    return resources.files("hbo.watch").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hashed(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-_SCRIPT, _STYLE = _file("shell.js"), _file("shell.css")
+_SCRIPT, _STYLE = asset("watch/shell.js"), asset("watch/shell.css")
 POLICY = (
-    f"default-src 'none'; script-src {_hashed(_SCRIPT)}; style-src {_hashed(_STYLE)}; connect-src 'self'; "
+    f"default-src 'none'; script-src {allowed(_SCRIPT)}; style-src {allowed(_STYLE)}; connect-src 'self'; "
     "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
@@ -194,10 +180,6 @@ def shell(name: str, interval: float) -> str:
     Args:
         name: The run's.
         interval: Seconds between two looks.
-
-    Raises:
-        Nothing.
     """
-    return Template(_file("shell.html")).substitute(
-        title=text(name), style=_STYLE, script=_SCRIPT, interval=f"{1000 * interval:.0f}"
-    )
+    milliseconds = f"{1000 * interval:.0f}"
+    return rendered("watch/shell.html", title=name, style=_STYLE, script=_SCRIPT, interval=milliseconds)
