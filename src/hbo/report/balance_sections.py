@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from hbo.arrays import Floats
+from hbo.core.prior import MANY_PASSES
 from hbo.folder.run import Run
 from hbo.report.figures import Figure
-from hbo.report.markup import MISSING, Grid, markup, name, number, percent, swatch, with_error
-from hbo.report.series import Array, Series, Shown, epochs, evenly, places, reward_shares
+from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, with_error
+from hbo.report.series import Series, Shown, epochs, evenly, places, reward_shares
 
 Runs = Sequence[Shown]
 Figures = Mapping[str, Figure]
@@ -25,7 +27,6 @@ TARGETS = 30  # ledger lines up to which the targets are shown unasked: they hid
 _TARGET_KEY = ("target", "share of the rewards")
 _ROWS = 12  # of a table with one row per update; the ledger has them all
 _LEGEND_GROUPS = 12
-_OFTEN = 4  # passes over a group from which repetition is pointed out
 _NAMED = 6
 
 
@@ -113,7 +114,7 @@ def rewards_facts(runs: Runs, figures: Figures) -> Facts:
 
 def drawn_facts(runs: Runs, figures: Figures) -> Facts:
     seen = [epochs(shown.series.drawn_KL, shown.run.sizes, shown.run.datasets) for shown in runs]
-    facts: Facts = {"often": _OFTEN, "repeated": list(map(_repeated, runs, seen))}
+    facts: Facts = {"often": MANY_PASSES, "repeated": list(map(_repeated, runs, seen))}
     if len(runs) > 1:
         rows = []
         for dataset, place in places(runs).items():
@@ -125,7 +126,7 @@ def drawn_facts(runs: Runs, figures: Figures) -> Facts:
     if not total:
         return {**facts, "drawn_at_all": False}
 
-    def whole(drawn: Array, asked: Array) -> Markup:
+    def whole(drawn: Floats, asked: Floats) -> Markup:
         return markup('<td class="count">{:,}{}</td>', int(drawn.sum()), _asked(drawn.sum(), asked.sum(), total))
 
     rows = []
@@ -145,26 +146,26 @@ def drawn_facts(runs: Runs, figures: Figures) -> Facts:
     }
 
 
-def _repeated(shown: Shown, seen_KL: Array) -> tuple[Markup, list[Markup], int]:
+def _repeated(shown: Shown, seen_KL: Floats) -> tuple[Markup, list[Markup], int]:
     """The run, its groups whose rows were seen very often, most often first, and how many more there are."""
-    worst = sorted(((seen_KL[k, j], k, j) for k, j in np.argwhere(np.nan_to_num(seen_KL) >= _OFTEN)), reverse=True)
+    worst = sorted(((seen_KL[k, j], k, j) for k, j in np.argwhere(np.nan_to_num(seen_KL) >= MANY_PASSES)), reverse=True)
     named = [
         markup("{} g{} ({} ×)", name(shown.run.datasets[k]), j + 1, number(seen, 1)) for seen, k, j in worst[:_NAMED]
     ]
     return name(shown.label), named, len(worst) - _NAMED
 
 
-def _group_drawn(series: Series, seen_KL: Array, k: int, j: int) -> str:
+def _group_drawn(series: Series, seen_KL: Floats, k: int, j: int) -> str:
     if np.isnan(series.q_SKL[0, k, j]):
         return MISSING
-    rows, seen, is_often = series.drawn_KL[k, j], seen_KL[k, j], seen_KL[k, j] >= _OFTEN
+    rows, seen, is_often = series.drawn_KL[k, j], seen_KL[k, j], seen_KL[k, j] >= MANY_PASSES
     shares = _asked(rows, series.asked_KL[k, j], series.drawn_KL.sum())
     again = "" if np.isnan(seen) else markup("<small>{}{} ×</small>", "⚠ " if is_often else "", number(seen, 2))
     css, shade = "count again" if is_often else "count", f"{rows / series.drawn_KL.max():.3f}"
     return markup('<td class="{}" style="--share:{}">{:,}{}{}</td>', css, shade, int(rows), shares, again)
 
 
-def _dataset_drawn(shown: Shown, seen_KL: Array, dataset: str) -> str:
+def _dataset_drawn(shown: Shown, seen_KL: Floats, dataset: str) -> str:
     series, total = shown.series, float(shown.series.drawn_KL.sum())
     if dataset not in shown.run.datasets or total == 0:
         return MISSING
@@ -174,11 +175,11 @@ def _dataset_drawn(shown: Shown, seen_KL: Array, dataset: str) -> str:
         level = int(np.nanargmax(seen_KL[k]))
         most = markup("<small>g{} {} ×</small>", level + 1, number(float(seen_KL[k, level]), 2))
     pattern = '<td class="count" style="--share:{:.3f}">{}<small>asked {}</small>{}</td>'
-    return markup(pattern, share, percent(share), percent(asked), most)
+    return markup(pattern, share, in_percent(share), in_percent(asked), most)
 
 
 def _asked(rows: float, asked: float, total: float) -> Markup:
-    return markup("<small>{}, asked {}</small>", percent(rows / total), percent(asked / total))
+    return markup("<small>{}, asked {}</small>", in_percent(rows / total), in_percent(asked / total))
 
 
 def labels_of(runs: Runs) -> list[str]:
@@ -249,7 +250,7 @@ def _group_head(series: Series) -> list[str]:
     return ["Dataset", *(f"g{j + 1}" for j in range(series.groups))]
 
 
-def _over_updates(run: Run, series: Series, measured_SK: Array, cell: Callable[[int, int], str]) -> Grid:
+def _over_updates(run: Run, series: Series, measured_SK: Floats, cell: Callable[[int, int], str]) -> Grid:
     lines = np.flatnonzero(np.isfinite(measured_SK).any(axis=1))
     chosen = [int(lines[i]) for i in evenly(len(lines), _ROWS)]
     rows = [[f"{series.step_S[s]:,}", *(cell(s, k) for k in range(len(run.datasets)))] for s in chosen]

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from hbo.arrays import Floats
 from hbo.folder.run import Run
 from hbo.report.markup import DASHES, SYMBOLS, label, look
-from hbo.report.series import Array, Shown, averaged, evenly, places, reward_shares
+from hbo.report.series import Shown, averaged, evenly, places, reward_shares
 
 Figure = dict[str, Any]
 # Points per kind of chart are cut down so that a page of a long run of many datasets stays light.
@@ -77,7 +78,7 @@ def _of_run(shown: Shown, colours: Sequence[int], budget: int) -> dict[str, Figu
     return found
 
 
-def _policies(choices: Sequence[Figure], steps: list[int], p_SC: Array, aim_SC: Array, until: int) -> list[Figure]:
+def _policies(choices: Sequence[Figure], steps: list[int], p_SC: Floats, aim_SC: Floats, until: int) -> list[Figure]:
     """The probabilities of some choices (datasets, or groups), and where their rewards pull them."""
     held = [c | {"x": steps, "y": _rounded(p_SC[:, i]), "hold": True, "until": until} for i, c in enumerate(choices)]
     aims = [
@@ -88,7 +89,7 @@ def _policies(choices: Sequence[Figure], steps: list[int], p_SC: Array, aim_SC: 
     return held + aims
 
 
-def _measured(choices: Sequence[Figure], steps: list[int], reward_SC: Array, se_SC: Array) -> list[Figure]:
+def _measured(choices: Sequence[Figure], steps: list[int], reward_SC: Floats, se_SC: Floats) -> list[Figure]:
     errors = [{"se": _rounded(se_S)} if np.isfinite(se_S).any() else {} for se_S in se_SC.T]
     return [choice | {"x": steps, "y": _rounded(reward_SC[:, i])} | errors[i] for i, choice in enumerate(choices)]
 
@@ -122,7 +123,7 @@ def _most(series: int, limit: int, budget: int) -> int:
     return max(30, min(limit, budget // series))
 
 
-def _extent(values: Array, errors: Array | None = None, shares: bool = False) -> list[float] | None:
+def _extent(values: Floats, errors: Floats | None = None, shares: bool = False) -> list[float] | None:
     spread = np.zeros_like(values) if errors is None else np.nan_to_num(errors)
     seen = np.isfinite(values)
     if not seen.any():
@@ -152,7 +153,7 @@ def _shared_extent(alike: Sequence[Figure]) -> list[float] | None:
     return [0.0 if all(figure["zero"] for figure in alike) else low - margin, high + margin]
 
 
-def _rounded(values: Sequence[float] | Array) -> list[float | None]:
+def _rounded(values: Sequence[float] | Floats) -> list[float | None]:
     return [_round(float(value)) for value in values]
 
 

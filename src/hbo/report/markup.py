@@ -106,7 +106,7 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
-def percent(share: float | None) -> str:
+def in_percent(share: float | None) -> str:
     """A share in percent, a dash when there is none."""
     return MISSING if share is None or math.isnan(share) else f"{number(100 * share, 1)} %"
 

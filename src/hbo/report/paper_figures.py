@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hbo.arrays import Floats
 from hbo.errors import ConfigError, visible
 from hbo.report.markup import look
 from hbo.report.page import write_file
-from hbo.report.series import Array, Shown, evenly, places, read_runs
+from hbo.report.series import Shown, evenly, places, read_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,8 +53,8 @@ class _Line:
     colour: Any
     dash: str
     marker: str
-    x: Array
-    y: Array
+    x: Floats
+    y: Floats
     marks: int
 
 
@@ -122,13 +123,13 @@ def _local(shown: Shown) -> list[_Panel]:
     return panels
 
 
-def _steps(shown: Shown) -> Array:
+def _steps(shown: Shown) -> Floats:
     # The last probabilities hold to the end of the run.
     steps = [float(step) for step in shown.series.step_S]
     return np.array(steps if steps[-1] >= shown.run.steps else [*steps, float(shown.run.steps)])
 
 
-def _held(values: Array, x: Array) -> Array:
+def _held(values: Floats, x: Floats) -> Floats:
     return np.append(values, values[-1:])[: len(x)]
 
 

@@ -30,7 +30,7 @@ from hbo.report.balance_sections import (
     marked,
     rewards_facts,
 )
-from hbo.report.markup import MISSING, Grid, count, markup, name, number, percent, swatch, with_error
+from hbo.report.markup import MISSING, Grid, count, in_percent, markup, name, number, swatch, with_error
 from hbo.report.series import Shown, places
 from hbo.report.words import PAPER_NAMES, reasons, summary, task
 
@@ -112,7 +112,7 @@ def _glance_row(shown: Shown) -> list[str]:
     state = "" if metrics else f" of {planned:,}, unfinished" if planned > run.steps else ", unfinished"
     before, after = (metrics.macro_before, metrics.macro_nll) if metrics else (None, None)
     steps = [f"{run.steps:,}{state}", f"{len(run.lines) - 1:,}"]
-    overhead = percent(metrics.balance_overhead if metrics else None)
+    overhead = in_percent(metrics.balance_overhead if metrics else None)
     return [name(shown.label), run.method, run.seed, *steps, *_before_and_after(before, after), overhead]
 
 
@@ -165,7 +165,7 @@ def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
     losses = _before_and_after(*(score.nll if score else None for score in (first, last)))
     perplexities = [number(score.perplexity if score else None, 2) for score in (first, last)]
     right = [metrics.right_before.get(dataset), metrics.right.get(dataset)]
-    shares = [percent(answers.value if answers else None) for answers in right]
+    shares = [in_percent(answers.value if answers else None) for answers in right]
     return [name(dataset), *losses, *perplexities, _rows_of(last or first), *shares, _rows_of(right[1] or right[0])]
 
 
@@ -187,7 +187,9 @@ def _accuracy_after(shown: Shown, dataset: str) -> str:
     if metrics is None or (right := metrics.right.get(dataset)) is None:
         return MISSING
     first = metrics.right_before.get(dataset)
-    return markup("{}{}", percent(right.value), markup(" <small>was {}</small>", percent(first.value)) if first else "")
+    return markup(
+        "{}{}", in_percent(right.value), markup(" <small>was {}</small>", in_percent(first.value)) if first else ""
+    )
 
 
 def _before_and_after(before: float | None, after: float | None) -> list[str]:
@@ -257,7 +259,7 @@ def _mixture_facts(runs: Runs, figures: Figures) -> Facts:
     total, rows = sum(map(sum, run.sizes.values())), []
     for k, dataset in enumerate(run.datasets):
         size = sum(run.sizes[dataset]) if dataset in run.sizes else None
-        share, start = percent(size / total if size else None), number(series.p_SK[0, k])
+        share, start = in_percent(size / total if size else None), number(series.p_SK[0, k])
         rows.append([marked(k, dataset), count(size), share, start, _held_back(run, dataset)])
     head = ["Dataset", "Rows to train on", "Share of all rows", "Probability at the start", "Rows held out"]
     metric = _METRICS.get(run.mixture.metric, run.mixture.metric) if run.mixture else ""
@@ -311,7 +313,7 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
     if not metrics:
         yield "Rows probed", probed
         return
-    yield "Overhead of balancing", percent(metrics.balance_overhead)
+    yield "Overhead of balancing", in_percent(metrics.balance_overhead)
     yield "Rows probed", probed
     yield "Tokens", count(metrics.tokens)
     tokens, seconds = metrics.tokens, metrics.train_seconds

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hbo.arrays import Floats, Ints
 from hbo.core.stream import row_odds
 from hbo.errors import ConfigError
 from hbo.folder.ledger import Line
 from hbo.folder.run import Run, read_run
 
-Array = NDArray[np.float64]
 # Actors that answer the rewards in another closed form (hbo.core.closed_form); their methods bear the same names.
 _OTHER_FIXED_POINT = frozenset({"loss_softmax", "exp3", "odm"})
 
@@ -27,18 +26,18 @@ _OTHER_FIXED_POINT = frozenset({"loss_softmax", "exp3", "odm"})
 class Series:
     """A ledger as series over its lines, in the lines' order."""
 
-    step_S: NDArray[np.int64]
-    p_SK: Array
-    q_SKL: Array
-    reward_SK: Array
-    reward_se_SK: Array
-    reward_SKL: Array
-    reward_se_SKL: Array
-    drawn_SKL: Array
+    step_S: Ints
+    p_SK: Floats
+    q_SKL: Floats
+    reward_SK: Floats
+    reward_se_SK: Floats
+    reward_SKL: Floats
+    reward_se_SKL: Floats
+    drawn_SKL: Floats
     """Rows consumed from the start of the run up to each line."""
-    drawn_KL: Array
+    drawn_KL: Floats
     """Rows consumed by the whole run, or up to the last line of one that goes on."""
-    asked_KL: Array
+    asked_KL: Floats
     """Of as many rows, how many the probabilities in force asked for."""
 
     @property
@@ -74,10 +73,10 @@ def series_of(lines: Sequence[Line], whole_KL: Sequence[Sequence[int]] | None = 
     drawn_KL = drawn_SKL[-1] if whole_KL is None else np.nan_to_num(_padded(whole_KL, levels))
     none_K, none_KL = np.full(len(lines[0].p_K), np.nan), np.full(drawn_KL.shape, np.nan)
 
-    def datasets(values: Sequence[Sequence[float] | None]) -> Array:
+    def datasets(values: Sequence[Sequence[float] | None]) -> Floats:
         return np.stack([none_K if row is None else np.array(row) for row in values])
 
-    def cells(values: Sequence[Sequence[Sequence[float]] | None]) -> Array:
+    def cells(values: Sequence[Sequence[Sequence[float]] | None]) -> Floats:
         return np.stack([none_KL if rows is None else _padded(rows, levels) for rows in values])
 
     return Series(
@@ -94,7 +93,7 @@ def series_of(lines: Sequence[Line], whole_KL: Sequence[Sequence[int]] | None = 
     )
 
 
-def asked_rows(lines: Sequence[Line], rows: float) -> Array:
+def asked_rows(lines: Sequence[Line], rows: float) -> Floats:
     """Rows of each group (K, L) that the probabilities in force asked for among the first `rows` of the stream.
 
     A line's probabilities are in force from its `start` to the next line's, so an update that came
@@ -115,7 +114,7 @@ def asked_rows(lines: Sequence[Line], rows: float) -> Array:
     return asked_KL
 
 
-def epochs(drawn_KL: Array, sizes: Mapping[str, Sequence[int]], datasets: Sequence[str]) -> Array:
+def epochs(drawn_KL: Floats, sizes: Mapping[str, Sequence[int]], datasets: Sequence[str]) -> Floats:
     """How often each row of a group was seen on average (K, L); NaN where the size isn't known.
 
     Example:
@@ -130,7 +129,7 @@ def epochs(drawn_KL: Array, sizes: Mapping[str, Sequence[int]], datasets: Sequen
     return seen_KL
 
 
-def reward_shares(run: Run, series: Series) -> tuple[Array, Array]:
+def reward_shares(run: Run, series: Series) -> tuple[Floats, Floats]:
     """Where the updates pull the probabilities: p_SK and q_SKL, each choice's share of the rewards of its level.
 
     NaN where rewards weren't measured or give no shares, and everywhere for an actor whose fixed point isn't
@@ -145,11 +144,11 @@ def reward_shares(run: Run, series: Series) -> tuple[Array, Array]:
     return target(reward_SK), target(series.reward_SKL)
 
 
-def target(reward: Array) -> Array:
+def target(reward: Floats) -> Floats:
     """Each choice's share of the reward, along the last axis; NaN where a reward is below 0 or the sum isn't above."""
     total = np.nansum(reward, axis=-1, keepdims=True)
     usable = (total > 0) & ~np.any(reward < 0, axis=-1, keepdims=True)
-    shares: Array = np.divide(reward, total, out=np.full(reward.shape, np.nan), where=usable)
+    shares: Floats = np.divide(reward, total, out=np.full(reward.shape, np.nan), where=usable)
     return shares
 
 
@@ -239,7 +238,7 @@ def places(runs: Sequence[Shown]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names)}
 
 
-def _padded(rows: Sequence[Sequence[float]], levels: int) -> Array:
+def _padded(rows: Sequence[Sequence[float]], levels: int) -> Floats:
     padded = np.full((len(rows), levels), np.nan)
     for k, row in enumerate(rows):
         padded[k, : len(row)] = row

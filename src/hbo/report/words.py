@@ -9,28 +9,17 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hbo.arrays import Floats
+from hbo.config.rewards import spec_of
 from hbo.folder.metrics import Metrics
 from hbo.folder.run import Run
-from hbo.report.series import Array, Series, reward_shares
+from hbo.report.series import Series, reward_shares
 
 Show = Callable[[str], str]
 """How a name that a user chose is written into a sentence: escaped for a page, plain for a terminal."""
 
 PAPER_NAMES = {"mu_ml": "μ_ML", "mu_mt": "μ_MT"}
 """The paper's names of its means over benchmarks."""
-
-_MEANINGS = {
-    "gradient_norm": "the gradient norm: how strongly its rows still pull at the model's weights",
-    "token_gradient_norm": "the gradient norm, without the part that the length of responses has in it",
-    "perplexity_ratio": "the perplexity ratio: how much of its perplexity at the start is left: "
-    "large where little was learnt so far",
-    "loss_ratio": "how much of its loss at the start is left: large where little was learnt so far",
-    "ifd_ratio": "how much of its IFD at the start is left: large where little was learnt so far",
-    "loss": "the loss of its rows",
-    "entropy": "how unsure the model still is of its rows",
-    "gradient_alignment": "how well its gradient agrees with those of all datasets",
-    "transferability": "how alike the model's inner states are on it and on the others",
-}
 
 
 def task(run: Run, series: Series) -> str:
@@ -78,7 +67,7 @@ def _policy(run: Run, series: Series, show: Show) -> list[str]:
     return [f"{opening}{_between(run, series.p_SK, show)}.", f"{_inside(series)}."]
 
 
-def _between(run: Run, p_SK: Array, show: Show) -> str:
+def _between(run: Run, p_SK: Floats, show: Show) -> str:
     if len(run.datasets) == 1:
         return f"only the groups of {show(run.datasets[0])} were balanced, as it is the one dataset"
     change_K = p_SK[-1] - p_SK[0]
@@ -127,7 +116,7 @@ def _held_out(metrics: Metrics, show: Show) -> str:
     return f"The mean held-out loss (macro NLL) {change}{tail}."
 
 
-def _why_between(run: Run, p_SK: Array, aim_SK: Array, show: Show) -> str:
+def _why_between(run: Run, p_SK: Floats, aim_SK: Floats, show: Show) -> str:
     mean_K, change_K = np.nanmean(aim_SK, axis=0), p_SK[-1] - p_SK[0]
     parts = []
     for k in dict.fromkeys([int(np.argmax(change_K)), int(np.argmin(change_K))]):
@@ -141,7 +130,7 @@ def _why_between(run: Run, p_SK: Array, aim_SK: Array, show: Show) -> str:
     return f"A dataset's share moves towards its share of the rewards: {'; '.join(parts)}.{meaning}"
 
 
-def _why_inside(run: Run, q_SKL: Array, aim_SKL: Array, show: Show) -> str:
+def _why_inside(run: Run, q_SKL: Floats, aim_SKL: Floats, show: Show) -> str:
     change_KL = np.nan_to_num(q_SKL[-1] - q_SKL[0])
     k, j = map(int, np.unravel_index(int(np.argmax(change_KL)), change_KL.shape))
     had = ""
@@ -153,7 +142,8 @@ def _why_inside(run: Run, q_SKL: Array, aim_SKL: Array, show: Show) -> str:
 
 
 def _meaning(reward: str, show: Show) -> str:
-    return _MEANINGS.get(reward) or show(reward)  # one of a user's own has a name that the user chose
+    spec = spec_of(reward)
+    return spec.meaning if spec else show(reward)  # one of a user's own has a name that the user chose
 
 
 def _percent(share: float) -> str:
