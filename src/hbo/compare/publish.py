@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hbo.compare.comparison_page import page
 from hbo.compare.grid import Cell
 from hbo.compare.markdown import markdown
-from hbo.compare.page import page
 from hbo.compare.runner import is_finished
 from hbo.compare.table import tabulate
 from hbo.data.cache import atomic_path

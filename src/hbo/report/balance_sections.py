@@ -16,7 +16,7 @@ from hbo.core.prior import MANY_PASSES
 from hbo.folder.run import Run
 from hbo.report.figures import Figure
 from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, with_error
-from hbo.report.series import Series, Shown, epochs, evenly, places, reward_shares
+from hbo.report.series import Series, Shown, epochs, evenly, group_name, places, reward_shares
 
 Runs = Sequence[Shown]
 Figures = Mapping[str, Figure]
@@ -197,8 +197,7 @@ def _dataset_keys(runs: Runs) -> Keys:
 
 
 def _group_keys(groups: int) -> Keys:
-    names = {0: " (easiest)", groups - 1: " (hardest)"} if groups > 1 else {}
-    return [(f"g{j}/{groups}", f"g{j + 1}{names.get(j, '')}") for j in evenly(groups, _LEGEND_GROUPS)]
+    return [(f"g{j}/{groups}", group_name(j, groups)) for j in evenly(groups, _LEGEND_GROUPS)]
 
 
 def _have_targets(figures: Figures, kind: str) -> bool:

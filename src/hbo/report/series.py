@@ -152,6 +152,17 @@ def target(reward: Floats) -> Floats:
     return shares
 
 
+def group_name(j: int, groups: int) -> str:
+    """What group `j` of a dataset is called.
+
+    Example:
+        >>> [group_name(j, 3) for j in range(3)]
+        ['g1 (easiest)', 'g2', 'g3 (hardest)']
+    """
+    ends = {0: " (easiest)", groups - 1: " (hardest)"} if groups > 1 else {}
+    return f"g{j + 1}{ends.get(j, '')}"
+
+
 def evenly(count: int, most: int) -> list[int]:
     """At most `most` (2 or more) of the indices 0..count−1, evenly spread, first and last among them.
 

@@ -17,7 +17,8 @@ from hbo.errors import ConfigError, DataError, visible
 from hbo.folder.run import read_run
 from hbo.report.markup import allowed, asset, rendered
 from hbo.report.page import render
-from hbo.watch import words
+from hbo.text import one_line
+from hbo.watch.lines import ending, headline
 from hbo.watch.view import Stamp, Watcher, stamp_of
 
 ADDRESS = "127.0.0.1"
@@ -66,7 +67,7 @@ class Pages:
             return {"text": visible(str(error)), "state": "failed", "ended": False, "version": None}
         is_shown = bool(view.rows)
         return {
-            "text": words.ending(view) if view.has_ended else words.headline(view),
+            "text": ending(view) if view.has_ended else headline(view),
             "state": view.state,
             "ended": view.has_ended,
             "version": str(hash(tuple(self._stamps()))) if is_shown and view.state != "removed" else None,
@@ -163,7 +164,7 @@ def serve(watcher: Watcher, port: int, interval: float, say: Callable[[str], Non
         ConfigError: The port is taken, or not ours to take.
     """
     with Server(Pages(watcher, interval), port) as server:
-        say(f"{words.one_line(watcher.name)}: {server.url} (Ctrl-C ends the page, not the run)")
+        say(f"{one_line(watcher.name)}: {server.url} (Ctrl-C ends the page, not the run)")
         server.serve_forever()
 
 

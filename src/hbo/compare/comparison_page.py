@@ -35,20 +35,14 @@ def page(table: Table | None, title: str) -> str:
 
 
 def _grid(table: Table, columns: Sequence[Column], caption: str, *, wins: bool = False) -> Grid:
-    head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
-    rows = []
-    for label in table.labels:
-        shown = [_marked(table.entries[label, column.name], column.digits) for column in columns]
-        last = [str(table.wins[label])] if wins else []
-        rows.append([name(label), str(table.seeds[label]), *shown, *last])
-    return Grid(caption, head, rows)
+    head, rows = table.grid(columns, _marked, wins=wins)
+    return Grid(caption, head, [[name(label), *cells] for label, *cells in rows])
 
 
 def _marked(entry: Entry, digits: int) -> str:
     shown = with_error(entry.mean, entry.error, digits)
-    return {1: markup("<strong>{}</strong>", shown), 2: markup('<span class="second">{}</span>', shown)}.get(
-        entry.rank, shown
-    )
+    pattern = {1: "<strong>{}</strong>", 2: '<span class="second">{}</span>'}.get(entry.rank, "{}")
+    return markup(pattern, shown)
 
 
 def _contest(contest: Contest) -> tuple[str, Grid, dict[str, Any]]:
