@@ -47,7 +47,7 @@ def evaluate(
     from hbo.benchmarks.evaluate import evaluate as run
     from hbo.demo.names import model_path
     from hbo.folder.benchmarks import read_evaluation
-    from hbo.report.evaluation import evaluation_table
+    from hbo.report.terminal import evaluation_table
 
     options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite, trust_remote_code)
     with bars() as track:

@@ -4,13 +4,25 @@ import pytest
 from example_runs import read_lines, write_json, write_lines, write_run
 
 from hbo.folder.run import read_run
-from hbo.report.summary import summary
-from hbo.report.tables import tables
+from hbo.report.series import series_of
+from hbo.report.words import reasons, summary, task
+
+
+def read(folder):
+    run = read_run(folder)
+    return run, series_of(run.lines)
 
 
 def said(folder):
-    run = read_run(folder)
-    return " ".join(summary(run, tables(run.lines)))
+    return " ".join(summary(*read(folder)))
+
+
+def with_rewards(folder, rewards, last):
+    lines = read_lines(folder)
+    for line in lines[1:]:
+        line["global_reward"] = rewards
+    lines[-1]["global"] = last
+    write_lines(folder, lines)
 
 
 def with_policies(folder, first, last, local=None):
@@ -97,7 +109,52 @@ def test_without_a_measurement_before_no_change_is_claimed(two):
 
 
 def test_names_pass_through_the_callers_hand(two):
-    run = read_run(two)
-    sentences = summary(run, tables(run.lines), show=lambda name: f"[{name}]")
+    sentences = summary(*read(two), show=lambda name: f"[{name}]")
     assert "[math]" in sentences[0]
     assert "[chat]" in sentences[0]
+
+
+@pytest.fixture
+def rewarded(two):
+    with_rewards(two, {"math": 3.0, "chat": 2.0}, {"math": 0.4, "chat": 0.6})
+    return two
+
+
+def test_what_rose_is_explained_by_its_share_of_the_rewards(rewarded):
+    said = " ".join(reasons(*read(rewarded)))
+    assert "math had 60 % of all rewards on average, having begun with 25 % of the rows, so it rose" in said
+    assert "chat had 40 % of all rewards on average, having begun with 75 % of the rows, so it fell" in said
+
+
+def test_no_cause_is_claimed_where_the_mean_says_otherwise(rewarded):
+    with_rewards(rewarded, {"math": 1.0, "chat": 9.0}, {"math": 0.4, "chat": 0.6})
+    assert "so it" not in " ".join(reasons(*read(rewarded)))
+
+
+def test_the_reward_is_put_in_words(rewarded):
+    with (rewarded / "config.yaml").open("a") as file:
+        file.write("  global_reward: gradient_norm\n  local_reward: perplexity_ratio\n")
+    said = " ".join(reasons(*read(rewarded)))
+    assert "Here the reward is the gradient norm" in said
+    assert "Of groups it is the perplexity ratio" in said
+
+
+def test_a_run_without_rewards_gives_no_reasons(tmp_path):
+    folder = write_run(tmp_path / "static", static=True, updates=0)
+    with (folder / "config.yaml").open("a") as file:
+        file.write("  global_reward: null\n  local_reward: null\n")
+    assert reasons(*read(folder)) == []
+    assert "fixed under method uniform" in task(*read(folder))
+
+
+def test_the_task_tells_of_datasets_groups_and_interval(run_folder):
+    said = task(*read(run_folder))
+    assert "fine-tuned on 4 datasets at once, each cut into 4 groups from easy to hard. After every 20 steps" in said
+
+
+def test_the_name_of_a_dataset_is_never_read_as_a_part_of_the_sentence(tmp_path):
+    run = read_run(write_run(tmp_path / "run", {"general": 100, "math": 100}))
+    inside = reasons(run, series_of(run.lines))[1]
+    assert ": in " not in inside
+    assert any(f"g{j} of {name} had " in inside for j in range(1, 5) for name in run.datasets)
+    assert "of that dataset's rewards on average" in inside

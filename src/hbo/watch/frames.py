@@ -1,22 +1,64 @@
-"""A run as a frame for the terminal, made to fit its width and height."""
+"""A run in the terminal until it ends: frames that fit its width and height, or lines where there is no screen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from rich.cells import cell_len
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hbo.watch import words
-from hbo.watch.view import Row, View
+from hbo.text import one_line
+from hbo.watch.lines import Lines, ending, pace, progress, silence, time_left
+from hbo.watch.view import Row, View, Watcher, is_run
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _STATES = {"running": "green", "waiting": "yellow", "finished": "bold green", "failed": "bold red"}
 _WIDEST_NAME, _WIDEST_BAR, _NARROWEST_BAR = 28, 40, 8
 Cell = Callable[[Row], Text]
+
+
+def wait_for_run(folder: Path, interval: float) -> None:
+    """Returns when a run has begun to write into the folder."""
+    while not is_run(folder):
+        time.sleep(interval)
+
+
+def show(watcher: Watcher, console: Console, *, interval: float, once: bool = False) -> None:
+    """Shows the run until it ends, or `once` as it stands.
+
+    Raises:
+        DataError: A file of the run is damaged.
+    """
+    looks = iter([watcher.look()]) if once else _looks(watcher, interval)
+    if not console.is_terminal or console.is_dumb_terminal or console.options.ascii_only:
+        lines = Lines()
+        for line in (line for view in looks for line in lines.new(view)):
+            console.print(Text(line), soft_wrap=True)
+            console.file.flush()
+        return
+    if once:
+        view = next(looks)
+    else:
+        # The terminal's second screen: it can be redrawn when the window changes its size, and leaves no trace.
+        with Live(console=console, screen=True, auto_refresh=False, vertical_overflow="crop") as live:
+            for view in looks:
+                live.update(frame(view, console.width, console.height), refresh=True)
+    console.print(frame(view, console.width))
+
+
+def _looks(watcher: Watcher, interval: float) -> Iterator[View]:
+    while True:
+        view = watcher.look()
+        yield view
+        if view.has_ended:
+            return
+        time.sleep(interval)
 
 
 def frame(view: View, width: int, height: int | None = None) -> RenderableType:
@@ -28,7 +70,7 @@ def frame(view: View, width: int, height: int | None = None) -> RenderableType:
         height: Its lines, beyond which datasets are left out; None shows all of them.
     """
     top = _header(view, width)
-    notes = [note for note in (words.silence(view), words.ending(view)) if note]
+    notes = [note for note in (silence(view), ending(view)) if note]
     parts: list[RenderableType] = [_line(text, width) for text in top]
     if view.rows:
         room = None if height is None else max(height - len(top) - len(notes) - 4, 1)
@@ -43,12 +85,12 @@ def frame(view: View, width: int, height: int | None = None) -> RenderableType:
 
 
 def _header(view: View, width: int) -> list[Text]:
-    name = Text(words.one_line(view.name), style="bold")
-    title = Text.assemble(name, "  ", (words.one_line(view.about), "dim"))
-    state = Text.assemble(("● ", _STATES.get(view.state, "yellow")), words.progress(view))
+    name = Text(one_line(view.name), style="bold")
+    title = Text.assemble(name, "  ", (one_line(view.about), "dim"))
+    state = Text.assemble(("● ", _STATES.get(view.state, "yellow")), progress(view))
     told = view.status
     done = told.done / told.total if told and told.total and not view.has_ended else None
-    facts = "   ".join(part for part in (words.pace(view), words.time_left(view)) if part)
+    facts = "   ".join(part for part in (pace(view), time_left(view)) if part)
     if done is not None:
         room = min(max(width - state.cell_len - len(facts) - 12, 0), 40)
         if room >= _NARROWEST_BAR:
@@ -70,7 +112,7 @@ def _header(view: View, width: int) -> list[Text]:
 def _table(shown: Sequence[Row], all_rows: Sequence[Row], width: int) -> Table:
     scale = max(max(row.p, row.p_start) for row in all_rows)
     gap = 2 if width >= 100 else 1
-    names = [Text(words.one_line(row.name) or "(no name)") for row in shown]
+    names = [Text(one_line(row.name) or "(no name)") for row in shown]
     name_width = min(max(*(name.cell_len for name in names), 7), max(min(width // 5, _WIDEST_NAME), 7))
     for columns in _layouts(all_rows):
         cells = {head: [cell(row) for row in shown] for head, cell in columns.items()}

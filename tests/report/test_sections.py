@@ -1,10 +1,15 @@
+import io
 import json
 
+import pytest
 from example_runs import write_json, write_mixture, write_run
+from rich.console import Console
 from test_page import HOSTILE, Page
 
+from hbo.folder.benchmarks import read_evaluation
 from hbo.folder.run import read_run
 from hbo.report.page import write_report
+from hbo.report.terminal import evaluation_table
 
 
 def shown(folder):
@@ -62,3 +67,40 @@ def test_packed_rows_are_not_counted_by_examples(run_folder):
 def test_no_rows_are_asked_for_and_none_are_shown(run_folder):
     write_mixture(run_folder, examples=0)
     assert "group by group" not in shown(run_folder).text
+
+
+XNLI = {
+    "accuracy": 0.4, "standard_error": 0.02,
+    "languages": {
+        "en": {"accuracy": 0.5, "standard_error": 0.03}, "sw": {"accuracy": 0.3, "standard_error": None},
+    },
+}  # fmt: skip
+GSM8K = {"accuracy": 0.625, "standard_error": 0.01, "languages": {"en": {"accuracy": 0.625, "standard_error": 0.01}}}
+HELD = {
+    "model": "model", "settings": {"num_fewshot": 0, "chat_template": True, "limit": None},
+    "averages": {"mu_ml": {"accuracy": 0.5125, "standard_error": None}}, "tasks": {"xnli": XNLI, "<b>": GSM8K},
+}  # fmt: skip
+
+
+@pytest.fixture
+def evaluated(run_folder):
+    write_json(run_folder / "eval.json", HELD)
+    return run_folder
+
+
+def test_the_page_shows_tasks_languages_means_and_settings(evaluated):
+    html = write_report(evaluated).read_text(encoding="utf-8")
+    section = html[html.index('<section id="evaluation"') :].split("</section>")[0]
+    assert '40.0 <small class="se">± 2.0</small>' in section
+    assert '50.0 <small class="se">± 3.0</small>' in section and "<td>30.0</td>" in section
+    assert "μ_ML" in section and "51.2" in section
+    assert "num fewshot 0, chat template on, limit none" in section
+    assert "<b>" not in section
+
+
+def test_the_terminal_shows_the_same_benchmarks(evaluated):
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(evaluation_table(read_evaluation(evaluated / "eval.json")))
+    shown = console.export_text()
+    assert "40.00" in shown and "2.00" in shown and "en 50.0, sw 30.0" in shown
+    assert "μ_ML" in shown and "51.25" in shown

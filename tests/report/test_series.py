@@ -1,11 +1,17 @@
 import numpy as np
 import pytest
+from example_runs import read_lines, write_lines
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hbo.folder.ledger import Line
 from hbo.folder.run import read_run
-from hbo.report.tables import asked_rows, averaged, epochs, evenly, tables, target
+from hbo.report.series import asked_rows, averaged, epochs, evenly, reward_shares, series_of, target
+
+
+def shares(folder):
+    run = read_run(folder)
+    return reward_shares(run, series_of(run.lines))
 
 
 def line(step, start, p, q, drawn, reward=None):
@@ -13,7 +19,7 @@ def line(step, start, p, q, drawn, reward=None):
 
 
 def test_series_hold_each_line_and_pad_the_narrower_dataset():
-    series = tables(
+    series = series_of(
         [
             line(0, 0, [0.5, 0.5], [[0.5, 0.5], [1.0]], ((0, 0), (0,))),
             line(10, 44, [0.2, 0.8], [[0.4, 0.6], [1.0]], ((3, 4), (5,)), (2.0, 8.0)),
@@ -34,8 +40,8 @@ def test_series_hold_each_line_and_pad_the_narrower_dataset():
 
 def test_frozen_probabilities_have_not_moved(run_folder):
     run = read_run(run_folder)
-    assert tables(run.lines).moved
-    assert not tables(run.lines[:1]).moved
+    assert series_of(run.lines).moved
+    assert not series_of(run.lines[:1]).moved
 
 
 def test_asked_counts_an_update_from_its_start_and_not_its_step():
@@ -49,7 +55,7 @@ def test_asked_counts_an_update_from_its_start_and_not_its_step():
 
 
 def test_asked_adds_up_to_the_rows_drawn(run_folder):
-    series = tables(read_run(run_folder).lines)
+    series = series_of(read_run(run_folder).lines)
     assert series.asked_KL.sum() == pytest.approx(series.drawn_KL.sum()) == 6 * 20 * 16
 
 
@@ -86,3 +92,26 @@ def test_averaging_stays_in_range_and_ends_at_the_last_step(values, most):
 def test_of_packed_rows_those_with_more_examples_are_asked_for_less():
     line = Line(0, 0, (0.5, 0.5), ((1.0,), (1.0,)), None, None, None, None, ((0,), (0,)), 0.0, 0, ((4.0,), (1.0,)))
     assert asked_rows([line], 10.0).ravel() == pytest.approx([2.0, 8.0])
+
+
+def test_targets_of_groups_are_their_shares_of_their_datasets_rewards(run_folder):
+    (_, q_SKL), last = shares(run_folder), read_lines(run_folder)[-1]["local_reward"]["finance"]
+    assert q_SKL[-1, 2] == pytest.approx(np.array(last) / sum(last))
+    assert np.isnan(q_SKL[0]).all()
+
+
+def test_under_one_flat_actor_a_datasets_target_is_what_its_groups_have(run_folder):
+    lines = read_lines(run_folder)
+    write_lines(run_folder, [line | {"global_reward": None} for line in lines])
+    metrics = (run_folder / "metrics.json").read_text()
+    (run_folder / "metrics.json").write_text(metrics.replace('"hbo"', '"mos+"'))
+    rewards = lines[-1]["local_reward"]
+    total = sum(map(sum, rewards.values()))
+    assert shares(run_folder)[0][-1] == pytest.approx([sum(row) / total for row in rewards.values()])
+
+
+@pytest.mark.parametrize("actor", ["exp3", "odm", "loss_softmax"])
+def test_actors_with_another_fixed_point_have_no_target(run_folder, actor):
+    with (run_folder / "config.yaml").open("a") as file:
+        file.write(f"  actor: {{kind: {actor}}}\n")
+    assert all(np.isnan(found).all() for found in shares(run_folder))

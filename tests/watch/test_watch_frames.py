@@ -3,10 +3,10 @@ from going_runs import Going
 from rich.cells import cell_len
 from rich.console import Console
 
-from hbo.watch.lines import Lines
-from hbo.watch.screen import frame
+from hbo.text import duration
+from hbo.watch.frames import frame
+from hbo.watch.lines import Lines, headline
 from hbo.watch.view import View, Watcher
-from hbo.watch.words import duration, headline
 
 ODD = {"数学の問題集・中級" * 3: 100, "\x1b[2Jtwo\nlines": 200, "👩‍🚀 émoji": 50, "[red]x[/]": 70, "": 30}
 MANY = {f"dataset-{k:02}": 100 + 37 * k % 90 for k in range(50)}
