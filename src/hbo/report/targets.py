@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hbo.config.methods import is_flat
 from hbo.folder.run import Run
 from hbo.report.tables import Array, Tables, target
 
@@ -35,7 +36,7 @@ def targets(run: Run, series: Tables) -> Targets:
     if not _ELSEWHERE.isdisjoint({run.actor, run.method}):
         return Targets(np.full(series.reward_SK.shape, np.nan), np.full(series.reward_SKL.shape, np.nan))
     reward_SK = series.reward_SK
-    if run.method == "mos+":
+    if is_flat(run.method):
         measured = np.isfinite(series.reward_SKL).any(axis=-1)
         reward_SK = np.where(measured, np.nansum(series.reward_SKL, axis=-1), np.nan)
     return Targets(target(reward_SK), target(series.reward_SKL))
