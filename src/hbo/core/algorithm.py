@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hbo.arrays import Floats
 from hbo.config import HBOConfig
-from hbo.config.rewards import SIGNED_REWARDS, is_one_of
+from hbo.config.rewards import is_signed
 from hbo.core.actors import Actor, actor_of
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
@@ -162,8 +162,8 @@ class HBO:
                     f"rewards have the shape {np.shape(value)}, but {like.shape} is needed, one per choice"
                 )
         if global_K is not None and config.global_reward is not None:
-            self._learn(self.global_actor, global_K, is_signed=is_one_of(config.global_reward, SIGNED_REWARDS))
-        local_is_signed = is_one_of(config.local_reward, SIGNED_REWARDS)
+            self._learn(self.global_actor, global_K, is_signed=is_signed(config.global_reward))
+        local_is_signed = is_signed(config.local_reward)
         if local_KL is not None and config.is_flat:
             self._learn(self.global_actor, local_KL.ravel(), is_signed=local_is_signed)
         elif local_KL is not None and config.local_reward is not None:

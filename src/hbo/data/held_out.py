@@ -49,11 +49,7 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
 
 
 def fraction_of(data: Dataset, fraction: float, seed: int) -> Dataset:
-    """This share of each dataset's rows, at least one; a smaller share of the same seed is part of a larger one.
-
-    Raises:
-        Nothing.
-    """
+    """This share of each dataset's rows, at least one; a smaller share of the same seed is part of a larger one."""
     if fraction == 1:
         return data
     return _chosen(data, lambda name, size: count_used(size, fraction), "part", seed)
@@ -66,9 +62,6 @@ def at_most(data: Dataset, limits: Mapping[str, int], seed: int) -> Dataset:
         data: Rows of all datasets.
         limits: Dataset → rows; that of `a` is also the limit of each of its parts `a/…`.
         seed: Chooses the rows.
-
-    Raises:
-        Nothing.
     """
 
     def limit_of(name: str, size: int) -> int:
@@ -83,9 +76,6 @@ def at_most(data: Dataset, limits: Mapping[str, int], seed: int) -> Dataset:
 def count_held_out(rows: int, eval_fraction: float) -> int:
     """How many of a dataset's rows are held out, at least one of them being left to train on.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> count_held_out(1000, 0.05), count_held_out(3, 0.05), count_held_out(3, 0)
         (50, 1, 0)
@@ -95,9 +85,6 @@ def count_held_out(rows: int, eval_fraction: float) -> int:
 
 def count_used(rows: int, fraction: float) -> int:
     """How many of the rows to train on are used.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> count_used(1000, 0.2), count_used(3, 0.1)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from torch import nn
 from hbo.config import HBOConfig
 from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
+from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import Rows, pack, pad, reader
 from hbo.scoring.devices import device_of
@@ -86,6 +88,40 @@ def over_rows(
                     value_WP[:, index_B] = value_WB
     room.tokens = processes.least(room.tokens)
     return value_WP if alike else processes.total(value_WP)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Sets of rows, one for each choice, of which a reward of the whole is measured, and how to look at them."""
+
+    rows: Rows | PackedExamples
+    """Where they are, with `input_ids` and `labels`."""
+    row_C: list[Ints]
+    """The rows of each choice."""
+    dev_K: list[Ints]
+    """Rows of each dataset that are set aside, if the reward needs them."""
+    room: Room
+    pad_token_id: int
+    processes: Processes
+    gradient_tokens: int | None = None
+    """Padded tokens of a batch whose gradient is taken; None: by device."""
+
+    def each(
+        self, model: nn.Module, number_C: list[Ints], measure: Callable[[nn.Module, Batch], Floats], width: int
+    ) -> list[Floats]:
+        """What `measure` (W, B) finds for the rows of each of these sets (W, P), rows without a target left out."""
+        value_WP = over_rows(
+            model,
+            self.rows,
+            np.concatenate(number_C),
+            lambda rows_B, batch: measure(model, batch),
+            width,
+            room=self.room,
+            pad_token_id=self.pad_token_id,
+            processes=self.processes,
+        )
+        parts = np.split(value_WP, np.cumsum([len(rows) for rows in number_C])[:-1], axis=1)
+        return [part[:, np.isfinite(part).all(axis=0)] for part in parts]
 
 
 _SHARE = 0.8  # of what is free
