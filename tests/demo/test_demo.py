@@ -6,8 +6,8 @@ import pytest
 
 from hbo import demo
 from hbo.config import file as config_file
+from hbo.demo import wheels
 from hbo.errors import ConfigError
-from hbo.scoring import wheels
 
 SETS = {
     "CommonsenseQA/validation.jsonl": 150,

@@ -15,10 +15,9 @@ from hbo import demo
 from hbo.config import file as config_file
 from hbo.data import mixture
 from hbo.data.cache import cache_root
-from hbo.demo import facts, multilingual, names
+from hbo.demo import facts, multilingual, names, wheels
 from hbo.demo.instructions import INSTRUCTIONS
 from hbo.errors import ConfigError, DataError
-from hbo.scoring import wheels
 
 PAPER = {
     "english": 273_000,
