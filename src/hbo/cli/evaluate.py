@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo.cli.screen import bars, out, say
+from hbo.cli.console import bars, out, say, tell
 from hbo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def evaluate(
         file = run(model_path(name), options, track=track, say=say)
     if found := read_evaluation(file):
         out.print(evaluation_table(found))
-    out.print(f"results {file}", soft_wrap=True, markup=False)
+    tell(f"results {file}")
 
 
 def for_grid(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hbo.cli.screen import out, say
+from hbo.cli.console import out, say
 from hbo.errors import ConfigError
 
 

