@@ -37,8 +37,8 @@ from hbo.run.prepare import (
 from hbo.run.rehearsal import check_parts, rehearse
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
-from hbo.training.attach import groups_of
 from hbo.training.best import check_metric
+from hbo.training.groups import groups_of
 
 
 @dataclass(frozen=True)

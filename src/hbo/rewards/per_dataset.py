@@ -18,6 +18,7 @@ from hbo.config.rewards import DEV_REWARDS
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
+from hbo.rewards.measurer import Measurer
 from hbo.rewards.passes import chosen, over_rows
 from hbo.rewards.probe import Probe
 from hbo.rewards.transferability import alikeness, hidden_size, mean_states
@@ -37,7 +38,7 @@ _OF_GRADIENTS = {
 }
 
 
-class PerDataset:
+class PerDataset(Measurer):
     """Measures as a Probe does, the datasets' reward (of mos+: the groups') as a whole.
 
     Args:

@@ -41,11 +41,12 @@ from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import count_left, without_easiest
 from hbo.scoring.limits import Limits
 from hbo.scoring.models import load_model, load_tokenizer, resolve
-from hbo.training.attach import check_aside, check_passes
+from hbo.scoring.processes import all_processes
 from hbo.training.balance_log import check_names
+from hbo.training.checks import check_max_passes
 from hbo.training.fit import Fit, limits_of, pad_within
+from hbo.training.groups import check_aside
 from hbo.training.parallel import check_placement
-from hbo.training.processes import all_processes
 
 _BATCH = 1000
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
@@ -202,7 +203,7 @@ def check_length(config: RunConfig, sizes: Mapping[str, int], args: SFTConfig) -
     """
     if not args.packing:  # how many rows packed ones are is not known yet
         left = sum(count_left(size, config.difficulty.drop_easiest) for size in sizes.values())
-        check_passes(args, left, config.mixture.max_passes)
+        check_max_passes(args, left, config.mixture.max_passes)
 
 
 def scored(

@@ -17,7 +17,7 @@ from hbo.folder.paths import CONFIG, last_checkpoint, snapshot
 from hbo.progress import silent
 from hbo.run import prepare
 from hbo.run.arguments import draw_seed, training_arguments
-from hbo.training.attach import drawn_groups
+from hbo.training.groups import drawn_groups
 from hbo.training.packing import as_drawn
 from hbo.training.sampler import HBOSampler, Schedule
 

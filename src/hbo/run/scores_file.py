@@ -15,8 +15,8 @@ from hbo.run.arguments import training_arguments
 from hbo.scoring.devices import scoring_autocast, to_device
 from hbo.scoring.difficulty import score
 from hbo.scoring.models import resolve
+from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Quantiles, quantiles, score_table
-from hbo.training.processes import all_processes
 
 
 def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
@@ -42,7 +42,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     with scoring_autocast(args.device, config.difficulty.precision):
         scores = score(data, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=processes)
     table = score_table(data, scores)
-    if processes.rank == 0:
+    if processes.is_first:
         with atomic_path(output.absolute()) as temporary:
             pq.write_table(table, temporary)
     processes.from_first(None)  # when any process is through, the file is there

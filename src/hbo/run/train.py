@@ -40,18 +40,19 @@ from hbo.run.hub import check_hub, push, without_tokens
 from hbo.run.mixture_file import write_mixture
 from hbo.run.packages import check_packages, check_stored
 from hbo.run.rehearsal import check_parts, rehearse
+from hbo.run.resume import check_config
 from hbo.run.saving import save_model, saving_to
 from hbo.run.signals import StopOnSignal
 from hbo.run.takeover import Takeover, recover
 from hbo.scoring.devices import to_device
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.models import model_config
-from hbo.training import resume as changes
+from hbo.scoring.processes import all_processes
 from hbo.training.best import check_metric, evaluated
 from hbo.training.callback import HBOCallback
 from hbo.training.live_log import Teller
 from hbo.training.packing import as_drawn
-from hbo.training.processes import all_processes, from_first
+from hbo.training.state import check_data, fingerprints
 
 Say = Callable[[str], None]
 
@@ -93,7 +94,7 @@ def train(
     teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
     with teller.told():
         if resume:
-            changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
+            check_config(config_file.load(folder / run_folder.CONFIG), config)
             say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
         _run(config, args, _Start(folder, checkpoint, peft_config), teller, track, say)
     return folder
@@ -118,9 +119,9 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         if note.is_warning:
             warnings.warn(note.text, UserWarning, stacklevel=1)
     model = prepare.load_weights(spec, args)
-    prints = changes.fingerprints(data.train, data.held_out)
+    prints = fingerprints(data.train, data.held_out)
     if checkpoint:
-        changes.check_data(run_folder.snapshot(checkpoint)["data"], prints, _paths(config, list(data.sizes)))
+        check_data(run_folder.snapshot(checkpoint)["data"], prints, _paths(config, list(data.sizes)))
     scores = None
     if prepare.needs_scores(config):
         scores = prepare.scored(config, data.train, model, tokenizer, args, track)
@@ -192,7 +193,7 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         trainer.accelerator.wait_for_everyone()
 
     # Another run is moved aside at the last moment; where there is none, this one can be resumed from now on.
-    if from_first(trainer.accelerator, checkpoint is None and bool(run_folder.files_of(folder))):
+    if all_processes().from_first(checkpoint is None and bool(run_folder.files_of(folder))):
         balance.ready = begin
     else:
         begin()
@@ -261,20 +262,21 @@ def _key(model: Any, rows: Dataset, args: SFTConfig) -> str:
 def _metrics(
     config: RunConfig, trainer: SFTTrainer, balance: HBOCallback, before: Scores, after: Scores
 ) -> dict[str, Any]:
-    steps, datasets = trainer.state.global_step, balance.groups.datasets
-    plain = max(balance.train_seconds - balance.balance_seconds, 1e-9)
+    steps, datasets = trainer.state.global_step, balance.balancing.groups.datasets
+    balancing = balance.balancing
+    plain = max(balancing.train_seconds - balancing.balance_seconds, 1e-9)
     return {
         "method": config.balance.method,
         "seed": config.seed,
         "steps": steps,
-        "tokens": balance.tokens,
-        "train_seconds": round(balance.train_seconds, 3),
-        "balance_seconds": round(balance.balance_seconds, 3),
-        "balance_overhead": round(balance.balance_seconds / plain, 6),
+        "tokens": balancing.tokens,
+        "train_seconds": round(balancing.train_seconds, 3),
+        "balance_seconds": round(balancing.balance_seconds, 3),
+        "balance_overhead": round(balancing.balance_seconds / plain, 6),
         "eval": after,
         "eval_before": before,
         **averages(after, before),
-        "sizes": dict(zip(datasets, balance.groups.sizes_KL.tolist(), strict=True)),
+        "sizes": dict(zip(datasets, balance.balancing.groups.sizes_KL.tolist(), strict=True)),
         "drawn": dict(zip(datasets, balance.drawn_so_far(steps).tolist(), strict=True)),
         "environment": {
             "python": platform.python_version(),

@@ -35,7 +35,7 @@ from hbo.progress import Track, silent
 from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths
 from hbo.scoring.fingerprint import content_fingerprint
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 _BATCH = 4096  # rows of a group that are packed together
 _VERSION = "1"  # part of the cache file's name: raise it when the same rows are packed otherwise
