@@ -7,7 +7,7 @@ from tiny_training import tiny_model
 
 from hbo.data.mixture import read_mixture
 from hbo.data.tokens import tokenize
-from hbo.run.accuracy import accuracy
+from hbo.run.held_out_scores import accuracy
 
 
 @pytest.fixture

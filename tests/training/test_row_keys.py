@@ -8,8 +8,9 @@ from transformers import AutoConfig, AutoTokenizer
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, HBOError, ModelError
 from hbo.progress import silent
-from hbo.run import prepare
-from hbo.run.arguments import training_arguments
+from hbo.run.arguments import training_arguments, typed
+from hbo.run.model import find_model
+from hbo.run.rows import read_data
 from hbo.training.callback import HBOCallback
 
 # The turn's end is whatever the tokenizer's end token is.
@@ -25,15 +26,17 @@ def rows_of(tmp_path, model_folder):
     def make(rows, **train):
         for name, row in rows.items():
             (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-        run = RunConfig(
-            model=str(model_folder),
-            output=str(tmp_path / "run"),
-            mixture={"eval_fraction": 0, "datasets": {name: str(tmp_path / f"{name}.jsonl") for name in rows}},
-            difficulty={"groups": 1},
-            train={"bf16": False, **train},
+        run = typed(
+            RunConfig(
+                model=str(model_folder),
+                output=str(tmp_path / "run"),
+                mixture={"eval_fraction": 0, "datasets": {name: str(tmp_path / f"{name}.jsonl") for name in rows}},
+                difficulty={"groups": 1},
+                train={"bf16": False, **train},
+            )
         )
-        _, tokenizer = prepare.load(run)
-        data = prepare.read_data(run, tokenizer, training_arguments(run), silent).train
+        _, tokenizer = find_model(run)
+        data = read_data(run, tokenizer, training_arguments(run), silent).train
         return tokenizer, {row["hbo_dataset"]: (row["input_ids"], row["labels"]) for row in data}
 
     return make

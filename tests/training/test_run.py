@@ -80,7 +80,7 @@ def test_a_checkout_that_is_not_installed_runs(hbo, config, tmp_path, monkeypatc
             raise importlib.metadata.PackageNotFoundError(name)
         return known(name)
 
-    monkeypatch.setattr("hbo.run.train.version", version)
+    monkeypatch.setattr("hbo.run.finish.version", version)
     done = hbo("train", config())
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["environment"]["hbo"]

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from hbo.arrays import Ints
 from hbo.core.algorithm import Rewards
 from hbo.scoring.processes import ALONE, Processes
 
@@ -26,7 +25,7 @@ class Step:
     """
 
     done: int
-    batches: Sequence[NDArray[np.int64]]
+    batches: Sequence[Ints]
     rows: int
     is_due: Callable[[int], bool]
 

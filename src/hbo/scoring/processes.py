@@ -11,9 +11,8 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import broadcast_object_list
 from accelerate.utils import reduce as reduce_tensor
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from hbo.arrays import Floats
 
 
 def _itself(value: Any) -> Any:

@@ -66,11 +66,7 @@ class Journal:
             file.write(records.tobytes())
 
     def remove(self) -> None:
-        """Deletes the file, if it is there.
-
-        Raises:
-            Nothing.
-        """
+        """Deletes the file, if it is there."""
         self.path.unlink(missing_ok=True)
 
 
@@ -82,9 +78,6 @@ def journals(path: Path, processes: Processes) -> list[Journal]:
     Args:
         path: The journal of the first process; those of the others have their number added.
         processes: Those that score together.
-
-    Raises:
-        Nothing.
     """
     own = processes.rank
     found = {0: path, own: path.with_name(f"{path.name}{own or ''}")}

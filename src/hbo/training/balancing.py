@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from transformers import Trainer, TrainingArguments
 
+from hbo.arrays import Ints
 from hbo.config import HBOConfig
+from hbo.config.rewards import needs
 from hbo.core.algorithm import HBO
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
-from hbo.core.stream import Ints
 from hbo.data.tokens import opening
 from hbo.errors import ConfigError, HBOError, ResumeError
 from hbo.rewards.choose import measurer_for
@@ -220,6 +221,7 @@ def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Me
         ModelError: A reward asks for what the tokenizer lacks.
     """
     rows, tokenizer = trainer.train_dataset, trainer.processing_class
+    is_opening_needed = "without_instruction" in needs(config.global_reward, config.local_reward)
     groups, dev_K = drawn_groups(rows, config, seed)
     if has_own_loss(trainer):
         return groups, OwnLossProbe(TrainerLoss(trainer), groups, config, seed=seed)
@@ -231,7 +233,7 @@ def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Me
         pad_token_id=int(getattr(tokenizer, "pad_token_id", None) or 0),  # any will do, since padding is masked
         seed=seed,
         dev_K=dev_K,
-        opening=opening(tokenizer) if "ifd_ratio" in (config.global_reward, config.local_reward) else (),
+        opening=opening(tokenizer) if is_opening_needed else (),
         training_tokens=trainer.args.per_device_train_batch_size * longest or None,
     )
     return groups, measurer

@@ -11,7 +11,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from hbo.config import HBOConfig
-from hbo.config.rewards import GRADIENT_REWARDS, is_one_of
+from hbo.config.rewards import needs
 from hbo.errors import ConfigError, DataError, ModelError
 from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths
@@ -45,7 +45,7 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
     check_dispatching(args)
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_stream_options(args, config, is_sharded=is_sharded)
-    if is_sharded and is_one_of(config.global_reward, GRADIENT_REWARDS):
+    if is_sharded and "whole_gradients" in needs(config.global_reward):
         raise ConfigError(
             f"the reward {config.global_reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
             "choose another reward"

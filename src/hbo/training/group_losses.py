@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
 from hbo.data.tokens import IGNORED
 from hbo.rewards.measurer import Step, Watcher
@@ -31,8 +31,6 @@ from hbo.scoring.head import targets_at_once
 from hbo.scoring.processes import ALONE, Processes
 from hbo.training.own_loss import TrainerLoss
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Outputs = dict[str, Tensor]
 
 

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 import pyarrow as pa
 from datasets import Dataset
-from numpy.typing import NDArray
 
+from hbo.arrays import Ints
 from hbo.config import HBOConfig
-from hbo.config.rewards import DEV_REWARDS, is_one_of
+from hbo.config.rewards import needs
 from hbo.core.groups import Groups
+from hbo.core.keys import Purpose, generator
 from hbo.errors import DataError
 from hbo.rewards.examples import example_counts
 from hbo.scoring.batches import lengths
@@ -21,7 +22,6 @@ from hbo.training.own_loss import pair_lengths
 _BATCH = 1 << 20
 _HIGHEST = 1023  # as difficulty.groups has it
 _SHARE_ASIDE, _LEAST_ASIDE = 0.05, 8
-_ASIDE = 14  # what a generator is for, part of its key
 
 
 def groups_of(rows: Dataset) -> Groups:
@@ -65,7 +65,7 @@ def _check_columns(table: pa.Table) -> None:
             raise DataError(f"column hbo_level holds {level_B.min()} to {level_B.max()}; levels are 0 to {_HIGHEST}")
 
 
-def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, list[NDArray[np.int64]]]:
+def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, list[Ints]]:
     """The groups that training draws from, and the rows of each dataset that are set aside for a reward (else none).
 
     These are 5% of a dataset and at least 8, but never more than half, chosen by the seed.
@@ -74,14 +74,14 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
         DataError: As `groups_of`; or a dataset has a single row, of which none can be set aside; or rows are packed.
     """
     groups = groups_of(rows)
-    if not is_one_of(config.global_reward, DEV_REWARDS):
+    if "dev_rows" not in needs(config.global_reward):
         return groups, []
     check_aside(dict(zip(groups.datasets, groups.sizes_K.tolist(), strict=True)), config)
     dev_K = []
     for k in range(len(groups.datasets)):
         own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
         count = min(max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own))), len(own) // 2)
-        dev_K.append(np.sort(np.random.default_rng((seed, _ASIDE, k)).choice(own, count, replace=False)))
+        dev_K.append(np.sort(generator(seed, Purpose.ASIDE, k).choice(own, count, replace=False)))
     return groups.without(np.concatenate(dev_K)), dev_K
 
 
@@ -92,7 +92,7 @@ def check_aside(sizes: Mapping[str, int], config: HBOConfig) -> None:
         DataError: It has a single row.
     """
     small = [name for name, size in sizes.items() if size < 2]
-    if small and is_one_of(config.global_reward, DEV_REWARDS):
+    if small and "dev_rows" in needs(config.global_reward):
         raise DataError(
             f"dataset '{small[0]}' has a single row to train on, but the reward {config.global_reward} needs rows set "
             "aside of each; give it more, or choose another method"

@@ -24,10 +24,10 @@ from datasets import (
     enable_progress_bars,
 )
 from datasets.table import InMemoryTable
-from numpy.typing import NDArray
 from trl import SFTConfig
 from trl.data_utils import pack_dataset
 
+from hbo.arrays import Ints
 from hbo.core.groups import Groups
 from hbo.data.cache import cache_root, stored_table
 from hbo.errors import DataError
@@ -120,7 +120,7 @@ def _tables(rows: Dataset, groups: Groups, max_length: int, track: Track) -> Ite
                     advance(len(row_B))
 
 
-def _packed(table: pa.Table, row_B: NDArray[np.int64], max_length: int) -> dict[str, pa.Array]:
+def _packed(table: pa.Table, row_B: Ints, max_length: int) -> dict[str, pa.Array]:
     """The packed rows of one batch, column by column."""
     ids = table["input_ids"].combine_chunks()
     length_B = pc.list_value_length(ids).to_numpy()
