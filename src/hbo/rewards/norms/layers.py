@@ -70,7 +70,7 @@ def conv1d(layer: nn.Module, x: Tensor, slope: Tensor) -> Found:
 
 
 def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
-    """`nn.Embedding`, and subclasses that look up positions (BART's) or scale what they look up (Gemma's).
+    """`nn.Embedding`, and subclasses that scale what they look up (Gemma's).
 
     Raises:
         Unruly: It isn't looked up by token ids.
@@ -78,15 +78,9 @@ def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
     if x.is_floating_point() or x.dim() < 2:
         raise Unruly("isn't looked up by token ids")
     if type(layer).forward is not nn.Embedding.forward:
-        # With a weight of ones it gives the factor, and with one of row numbers the rows it looks up times the factor.
-        # Of one column: all that is looked up would take more memory than the slopes.
-        rows = torch.arange(layer.num_embeddings, dtype=torch.float64, device=x.device)[:, None]
-        try:
-            factor, looked_up = (without_hooks(layer, {"weight": each}, x) for each in (torch.ones_like(rows), rows))
-        except (RuntimeError, IndexError) as error:
-            raise Unruly("does more than look up and multiply") from error
-        x = (looked_up / factor)[..., 0].round().long()
-        slope = slope * factor.to(slope.dtype)
+        # With a weight of ones it gives the factor. Of one column: all would take more memory than the slopes.
+        ones = torch.ones(layer.num_embeddings, 1, dtype=torch.float64, device=x.device)
+        slope = slope * without_hooks(layer, {"weight": ones}, x).to(slope.dtype)
     if layer.padding_idx is not None:  # torch gives this token's vector no gradient
         slope = slope * (x != layer.padding_idx)[..., None]
     return {"weight": Outer(x.flatten(1), slope.flatten(1, -2))}

@@ -1,7 +1,8 @@
-"""Norms of sums of outer products, without forming the sums where that takes less.
+"""Norms of a parameter's gradient, from the outer products that it is a sum of, and of all its uses together.
 
 A weight's gradient for one row is Σ_t left_t right_tᵀ: for a linear layer, the slopes of the outputs times the inputs;
-for an embedding, one-hot token ids times the slopes of the outputs.
+for an embedding, one-hot token ids times the slopes of the outputs. Its norm is taken without forming it where that
+takes less:
 
     ‖Σ_t l_t r_tᵀ‖² = Σ_t Σ_u (l_t · l_u)(r_t · r_u)         the Gram form, for short rows and large weights
                     = the squared entries of lᵀ r, summed     the direct form, for long rows and small weights
@@ -9,11 +10,10 @@ for an embedding, one-hot token ids times the slopes of the outputs.
 Goodfellow 2015, "Efficient Per-Example Gradient Computations", for one token; Li et al. 2022, "Large Language Models
 Can Be Strong Differentially Private Learners", for many ("ghost clipping").
 
-Letters: B batch, T tokens, O and I the two sizes of a weight.
+A parameter that is used several times in a pass has the gradient of the sum of its uses, so their norms can't be
+added: `norms_of_sum` takes the uses as the rules gave them.
 
-The uses of one parameter in a pass, each as its rule gives it, and the norm of their sum.
-
-Letters: B batch, T tokens, H hidden size, V vocabulary.
+Letters: B batch, T tokens, O and I the two sizes of a weight, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -33,15 +33,12 @@ CHUNK = 2**24
 
 @dataclass(frozen=True)
 class Outer:
-    """One use of a weight (O, I): factors whose outer products, summed over a row's tokens, are that row's gradient.
-
-    Attributes:
-        left: (B, T, O), or token ids (B, T) that stand for one-hot vectors.
-        right: (B, T, I).
-    """
+    """One use of a weight (O, I): factors whose outer products, summed over a row's tokens, are that row's gradient."""
 
     left: Tensor
+    """(B, T, O), or token ids (B, T) that stand for one-hot vectors."""
     right: Tensor
+    """(B, T, I)."""
 
     def square_norms(self, last: LastGram | None = None) -> Tensor:
         """‖gradient‖² of each row (B,), in fp32.
@@ -150,16 +147,13 @@ class Squares:
 
 @dataclass(frozen=True)
 class HeadUse:
-    """The head's use of its weight (V, H), of which the logits' slopes (N, V) were not kept.
-
-    Attributes:
-        square_B: ‖gradient‖² of each row.
-        at_ids_BTH: The row of that gradient that belongs to each of a row's own input tokens: all that is needed of
-            it where the input embedding is the same weight, whose gradient is zero elsewhere.
-    """
+    """The head's use of its weight (V, H), of which the logits' slopes (N, V) were not kept."""
 
     square_B: Tensor
+    """‖gradient‖² of each row."""
     at_ids_BTH: Tensor | None = None
+    """The gradient's vectors for the row's own input tokens: all that an input embedding of the same weight needs to
+    know of it, since its own gradient is zero elsewhere."""
 
 
 Use = Outer | Squares | HeadUse | Tensor
@@ -169,7 +163,7 @@ class Apart(Exception):  # noqa: N818 - a finding, caught by the caller, not an 
     """Uses of which the sum can't be taken."""
 
 
-def alone(use: Use, last: LastGram | None = None) -> Tensor:
+def norms_of_one(use: Use, last: LastGram | None = None) -> Tensor:
     """‖gradient‖² of each row (B,), of a parameter used once."""
     match use:
         case Outer():
@@ -180,14 +174,15 @@ def alone(use: Use, last: LastGram | None = None) -> Tensor:
             return squared(use)
 
 
-def together(uses: Sequence[Use]) -> Tensor:
+def norms_of_sum(uses: Sequence[Use]) -> Tensor:
     """‖the sum of all uses‖² of each row (B,).
 
     Raises:
         Apart: They can't be added.
     """
     if len(uses) == 1:
-        return alone(uses[0])
+        return norms_of_one(uses[0])
+    # By id are embeddings, whose gradient is too large to be formed; the others can be, if need be.
     by_id = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 2]
     dense = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 3]
     heads = [use for use in uses if isinstance(use, HeadUse)]
