@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from conftest import assert_same_weights, ledger, token_rows, weights
+from tiny_training import assert_same_weights, ledger, token_rows, weights
 
 from hbo import METHODS, HBOConfig
 from hbo.config.rewards import REWARDS, is_of_dataset, needs

@@ -21,7 +21,7 @@ from trl import SFTConfig
 from hbo.config import HBOConfig, RunConfig
 from hbo.config.rewards import needs, spec_of
 from hbo.run.arguments import is_checkpointing
-from hbo.run.prepare import needs_scores
+from hbo.run.scored_rows import needs_scores
 
 
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:

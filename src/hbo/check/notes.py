@@ -20,7 +20,7 @@ from hbo.errors import first_line
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.recorder import owners_of
 from hbo.run.arguments import is_checkpointing
-from hbo.run.prepare import dtype_of
+from hbo.run.model import dtype_of
 from hbo.scoring.models import model_config
 
 _OTHERS = 8  # processes of the hint what sharding would save

@@ -31,6 +31,7 @@ from torch import nn
 
 from hbo.config import HBOConfig
 from hbo.core.groups import Groups
+from hbo.core.keys import Purpose, generator
 from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import Rows, pack, pad, reader
@@ -184,14 +185,11 @@ class Sizing:
             torch.cuda.reset_peak_memory_stats()
 
 
-_POOL, _PROBES = 11, 12  # what a generator is for, part of its key
-
-
-def chosen(rows: Ints, count: int, key: tuple[int, ...]) -> Ints:
+def chosen(rows: Ints, count: int, key: tuple[int, Purpose, *tuple[int, ...]]) -> Ints:
     """`count` of the rows, all different, in ascending order; all of them if there are fewer."""
     if len(rows) <= count:
         return rows
-    return np.sort(rows[np.random.default_rng(key).choice(len(rows), count, replace=False)])
+    return np.sort(rows[generator(*key).choice(len(rows), count, replace=False)])
 
 
 def pool_of(
@@ -203,7 +201,7 @@ def pool_of(
         Nothing.
     """
     return [
-        chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, _POOL, k, j))
+        chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, Purpose.POOL, k, j))
         for k in range(len(groups.datasets))
         for j in range(groups.levels)
     ]
@@ -216,4 +214,6 @@ def probes_of(pool: list[Ints], config: HBOConfig, levels: int, seed: int, step:
         Nothing.
     """
     share = [config.probes // levels + (j < config.probes % levels) for j in range(levels)]
-    return [chosen(rows, max(1, share[cell % levels]), (seed, _PROBES, step, cell)) for cell, rows in enumerate(pool)]
+    return [
+        chosen(rows, max(1, share[cell % levels]), (seed, Purpose.PROBES, step, cell)) for cell, rows in enumerate(pool)
+    ]

@@ -15,6 +15,7 @@ from torch import nn
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
 from hbo.core.algorithm import Rewards
+from hbo.core.keys import Purpose
 from hbo.errors import ConfigError, DataError
 from hbo.rewards import built_in
 from hbo.rewards.passes import Sets, chosen
@@ -23,8 +24,6 @@ from hbo.scoring.processes import ALONE, Processes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-_DEV = 13  # what a generator is for, part of its key
 
 
 class PerDataset:
@@ -98,4 +97,4 @@ class PerDataset:
         return [np.concatenate(cells[k : k + levels]) for k in range(0, len(cells), levels)]
 
     def _dev(self, step: int, count: int) -> list[Ints]:
-        return [chosen(rows, count, (self.probe.seed, _DEV, step, k)) for k, rows in enumerate(self.dev_K)]
+        return [chosen(rows, count, (self.probe.seed, Purpose.DEV, step, k)) for k, rows in enumerate(self.dev_K)]

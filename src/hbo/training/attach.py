@@ -14,6 +14,7 @@ from transformers import Trainer, TrainingArguments
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
 from hbo.core.groups import Groups
+from hbo.core.keys import Purpose, generator
 from hbo.data.tokens import opening
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.choose import Measurer, measurer_for
@@ -28,7 +29,6 @@ from hbo.training.sampler import Schedule
 _BATCH = 1 << 20
 _HIGHEST = 1023  # as difficulty.groups has it
 _SHARE_ASIDE, _LEAST_ASIDE = 0.05, 8
-_ASIDE = 14  # what a generator is for, part of its key
 
 
 def groups_of(rows: Dataset) -> Groups:
@@ -85,7 +85,7 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
     for k in range(len(groups.datasets)):
         own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
         count = min(max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own))), len(own) // 2)
-        dev_K.append(np.sort(np.random.default_rng((seed, _ASIDE, k)).choice(own, count, replace=False)))
+        dev_K.append(np.sort(generator(seed, Purpose.ASIDE, k).choice(own, count, replace=False)))
     return groups.without(np.concatenate(dev_K)), dev_K
 
 
