@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from hbo.rewards.norms import outer_products
-from hbo.rewards.norms.outer_products import Apart, HeadUse, Outer, Squares, norms_of_one, norms_of_sum, same_type
+from hbo.rewards.norms.outer_products import Apart, Outer, Squares, norms_of_one, norms_of_sum, same_type
 
 
 def summed(left, right):
@@ -110,7 +110,7 @@ def test_a_head_whose_gradient_is_gone_is_added_to_the_lookup_of_its_own_weight(
     head, lookup = dense(0), by_id(1)
     of_head = whole(head)
     at_ids = of_head.gather(1, lookup.left[..., None].expand(-1, -1, H))
-    use = HeadUse(head.square_norms(), at_ids)
+    use = Squares(head.square_norms(), at_ids)
     expected = (of_head + whole(lookup)).square().sum((1, 2))
     torch.testing.assert_close(norms_of_sum([use, lookup]), expected, rtol=1e-4, atol=0)
 
@@ -119,8 +119,8 @@ def test_a_head_whose_gradient_is_gone_is_added_to_the_lookup_of_its_own_weight(
     "uses",
     [
         [Squares(torch.ones(B)), dense(0)],
-        [HeadUse(torch.ones(B)), by_id(0)],
-        [HeadUse(torch.ones(B), torch.ones(B, T + 1, H)), by_id(0)],
+        [Squares(torch.ones(B)), by_id(0)],
+        [Squares(torch.ones(B), torch.ones(B, T + 1, H)), by_id(0)],
         [by_id(0), torch.ones(B, V, H)],
     ],
     ids=["a norm alone", "a head that kept nothing", "other tokens", "ids and a tensor"],

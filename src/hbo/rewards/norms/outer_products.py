@@ -140,23 +140,16 @@ def same_type(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Squares:
-    """A use of which only the squared norm of each row's gradient (B,) is known."""
-
-    square_B: Tensor
-
-
-@dataclass(frozen=True)
-class HeadUse:
-    """The head's use of its weight (V, H), of which the logits' slopes (N, V) were not kept."""
+    """A use of which the gradient is gone: the head's, whose slopes (N, V) aren't kept, or a layer's that ran again."""
 
     square_B: Tensor
     """‖gradient‖² of each row."""
     at_ids_BTH: Tensor | None = None
-    """The gradient's vectors for the row's own input tokens: all that an input embedding of the same weight needs to
-    know of it, since its own gradient is zero elsewhere."""
+    """Of the head's gradient (V, H) the vectors of the row's own input tokens, if the input embedding is the same
+    weight: all that must be known of it there, since the embedding's gradient is zero elsewhere."""
 
 
-Use = Outer | Squares | HeadUse | Tensor
+Use = Outer | Squares | Tensor
 
 
 class Apart(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
@@ -168,7 +161,7 @@ def norms_of_one(use: Use, last: LastGram | None = None) -> Tensor:
     match use:
         case Outer():
             return use.square_norms(last)
-        case Squares() | HeadUse():
+        case Squares():
             return use.square_B
         case _:
             return squared(use)
@@ -185,7 +178,7 @@ def norms_of_sum(uses: Sequence[Use]) -> Tensor:
     # By id are embeddings, whose gradient is too large to be formed; the others can be, if need be.
     by_id = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 2]
     dense = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 3]
-    heads = [use for use in uses if isinstance(use, HeadUse)]
+    heads = [use for use in uses if isinstance(use, Squares)]
     if len(by_id) + len(dense) + len(heads) == len(uses) and len(heads) + bool(dense) <= 1:
         return _outers(by_id, dense, heads)
     tensors = [use for use in uses if isinstance(use, Tensor)]
@@ -195,7 +188,7 @@ def norms_of_sum(uses: Sequence[Use]) -> Tensor:
     return squared(torch.stack(whole).sum(0))
 
 
-def _outers(by_id: list[Outer], dense: list[Outer], heads: list[HeadUse]) -> Tensor:
+def _outers(by_id: list[Outer], dense: list[Outer], heads: list[Squares]) -> Tensor:
     """‖G + E‖² = ‖G‖² + ‖E‖² + 2⟨G, E⟩, G the gradient as a head has it and E that of an embedding, looked up by id."""
     parts = [reduce(Outer.joined, same).square_norms() for same in (by_id, dense) if same]
     parts += [head.square_B for head in heads]

@@ -10,6 +10,7 @@ times (a tied embedding, a layer called twice) has the gradient of the sum of it
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -29,18 +30,21 @@ from hbo.scoring.targets import Targets
 _CONTAINERS = (nn.ParameterDict, nn.ParameterList, nn.ModuleDict, nn.ModuleList)
 
 
+@dataclass(eq=False)
 class Owner:
     """A layer or block, with those trainable parameters whose gradients are worked out at its calls."""
 
-    def __init__(self, layer: nn.Module, place: str) -> None:
-        self.layer, self.place = layer, place
-        self.ruled: dict[str, nn.Parameter] = {}
-        self.again: dict[str, nn.Parameter] = {}
-        self.rule: Rule | None = None
+    layer: nn.Module
+    place: str
+    ruled: dict[str, nn.Parameter] = field(default_factory=dict)
+    """Parameters that the rule gives the gradients of, by their names in the layer."""
+    again: dict[str, nn.Parameter] = field(default_factory=dict)
+    """Parameters for which the layer is run again, likewise."""
+    rule: Rule | None = None
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """All of them, by their names in the layer."""
+        """All of them."""
         return {**self.ruled, **self.again}
 
 
@@ -55,7 +59,7 @@ def owners_of(model: nn.Module, facts: Facts) -> dict[nn.Module, Owner]:
     owners: dict[nn.Module, Owner] = {}
     places = defaultdict(list)
     for place, module in modules.items():
-        for _, parameter in module.named_parameters(recurse=False):
+        for parameter in module.parameters(recurse=False):
             places[parameter].append(f"{place}." if place else "")
     for place, module in modules.items():
         for name, parameter in module.named_parameters(recurse=False):
@@ -66,14 +70,13 @@ def owners_of(model: nn.Module, facts: Facts) -> dict[nn.Module, Owner]:
             full = f"{place}.{name}" if place else name
             block = next((b for b in blocks if full.startswith(f"{b}.") or not b), None)
             home = block if block is not None else facts.rerun.get(full, _living(modules, place))
-            layer = modules[home]
-            owner = owners.setdefault(layer, Owner(layer, home))
+            owner = owners.setdefault(modules[home], Owner(modules[home], home))
             ruled = block is not None or (full not in facts.rerun and home == place)
             (owner.ruled if ruled else owner.again)[full[len(home) + 1 :] if home else full] = parameter
     for owner in owners.values():
         owner.rule = rule_for(owner.layer, list(owner.ruled)) if owner.ruled else None
         if owner.rule is None:
-            owner.again, owner.ruled = {**owner.ruled, **owner.again}, {}
+            owner.again, owner.ruled = owner.parameters, {}
     return owners
 
 
@@ -111,10 +114,10 @@ class Recorder:
         """Full name of a parameter → why it can't be measured in this way."""
         self.names = {p: name for name, p in model.named_parameters(remove_duplicate=True) if p.requires_grad}
         self.forward_is_over = False
-        self.paused = False
+        self.paused = False  # while a layer runs again, whose hooks have nothing to tell then
         self._in_head = False
-        self._expected: Counter[nn.Parameter] = Counter()
-        self._arrived: Counter[nn.Parameter] = Counter()
+        self._expected: Counter[nn.Parameter] = Counter()  # uses that the forward has shown
+        self._arrived: Counter[nn.Parameter] = Counter()  # of these, in the backward
         self._uses: defaultdict[nn.Parameter, list[Use]] = defaultdict(list)
         self._square_B: dict[nn.Parameter, Tensor] = {}
         self._last = LastGram()
@@ -269,7 +272,7 @@ class Recorder:
                     why = f"gets no gradient from the rule of {type(owner.layer).__name__}"
                     raise Uncovered(self.names[parameter], why)
                 self.collect(parameter, found[name])
-        self.paused = True  # the layers inside are run again with it, and have nothing to tell
+        self.paused = True
         try:
             # Of a parameter used once the norm is enough; several uses are added up first.
             for whole in (False, True):
