@@ -30,8 +30,8 @@ from hbo.run.rows import Data, check_datasets, check_length, read_data, weights_
 from hbo.run.scored_rows import needs_scores, scorer_rows
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
-from hbo.training.attach import groups_of
 from hbo.training.best import check_metric
+from hbo.training.groups import groups_of
 
 
 @dataclass(frozen=True)

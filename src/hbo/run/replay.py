@@ -19,7 +19,7 @@ from hbo.run.arguments import draw_seed, training_arguments, typed
 from hbo.run.model import find_model, load_weights, quiet_libraries
 from hbo.run.rows import read_data
 from hbo.run.scored_rows import grouped, needs_scores, scored
-from hbo.training.attach import drawn_groups
+from hbo.training.groups import drawn_groups
 from hbo.training.packing import as_drawn
 from hbo.training.sampler import HBOSampler, Schedule
 
