@@ -14,7 +14,7 @@ import atheris
 
 with atheris.instrument_imports(include=["hbo", "yaml"]):
     from hbo.config import file as config_file
-    from hbo.data import files, json_list, turns  # noqa: F401 - instrumented
+    from hbo.data import files, turns  # noqa: F401 - instrumented
     from hbo.data.canonical import conversation_of, stored
     from hbo.data.columns import SPELLINGS
     from hbo.data.files import read_file

@@ -22,17 +22,13 @@ from trl import SFTConfig
 
 from hbo.check.weightless import builder
 from hbo.config import HBOConfig, RunConfig
-from hbo.config.rewards import DATASET_REWARDS, is_one_of
+from hbo.config.rewards import needs, spec_of
 from hbo.errors import first_line
-from hbo.rewards import NORM_REWARDS, REWARDS
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.recorder import owners_of
 from hbo.run.arguments import is_checkpointing
 from hbo.run.scored_rows import needs_scores
 from hbo.scoring.models import model_config
-
-_MEASURED_BY_ROW: set[str] = set(REWARDS) - DATASET_REWARDS
-_NORMS = {name for name, function in REWARDS.items() if function in NORM_REWARDS}
 
 
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:
@@ -49,12 +45,13 @@ def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float
     if balance.is_static:
         return 0.0
     both = balance.global_reward, balance.local_reward
-    if balance.rewards != "probe" or not all(r is None or is_one_of(r, _MEASURED_BY_ROW) for r in both):
+    known = [reward is None or ((spec := spec_of(reward)) is not None and spec.of_a_row) for reward in both]
+    if balance.rewards != "probe" or not all(known):
         return None
     probes = datasets * max(balance.probes, config.difficulty.groups)
     pool = datasets * config.difficulty.groups * balance.probe_pool
     work = probes * sum(_probe(config, step) for step in range(1, steps + 1) if any(balance.due(step)))
-    return (work + pool * (1 + ("ifd_ratio" in both))) / _training(config, args, steps, examples)
+    return (work + pool * (1 + ("without_instruction" in needs(*both)))) / _training(config, args, steps, examples)
 
 
 def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, rows: int) -> float | None:
@@ -77,7 +74,7 @@ def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[st
         spec: Folder or Hub name of the model; None: what of it lies on this machine.
     """
     balance = config.balance
-    if balance.is_static or not any(is_one_of(r, _NORMS) for r in (balance.global_reward, balance.local_reward)):
+    if "gradient_norm" not in needs(balance.global_reward, balance.local_reward):
         return []
     trusts = bool(args.trust_remote_code)
     model = model_config(spec or config.model, trust_remote_code=trusts, offline=spec is None)
@@ -95,8 +92,8 @@ def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[st
 
 
 def _probe(config: RunConfig, step: int) -> int:
-    rewards = _measured(config.balance, step)
-    return 1 + any(name in rewards for name in _NORMS) * _backward(config) + ("ifd_ratio" in rewards)
+    wanted = needs(*_measured(config.balance, step))
+    return 1 + ("gradient_norm" in wanted) * _backward(config) + ("without_instruction" in wanted)
 
 
 def _measured(balance: HBOConfig, step: int) -> list[Any]:

@@ -58,9 +58,6 @@ class Number:
 def right_answer(prompt: Sequence[Message], completion: Sequence[Message]) -> Choice | Number | None:
     """The row's answer if it is multiple choice or numeric, else None.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> right_answer([{"role": "user", "content": "2+3?"}], [{"role": "assistant", "content": "5 apples"}])
         Number(value=Decimal('5'), is_final_line=False)
@@ -77,9 +74,6 @@ def leading_number(text: str) -> Decimal | None:
     """The number that `text` begins with, if it begins with one; a currency sign before it and commas don't count.
 
     Ratios, fractions, times, ranges and numbers grown together with letters (`3/4`, `3:2`, `3-4`, `401k`) are none.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> leading_number("$1,000.50 in all"), leading_number("401k")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hbo.core.keys import GOLDEN, mixed
 from hbo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -48,11 +49,7 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
 
 
 def fraction_of(data: Dataset, fraction: float, seed: int) -> Dataset:
-    """This share of each dataset's rows, at least one; a smaller share of the same seed is part of a larger one.
-
-    Raises:
-        Nothing.
-    """
+    """This share of each dataset's rows, at least one; a smaller share of the same seed is part of a larger one."""
     if fraction == 1:
         return data
     return _chosen(data, lambda name, size: count_used(size, fraction), "part", seed)
@@ -65,9 +62,6 @@ def at_most(data: Dataset, limits: Mapping[str, int], seed: int) -> Dataset:
         data: Rows of all datasets.
         limits: Dataset → rows; that of `a` is also the limit of each of its parts `a/…`.
         seed: Chooses the rows.
-
-    Raises:
-        Nothing.
     """
 
     def limit_of(name: str, size: int) -> int:
@@ -82,9 +76,6 @@ def at_most(data: Dataset, limits: Mapping[str, int], seed: int) -> Dataset:
 def count_held_out(rows: int, eval_fraction: float) -> int:
     """How many of a dataset's rows are held out, at least one of them being left to train on.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> count_held_out(1000, 0.05), count_held_out(3, 0.05), count_held_out(3, 0)
         (50, 1, 0)
@@ -94,9 +85,6 @@ def count_held_out(rows: int, eval_fraction: float) -> int:
 
 def count_used(rows: int, fraction: float) -> int:
     """How many of the rows to train on are used.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> count_used(1000, 0.2), count_used(3, 0.1)
@@ -148,9 +136,5 @@ def _keys(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A random number per row that depends on seed, dataset and row number alone (SplitMix64)."""
     import xxhash
 
-    z = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode())) + (rows.astype(np.uint64) + 1) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    base = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode()))
+    return mixed(base + (rows.astype(np.uint64) + 1) * GOLDEN)

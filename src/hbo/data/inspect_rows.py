@@ -47,9 +47,6 @@ def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str,
         train: Rows to train on, tokenised.
         held_out: Held-out rows; may be none.
         max_length: At which rows were cut; None: nowhere.
-
-    Raises:
-        Nothing.
     """
     name_N, content_N = _contents(train)
     held_name_H, held_content_H = _contents(held_out)
@@ -79,11 +76,7 @@ def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str,
 
 
 def told(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
-    """What of it a user should know, a line each; lengths first.
-
-    Raises:
-        Nothing.
-    """
+    """What of it a user should know, a line each; lengths first."""
     full = f" and share that fills max_length {max_length}" if max_length else ""
     lengths = (
         f"{name} {each.median}, {each.longest}{f', {each.full:.1%}' if max_length else ''}"

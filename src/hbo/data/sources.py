@@ -59,11 +59,7 @@ def open_source(dataset: str, config: SourceConfig) -> Source:
 
 
 def is_on_hub(config: SourceConfig) -> bool:
-    """Whether the rows can only be had from the Hub: nothing here has that path, nor does it look like one.
-
-    Raises:
-        Nothing.
-    """
+    """Whether the rows can only be had from the Hub: nothing here has that path, nor does it look like one."""
     try:
         return not is_local(config)
     except (OSError, RuntimeError, ValueError):
@@ -296,9 +292,6 @@ def wanted_rows(table: pa.Table, wanted: Wanted | None, place: str) -> tuple[lis
 
 def shown_wanted(wanted: Wanted) -> str:
     """What is asked for, in words.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> shown_wanted({"language": ["English", "Hindi"], "toxic": False})

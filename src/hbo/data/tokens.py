@@ -222,11 +222,7 @@ class _Encoder:
 def targets_of(
     token_ids: Sequence[int], offsets: Sequence[tuple[int, int]], spans: Sequence[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids (T,) and whether each shares a character with a span (T,).
-
-    Raises:
-        Nothing.
-    """
+    """Token ids (T,) and whether each shares a character with a span (T,)."""
     ids = np.asarray(token_ids, dtype=np.int64)
     begin, end = np.asarray(offsets, dtype=np.int64).reshape(-1, 2).T
     # Byte-level tokenizers trim a token of blanks to the empty range at its end.

@@ -92,9 +92,6 @@ def chosen(
         token_budget: Padded tokens per batch.
         track: Hears of each option.
         phase: What it is told is being done.
-
-    Raises:
-        Nothing of its own.
     """
     rows = [row for question in questions for row in question.rows]
     if not rows:
@@ -140,9 +137,6 @@ def greedy_answers(
         token_budget: Padded tokens per batch, the answers included.
         track: Hears of each row.
         phase: What it is told is being done.
-
-    Raises:
-        Nothing of its own.
     """
     prompts = [np.asarray(ids)[: int(np.flatnonzero(labels != IGNORED)[0])] for ids, labels in rows]
     wanted_N = np.array([min(MOST_TOKENS, int((labels != IGNORED).sum()) + _SPARE) for _, labels in rows])

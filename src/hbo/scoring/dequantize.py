@@ -51,11 +51,7 @@ def from_wheel(package: str, version: str, cache: Path, track: Track) -> Path:
 
 
 def is_cached(package: str, version: str, cache: Path) -> bool:
-    """Whether `from_wheel` would download nothing.
-
-    Raises:
-        Nothing.
-    """
+    """Whether `from_wheel` would download nothing."""
     known = wheels.KNOWN.get((package, version))
     is_dequantized = known is not None and _folder(cache, f"{package}-{version}", known.sha256).is_dir()
     return is_dequantized or any((cache / "wheels" / f"{package}-{version}").glob("*.whl"))
@@ -63,11 +59,7 @@ def is_cached(package: str, version: str, cache: Path) -> bool:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Transformers without its progress bars; afterwards they are as before.
-
-    Raises:
-        Nothing.
-    """
+    """Transformers without its progress bars; afterwards they are as before."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

@@ -22,11 +22,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 
 def is_bf16_native(device: torch.device | str) -> bool:
-    """Whether the processor behind `device` multiplies in bf16 by itself.
-
-    Raises:
-        Nothing.
-    """
+    """Whether the processor behind `device` multiplies in bf16 by itself."""
     match torch.device(device).type:
         case "cuda":
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))

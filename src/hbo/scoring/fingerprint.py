@@ -19,9 +19,6 @@ def content_fingerprint(data: Dataset, columns: Sequence[str]) -> str:
 
     Neither the files that the rows lie in matter nor the width of integers or strings.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> rows = Dataset.from_list([{"a": [1, 2]}, {"a": [3]}])
         >>> content_fingerprint(rows, ["a"]) == content_fingerprint(rows.select([0, 1]), ["a"])
@@ -38,9 +35,6 @@ def content_fingerprint(data: Dataset, columns: Sequence[str]) -> str:
 
 def model_fingerprint(model: nn.Module) -> str:
     """32 hex digits that stand for the model's parameters and buffers, bit for bit and in their order.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> layer = nn.Linear(2, 2)

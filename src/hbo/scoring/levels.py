@@ -61,9 +61,6 @@ def without_easiest(
         metric: As `assign_levels` takes it; the order is the same.
         share: Of each dataset's rows; a part of a row stays.
         rows_N: Each row's number in its dataset, for ties.
-
-    Raises:
-        Nothing.
     """
     names, rows, value_N = np.asarray(dataset_names_N), np.asarray(rows_N), _values(scores, metric)
     left = []
@@ -75,9 +72,6 @@ def without_easiest(
 
 def count_left(count: int, share: float) -> int:
     """How many of `count` rows are left without the easiest `share` of them.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> count_left(10, 0.25)

@@ -155,11 +155,7 @@ def _measure(
 
 
 def alone(row: Row, before: np.ndarray) -> Row:
-    """The row's targets, all turns in one, after the opening.
-
-    Raises:
-        Nothing.
-    """
+    """The row's targets, all turns in one, after the opening."""
     labels = row[1][1:]
     targets = labels[labels != IGNORED]
     return np.concatenate([before, targets]), np.concatenate([np.full(len(before), IGNORED), targets])

@@ -30,9 +30,6 @@ _TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where
 def shared_prefix(rows: Sequence[Row]) -> int:
     """How many tokens all rows begin with, fewer than stand before any target's predecessor.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> one = np.array([5, 6, 7, 8]), np.array([-100, -100, -100, 8])
         >>> two = np.array([5, 6, 7, 9]), np.array([-100, -100, -100, 9])
@@ -66,11 +63,7 @@ class PrefixScorer:
 
     @torch.no_grad()
     def losses(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
-        """The losses (B,) of these rows as one batch, in fp64.
-
-        Raises:
-            Nothing of its own.
-        """
+        """The losses (B,) of these rows as one batch, in fp64."""
         P = shared_prefix(rows) if self._works else 0
         if P * (len(rows) - 1) < _WORTHWHILE or not self._knows(rows[0][0][:P]):
             return self._plain(rows, pad_token_id)

@@ -65,11 +65,7 @@ class Journal:
             file.write(records.tobytes())
 
     def remove(self) -> None:
-        """Deletes the file, if it is there.
-
-        Raises:
-            Nothing.
-        """
+        """Deletes the file, if it is there."""
         self.path.unlink(missing_ok=True)
 
 
@@ -82,9 +78,6 @@ def journals(path: Path, rank: int, processes: int) -> list[Journal]:
         path: The journal of the first process; those of the others have their number added.
         rank: This process.
         processes: How many there are.
-
-    Raises:
-        Nothing.
     """
     own = rank
     found = {0: path, own: path.with_name(f"{path.name}{own or ''}")}

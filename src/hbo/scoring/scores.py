@@ -86,11 +86,7 @@ class Quantiles:
 
 
 def score_table(data: Dataset, scores: Scores) -> pa.Table:
-    """One row per example: dataset, row, ifd, perplexity, perplexity_alone, loss, tokens; null where there is no score.
-
-    Raises:
-        Nothing.
-    """
+    """One row per example: dataset, row, ifd, perplexity, perplexity_alone, loss, tokens; null if it has no score."""
     origin = data.select_columns(["hbo_dataset", "hbo_row"]).with_format("arrow")[:]
     columns = {
         "dataset": origin["hbo_dataset"].cast(pa.string()),
@@ -106,9 +102,6 @@ def score_table(data: Dataset, scores: Scores) -> pa.Table:
 
 def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
     """The spread of a metric per dataset of a `score_table`, in the order in which the datasets appear.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> table = pa.table({"dataset": ["a", "a", "a"], "ifd": [0.5, 1.5, None]})

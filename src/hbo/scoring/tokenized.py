@@ -114,11 +114,7 @@ class Scan:
 
     @classmethod
     def of(cls, data: Dataset) -> Scan:
-        """The scan of canonical rows with `input_ids` and `labels`.
-
-        Raises:
-            Nothing.
-        """
+        """The scan of canonical rows with `input_ids` and `labels`."""
         lengths, targets, instructed, largest = [], [], [], -1
         columns = data.select_columns(["input_ids", "labels", "prompt"])
         for table in columns.with_format("arrow").iter(_SCAN_BATCH):
