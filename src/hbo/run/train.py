@@ -31,7 +31,7 @@ from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
 from hbo.folder.mixture import write_mixture
 from hbo.progress import Track, silent
-from hbo.run.arguments import adapter, draw_seed, for_trainer, keep_steps, training_arguments, typed
+from hbo.run.arguments import adapter, draw_seed, for_trainer, steps_of, training_arguments, typed
 from hbo.run.compact_head import targets_only
 from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
 from hbo.run.held_out_scores import ByDataset, HeldOut
@@ -117,7 +117,7 @@ def train(
         examples = grouped(run.config, data.train, scores, run.args)
         rows = as_drawn(examples, run.args, run.track)
         if run.config.difficulty.drop_easiest:
-            keep_steps(run.args, len(data.train))
+            run.args.max_steps = steps_of(run.args, len(data.train))  # as long as with the rows that are dropped
         held_out = HeldOut(data, tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
         to_device(model, run.args.device)
         before = held_out.before(model)
