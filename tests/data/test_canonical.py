@@ -3,9 +3,9 @@
 import pytest
 from datasets import Dataset
 
-from hbo.data.canonical import EXTRA, Conversation, conversation_of, features, stored
+from hbo.data.canonical import EXTRA, FEATURES, Conversation, cells_of, conversation_of
 from hbo.data.mixture import read_mixture
-from hbo.data.turns import BadRowError
+from hbo.data.unusable import BadRowError
 
 USER = {"role": "user", "content": "q"}
 CALL = {"type": "function", "function": {"name": "add", "arguments": {"a": 0.1234567890123456789, "b": None, "c": [1]}}}
@@ -28,9 +28,9 @@ def placed(cells, i=0):
 
 def test_a_row_comes_back_as_it_was():
     plain = Conversation([USER], [{"role": "assistant", "content": "a"}])
-    rows = [placed(stored(row), i) for i, row in enumerate((plain, WHOLE))]
-    table = features().encode_batch({key: [row[key] for row in rows] for key in rows[0]})
-    data = Dataset.from_dict(table, features=features())
+    rows = [placed(cells_of(row), i) for i, row in enumerate((plain, WHOLE))]
+    table = FEATURES.encode_batch({key: [row[key] for row in rows] for key in rows[0]})
+    data = Dataset.from_dict(table, features=FEATURES)
     assert [conversation_of(row) for row in data] == [plain, WHOLE]
     assert [conversation_of(row) for row in data.with_format("arrow")[:].to_pylist()] == [plain, WHOLE]
     assert data[EXTRA][0] is None
@@ -50,7 +50,7 @@ def test_the_schema_is_the_same_whatever_the_rows_hold():
         {"a": Dataset.from_list([row]), "b": Dataset.from_list([called]), "c": Dataset.from_list([other])}
     )
     assert EXTRA not in plain.column_names
-    assert mixed.features == features()
+    assert mixed.features == FEATURES
     names = [conversation_of(each).completion[0].get("tool_calls", [{}])[0].get("function") for each in mixed]
     assert names == [None, {"name": "add", "arguments": {"a": 1}}, {"name": "sub", "arguments": {}}]
 
@@ -58,4 +58,4 @@ def test_the_schema_is_the_same_whatever_the_rows_hold():
 @pytest.mark.parametrize("value", [float("nan"), b"bytes", "\ud800", 2**70])
 def test_what_json_does_not_have_is_refused(value):
     with pytest.raises(BadRowError, match="chat_template_kwargs can't be written as JSON"):
-        stored(Conversation([USER], [{"role": "assistant", "content": "a"}], None, {"x": value}))
+        cells_of(Conversation([USER], [{"role": "assistant", "content": "a"}], None, {"x": value}))

@@ -1,10 +1,12 @@
 """What a template leaves out is counted: thoughts, white space, messages, tools."""
 
+from dataclasses import asdict
+
 import pytest
 
 from hbo.data.canonical import Conversation
 from hbo.data.chat import Renderer
-from hbo.data.left_out import LeftOut
+from hbo.data.notes import LeftOut
 
 CUT = "{% set c = m.content.split('</think>')[-1] if m.role == 'assistant' else m.content %}"
 TURNS = "<|{{ m.role }}|>{{ %s }}{%% if m.role == 'assistant' %%}</s>{%% endif %%}"
@@ -31,7 +33,7 @@ def counted(make_tokenizer, template, *rows, tools=None):
         first = next(i for i, turn in enumerate(turns) if turn["role"] == "assistant" and "weight" not in turn)
         row = Conversation(turns[:first], turns[first:], tools)
         left.add(row, *renderer.answers(row.prompt, row.completion, "row", row.given), i)
-    return {key: value for key, value in left.state().items() if value and key != "first"}, left.first
+    return {key: value for key, value in asdict(left).items() if value and key != "first"}, left.first
 
 
 def talk(*texts):

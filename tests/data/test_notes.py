@@ -1,13 +1,13 @@
 """What is said of rows that nobody would look for."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 
 from hbo import build_mixture
-from hbo.data.left_out import LeftOut
 from hbo.data.mixture import read_mixture
-from hbo.data.notes import of_reading, of_tokens
+from hbo.data.notes import LeftOut, of_reading, of_tokens
 from hbo.data.tokens import tokenize
 
 R1 = (
@@ -93,7 +93,7 @@ def test_answers_of_which_a_part_is_cut_are_counted_over_all_parts(write, make_t
 
 def test_all_else_that_is_left_out_is_said_too(monkeypatch):
     left = LeftOut(5, 0, 2, {"system": 3}, 1, {"trimmed": 1, "system": 2, "tools": 4})
-    monkeypatch.setattr("hbo.data.notes.notes_of", lambda data: {"a": left.state()})
+    monkeypatch.setattr("hbo.data.notes.notes_of", lambda data: {"a": asdict(left)})
     assert [(note.text, note.is_warning) for note in of_tokens([None])] == [
         (
             "dataset 'a': white space at the ends of 2 of 5 answers is not in the tokens: the chat template trims it (the "

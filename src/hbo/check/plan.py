@@ -15,7 +15,7 @@ from hbo.check.warnings import capped, outlook
 from hbo.config import RunConfig
 from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
-from hbo.data.inspect_rows import look, told
+from hbo.data.inspect_rows import inspect_rows, inspected_in_words
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import of_reading
 from hbo.data.sources import is_on_hub, open_source
@@ -91,11 +91,11 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
     if config.difficulty.model is not None and needs_scores(config):
         scorer_rows(config, data.train, args, track)  # says what is wrong with them
-    seen = look(data.train, data.held_out, data.max_length)
+    seen = inspect_rows(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
     notes = [note.text for note in data.notes]
-    return plan | {"seen": [*notes, *told(seen, data.max_length)], "memory": memory}
+    return plan | {"seen": [*notes, *inspected_in_words(seen, data.max_length)], "memory": memory}
 
 
 def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:

@@ -8,19 +8,24 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features
+from datasets.table import MemoryMappedTable
 
 from hbo.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset, Features
 
 
 def cache_root() -> Path:
     """`$HBO_CACHE`, or `~/.cache/hbo`; it need not exist yet."""
     chosen = os.environ.get("HBO_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hbo"
+
+
+def folder_of(data: Dataset, chosen: Path | None = None) -> Path:
+    """Where what is made of `data` is kept: the chosen folder, else beside the file of `data`, else `cache_root()`."""
+    return chosen or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
 
 
 @contextmanager
@@ -80,10 +85,6 @@ def stored_table(
     Raises:
         DataError: The file can't be written, or the one that is there is damaged; or whatever reading `tables` raises.
     """
-    import pyarrow as pa
-    from datasets import Dataset, DatasetInfo
-    from datasets.table import MemoryMappedTable
-
     if not path.exists():
         schema = features.arrow_schema
         with (

@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 from hbo.data.json_text import listed
-from hbo.data.turns import BadRowError, is_filled, text_of
+from hbo.data.turns import is_filled, text_of
+from hbo.data.unusable import BadRowError
 from hbo.errors import DataError, nearest
 
 Row = Mapping[str, Any]

@@ -15,7 +15,7 @@ spellings of a turn are read in every format that has turns. All but `text` read
 An empty string is text like any other: an empty prompt is no instruction, an empty response leaves the end-of-turn
 token as its target. Null, or anything that isn't text, is an error that names the row.
 
-Columns by names that are common elsewhere → the names that a format has for them.
+A new format is one more `Format` in `FORMATS`, and a function where none of those that are here reads it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from typing import Any
 
 from hbo.data.canonical import Conversation
 from hbo.data.columns import Cells, Names
-from hbo.data.json_text import listed
-from hbo.data.tools import tools_of
-from hbo.data.turns import BadRowError, Turn, TurnReader, is_filled, split_turns, text_of
+from hbo.data.json_text import listed, tools_of
+from hbo.data.turns import Turn, TurnReader, is_filled, split_turns, text_of
+from hbo.data.unusable import BadRowError
 
 Parts = tuple[list[Turn], list[Turn]]
 """Turns of which none is a target, and turns of which every answer is."""
@@ -162,12 +162,12 @@ FORMATS: tuple[Format, ...] = (
 KNOWN = "; ".join(f"{each.name} ({each.shown})" if each.shown else each.name for each in FORMATS)
 
 
-def named(name: str) -> Format | None:
+def format_named(name: str) -> Format | None:
     """The format of that name, or of one of its other names; of `prompt/completion` and the like the first word counts.
 
     Example:
-        >>> named("alpaca").name, named("instruction/input/output").name, named("wizard")
-        ('instruction', 'instruction', None)
+        >>> format_named("alpaca").name, format_named("text/anything").name, format_named("wizard")
+        ('instruction', 'text', None)
     """
     return next((each for each in FORMATS if name in each.aliases or name.split("/")[0] == each.name), None)
 

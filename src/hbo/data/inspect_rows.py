@@ -5,42 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
+from datasets import Dataset
 from numpy.typing import NDArray
 
 from hbo.data.canonical import EXTRA
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _BATCH = 1000
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One dataset.
-
-    Attributes:
-        median: Tokens of the row in the middle.
-        longest: Tokens of the longest row.
-        full: Share of rows that fill `max_length`, nearly all of which were cut.
-        repeats: Rows to train on that say the same as an earlier one of this dataset.
-        elsewhere: Rows to train on that stand in another dataset too.
-        leaked: Held-out rows that are trained on as well, in whatever dataset.
-    """
+    """What was found of one dataset."""
 
     median: int
+    """Tokens of the row in the middle."""
     longest: int
+    """Tokens of the longest row."""
     full: float
+    """Share of rows that fill `max_length`, nearly all of which were cut."""
     repeats: int
+    """Rows to train on that say the same as an earlier one of this dataset."""
     elsewhere: int
+    """Rows to train on that stand in another dataset too."""
     leaked: int
+    """Held-out rows that are trained on as well, in whatever dataset."""
 
 
-def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str, Seen]:
+def inspect_rows(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str, Seen]:
     """Dataset → what was found. Rows are the same if their messages are, but for space around and case.
 
     Args:
@@ -75,7 +69,7 @@ def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str,
     return found
 
 
-def told(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
+def inspected_in_words(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
     """What of it a user should know, a line each; lengths first."""
     full = f" and share that fills max_length {max_length}" if max_length else ""
     lengths = (

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hbo.data.json_text import listed, written
-from hbo.data.tools import calls_of
+from hbo.data.json_text import calls_of, json_text, listed
+from hbo.data.unusable import BadRowError
 
 Turn = dict[str, Any]
 
@@ -48,10 +48,6 @@ _THOUGHT = ("reasoning_content", "thinking", "reasoning")
 _MADE = ("tool_calls", "function_call")
 _TARGET = ("weight", "train", "training", "loss")
 _CARRIED = ("name", "tool_call_id")
-
-
-class BadRowError(Exception):
-    """A row that can't be used; says why, and the caller knows where."""
 
 
 def text_of(value: Any, field: str) -> str:
@@ -278,7 +274,7 @@ def _content(said: Any, role: str, more: Turn, field: str) -> tuple[str | None, 
         return _joined(said, field)
     if role == "tool" and isinstance(said, list | dict):
         try:
-            return written(said), None
+            return json_text(said), None
         except ValueError as error:
             raise BadRowError(f"{field} can't be written as JSON ({error})") from None
     return text_of(said, field), None

@@ -29,7 +29,7 @@ from hbo.data.mixture import (
 from hbo.data.notes import Note, of_lost, of_reading, of_tokens
 from hbo.data.tokens import refused, tokenize
 from hbo.data.trainable import left_out_of, refuse_empty, without_unusable
-from hbo.data.unusable import shown, total
+from hbo.data.unusable import counted_rows, reasons_told
 from hbo.errors import ConfigError
 from hbo.progress import Track, silent
 from hbo.run.arguments import typed
@@ -253,8 +253,8 @@ def scorer_rows(
     fit.tell()
     for name, reasons in refused(rows).items():
         warnings.warn(
-            f"dataset '{name}': {total(reasons)} rows can't be scored by {config.difficulty.model} and count as hard: "
-            f"{shown(reasons)}",
+            f"dataset '{name}': {counted_rows(reasons)} rows can't be scored by {config.difficulty.model} and count as "
+            f"hard: {reasons_told(reasons)}",
             UserWarning,
             stacklevel=2,
         )

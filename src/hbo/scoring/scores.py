@@ -86,7 +86,7 @@ class Quantiles:
 
 
 def score_table(data: Dataset, scores: Scores) -> pa.Table:
-    """One row per example: dataset, row, ifd, perplexity, perplexity_alone, loss, tokens; null where there is no score."""
+    """dataset, row, ifd, perplexity, perplexity_alone, loss and tokens of each row; null where there is no score."""
     origin = data.select_columns(["hbo_dataset", "hbo_row"]).with_format("arrow")[:]
     columns = {
         "dataset": origin["hbo_dataset"].cast(pa.string()),
