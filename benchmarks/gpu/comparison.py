@@ -35,8 +35,10 @@ from hbo.config import RunConfig
 from hbo.demo.corpora import DEMO, TINY, datasets_folder
 from hbo.folder.paths import METRICS
 from hbo.progress import silent
-from hbo.run import prepare
-from hbo.run.arguments import training_arguments
+from hbo.run.arguments import training_arguments, typed
+from hbo.run.model import find_model, load_weights
+from hbo.run.rows import read_data
+from hbo.run.scored_rows import scored
 
 from .clock import free_memory
 from .machine import device
@@ -172,10 +174,11 @@ def _config(sizes: Sizes, steps: int, model: Path, data: Path) -> dict[str, Any]
 def _scored(config: RunConfig) -> dict[str, float]:
     """Fills the cache with the scores of the rows that all runs train on."""
     began = time.monotonic()
+    config = typed(config)
     args = training_arguments(config)
-    spec, tokenizer = prepare.load(config)
-    rows = prepare.read_data(config, tokenizer, args, silent).train
-    scores = prepare.scored(config, rows, prepare.load_weights(spec, args), tokenizer, args, silent)
+    spec, tokenizer = find_model(config)
+    rows = read_data(config, tokenizer, args, silent).train
+    scores = scored(config, rows, load_weights(spec, args), tokenizer, args, silent)
     free_memory()
     return {"rows": len(scores.loss_N), "seconds": time.monotonic() - began}
 

@@ -12,18 +12,19 @@ from trl import SFTConfig
 
 from hbo.demo import demo_config
 from hbo.progress import silent
-from hbo.run import prepare
-from hbo.run.arguments import training_arguments
+from hbo.run.arguments import training_arguments, typed
+from hbo.run.model import find_model, quiet_libraries
+from hbo.run.rows import read_data
 from hbo.scoring.batches import pad, reader
 from hbo.scoring.models import load_model
 
 
 def demo_parts() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Dataset]:
     """Model in fp32, tokenizer and training rows; four levels by row number, since scoring isn't timed."""
-    prepare.quiet_libraries()
-    config = demo_config("unused")
-    spec, tokenizer = prepare.load(config)
-    rows = prepare.read_data(config, tokenizer, training_arguments(config), silent).train
+    quiet_libraries()
+    config = typed(demo_config("unused"))
+    spec, tokenizer = find_model(config)
+    rows = read_data(config, tokenizer, training_arguments(config), silent).train
     model = load_model(spec, dtype=torch.float32)
     return model, tokenizer, rows.add_column("hbo_level", [i % 4 for i in range(len(rows))])
 

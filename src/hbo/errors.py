@@ -13,8 +13,9 @@ Each message says what is wrong, where, and how to mend it.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from hbo.text import first_line as first_line
+from hbo.text import nearest as nearest
+from hbo.text import visible as visible
 
 
 class HBOError(Exception):
@@ -42,55 +43,8 @@ class RewardError(HBOError):
 
 
 class Interrupted(HBOError):  # noqa: N818 - nothing went wrong
-    """A signal stopped the run after its checkpoint was saved.
-
-    Attributes:
-        code: Exit code of the command: 128 + the signal's number.
-    """
+    """A signal stopped the run after its checkpoint was saved; `code`, the command's exit code, is 128 + its number."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as ` (did you mean 'probes'?)`, or nothing when no known name is close.
-
-    Raises:
-        Nothing.
-
-    Example:
-        >>> nearest("probe", ["probes", "actor"])
-        " (did you mean 'probes'?)"
-    """
-    found = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.6)
-    return f" (did you mean '{found[0]}'?)" if found else ""
-
-
-def first_line(error: BaseException) -> str:
-    """What another library's error says, without the lines after its first; its class when it says nothing.
-
-    Raises:
-        Nothing.
-
-    Example:
-        >>> first_line(ValueError("no such file\\nsee the manual")), first_line(KeyError())
-        ('no such file', 'KeyError')
-    """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def visible(text: str) -> str:
-    r"""`text` with every character written out that a terminal would obey, or can't show.
-
-    Names come from files, and no escape sequence of theirs may reach the terminal.
-
-    Raises:
-        Nothing.
-
-    Example:
-        >>> visible("a\x1b[2J"), visible("naïve 👍")
-        ('a\\x1b[2J', 'naïve 👍')
-    """
-    return "".join(c if c.isprintable() or c in " \n" else ascii(c)[1:-1] for c in text)

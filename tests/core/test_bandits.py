@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hbo.core.actors import SoftmaxActor
-from hbo.core.closed_form import Exp3Actor, LossSoftmaxActor, ODMActor, Smoothed
+from hbo.core.actors import Exp3Actor, LossSoftmaxActor, ODMActor, Smoothed, SoftmaxActor
 
 KINDS = [LossSoftmaxActor, Exp3Actor, ODMActor, lambda prior: Smoothed(SoftmaxActor(prior, 1e-2), 0.9)]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=["loss_softmax", "exp3", "odm", "smoothed"])

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hbo.core.groups import Groups
+from hbo.core.keys import permuted
 from hbo.core.ledger import Entry, Ledger
-from hbo.core.stream import Stream, _permuted
+from hbo.core.stream import Stream
 from hbo.errors import ConfigError
 
 # 2 datasets × 3 levels: 30 rows.
@@ -240,13 +241,13 @@ def test_the_shuffle_is_a_bijection_for_any_size(size, seed, cell, turn):
     def full(value):
         return np.full(size, value)
 
-    place = _permuted(seed, full(cell), full(turn), index, full(size))
+    place = permuted(seed, full(cell), full(turn), index, full(size))
     assert sorted(place.tolist()) == index.tolist()
 
 
 def test_the_shuffle_reaches_sizes_beyond_memory():
     size = np.full(5, 2**40 + 1)
-    place = _permuted(0, np.zeros(5, dtype=int), np.zeros(5, dtype=int), np.arange(5), size)
+    place = permuted(0, np.zeros(5, dtype=int), np.zeros(5, dtype=int), np.arange(5), size)
     assert len(set(place.tolist())) == 5
     assert (place < size).all()
     assert place.max() > 2**32

@@ -45,6 +45,7 @@ def _arm(moment, n):
 
     import hbo.run.train as run_module
     from hbo.rewards.probe import Probe
+    from hbo.run import finish, held_out_scores
     from hbo.training import balance_log as logbook
 
     def before(owner, name, then=lambda *args, **kwargs: None, *, when=lambda *args, **kwargs: True):
@@ -101,10 +102,10 @@ def _arm(moment, n):
         case "nothing trained yet":
             before(Trainer, "train")
         case "last evaluation":
-            before(run_module, "held_out", when=lambda *a, phase, **k: phase.endswith("after"))
+            before(held_out_scores, "held_out_losses", when=lambda *a, phase, **k: phase.endswith("after"))
         case "before metrics":
-            before(run_module, "_metrics")
+            before(run_module, "metrics_of")
         case "before the report":
-            before(run_module, "write_report")
+            before(finish, "write_report")
         case _:
             raise ValueError(moment)

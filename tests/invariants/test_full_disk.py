@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(hbo, config, disk
     ("target", "number", "told"),
     [
         ("transformers.Trainer.save_model", 3, "checkpoint-4 is whole"),
-        ("hbo.run.train.write_report", 1, "report.html"),
+        ("hbo.run.finish.write_report", 1, "report.html"),
     ],
 )  # checkpoints go through save_model too: of steps 2 and 4, then the model itself
 def test_a_disk_that_fills_at_the_very_end_loses_no_training(hbo, config, disk, monkeypatch, target, number, told):  # noqa: F811

@@ -10,9 +10,11 @@ from test_probe import batch_of, mixture
 from tiny_models import tiny
 
 from hbo.config import HBOConfig
-from hbo.rewards.alignment import Gradients, aligned, aligned_after_a_step, batch_norms
+from hbo.rewards.alignment import aligned, aligned_after_a_step, batch_norms
+from hbo.rewards.passes import Sets
 from hbo.scoring.losses import per_example_loss
 from hbo.scoring.processes import ALONE, Processes
+from hbo.scoring.room import Room
 
 ROWS, DEV = [np.array([0, 3, 5]), np.array([12, 14])], [np.array([1, 2]), np.array([13, 15, 17])]
 ALL = (aligned, aligned_after_a_step, batch_norms)
@@ -28,9 +30,8 @@ def cos(a, b):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
-def measured(function, model, budget=40, **parts):
-    given = {"processes": ALONE, **parts}
-    return function(model, Gradients(mixture()[0], budget, 0), ROWS, DEV, **given)
+def measured(function, model, budget=40, processes=ALONE):
+    return function(model, Sets(mixture()[0], ROWS, DEV, Room(), 0, processes, gradient_tokens=budget))
 
 
 def test_the_stable_form_is_the_mean_cosine_with_every_dev_gradient():

@@ -6,10 +6,19 @@ import torch
 from test_probe import batch_of, mixture
 from tiny_models import tiny
 
-from hbo.config.rewards import UNCERTAINTY_REWARDS
-from hbo.rewards.uncertainty import UNCERTAINTIES, WIDTH, statistics
+from hbo.rewards import uncertainty
+from hbo.rewards.passes import Sets
+from hbo.rewards.uncertainty import statistics
+from hbo.scoring.processes import ALONE
+from hbo.scoring.room import Room
 
 ROWS = [0, 4, 13]
+KINDS = ("entropy", "eos_entropy", "expected_probability", "sequence_probability", "variance", "combined", "dev_loss")
+
+
+def measured(kind, model):
+    sets = Sets(mixture()[0], [], [np.array(ROWS)], Room(), 0, ALONE)
+    return getattr(uncertainty, kind)(model, sets).item()
 
 
 def by_hand(model, number):
@@ -25,7 +34,7 @@ def by_hand(model, number):
     return np.array(found).T
 
 
-@pytest.mark.parametrize("kind", sorted(UNCERTAINTIES))
+@pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_its_formula(kind):
     model = tiny().eval()
     H, a, loss = zip(*(by_hand(model, number) for number in ROWS), strict=True)
@@ -38,13 +47,7 @@ def test_each_kind_is_its_formula(kind):
         "combined": np.mean([np.exp(np.var(x) / x.mean()) for x in a]),
         "dev_loss": np.concatenate(loss).mean(),
     }
-    assert UNCERTAINTIES[kind](statistics(model, batch_of(mixture()[0], ROWS))) == pytest.approx(
-        expected[kind], rel=1e-4
-    )
-
-
-def test_every_name_of_the_configuration_can_be_measured():
-    assert set(UNCERTAINTIES) == UNCERTAINTY_REWARDS
+    assert measured(kind, model) == pytest.approx(expected[kind], rel=1e-4)
 
 
 def test_a_row_without_a_target_is_nan_and_harms_no_other():
@@ -52,13 +55,15 @@ def test_a_row_without_a_target_is_nan_and_harms_no_other():
     whole = statistics(model, batch)
     batch["labels"][1] = -100
     found = statistics(model, batch)
-    assert found.shape == (WIDTH, 3)
+    assert found.shape == (7, 3)
     assert np.isnan(found[:, 1]).all()
     assert found[:, [0, 2]] == pytest.approx(whole[:, [0, 2]], rel=1e-5)
 
 
-def test_a_certain_model_has_no_uncertainty():
+def test_a_certain_model_has_no_uncertainty(monkeypatch):
     """Padding and masks (−inf logits) included."""
-    sure = np.array([[3.0], [0.0], [0.0], [0.0], [0.0], [0.0], [0.0]])
-    assert UNCERTAINTIES["entropy"](sure) == UNCERTAINTIES["variance"](sure) == 0
-    assert UNCERTAINTIES["combined"](sure) == 1
+    sure = np.array([[3.0]] + 6 * [[0.0]])
+    monkeypatch.setattr(uncertainty, "statistics", lambda model, batch: sure.repeat(len(batch["labels"]), axis=1))
+    model = tiny()
+    assert measured("entropy", model) == measured("variance", model) == 0
+    assert measured("combined", model) == 1

@@ -9,7 +9,7 @@ PRELOAD = [
     "hbo.cli",
     "hbo.run.train",
     "hbo.training.callback",
-    "hbo.run.scores_file",
+    "hbo.run.scored_rows",
     "trl.trainer.sft_trainer",
     "peft",
 ]

@@ -2,12 +2,12 @@ import json
 
 import pytest
 import yaml
-from conftest import tiny_model
 from datasets import Dataset
+from tiny_training import tiny_model
 
 from hbo.data.mixture import read_mixture
 from hbo.data.tokens import tokenize
-from hbo.run.accuracy import accuracy
+from hbo.run.held_out_scores import accuracy
 
 
 @pytest.fixture

@@ -4,10 +4,9 @@ import json
 
 import pytest
 import torch
-from commands import hbo, refused  # noqa: F401 - a fixture
-from conftest import token_rows
+from commands import refused
 from safetensors.torch import load_file
-from test_run import config  # noqa: F401 - a fixture
+from tiny_training import token_rows
 from transformers import EarlyStoppingCallback
 from transformers.trainer_utils import IntervalStrategy
 
@@ -30,7 +29,7 @@ def evaluations(run):
     return found
 
 
-def test_the_best_of_several_sets_is_that_of_their_mean_loss(hbo, config, tmp_path):  # noqa: F811
+def test_the_best_of_several_sets_is_that_of_their_mean_loss(hbo, config, tmp_path):
     # A step that is far too long makes everything worse, so the best isn't the last.
     done = hbo("train", config(train={**EVERY_STEP, "learning_rate": 2.0, "lr_scheduler_type": "constant"}))
     assert done.returncode == 0, done.stderr
@@ -57,7 +56,7 @@ def test_the_best_of_several_sets_is_that_of_their_mean_loss(hbo, config, tmp_pa
         ({"save_strategy": "best", "metric_for_best_model": "eval_loss"}, "eval_loss"),
     ],
 )
-def test_a_metric_may_be_named(hbo, config, tmp_path, train, metric):  # noqa: F811
+def test_a_metric_may_be_named(hbo, config, tmp_path, train, metric):
     done = hbo("train", config(difficulty={"groups": 1}, train={**EVERY_STEP, **train, "max_steps": 2}))
     assert done.returncode == 0, done.stderr
     state = json.loads((tmp_path / "run" / "trainer_state.json").read_text())
@@ -66,7 +65,7 @@ def test_a_metric_may_be_named(hbo, config, tmp_path, train, metric):  # noqa: F
     assert state["best_metric"] == pytest.approx(pick(values), rel=1e-6)
 
 
-def test_the_rate_falls_when_the_mean_does_not(hbo, config, tmp_path):  # noqa: F811
+def test_the_rate_falls_when_the_mean_does_not(hbo, config, tmp_path):
     train = {
         "max_steps": 4,
         "lr_scheduler_type": "reduce_lr_on_plateau",
@@ -136,13 +135,13 @@ def test_accuracies_are_means_too(make_trainer):
     ],
 )
 @pytest.mark.parametrize("command", ["train", "check"])
-def test_a_number_that_no_evaluation_gives_is_refused_before_scoring(hbo, config, command, train, fragments):  # noqa: F811
+def test_a_number_that_no_evaluation_gives_is_refused_before_scoring(hbo, config, command, train, fragments):
     done = hbo(command, config(train=train))
     refused(done, *fragments)
     assert "difficulty" not in done.stderr
 
 
-def test_without_held_out_rows_there_is_nothing_to_choose_by(hbo, config):  # noqa: F811
+def test_without_held_out_rows_there_is_nothing_to_choose_by(hbo, config):
     file = config(mixture={"eval_fraction": 0.0}, train={"eval_strategy": "steps", "eval_steps": 4})
     refused(hbo("train", file, "train.load_best_model_at_end=true"), "metric_for_best_model is loss", "eval_fraction")
     done = hbo("check", file)

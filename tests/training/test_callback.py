@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import MOVING, assert_same_weights, ledger, token_rows, weights
 from peft import LoraConfig
+from tiny_training import MOVING, assert_same_weights, ledger, token_rows, weights
 
 from hbo.core.stream import Stream
 from hbo.errors import ConfigError, DataError, ResumeError

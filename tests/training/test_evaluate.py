@@ -2,14 +2,14 @@ import math
 
 import pytest
 import torch
-from conftest import tiny_model, token_rows
+from tiny_training import tiny_model, token_rows
 
-from hbo.run.evaluate import averages, cached, held_out
+from hbo.run.held_out_scores import averages, cached, held_out_losses
 
 
 def test_nll_is_the_mean_over_rows_of_the_mean_over_targets():
     model, rows = tiny_model(), token_rows(sizes=(5, 3))
-    found = held_out(model, rows, ["a", "b"], pad_token_id=1, phase="held-out")
+    found = held_out_losses(model, rows, ["a", "b"], pad_token_id=1, phase="held-out")
     losses = []
     for row in rows:
         if row["hbo_dataset"] == "b":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from conftest import ledger
 from safetensors.torch import load_file
+from tiny_training import ledger
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.filterwarnings("ignore:'pin_memory' argument is set:UserWarning")

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import huggingface_hub
 import pytest
 from commands import refused
-from test_run import config  # noqa: F401 - a fixture
 from transformers import AutoModelForCausalLM
 
 from hbo.folder.status import read_status
@@ -43,7 +42,7 @@ def pushed(monkeypatch):
     return sent
 
 
-def test_the_model_is_pushed_once_with_our_card_and_without_the_token(hbo, config, tmp_path, pushed):  # noqa: F811
+def test_the_model_is_pushed_once_with_our_card_and_without_the_token(hbo, config, tmp_path, pushed):
     words = ["push_to_hub=true", "hub_model_id=me/tuned", f"hub_token={SECRET}", "hub_revision=dev", "max_steps=4"]
     done = hbo("train", config(), *(f"train.{word}" for word in words))
     assert done.returncode == 0, done.stderr
@@ -68,12 +67,12 @@ def test_the_model_is_pushed_once_with_our_card_and_without_the_token(hbo, confi
     assert [name for name, held in files.items() if SECRET.encode() in held] == ["training_args.bin"]
 
 
-def test_a_run_that_pushes_nothing_asks_nothing(hbo, config, pushed):  # noqa: F811
+def test_a_run_that_pushes_nothing_asks_nothing(hbo, config, pushed):
     assert hbo("train", config(), "train.max_steps=1", "train.save_strategy=no").returncode == 0
     assert pushed == []
 
 
-def test_without_the_hub_it_is_refused_before_anything_is_read(hbo, config, tmp_path, monkeypatch):  # noqa: F811
+def test_without_the_hub_it_is_refused_before_anything_is_read(hbo, config, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     file = config()
     (tmp_path / "a.jsonl").unlink()
@@ -81,7 +80,7 @@ def test_without_the_hub_it_is_refused_before_anything_is_read(hbo, config, tmp_
     assert SECRET not in refused(done, "train.push_to_hub", "'me/tuned'", "HF_TOKEN")
 
 
-def test_a_push_that_fails_loses_nothing(hbo, config, tmp_path, pushed, monkeypatch):  # noqa: F811
+def test_a_push_that_fails_loses_nothing(hbo, config, tmp_path, pushed, monkeypatch):
     def upload_folder(self, **options):
         raise ConnectionError("the line is dead")
 

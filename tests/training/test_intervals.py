@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from conftest import assert_same_weights, ledger, weights
+from tiny_training import assert_same_weights, ledger, weights
 
 from hbo.errors import ConfigError
 

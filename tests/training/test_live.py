@@ -1,7 +1,6 @@
 import json
 
 import pytest
-from test_run import config  # noqa: F401 - a fixture
 
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
@@ -127,7 +126,7 @@ def test_what_a_refused_attempt_has_said_is_no_run(tmp_path):
         run_folder.check(tmp_path, resume=False, overwrite=True)
 
 
-def test_a_run_of_the_command_line_tells_all_of_its_phases(hbo, config, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_of_the_command_line_tells_all_of_its_phases(hbo, config, tmp_path, monkeypatch):
     tellers = []
 
     class Kept(Recorder):

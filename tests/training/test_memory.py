@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_run import config  # noqa: F401 - a fixture
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hbo.check.memory import Alive, estimate, peak_of
@@ -155,7 +154,7 @@ def test_a_model_that_is_not_here_has_no_estimate_without_a_network():
     assert "can't be estimated" in line and "isn't on this machine" in line
 
 
-def test_check_and_a_dry_run_print_it(hbo, config):  # noqa: F811
+def test_check_and_a_dry_run_print_it(hbo, config):
     for words in (("check",), ("train", "--dry-run")):
         done = hbo(words[0], config(), *words[1:])
         assert done.returncode == 0, done.stderr

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from conftest import assert_same_weights, ledger, token_rows, weights
+from tiny_training import assert_same_weights, ledger, token_rows, weights
 
 from hbo import METHODS, HBOConfig
-from hbo.config.rewards import DATASET_REWARDS, DEV_REWARDS
+from hbo.config.rewards import REWARDS, is_of_dataset, needs
 from hbo.errors import ConfigError, DataError
-from hbo.rewards import per_dataset
+from hbo.rewards import alignment
 from hbo.training.attach import parts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
@@ -41,7 +41,7 @@ def test_resume_is_bitwise(make_trainer, tmp_path, method):
         assert callback.balancer.skipped == 0
 
 
-@pytest.mark.parametrize("reward", ["hbo", *sorted(DATASET_REWARDS)])
+@pytest.mark.parametrize("reward", ["hbo", *filter(is_of_dataset, REWARDS)])
 def test_measuring_leaves_no_trace_on_training(make_trainer, monkeypatch, reward):
     """Against a run in which nothing is measured, of the same draws."""
     chosen = {} if reward == "hbo" else {"global_reward": reward}
@@ -56,7 +56,7 @@ def test_measuring_leaves_no_trace_on_training(make_trainer, monkeypatch, reward
     assert_same_weights(weights(measured), weights(plain))
 
 
-@pytest.mark.parametrize("reward", sorted(DEV_REWARDS))
+@pytest.mark.parametrize("reward", [name for name in REWARDS if "dev_rows" in needs(name)])
 def test_rows_set_aside_are_never_trained_on(make_trainer, reward):
     trainer, callback = make_trainer(
         rows=token_rows(sizes=(40, 20)),
@@ -116,7 +116,7 @@ def test_mos_plus_goes_towards_transferability_too(make_trainer, tmp_path):
 
 def test_a_reward_below_zero_pushes_down(make_trainer, tmp_path, monkeypatch):
     value = np.array([-0.5, 0.1])
-    monkeypatch.setitem(per_dataset._OF_GRADIENTS, "gradient_alignment", lambda *_: value)
+    monkeypatch.setattr(alignment, "aligned", lambda *_: value)
     trainer, callback = make_trainer(rows=token_rows(**ROWS), balance=own("multidds"))
     trainer.train()
     records = ledger(tmp_path / "out")

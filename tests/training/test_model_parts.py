@@ -2,7 +2,6 @@
 
 import pytest
 from commands import refused
-from test_run import config  # noqa: F401 - a fixture
 
 from hbo.config.file import parse
 from hbo.errors import ConfigError
@@ -58,7 +57,7 @@ def test_what_peft_can_put_on_passes_unchanged(check, lora):
     assert lora == given
 
 
-def test_a_run_says_so_before_it_reads_its_rows(hbo, config, tmp_path):  # noqa: F811
+def test_a_run_says_so_before_it_reads_its_rows(hbo, config, tmp_path):
     file = config(
         mixture={"datasets": {"a": {"path": str(tmp_path / "none.jsonl")}}}, lora={"target_modules": ["q_porj"]}
     )

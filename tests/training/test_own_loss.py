@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import MOVING, WORDS, assert_same_weights, ledger, weights
 from courses import assert_one_course, launch, records
 from datasets import Dataset
 from peft import LoraConfig
+from tiny_training import MOVING, WORDS, assert_same_weights, ledger, weights
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer

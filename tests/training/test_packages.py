@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from commands import hbo, refused  # noqa: F401 - a fixture
-from test_run import config  # noqa: F401 - a fixture
+from commands import refused
 from torch import nn
 from transformers import LlamaConfig, Trainer, TrainingArguments
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
@@ -37,18 +36,18 @@ def bare(monkeypatch):
 
 @pytest.mark.parametrize(("override", "fragments"), [(override, rest) for override, *rest in MISSING])
 @pytest.mark.parametrize("command", ["train", "check"])
-def test_what_is_missing_is_told_before_the_model_is_sought(hbo, config, command, override, fragments):  # noqa: F811
+def test_what_is_missing_is_told_before_the_model_is_sought(hbo, config, command, override, fragments):
     said = refused(hbo(command, config(model="./nowhere"), override), *fragments)
     assert "nowhere" not in said
 
 
-def test_a_grid_is_refused_before_its_first_run(hbo, config, tmp_path):  # noqa: F811
+def test_a_grid_is_refused_before_its_first_run(hbo, config, tmp_path):
     words = ["--methods", "hbo", "--output", tmp_path / "grid", "--vary", "train.optim=adamw_torch,lion_8bit"]
     refused(hbo("compare", config(), *words), "lion_8bit needs bitsandbytes")
     assert not (tmp_path / "grid").exists()
 
 
-def test_what_does_not_train_needs_nothing(hbo, config, tmp_path):  # noqa: F811
+def test_what_does_not_train_needs_nothing(hbo, config, tmp_path):
     file = config(train={"report_to": "wandb"})
     assert hbo("score", file, "--output", tmp_path / "scores.parquet").returncode == 0
     done = hbo("train", file, "--dry-run")  # perhaps for another machine
@@ -79,7 +78,7 @@ def test_a_value_that_needs_nothing_passes():
     check_packages({"model_init_kwargs": {"attn_implementation": "sdpa", "use_kernels": False}})
 
 
-def test_a_model_stored_in_a_format_of_another_package_is_refused_by_its_name(hbo, config, model_folder, tmp_path):  # noqa: F811
+def test_a_model_stored_in_a_format_of_another_package_is_refused_by_its_name(hbo, config, model_folder, tmp_path):
     folder = tmp_path / "quantized"
     folder.mkdir()
     for file in model_folder.iterdir():

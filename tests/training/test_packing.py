@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from conftest import assert_same_weights, ledger, tiny_model, token_rows, weights
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_training import assert_same_weights, ledger, tiny_model, token_rows, weights
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from hbo.config import HBOConfig

@@ -10,8 +10,7 @@ from accelerate.commands.launch import launch_command_parser
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 from accelerate.utils.launch import prepare_multi_gpu_env
 from commands import refused
-from conftest import tiny_model, token_rows
-from test_run import config  # noqa: F401 - a fixture
+from tiny_training import tiny_model, token_rows
 from torch import distributed
 from torch.distributed.fsdp import FullyShardedDataParallel
 from transformers import Trainer, TrainingArguments
@@ -60,13 +59,13 @@ def refuses(way, where, args):
     ],
 )
 @pytest.mark.parametrize("command", ["train", "check"])
-def test_hbo_refuses_before_it_looks_for_the_model(hbo, config, command, train, way, where):  # noqa: F811
+def test_hbo_refuses_before_it_looks_for_the_model(hbo, config, command, train, way, where):
     done = hbo(command, config(model="./nowhere", train=train))
     assert "nowhere" not in refused(done, f"{way} (", where, "can't go with HBO")
 
 
 @pytest.mark.parametrize("method", ["hbo", "uniform"])
-def test_a_static_method_is_refused_too(hbo, config, method):  # noqa: F811
+def test_a_static_method_is_refused_too(hbo, config, method):
     # Sampling takes every process to have rows of its own, which those of a tensor-parallel group have not.
     words = [f"balance.method={method}", "train.parallelism_config={tp_size: 2}"]
     refused(hbo("check", config(), *words), "tensor parallelism")
@@ -194,7 +193,7 @@ def two_gpus(monkeypatch):
     return ["train.use_cpu=false", "train.max_steps=2", "train.save_strategy=no"]
 
 
-def test_a_process_that_sees_several_gpus_uses_one_and_says_so(hbo, config, two_gpus, tmp_path):  # noqa: F811
+def test_a_process_that_sees_several_gpus_uses_one_and_says_so(hbo, config, two_gpus, tmp_path):
     assert TrainingArguments("out", report_to="none").n_gpu == 2  # or this test shows nothing
     for words in (["check", config(), *two_gpus], ["train", config(global_batch_size=8), *two_gpus]):
         done = hbo(*words)
@@ -208,7 +207,7 @@ def test_a_process_that_sees_several_gpus_uses_one_and_says_so(hbo, config, two_
     assert sum(sum(taken) for taken in metrics["drawn"].values()) == 2 * 8  # the batch that was asked for
 
 
-def test_a_model_that_is_spread_over_gpus_on_purpose_is_left_alone(hbo, config, two_gpus):  # noqa: F811
+def test_a_model_that_is_spread_over_gpus_on_purpose_is_left_alone(hbo, config, two_gpus):
     done = hbo("check", config(), *two_gpus, "train.model_init_kwargs={device_map: auto}")
     assert done.returncode == 0, done.stderr
     assert "GPUs are visible" not in " ".join(done.stderr.split())

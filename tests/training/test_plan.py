@@ -5,7 +5,6 @@ import json
 import pytest
 import transformers as hf
 from commands import refused
-from test_run import config  # noqa: F401 - a fixture
 
 from hbo.check.notes import norms_notes
 from hbo.check.plan import plan_of
@@ -42,7 +41,7 @@ def test_local_rows_are_counted_and_those_on_the_hub_are_not_sought(write_rows):
     assert not plan["tokenized"]
 
 
-def test_a_dry_run_counts_local_rows_when_only_the_model_is_elsewhere(hbo, config):  # noqa: F811
+def test_a_dry_run_counts_local_rows_when_only_the_model_is_elsewhere(hbo, config):
     file = config()
     whole = hbo("train", file, "--dry-run").stdout
     counted = hbo("train", file, "--dry-run", "model=owner/model").stdout
@@ -132,7 +131,7 @@ def test_a_fixed_batch_is_met_with_any_number_of_processes():
     assert (plan["batch"], plan["steps"]) == (64, 12)
 
 
-def test_a_run_with_a_fixed_batch_has_it(hbo, config, tmp_path):  # noqa: F811
+def test_a_run_with_a_fixed_batch_has_it(hbo, config, tmp_path):
     done = hbo("train", config(global_batch_size=8))
     assert done.returncode == 0, done.stderr
     records = [json.loads(line) for line in (tmp_path / "run" / "balance.jsonl").read_text().splitlines()]

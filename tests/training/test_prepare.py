@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from conftest import token_rows
+from tiny_training import token_rows
 
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, HBOError
-from hbo.run import prepare
 from hbo.run.arguments import training_arguments
+from hbo.run.model import load_weights
+from hbo.run.scored_rows import grouped
 from hbo.scoring.scores import Scores
 
 
@@ -27,7 +28,7 @@ def test_a_reference_of_another_precision_than_training_is_measured_again(precis
     train = rows.remove_columns("hbo_level").add_column("hbo_row", list(range(len(rows))))
     loss_N = np.linspace(1, 2, len(rows))
     scores = Scores(loss_N, loss_N + 1, np.ones(len(rows), dtype=int), "perplexity_ratio")
-    found = prepare.grouped(config, train, scores, training_arguments(config))
+    found = grouped(config, train, scores, training_arguments(config))
     assert set(found["hbo_level"]) == {0, 1}
     assert ("hbo_reference" in found.column_names) is kept
 
@@ -41,7 +42,7 @@ def test_what_transformers_is_to_be_told_of_the_model_reaches_it(implementation,
         mixture={"datasets": {"a": "a.jsonl"}},
         train={"bf16": False, "model_init_kwargs": options},
     )
-    model = prepare.load_weights(str(model_folder), training_arguments(config))
+    model = load_weights(str(model_folder), training_arguments(config))
     assert model.config._attn_implementation == implementation
     assert model.dtype == torch.bfloat16
 
@@ -55,7 +56,7 @@ def test_options_of_the_model_that_mean_nothing_are_refused(options, words, mode
     mixture = {"datasets": {"a": "a.jsonl"}}
     config = RunConfig(model=str(model_folder), output=str(tmp_path), mixture=mixture, train=train)
     with pytest.raises(HBOError, match=words):
-        prepare.load_weights(str(model_folder), training_arguments(config))
+        load_weights(str(model_folder), training_arguments(config))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_the_easiest_rows_of_each_dataset_are_dropped_before_groups_are_cut(tmp_
     train = rows.remove_columns("hbo_level").add_column("hbo_row", list(range(len(rows))))
     loss_N = np.random.default_rng(0).permutation(len(rows)).astype(float)
     scores = Scores(loss_N, loss_N + 1, np.ones(len(rows), dtype=int), "perplexity_ratio")
-    found = prepare.grouped(config, train, scores, training_arguments(config))
+    found = grouped(config, train, scores, training_arguments(config))
     for name, first, last, left in (("a", 0, 10, 7), ("b", 10, 15, 4)):
         mine = found.filter(lambda row, name=name: row["hbo_dataset"] == name)
         hardest = np.sort(loss_N[first:last])[-left:]

@@ -69,7 +69,7 @@ def test_replay_gives_the_rows_that_two_processes_trained_on(tmp_path, config, t
 
 def count_batches(rank):
     """Each process notes how many rows it has scored; none may write a result but the first."""
-    import hbo.run.scores_file as scores_file
+    import hbo.run.scored_rows as scores_file
     from hbo.scoring.prefix import PrefixScorer
 
     original = PrefixScorer.losses
@@ -155,13 +155,13 @@ def test_processes_that_hold_different_weights_do_not_score_together(tmp_path, c
 
 
 def other_weights(rank):
-    from hbo.run import prepare
+    from hbo.run import model as loading
 
-    original = prepare.load_model
+    original = loading.load_model
 
     def changed(*args, **kwargs):
         model = original(*args, **kwargs)
         next(model.parameters()).data.add_(rank)
         return model
 
-    prepare.load_model = changed
+    loading.load_model = changed

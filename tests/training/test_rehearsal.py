@@ -1,8 +1,7 @@
 """Options of which nothing can be made are named before any row is read."""
 
 import pytest
-from commands import hbo, refused  # noqa: F401 - a fixture
-from test_run import config  # noqa: F401 - a fixture
+from commands import refused
 from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
@@ -45,7 +44,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("override", "fragments"), [(override, rest) for override, *rest in REFUSED])
 @pytest.mark.parametrize("command", ["train", "check"])
-def test_what_the_trainer_would_refuse_later_is_told_first(hbo, config, command, override, fragments):  # noqa: F811
+def test_what_the_trainer_would_refuse_later_is_told_first(hbo, config, command, override, fragments):
     words = [command, config(mixture={"datasets": {"a": "/no/rows.jsonl"}}), override]
     refused(hbo(*words), *fragments)
 
@@ -57,7 +56,7 @@ def test_an_optimizer_gets_options_of_its_own():
 
 
 @pytest.mark.parametrize("command", ["train", "check"])
-def test_an_adapter_that_finds_no_place_is_told_before_scoring(hbo, config, command):  # noqa: F811
+def test_an_adapter_that_finds_no_place_is_told_before_scoring(hbo, config, command):
     done = hbo(command, config(lora={"target_modules": ["nope"]}))
     refused(done, "lora: ", "Target modules {'nope'} not found")
     assert "difficulty" not in done.stderr

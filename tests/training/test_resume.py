@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from conftest import ledger, token_rows
+from tiny_training import ledger, token_rows
 
 from hbo.config.file import parse
 from hbo.errors import ResumeError

@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from test_run import config  # noqa: F401 - a fixture
 from transformers import AutoConfig, AutoTokenizer
 
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, HBOError, ModelError
 from hbo.progress import silent
-from hbo.run import prepare
-from hbo.run.arguments import training_arguments
+from hbo.run.arguments import training_arguments, typed
+from hbo.run.model import find_model
+from hbo.run.rows import read_data
 from hbo.training.callback import HBOCallback
 
 # The turn's end is whatever the tokenizer's end token is.
@@ -26,15 +26,17 @@ def rows_of(tmp_path, model_folder):
     def make(rows, **train):
         for name, row in rows.items():
             (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-        run = RunConfig(
-            model=str(model_folder),
-            output=str(tmp_path / "run"),
-            mixture={"eval_fraction": 0, "datasets": {name: str(tmp_path / f"{name}.jsonl") for name in rows}},
-            difficulty={"groups": 1},
-            train={"bf16": False, **train},
+        run = typed(
+            RunConfig(
+                model=str(model_folder),
+                output=str(tmp_path / "run"),
+                mixture={"eval_fraction": 0, "datasets": {name: str(tmp_path / f"{name}.jsonl") for name in rows}},
+                difficulty={"groups": 1},
+                train={"bf16": False, **train},
+            )
         )
-        _, tokenizer = prepare.load(run)
-        data = prepare.read_data(run, tokenizer, training_arguments(run), silent).train
+        _, tokenizer = find_model(run)
+        data = read_data(run, tokenizer, training_arguments(run), silent).train
         return tokenizer, {row["hbo_dataset"]: (row["input_ids"], row["labels"]) for row in data}
 
     return make
@@ -128,7 +130,7 @@ def test_a_template_or_a_token_that_can_not_be_used_is_refused(
     assert isinstance(caught.value, HBOError)
 
 
-def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, monkeypatch):  # noqa: F811
+def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, monkeypatch):
     made = []
 
     class Spy(HBOCallback):
@@ -162,7 +164,7 @@ def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, 
     assert [json.loads(line) for line in hbo("replay", tmp_path / "run", "--step", "2").stdout.splitlines()] != replay
 
 
-def test_batches_without_padding_train_as_padded_ones(hbo, config, tmp_path):  # noqa: F811
+def test_batches_without_padding_train_as_padded_ones(hbo, config, tmp_path):
     losses = []
     for is_flat in (False, True):
         train = {"max_steps": 2, "padding_free": is_flat, "save_strategy": "no", "logging_steps": 1}

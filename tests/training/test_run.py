@@ -20,36 +20,6 @@ def test_the_module_is_the_command(config, tmp_path):
     refused(done, "'probes'")
 
 
-@pytest.fixture
-def config(tmp_path, model_folder, write_rows):
-    def make(**changes):
-        data = {
-            "model": str(model_folder),
-            "output": str(tmp_path / "run"),
-            "mixture": {
-                "temperature": 2.0,
-                "datasets": {"a": {"path": str(write_rows("a", 60))}, "b": {"path": str(write_rows("b", 20))}},
-            },
-            "difficulty": {"groups": 2},
-            "balance": {"update_every": 4, "probes": 4, "actor": {"learning_rate": 1e-3}},
-            "train": {
-                "max_steps": 8,
-                "per_device_train_batch_size": 4,
-                "learning_rate": 1e-2,
-                "bf16": False,
-                "save_steps": 4,
-                "save_strategy": "steps",
-            },
-        }
-        for key, value in changes.items():
-            data[key] = {**data.get(key, {}), **value} if isinstance(value, dict) else value
-        file = tmp_path / "config.yaml"
-        file.write_text(yaml.safe_dump(data))
-        return file
-
-    return make
-
-
 def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
     file = config()
     done = hbo("train", file)
@@ -110,7 +80,7 @@ def test_a_checkout_that_is_not_installed_runs(hbo, config, tmp_path, monkeypatc
             raise importlib.metadata.PackageNotFoundError(name)
         return known(name)
 
-    monkeypatch.setattr("hbo.run.train.version", version)
+    monkeypatch.setattr("hbo.run.finish.version", version)
     done = hbo("train", config())
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["environment"]["hbo"]

@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from conftest import token_rows
+from tiny_training import token_rows
 from transformers import TrainerCallback
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 

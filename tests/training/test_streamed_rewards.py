@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import assert_same_weights, ledger, token_rows, weights
 from peft import LoraConfig
+from tiny_training import assert_same_weights, ledger, token_rows, weights
 
 from hbo import HBOConfig
 from hbo.errors import ConfigError

@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 from commands import refused
-from conftest import assert_same_weights, ledger, token_rows, weights
-from test_run import config  # noqa: F401 - a fixture
+from tiny_training import assert_same_weights, ledger, token_rows, weights
 
 from hbo.errors import ConfigError
 
@@ -83,7 +82,7 @@ def test_a_cap_that_ends_before_training_is_refused(make_trainer):
         make_trainer(max_passes=1)
 
 
-def test_the_easiest_are_dropped_and_the_steps_kept(hbo, config, tmp_path):  # noqa: F811
+def test_the_easiest_are_dropped_and_the_steps_kept(hbo, config, tmp_path):
     file = config(train={"max_steps": -1, "num_train_epochs": 2}, difficulty={"metric": "loss"})
     shown = hbo("train", file, "difficulty.drop_easiest=0.5", "--dry-run").stdout
     for share in ("0", "0.5"):
@@ -96,7 +95,7 @@ def test_the_easiest_are_dropped_and_the_steps_kept(hbo, config, tmp_path):  # n
     assert half["sizes"] == {"a": [15, 14], "b": [5, 5]}
 
 
-def test_a_share_of_the_data_is_used(hbo, config, tmp_path):  # noqa: F811
+def test_a_share_of_the_data_is_used(hbo, config, tmp_path):
     sizes = {}
     for share in (0.2, 0.4):
         done = hbo("train", config(), f"mixture.train_fraction={share}", f"output={tmp_path / str(share)}")
@@ -119,6 +118,6 @@ def test_a_share_of_the_data_is_used(hbo, config, tmp_path):  # noqa: F811
         ("train.max_steps=200", ["max_passes is 3", "training takes 800", "set it to 11"]),
     ],
 )
-def test_what_cannot_work_is_one_sentence(hbo, config, word, fragments):  # noqa: F811
+def test_what_cannot_work_is_one_sentence(hbo, config, word, fragments):
     done = hbo("train", config(mixture={"max_passes": 3}), word)
     refused(done, *fragments)

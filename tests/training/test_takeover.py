@@ -9,8 +9,7 @@ from pathlib import Path
 import forked
 import pytest
 import ranks
-from commands import hbo, refused  # noqa: F401 - a fixture
-from test_run import config  # noqa: F401 - a fixture
+from commands import refused
 from transformers import Trainer
 
 from hbo.errors import ConfigError, DataError
@@ -166,7 +165,7 @@ def test_a_second_beginning_takes_nothing_of_the_first(tmp_path):
 
 
 @pytest.fixture
-def finished(hbo, config, tmp_path):  # noqa: F811
+def finished(hbo, config, tmp_path):
     """A configuration, its run's folder, and what is in it."""
     file = config(train={"max_steps": 2, "save_steps": 2, "report_to": "tensorboard"})
     assert hbo("train", file).returncode == 0
@@ -192,7 +191,7 @@ ENDS = {
 }
 
 
-def test_a_run_that_dies_before_its_first_step_leaves_the_former_one(hbo, finished, monkeypatch):  # noqa: F811
+def test_a_run_that_dies_before_its_first_step_leaves_the_former_one(hbo, finished, monkeypatch):
     file, run, before = finished
     for when, patch in ENDS.items():
         with monkeypatch.context() as patched:
@@ -209,7 +208,7 @@ def test_a_run_that_dies_before_its_first_step_leaves_the_former_one(hbo, finish
     assert hbo("train", file, "--resume").returncode == 0
 
 
-def test_resuming_without_a_checkpoint_begins_as_carefully(hbo, finished, monkeypatch):  # noqa: F811
+def test_resuming_without_a_checkpoint_begins_as_carefully(hbo, finished, monkeypatch):
     file, run, _ = finished
     shutil.rmtree(run / "checkpoint-2")
     before = tree(run)
@@ -222,7 +221,7 @@ def test_resuming_without_a_checkpoint_begins_as_carefully(hbo, finished, monkey
     assert not list(run.glob(".former*"))
 
 
-def test_a_run_that_trains_replaces_the_former_one(hbo, finished, monkeypatch):  # noqa: F811
+def test_a_run_that_trains_replaces_the_former_one(hbo, finished, monkeypatch):
     file, run, before = finished
     seen = []
     original = Trainer.training_step
@@ -247,7 +246,7 @@ def die():
     Trainer.training_step = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_run_killed_before_its_first_step_gives_way_at_the_next_start(hbo, finished, tmp_path):  # noqa: F811
+def test_a_run_killed_before_its_first_step_gives_way_at_the_next_start(hbo, finished, tmp_path):
     file, run, before = finished
     words = ["train", file, "--overwrite", "train.learning_rate=0.5"]
     killed = forked.start(words, tmp_path / "log", {"HBO_CACHE": tmp_path / "cache"}, die)

@@ -24,7 +24,7 @@ from hbo.folder.metrics import read_object
 from hbo.folder.paths import EVALUATION, MODEL
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
-from hbo.run.prepare import quiet_libraries
+from hbo.run.model import quiet_libraries
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 

@@ -19,10 +19,9 @@ from typing import Any
 from trl import SFTConfig
 
 from hbo.config import HBOConfig, RunConfig
-from hbo.config.rewards import DATASET_REWARDS, is_one_of
-from hbo.rewards import NORM_REWARDS, REWARDS
+from hbo.config.rewards import needs, spec_of
 from hbo.run.arguments import is_checkpointing
-from hbo.run.prepare import needs_scores
+from hbo.run.scored_rows import needs_scores
 
 
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:
@@ -41,13 +40,14 @@ def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float
     balance = config.balance
     if balance.is_static:
         return 0.0
-    known = [r is None or is_one_of(r, _MEASURED_BY_ROW) for r in (balance.global_reward, balance.local_reward)]
+    both = balance.global_reward, balance.local_reward
+    known = [reward is None or ((spec := spec_of(reward)) is not None and spec.of_a_row) for reward in both]
     if balance.rewards != "probe" or not all(known):
         return None
     probes = datasets * max(balance.probes, config.difficulty.groups)
     work: float = sum(probes * _probe(config, step) for step in range(1, steps + 1) if any(balance.due(step)))
     pool = datasets * config.difficulty.groups * balance.probe_pool
-    work += pool * (1 + ("ifd_ratio" in (balance.global_reward, balance.local_reward)))
+    work += pool * (1 + ("without_instruction" in needs(*both)))
     return work / _training(config, args, steps, examples)
 
 
@@ -64,13 +64,9 @@ def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: floa
     return 2 * rows / _training(config, args, steps, examples)
 
 
-_MEASURED_BY_ROW: set[str] = set(REWARDS) - DATASET_REWARDS
-_NORMS = {name for name, function in REWARDS.items() if function in NORM_REWARDS}
-
-
 def _probe(config: RunConfig, step: int) -> int:
-    rewards = _measured(config.balance, step)
-    return 1 + any(name in rewards for name in _NORMS) * _backward(config) + ("ifd_ratio" in rewards)
+    wanted = needs(*_measured(config.balance, step))
+    return 1 + ("gradient_norm" in wanted) * _backward(config) + ("without_instruction" in wanted)
 
 
 def _measured(balance: HBOConfig, step: int) -> list[Any]:

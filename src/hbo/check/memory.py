@@ -43,7 +43,7 @@ from trl import SFTConfig
 
 from hbo.config import RunConfig
 from hbo.run.arguments import CHECKPOINTING, adapter, is_checkpointing
-from hbo.run.prepare import dtype_of
+from hbo.run.model import dtype_of
 from hbo.scoring.head import targets_at_once
 
 _TILE = 4096, 32768  # tokens × words of the logits that TRL has at once

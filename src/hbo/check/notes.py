@@ -15,12 +15,12 @@ from trl import SFTConfig
 
 from hbo.check.memory import Memory, builder, estimate, is_sharded, zero_stage
 from hbo.config import RunConfig
+from hbo.config.rewards import needs
 from hbo.errors import first_line
-from hbo.rewards import NORM_REWARDS, REWARDS
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.recorder import owners_of
 from hbo.run.arguments import is_checkpointing
-from hbo.run.prepare import dtype_of
+from hbo.run.model import dtype_of
 from hbo.scoring.models import model_config
 
 _OTHERS = 8  # processes of the hint what sharding would save
@@ -91,8 +91,7 @@ def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[st
         spec: Folder or Hub name of the model; None: what of it lies on this machine.
     """
     balance = config.balance
-    wanted = [name for name, function in REWARDS.items() if function in NORM_REWARDS]
-    if balance.is_static or not any(reward in wanted for reward in (balance.global_reward, balance.local_reward)):
+    if "gradient_norm" not in needs(balance.global_reward, balance.local_reward):
         return []
     trusts = bool(args.trust_remote_code)
     found = model_config(spec or config.model, trust_remote_code=trusts, offline=spec is None)

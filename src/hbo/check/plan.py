@@ -23,18 +23,11 @@ from hbo.errors import ConfigError
 from hbo.progress import Track, silent
 from hbo.rewards.choose import check_rewards
 from hbo.run.arguments import adapter, steps_of, training_arguments, typed
-from hbo.run.packages import check_packages, check_stored
-from hbo.run.prepare import (
-    Data,
-    check_length,
-    check_sizes,
-    load,
-    needs_scores,
-    read_data,
-    scorer_rows,
-    weights,
-)
-from hbo.run.rehearsal import check_parts, rehearse
+from hbo.run.model import find_model
+from hbo.run.packages import check_packages
+from hbo.run.rehearsal import check_model, rehearse
+from hbo.run.rows import Data, check_datasets, check_length, read_data, weights_of
+from hbo.run.scored_rows import needs_scores, scorer_rows
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
 from hbo.training.attach import groups_of
@@ -80,10 +73,8 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         here = models.resolve(config.model) if models.is_here(config.model) else None
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
-    spec, tokenizer = load(config, track)
-    model = models.model_config(spec, trust_remote_code=bool(args.trust_remote_code))
-    check_stored(spec, model)
-    check_parts(spec, model, args, lora)
+    spec, tokenizer = find_model(config, track)
+    check_model(spec, args, lora)
     data = read_data(config, tokenizer, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     check_metric(args, list(held))
@@ -126,7 +117,7 @@ def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> d
             train |= {name: counted[name] for name in parts}
             held |= {name: held_out.get(name, 0) for name in parts}
     known = {name: size for name, size in train.items() if size is not None}
-    check_sizes(config, known)
+    check_datasets(config, known)
     if len(known) == len(train):
         check_length(config, known, args)
         check_metric(args, [name for name, count in held.items() if count])
@@ -204,7 +195,7 @@ def _costs(config: RunConfig, args: SFTConfig, plan: dict[str, Any], rows: _Rows
 
 def _prior(config: RunConfig, sizes: dict[str, int | None]) -> dict[str, float]:
     """Dataset → probability; nothing where it depends on sizes that aren't known."""
-    weight = weights(config, list(sizes))
+    weight = weights_of(config, list(sizes))
     temperature = config.balance.temperature
     if any(size is None and name not in weight and temperature != math.inf for name, size in sizes.items()):
         return {}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 from hbo.config import RunConfig
-from hbo.training.balance_log import PASSES
+from hbo.core.prior import MANY_PASSES
 
 FEW = 16
 """Rows of a group below which its mean reward is mostly chance, however often it is measured."""
@@ -47,11 +47,11 @@ def outlook(
         if why := list(_too_small(config, size)):
             yield f"dataset '{name}': {_groups(size, min(config.difficulty.groups, size))}, {'; '.join(why)}"
     for name, count in passes.items():
-        if count > PASSES + 0.5:
+        if count > MANY_PASSES - 0.5:
             yield (
                 f"dataset '{name}': each row of each group is expected {count:.1f} times under the prior, more than "
-                f"{PASSES} being over-repetition; add rows, lower its share (weight, temperature), train fewer steps, "
-                "or set mixture.max_passes"
+                f"{MANY_PASSES - 1} being over-repetition; add rows, lower its share (weight, temperature), train fewer "
+                "steps, or set mixture.max_passes"
             )
 
 

@@ -63,7 +63,7 @@ def score(
 ) -> None:
     """Score the difficulty of every row of CONFIG's mixture and write it to a Parquet file."""
     from hbo.report.terminal import quantiles_table
-    from hbo.run.scores_file import write_scores
+    from hbo.run.scored_rows import write_scores
 
     run = _load(config, overrides, None)
     with bars() as track:

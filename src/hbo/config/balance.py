@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from hbo.config.data import Temperature
-from hbo.config.rewards import SIGNED_REWARDS, is_one_of
+from hbo.config.rewards import is_signed
 from hbo.config.section import Section, shown, truth
 from hbo.errors import ConfigError
 
@@ -121,7 +121,7 @@ class HBOConfig(Section):
         if self.rewards == "stream" and isinstance(self.update_every, dict):
             raise ValueError("rewards stream reads both levels' rewards at once: give 'update_every' one number")
         learned_by = self.local_reward if self.is_flat else self.global_reward
-        if is_one_of(learned_by, SIGNED_REWARDS) and self.actor.kind not in ("softmax", "mlp"):
+        if is_signed(learned_by) and self.actor.kind not in ("softmax", "mlp"):
             raise ValueError(
                 f"the reward {learned_by} may be negative, which actor {self.actor.kind} can't take; choose softmax"
             )

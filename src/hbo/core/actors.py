@@ -1,7 +1,7 @@
-"""Actors: probabilities over a few choices, moved by rewards.
+"""Actors: probabilities over C choices, moved by rewards; `ACTORS` lists them by the name in `balance.actor.kind`.
 
-An actor is anything with `policy`, `learn`, `state_dict` and `load_state_dict`. All three here start exactly at
-their prior and have the same fixed point.
+An actor is anything with `policy`, `learn`, `state_dict` and `load_state_dict`. All start exactly at their prior. The
+paper's, and its closed form, have one fixed point:
 
 **Why p ∝ reward.** REINFORCE (Eq. 6 of the paper) with every choice enumerated once per update, as the paper's
 Algorithm 1 and the authors' code do, descends L = −Σ_i R_i log p_i with R held fixed. For p = softmax(z),
@@ -12,14 +12,16 @@ of E_p[R], whose optimum is all mass on the best choice: that one would weigh ea
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hbo.arrays import Floats
+from hbo.config.balance import ActorConfig
+from hbo.core import closed_form
 from hbo.errors import ConfigError, RewardError
-
-Floats = NDArray[np.float64]
 
 
 class Actor(Protocol):
@@ -39,8 +41,37 @@ class Actor(Protocol):
         """Undo of `state_dict`."""
 
 
-class Adam:
+class Saved:
+    """State as plain JSON values: the fields that `saved` names, with all that they hold."""
+
+    saved: ClassVar[tuple[str, ...]]
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that `learn` changes."""
+        return {name.lstrip("_"): _plain(getattr(self, name)) for name in self.saved}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Undo of `state_dict`."""
+        for name in self.saved:
+            now, then = getattr(self, name), state[name.lstrip("_")]
+            if isinstance(now, Saved):
+                now.load_state_dict(then)
+            elif isinstance(now, np.ndarray):
+                setattr(self, name, np.array(then, dtype=np.float64))
+            else:
+                setattr(self, name, type(now)(then))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Saved):
+        return value.state_dict()
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+class Adam(Saved):
     """Adam (Kingma & Ba 2015, β = 0.9, 0.999, ε = 1e-8) on one flat vector, moments kept between updates."""
+
+    saved = ("time", "mean", "square")
 
     def __init__(self, size: int, learning_rate: float) -> None:
         self.learning_rate = learning_rate
@@ -57,18 +88,8 @@ class Adam:
         square = self.square / (1 - 0.999**self.time)
         parameter -= self.learning_rate * mean / (np.sqrt(square) + 1e-8)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Time and both moments."""
-        return {"time": self.time, "mean": self.mean.tolist(), "square": self.square.tolist()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo of `state_dict`."""
-        self.time = int(state["time"])
-        self.mean = np.array(state["mean"], dtype=np.float64)
-        self.square = np.array(state["square"], dtype=np.float64)
-
-
-class SoftmaxActor:
+class SoftmaxActor(Saved):
     """One logit per choice, as in the authors' code; the default.
 
     With Adam at 1e-4 and 200 steps a logit moves by about 0.02 per update.
@@ -80,6 +101,8 @@ class SoftmaxActor:
         >>> actor.policy.round(2).tolist()
         [0.25, 0.75]
     """
+
+    saved = ("prior", "delta", "adam")
 
     def __init__(self, prior: ArrayLike, learning_rate: float = 1e-4, steps: int = 200) -> None:
         self.prior = checked_prior(prior)
@@ -99,28 +122,19 @@ class SoftmaxActor:
         Raises:
             RewardError: A reward is not a finite number.
         """
-        R = checked_reward(reward, len(self.prior))
-        R[self.prior == 0] = 0.0  # its logit could rise forever and never be heard
+        R = _heard(reward, self.prior)
         total = R.sum()
         for _ in range(self.steps):
             self.adam.step(self.delta, self.policy * total - R)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Logits relative to the prior, and Adam."""
-        return {"prior": self.prior.tolist(), "delta": self.delta.tolist(), "adam": self.adam.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo of `state_dict`."""
-        self.prior = np.array(state["prior"], dtype=np.float64)
-        self.delta = np.array(state["delta"], dtype=np.float64)
-        self.adam.load_state_dict(state["adam"])
-
-
-class MLPActor:
+class MLPActor(Saved):
     """The paper's two layers on a constant input: logits = log prior + W₂ tanh(W₁·1 + b₁) + b₂.
 
     The second layer starts at zero, so the policy starts at the prior.
     """
+
+    saved = ("prior", "parameter", "adam")
 
     def __init__(
         self, prior: ArrayLike, learning_rate: float = 1e-4, steps: int = 200, hidden: int = 32, seed: int = 0
@@ -130,20 +144,20 @@ class MLPActor:
         self.hidden = hidden
         C = len(self.prior)
         self.parameter = np.zeros(hidden * C + hidden + C * hidden + C)
-        first = np.random.default_rng(seed).uniform(-1, 1, hidden * C) / np.sqrt(C)
-        self.parameter[: hidden * C] = first
+        self.parameter[: hidden * C] = np.random.default_rng(seed).uniform(-1, 1, hidden * C) / np.sqrt(C)
         self.adam = Adam(len(self.parameter), learning_rate)
 
-    def _layers(self, flat: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    def _forward(self) -> tuple[Floats, Floats, Floats]:
+        """The policy, the hidden units h and W₂, through which the gradient comes back."""
         H, C = self.hidden, len(self.prior)
-        W1, b1, W2, b2 = np.split(flat, np.cumsum([H * C, H, C * H]))
-        return W1.reshape(H, C), b1, W2.reshape(C, H), b2
+        W1, b1, W2, b2 = np.split(self.parameter, np.cumsum([H * C, H, C * H]))
+        h, W2 = np.tanh(W1.reshape(H, C).sum(axis=1) + b1), W2.reshape(C, H)
+        return _tilted(self.prior, W2 @ h + b2), h, W2
 
     @property
     def policy(self) -> Floats:
         """Probabilities (C,)."""
-        W1, b1, W2, b2 = self._layers(self.parameter)
-        return _tilted(self.prior, W2 @ np.tanh(W1.sum(axis=1) + b1) + b2)
+        return self._forward()[0]
 
     def learn(self, reward: ArrayLike) -> None:
         """`steps` Adam steps on −Σ R_i log p_i, through both layers.
@@ -151,45 +165,39 @@ class MLPActor:
         Raises:
             RewardError: A reward is not a finite number.
         """
-        R = checked_reward(reward, len(self.prior))
-        R[self.prior == 0] = 0.0  # its logit could rise forever and never be heard
+        R = _heard(reward, self.prior)
         total = R.sum()
         for _ in range(self.steps):
-            W1, b1, W2, b2 = self._layers(self.parameter)
-            h = np.tanh(W1.sum(axis=1) + b1)
-            g = _tilted(self.prior, W2 @ h + b2) * total - R
+            p, h, W2 = self._forward()
+            g = p * total - R
             g_h = (W2.T @ g) * (1 - h * h)
             gradient = np.concatenate([np.repeat(g_h, len(R)), g_h, np.outer(g, h).ravel(), g])
             self.adam.step(self.parameter, gradient)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Both layers, and Adam."""
-        return {"prior": self.prior.tolist(), "parameter": self.parameter.tolist(), "adam": self.adam.state_dict()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo of `state_dict`."""
-        self.prior = np.array(state["prior"], dtype=np.float64)
-        self.parameter = np.array(state["parameter"], dtype=np.float64)
-        self.adam.load_state_dict(state["adam"])
+class _Held(Saved):
+    """An actor whose whole state is its policy."""
 
+    saved = ("prior", "_policy")
 
-class TrackingActor:
-    """The closed form (ours): p ← p^(1−rate) · (R/ΣR)^rate, renormalised.
-
-    The distance to p ∝ R, in logs, shrinks by the factor 1 − rate per update, whatever the scale of R.
-    """
-
-    def __init__(self, prior: ArrayLike, rate: float = 0.5) -> None:
+    def __init__(self, prior: ArrayLike) -> None:
         self.prior = checked_prior(prior)
-        if not 0 < rate <= 1:
-            raise ConfigError(f"rate is {rate}; it must be above 0 and at most 1")
-        self.rate = rate
         self._policy = self.prior.copy()
 
     @property
     def policy(self) -> Floats:
         """Probabilities (C,)."""
         return self._policy.copy()
+
+
+class TrackingActor(_Held):
+    """The closed form (ours): p ← p^(1−rate) · (R/ΣR)^rate, renormalised."""
+
+    def __init__(self, prior: ArrayLike, rate: float = 0.5) -> None:
+        super().__init__(prior)
+        if not 0 < rate <= 1:
+            raise ConfigError(f"rate is {rate}; it must be above 0 and at most 1")
+        self.rate = rate
 
     def learn(self, reward: ArrayLike) -> None:
         """One step towards p ∝ R.
@@ -200,26 +208,111 @@ class TrackingActor:
         R = checked_reward(reward, len(self.prior))
         if (R <= 0).any():
             raise RewardError(f"the tracking actor needs rewards above 0, but one is {R.min():g}; use actor softmax")
-        p = self._policy ** (1 - self.rate) * (R / R.sum()) ** self.rate
-        p = np.maximum(p, np.finfo(np.float64).tiny)  # what has underflowed to 0 could never rise again
-        p[self._policy == 0] = 0.0
-        self._policy = p / p.sum()
+        self._policy = closed_form.tracked(self._policy, R, self.rate)
 
-    def state_dict(self) -> dict[str, Any]:
-        """The policy."""
-        return {"prior": self.prior.tolist(), "policy": self._policy.tolist()}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Undo of `state_dict`."""
-        self.prior = np.array(state["prior"], dtype=np.float64)
-        self._policy = np.array(state["policy"], dtype=np.float64)
+class LossSoftmaxActor(_Held):
+    """`closed_form.loss_softmax`."""
+
+    def learn(self, reward: ArrayLike) -> None:
+        """The new policy is the softmax of these rewards, which have to be finite."""
+        self._policy = closed_form.loss_softmax(checked_reward(reward, len(self.prior)), self.prior > 0)
+
+
+class Exp3Actor(Saved):
+    """`closed_form.exp3_weights` and `exp3_policy`; the prior until the first update."""
+
+    saved = ("prior", "weight", "_moved")
+
+    def __init__(self, prior: ArrayLike) -> None:
+        self.prior = checked_prior(prior)
+        self.weight = self.prior.copy()
+        self._moved = False
+
+    @property
+    def policy(self) -> Floats:
+        """Probabilities (C,)."""
+        return closed_form.exp3_policy(self.weight, self.prior > 0) if self._moved else self.prior.copy()
+
+    def learn(self, reward: ArrayLike) -> None:
+        """One multiplicative step; rewards have to be finite."""
+        R = checked_reward(reward, len(self.prior))
+        self.weight = closed_form.exp3_weights(self.weight, R, self.prior > 0, self.policy)
+        self._moved = True
+
+
+class ODMActor(Saved):
+    """`closed_form.odm_mean` and `odm_policy`; the prior until the first update."""
+
+    saved = ("prior", "mean", "time")
+
+    def __init__(self, prior: ArrayLike) -> None:
+        self.prior = checked_prior(prior)
+        self.time = 0
+        self.mean = np.zeros(len(self.prior))
+
+    @property
+    def policy(self) -> Floats:
+        """Probabilities (C,)."""
+        return closed_form.odm_policy(self.mean, self.time, self.prior > 0) if self.time else self.prior.copy()
+
+    def learn(self, reward: ArrayLike) -> None:
+        """One step of the average; rewards have to be finite."""
+        self.mean = closed_form.odm_mean(self.mean, checked_reward(reward, len(self.prior)), self.prior > 0)
+        self.time += 1
+
+
+class Smoothed(Saved):
+    """An actor that learns from a moving average of its rewards: R̄ ← ema · R + (1 − ema) · R̄, R̄ = 1 at first.
+
+    MoS's learning trajectory (Wu, Vu, Qu & Haffari 2024), with ema = 0.9 there.
+    """
+
+    saved = ("mean", "actor")
+
+    def __init__(self, actor: Actor, ema: float) -> None:
+        self.actor, self.ema = actor, ema
+        self.mean = np.ones(len(actor.policy))
+
+    @property
+    def policy(self) -> Floats:
+        """Probabilities (C,)."""
+        return self.actor.policy
+
+    def learn(self, reward: ArrayLike) -> None:
+        """One update of the actor from the new average; rewards have to be finite."""
+        self.mean = self.ema * checked_reward(reward, len(self.mean)) + (1 - self.ema) * self.mean
+        self.actor.learn(self.mean)
+
+
+ACTORS: dict[str, Callable[[Floats, ActorConfig], Actor]] = {
+    "softmax": lambda prior, config: SoftmaxActor(prior, config.learning_rate, config.steps),
+    "mlp": lambda prior, config: MLPActor(prior, config.learning_rate, config.steps, config.hidden),
+    "tracking": lambda prior, config: TrackingActor(prior, config.rate),
+    "loss_softmax": lambda prior, config: LossSoftmaxActor(prior),
+    "exp3": lambda prior, config: Exp3Actor(prior),
+    "odm": lambda prior, config: ODMActor(prior),
+}
+"""Name → what makes the actor from its prior (C,) and the configuration."""
+
+
+def actor_of(config: ActorConfig, prior: Floats) -> Actor:
+    """The actor that `config` describes, at its prior (C,).
+
+    Example:
+        >>> actor_of(ActorConfig(kind="tracking"), np.array([0.5, 0.5])).policy.tolist()
+        [0.5, 0.5]
+    """
+    actor = ACTORS[config.kind](prior, config)
+    return actor if config.ema == 1 else Smoothed(actor, config.ema)
 
 
 def _tilted(prior: Floats, delta: Floats) -> Floats:
+    """p ∝ prior · exp(delta)."""
     weight = prior * np.exp(np.minimum(delta - delta[prior > 0].max(), 0.0))
     # Scaled by a ratio of sums, which is exactly 1 while delta is 0, so that an unmoved actor is exactly at its prior.
-    result: Floats = weight * (prior.sum() / weight.sum())
-    return result
+    tilted: Floats = weight * (prior.sum() / weight.sum())
+    return tilted
 
 
 def checked_prior(prior: ArrayLike) -> Floats:
@@ -243,4 +336,10 @@ def checked_reward(reward: ArrayLike, count: int) -> Floats:
     R = np.array(reward, dtype=np.float64)
     if R.shape != (count,) or not np.isfinite(R).all():
         raise RewardError(f"{count} finite rewards are needed, one per choice, not {reward!r}")
+    return R
+
+
+def _heard(reward: ArrayLike, prior: Floats) -> Floats:
+    R = checked_reward(reward, len(prior))
+    R[prior == 0] = 0.0  # its logit could rise forever and never be heard
     return R

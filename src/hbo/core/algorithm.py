@@ -2,44 +2,47 @@
 
 The loop, with the paper's symbols (Algorithm 1); K datasets D_i, L levels D_ij each, model θ, steps t:
 
-    p_K  ← prior, q(i) ∝ n_i^(1/τ)                                  temperature_prior, Eq. 3
-    q_KL ← level sizes inside each dataset (uniform: groups are equal)
+    p_K  ← prior, p(i) ∝ n_i^(1/τ)                                  temperature_prior, Eq. 3
+    q_KL ← sizes of the levels inside each dataset                  HBO.__init__
     for t = 1 … T:
         for every row of the step's batch:
             draw i ~ p_K, then j ~ q_KL[i], then a row of D_ij      core.stream, Eq. 5
-        θ step on the rows                                          the trainer
+        a step of θ on these rows                                   the trainer
         if t mod F = 0:                                             HBO.is_due
             R_g(i)   = ‖∇_θ L(B_i; θ)‖₂                             rewards.gradients, Eq. 7
             R_l(i,j) = mean_k PPL_k(θ) / PPL_k(θ₀)                  rewards.probe, Eq. 8
-            ψ_g ← ψ_g + γ Σ_i R_g(i) ∇ log p(i)                     core.actors, Eq. 6
+            ψ_g ← ψ_g + γ Σ_i R_g(i) ∇ log p(i)                     HBO.update: core.actors, Eq. 6
             ψ_i ← ψ_i + γ Σ_j R_l(i,j) ∇ log q_i(j)   for every i
-            the new p_K, q_KL hold from row (t + 1 + lag) · batch on   core.ledger
+            from row (t + 1 + lag) · batch on,                      core.ledger
+                p_K, q_KL are what the actors hold                  HBO.p_K, HBO.q_KL
 
-Each update moves every actor towards p ∝ reward, its only fixed point (derived in `core.actors`). Nothing here draws a
-random number except by key, so (seed, position, ledger) say it all.
+Each update moves every actor towards p ∝ reward, its only fixed point (derived in `core.actors`). A level whose reward
+is None is frozen; a flat method has one actor over all K·L groups. Nothing here draws a random number except by key
+(`core.keys`), so (seed, position, ledger) say it all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hbo.arrays import Floats
 from hbo.config import HBOConfig
-from hbo.config.rewards import SIGNED_REWARDS, is_one_of
-from hbo.core.actors import Actor
-from hbo.core.factory import actor_factory
+from hbo.config.rewards import is_signed
+from hbo.core.actors import Actor, actor_of
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
 from hbo.core.prior import check_floor, floored, temperature_prior, weighted_prior
 from hbo.core.stream import Stream
 from hbo.errors import ResumeError, RewardError
 
-Floats = NDArray[np.float64]
 _LARGEST = 1e100  # a reward above it is as good as infinite: its square, which the actors' optimizer keeps, overflows
+_TINY = np.finfo(np.float64).tiny
 
 __all__ = ["HBO", "Rewards", "temperature_prior"]
 
@@ -99,17 +102,18 @@ class HBO:
         self.groups = groups
         self.config = config or HBOConfig()
         check_floor(self.config.min_probability, len(groups.datasets), groups.levels)
-        self._make = make = actor or actor_factory(self.config.actor)
-        sizes_KL = groups.examples_KL.astype(np.float64)
+        self._make = make = actor or partial(actor_of, self.config.actor)
         sizes = dict(zip(groups.datasets, groups.examples_KL.sum(axis=1).tolist(), strict=True))
         self.prior_K = weighted_prior(sizes, self.config.temperature, weights or {})
         # A dataset can have lost a whole level to the trainer's own filters; a level without rows starts at 0.
+        sizes_KL = groups.examples_KL.astype(np.float64)
         levels = [n_L / n_L.sum() if n_L.any() else np.full(len(n_L), 1 / len(n_L)) for n_L in sizes_KL]
-        if self.config.is_flat:  # one actor over all groups, no hierarchy
+        if self.config.is_flat:
             self.global_actor, self.local_actors = make((self.prior_K[:, None] * np.stack(levels)).ravel()), []
         else:
             self.global_actor, self.local_actors = make(self.prior_K), [make(prior_L) for prior_L in levels]
         self.skipped = 0
+        """Rewards that couldn't be measured, so far."""
         self._loaded = self._settings()
         self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL, per_row_KL=groups.per_row_KL)])
         stratified = self.config.is_stratified
@@ -127,10 +131,10 @@ class HBO:
         """Probabilities of the levels inside each dataset, above the floor."""
         if self.config.is_flat:
             cell_KL = self.global_actor.policy.reshape(self.groups.sizes_KL.shape)
-            inside = cell_KL / cell_KL.sum(axis=1, keepdims=True)
+            inside_KL = cell_KL / cell_KL.sum(axis=1, keepdims=True)
         else:
-            inside = np.stack([actor.policy for actor in self.local_actors])
-        return np.stack([floored(q_L, self.config.min_probability) for q_L in inside])
+            inside_KL = np.stack([actor.policy for actor in self.local_actors])
+        return np.stack([floored(q_L, self.config.min_probability) for q_L in inside_KL])
 
     def is_due(self, step: int) -> bool:
         """Whether rewards are to be measured after optimizer step `step` (counted from 1)."""
@@ -151,27 +155,27 @@ class HBO:
         Raises:
             RewardError: There isn't one reward per dataset or group.
         """
-        for value, like in ((rewards.global_K, self.groups.sizes_K), (rewards.local_KL, self.groups.sizes_KL)):
+        global_K, local_KL, config = rewards.global_K, rewards.local_KL, self.config
+        for value, like in ((global_K, self.groups.sizes_K), (local_KL, self.groups.sizes_KL)):
             if value is not None and np.shape(value) != like.shape:
                 raise RewardError(
                     f"rewards have the shape {np.shape(value)}, but {like.shape} is needed, one per choice"
                 )
-        global_reward, local_reward = self.config.global_reward, self.config.local_reward
-        if rewards.global_K is not None and global_reward is not None:
-            self._learn(self.global_actor, rewards.global_K, is_signed=is_one_of(global_reward, SIGNED_REWARDS))
-        local_is_signed = is_one_of(local_reward, SIGNED_REWARDS)
-        if self.config.is_flat and rewards.local_KL is not None:
-            self._learn(self.global_actor, rewards.local_KL.ravel(), is_signed=local_is_signed)
-        elif rewards.local_KL is not None and local_reward is not None:
-            for k, actor in enumerate(self.local_actors):
-                self._learn(actor, relative(rewards.local_KL[k]), is_signed=local_is_signed)
+        if global_K is not None and config.global_reward is not None:
+            self._learn(self.global_actor, global_K, is_signed=is_signed(config.global_reward))
+        local_is_signed = is_signed(config.local_reward)
+        if local_KL is not None and config.is_flat:
+            self._learn(self.global_actor, local_KL.ravel(), is_signed=local_is_signed)
+        elif local_KL is not None and config.local_reward is not None:
+            for actor, reward_L in zip(self.local_actors, local_KL, strict=True):
+                self._learn(actor, relative(reward_L), is_signed=local_is_signed)
         entry = Entry(
             step=step,
             start=start,
             p_K=self.p_K,
             q_KL=self.q_KL,
-            global_reward_K=rewards.global_K,
-            local_reward_KL=rewards.local_KL,
+            global_reward_K=global_K,
+            local_reward_KL=local_KL,
             global_se_K=rewards.global_se_K,
             local_se_KL=rewards.local_se_KL,
             drawn_KL=None if drawn_KL is None else np.asarray(drawn_KL, dtype=np.int64),
@@ -191,7 +195,7 @@ class HBO:
         # the others' news doesn't push it.
         with np.errstate(over="ignore"):
             filled = np.where(usable, reward_C, p_C * min(reward_C[usable].sum() / p_C[usable].sum(), _LARGEST))
-        actor.learn(filled if is_signed else np.maximum(filled, np.finfo(np.float64).tiny))
+        actor.learn(filled if is_signed else np.maximum(filled, _TINY))
 
     def restage(self, *, step: int, start: int, drawn_KL: ArrayLike) -> Entry | None:
         """The entry that opens a new stage, if the state loaded last was saved under other settings; else None.
@@ -211,8 +215,8 @@ class HBO:
         if "weights" in changed:
             ratio_K = self.prior_K / np.array(then["weights"])
             policy = self.global_actor.policy
-            p_K = policy * np.repeat(ratio_K, len(policy) // len(ratio_K))
-            self.global_actor = self._make(p_K / p_K.sum())
+            p_C = policy * np.repeat(ratio_K, len(policy) // len(ratio_K))
+            self.global_actor = self._make(p_C / p_C.sum())
         drawn_KL = np.asarray(drawn_KL, dtype=np.int64)
         start = max(start, self.ledger[-1].start)  # an update that waits for its start goes before
         entry = Entry(step, start, self.p_K, self.q_KL, drawn_KL=drawn_KL, changed=changed)
@@ -276,5 +280,5 @@ def relative(reward_C: Floats) -> Floats:
         return reward_C / known_C.mean() if len(known_C) else reward_C
 
 
-def _usable(reward_C: Floats) -> NDArray[Any]:
-    return np.asarray((reward_C > 0) & (reward_C <= _LARGEST))
+def _usable(reward_C: Floats) -> NDArray[np.bool_]:
+    return (reward_C > 0) & (reward_C <= _LARGEST)

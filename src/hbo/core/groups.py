@@ -16,12 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hbo.arrays import Floats, Ints, Narrow
 from hbo.errors import DataError
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Narrow = NDArray[np.signedinteger[Any]]
-"""Whole numbers in as few bytes as they need: with 100 million rows the width decides."""
 
 _CHUNK = 1 << 20
 

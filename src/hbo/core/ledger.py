@@ -15,10 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hbo.arrays import Floats, Ints
 from hbo.errors import DataError
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+_ARRAYS = {
+    "global": "p_K",
+    "local": "q_KL",
+    "global_reward": "global_reward_K",
+    "local_reward": "local_reward_KL",
+    "global_reward_se": "global_se_K",
+    "local_reward_se": "local_se_KL",
+}
+"""Key of a record → field of an entry."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +68,7 @@ class Entry:
         record: dict[str, Any] = {
             "step": self.step,
             "start": self.start,
-            "global": _named(datasets, self.p_K),
-            "local": _named(datasets, self.q_KL),
-            "global_reward": _named(datasets, self.global_reward_K),
-            "local_reward": _named(datasets, self.local_reward_KL),
-            "global_reward_se": _named(datasets, self.global_se_K),
-            "local_reward_se": _named(datasets, self.local_se_KL),
+            **{key: _named(datasets, getattr(self, field)) for key, field in _ARRAYS.items()},
             "drawn": _named(datasets, drawn),
             "seconds": round(self.seconds, 6),
             "probe_examples": self.probe_examples,
@@ -84,25 +87,19 @@ class Entry:
             DataError: A key is missing or doesn't hold one value per dataset.
         """
 
-        def array(key: str) -> Any:
-            value = record.get(key) if key == "examples_per_row" else record[key]
+        def array(value: Any) -> Any:
             return None if value is None else np.array([value[name] for name in datasets], dtype=np.float64)
 
         try:
             return cls(
                 step=int(record["step"]),
                 start=int(record["start"]),
-                p_K=array("global"),
-                q_KL=array("local"),
-                global_reward_K=array("global_reward"),
-                local_reward_KL=array("local_reward"),
-                global_se_K=array("global_reward_se"),
-                local_se_KL=array("local_reward_se"),
-                drawn_KL=array("drawn").astype(np.int64),
+                **{field: array(record[key]) for key, field in _ARRAYS.items()},
+                drawn_KL=array(record["drawn"]).astype(np.int64),
                 seconds=float(record["seconds"]),
                 probe_examples=int(record["probe_examples"]),
                 changed=tuple(record.get("changed", ())),
-                per_row_KL=array("examples_per_row"),
+                per_row_KL=array(record.get("examples_per_row")),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"a record of the ledger can't be read ({error}); is it from another mixture?") from None

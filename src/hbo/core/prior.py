@@ -1,15 +1,17 @@
-"""Where the datasets' probabilities start, and how low they may go."""
+"""Where the datasets' probabilities start, how low they may go, and how often a row may be drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from hbo.arrays import Floats
 from hbo.errors import ConfigError
 
-Floats = NDArray[np.float64]
+MANY_PASSES = 4
+"""Passes from which on a row is likely to be learned by heart; whoever warns of repetition asks this number."""
 
 
 def temperature_prior(sizes: ArrayLike, temperature: float) -> Floats:
@@ -35,8 +37,7 @@ def temperature_prior(sizes: ArrayLike, temperature: float) -> Floats:
         raise ConfigError(f"every dataset needs a size above 0, but the sizes are {n.tolist()}")
     # Relative to the largest, so that a tiny τ doesn't overflow.
     q = (n / n.max()) ** (1.0 / temperature)
-    prior: Floats = q / q.sum()
-    return prior
+    return normalised(q)
 
 
 def weighted_prior(sizes: Mapping[str, int], temperature: float, weights: Mapping[str, float]) -> Floats:
@@ -65,8 +66,13 @@ def weighted_prior(sizes: Mapping[str, int], temperature: float, weights: Mappin
     p = np.array([weights.get(name, 0.0) for name in sizes], dtype=np.float64)
     if rest.any():
         p[rest] = rest.sum() * temperature_prior(size_K[rest], temperature)
-    prior: Floats = p / p.sum()
-    return prior
+    return normalised(p)
+
+
+def normalised(weight_C: Floats) -> Floats:
+    """Probabilities that stand to each other as these weights."""
+    p_C: Floats = weight_C / weight_C.sum()
+    return p_C
 
 
 def floored(p_C: Floats, floor: float) -> Floats:
@@ -99,7 +105,7 @@ def check_floor(floor: float, datasets: int, levels: int) -> None:
             )
 
 
-def check_passes(max_passes: int | None) -> None:
+def check_max_passes(max_passes: int | None) -> None:
     """Refuses what is no number of passes.
 
     Raises:

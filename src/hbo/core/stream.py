@@ -1,8 +1,10 @@
 """The stream of draws: which row stands at which position, a pure function of (seed, position, ledger).
 
-Every draw is keyed by its position, so a range can be computed without computing what came before it, on any rank,
-in any process, at any time. What depends on the past, how often a group was drawn before, is counted from the last
-ledger entry on, never from the beginning.
+Every draw is keyed by its position (`hbo.core.keys`), so a range can be computed without computing what came before it.
+One thing does depend on the past: which of a group's rows comes next, that is how often the group was drawn before.
+Those counts are kept at a few positions, and counted on from the nearest.
+
+C = K·L groups, numbered dataset · L + level; in the code also called cells.
 """
 
 from __future__ import annotations
@@ -13,19 +15,15 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from hbo.arrays import Floats, Ints, Words
 from hbo.core.groups import Groups
+from hbo.core.keys import Purpose, permuted, uniform
 from hbo.core.ledger import Ledger
-from hbo.core.prior import check_passes
+from hbo.core.prior import check_max_passes
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
-Words = NDArray[np.uint64]
-
-_DATASET, _LEVEL, _SHUFFLE, _STEP = 1, 2, 3, 4  # what a random word is for, part of its key
-_GOLDEN = (5**0.5 - 1) / 2
+_GOLDEN_RATIO = (5**0.5 - 1) / 2
 _BELOW_ONE = float(np.nextafter(1.0, 0.0))
-_ROUNDS = 8  # of the Feistel network; with the usual four, the orders of groups under 14 rows are visibly uneven
-_CHUNK = 1 << 18
+_CHUNK = 1 << 18  # positions at once
 
 
 class Stream:
@@ -41,6 +39,10 @@ class Stream:
         seed: Key of all draws.
         stratified: Every step's rows have the exact shares, rounded to whole rows: of a group that is due 2.3 rows per
             step it gets 2 or 3, and 2.3 on average. The field `steps` says which positions are one step's.
+        max_passes: How often each row may be drawn; a group that has had as much leaves its share to the others.
+
+    Raises:
+        ConfigError: `max_passes` is below 1.
 
     Example:
         >>> from hbo.core.ledger import Entry
@@ -53,7 +55,7 @@ class Stream:
     def __init__(
         self, groups: Groups, ledger: Ledger, seed: int = 0, *, stratified: bool = False, max_passes: int | None = None
     ) -> None:
-        check_passes(max_passes)
+        check_max_passes(max_passes)
         self.groups = groups
         self.ledger = ledger
         self.seed = seed
@@ -65,7 +67,7 @@ class Stream:
         # Draws of every group before some known positions, and before where the last range ended.
         self._before: dict[int, Ints] = {0: np.zeros(len(self.size_C), dtype=np.int64)}
         self._last: tuple[int, Ints] = (0, self._before[0])
-        self._entries = len(ledger)
+        self._entries = len(ledger)  # of the ledger, that the counts have heard of
 
     def following(self, ledger: Ledger) -> Stream:
         """The same draws from another ledger."""
@@ -82,17 +84,15 @@ class Stream:
         """How often each group stands at positions [start, stop); shape (K, L)."""
         before, after = self.drawn_before(start), self.drawn_before(stop)
         self._before[stop] = after  # a milestone: the next count begins here
-        total: Ints = (after - before).reshape(self.groups.sizes_KL.shape)
-        return total
+        return (after - before).reshape(self.groups.sizes_KL.shape)
 
     def drawn_before(self, position: int) -> Ints:
         """How often each group (K·L,) stands before `position`; counted from the nearest known position."""
         self._forget_what_changed()
-        known = [p for p in (*self._before, self._last[0]) if p <= position]
-        base = max(known)
+        base = max(p for p in (*self._before, self._last[0]) if p <= position)
         count = self._last[1] if base == self._last[0] else self._before[base]
         for cells in self._draws(base, position, count):
-            count = count + np.bincount(cells, minlength=len(self.size_C))
+            count = count + self._count(cells)
         self._last = (position, count)
         return count
 
@@ -114,36 +114,35 @@ class Stream:
                 self._last = (0, self._before[0])
         self._entries = len(self.ledger)
 
-    def _stages(self, start: int, stop: int) -> list[tuple[int, int]]:
-        borders = [entry.start for entry in self.ledger if start < entry.start < stop]
-        edges = [start, *sorted(set(borders)), stop]
-        return [(a, b) for a, b in itertools.pairwise(edges) if a < b]
+    def _count(self, cells: Ints) -> Ints:
+        return np.bincount(cells, minlength=len(self.size_C))
 
     def _rows(self, start: int, stop: int) -> Ints:
         before = self.drawn_before(start)
         cells = np.concatenate(list(self._draws(start, stop, before)))
+        # The n-th draw of its group inside this range: its place in the sorted run of its group.
         order = np.argsort(cells, kind="stable")
-        in_order = cells[order]
-        # The n-th draw of its group inside this range: position in the sorted run of its group.
-        run_start = np.searchsorted(in_order, in_order, side="left")
+        run_start = np.searchsorted(cells[order], cells[order], side="left")
         nth = np.empty(len(cells), dtype=np.int64)
         nth[order] = np.arange(len(cells)) - run_start
-        drawn = before[cells] + nth
-        self._last = (stop, before + np.bincount(cells, minlength=len(self.size_C)))
-        size = self.size_C[cells]
-        place = _permuted(self.seed, cells, drawn // size, drawn % size, size)
+        drawn, size = before[cells] + nth, self.size_C[cells]
+        self._last = (stop, before + self._count(cells))
+        # Of `drawn` earlier draws so many were whole passes; the rest says where in this pass's order we are.
+        place = permuted(self.seed, cells, drawn // size, drawn % size, size)
         rows: Ints = self.groups.order_N[self.groups.offsets[cells] + place].astype(np.int64)
         return rows
 
     def _draws(self, start: int, stop: int, drawn_C: Ints) -> Iterator[Ints]:
         """Groups of the positions in a range, piece by piece, where every group was drawn `drawn_C` times before it."""
         most_C = self.size_C * (self.max_passes or 0)
-        for low, high in self._stages(start, stop):
+        borders = {entry.start for entry in self.ledger if start < entry.start < stop}
+        for low, high in itertools.pairwise(sorted({start, *borders, stop})):
             while low < high:
                 cells = self._cells(low, min(low + _CHUNK, high), drawn_C < most_C if self.max_passes else None)
                 if self.max_passes:
+                    # From where a group is full on, draws are made anew without it.
                     cells = cells[: _first_full(cells, most_C - drawn_C)]
-                    drawn_C = drawn_C + np.bincount(cells, minlength=len(self.size_C))
+                    drawn_C = drawn_C + self._count(cells)
                 low += len(cells)
                 yield cells
 
@@ -154,18 +153,18 @@ class Stream:
         q_KL = np.where(self.groups.sizes_KL > 0, entry.q_KL, 0.0)
         if is_open_C is not None:
             left_KL = np.where(is_open_C.reshape(q_KL.shape), q_KL, 0.0)
-            if (entry.p_K[left_KL.sum(axis=1) > 0] > 0).any():
+            if (entry.p_K[left_KL.sum(axis=1) > 0] > 0).any():  # else all are full, and the cap can't be kept
                 q_KL = left_KL
         p_K = np.where(q_KL.sum(axis=1) > 0, entry.p_K, 0.0)
         if self.groups.per_row_KL is not None:
             q_KL = row_odds(p_K, q_KL, self.groups.per_row_KL)
             p_K = q_KL.sum(axis=1)
+        first = np.zeros(len(position), dtype=np.int64)
         if self.stratified:
             inside = np.divide(q_KL, q_KL.sum(axis=1, keepdims=True), out=np.zeros_like(q_KL), where=p_K[:, None] > 0)
-            weight_1C = (p_K[:, None] * inside).reshape(1, -1)
-            return _pick(weight_1C, self._spread(position), np.zeros(len(position), dtype=np.int64))
-        dataset = _pick(p_K[None], _uniform(self.seed, _DATASET, position), np.zeros(len(position), dtype=np.int64))
-        level = _pick(q_KL, _uniform(self.seed, _LEVEL, position), dataset)
+            return _pick((p_K[:, None] * inside).reshape(1, -1), self._spread(position), first)
+        dataset = _pick(p_K[None], uniform(self.seed, Purpose.DATASET, position), first)
+        level = _pick(q_KL, uniform(self.seed, Purpose.LEVEL, position), dataset)
         return dataset * self.groups.levels + level
 
     def _spread(self, position: Words) -> Floats:
@@ -177,9 +176,10 @@ class Stream:
         rows, per_epoch = (np.uint64(value) for value in self.steps)
         epoch, within = position // per_epoch, position % per_epoch
         step, place = within // rows, within % rows
-        size = np.minimum(rows, per_epoch - step * rows)
+        size = np.minimum(rows, per_epoch - step * rows)  # of this step: an epoch's last may be shorter
         number = epoch * np.uint64(-(-self.steps[1] // self.steps[0])) + step
-        start = (_uniform(self.seed, _STEP, np.zeros(1, dtype=np.uint64)) + number.astype(np.float64) * _GOLDEN) % 1.0
+        first = uniform(self.seed, Purpose.STEP, np.zeros(1, dtype=np.uint64))
+        start = (first + number.astype(np.float64) * _GOLDEN_RATIO) % 1.0
         spread: Floats = np.minimum((place + start) / size, _BELOW_ONE)
         return spread
 
@@ -209,56 +209,13 @@ def row_odds(p_K: Floats, q_KL: Floats, per_row_KL: Floats) -> Floats:
     return odds_KL
 
 
-def _pick(weight_RC: NDArray[np.float64], u: NDArray[np.float64], row: Ints) -> Ints:
+def _pick(weight_RC: Floats, u: Floats, row: Ints) -> Ints:
     """For each u in [0, 1): the choice of weights `weight_RC[row]` whose share of the cumulated weight holds u."""
     edge_RC = np.cumsum(weight_RC, axis=1)
-    total_R = edge_RC[:, -1]
     # The last choice that can be drawn takes all that rounding leaves over, so that a weight of 0 is never drawn.
     last_R = weight_RC.shape[1] - 1 - np.argmax(weight_RC[:, ::-1] > 0, axis=1)
     found = np.empty(len(u), dtype=np.int64)
     for r in np.unique(row):
         mine = row == r
-        found[mine] = np.minimum(np.searchsorted(edge_RC[r], u[mine] * total_R[r], side="right"), last_R[r])
+        found[mine] = np.minimum(np.searchsorted(edge_RC[r], u[mine] * edge_RC[r, -1], side="right"), last_R[r])
     return found
-
-
-def _mix(word: Words) -> Words:
-    """SplitMix64's finalizer (Steele et al. 2014): a bijection of 64-bit words whose output bits look independent."""
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    mixed: Words = word ^ (word >> np.uint64(31))
-    return mixed
-
-
-def _words(*key: int | Words | Ints) -> Words:
-    word: Words = np.zeros(1, dtype=np.uint64)
-    for part in key:
-        value = np.atleast_1d(np.asarray(part)).astype(np.uint64)
-        word = _mix((word ^ value) + np.uint64(0x9E3779B97F4A7C15))
-    return word
-
-
-def _uniform(seed: int, purpose: int, position: Words) -> NDArray[np.float64]:
-    return (_words(seed, purpose, position) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _permuted(seed: int, cell: Ints, turn: Ints, index: Ints, size: Ints) -> Ints:
-    """Where `index` goes under the permutation of [0, size) that belongs to (seed, cell, turn).
-
-    A Feistel network over the smallest even number of bits that covers `size`, walked until it lands inside (Black &
-    Rogaway 2002): no array of the group's size is ever made.
-    """
-    bits = np.ceil(np.log2(np.maximum(size, 2))).astype(np.uint64)
-    half = (bits + np.uint64(1)) // np.uint64(2)
-    mask = (np.uint64(1) << half) - np.uint64(1)
-    key = _words(seed, _SHUFFLE, cell, turn)
-    place = index.astype(np.uint64)
-    limit = size.astype(np.uint64)
-    todo = np.arange(len(place))
-    while len(todo):
-        left, right = place[todo] >> half[todo], place[todo] & mask[todo]
-        for step in range(_ROUNDS):
-            left, right = right, left ^ (_words(step, key[todo], right) & mask[todo])
-        place[todo] = (left << half[todo]) | right
-        todo = todo[place[todo] >= limit[todo]]
-    return place.astype(np.int64)

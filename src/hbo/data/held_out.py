@@ -14,6 +14,7 @@ import xxhash
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from hbo.core.keys import GOLDEN, mixed
 from hbo.errors import ConfigError
 
 _BATCH = 100_000
@@ -127,9 +128,5 @@ def _positions(data: Dataset) -> dict[str, tuple[NDArray[np.int64], NDArray[np.i
 
 def _keys(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A random number per row that depends on seed, dataset and row number alone (SplitMix64)."""
-    z = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode())) + (rows.astype(np.uint64) + 1) * np.uint64(
-        0x9E3779B97F4A7C15
-    )
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    base = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode()))
+    return mixed(base + (rows.astype(np.uint64) + 1) * GOLDEN)

@@ -119,7 +119,12 @@ def _reader(
 def _from_hub(dataset: str, config: SourceConfig) -> Any:
     try:
         return datasets.load_dataset(
-            config.path, config.name, data_dir=config.data_dir, data_files=config.data_files, split=config.split
+            config.path,
+            config.name,
+            data_dir=config.data_dir,
+            data_files=config.data_files,
+            split=config.split,
+            streaming=False,
         )
     except Exception as error:  # builders, network and parsers of a Hub dataset raise anything
         said = f"({type(error).__name__}: {first_line(error)[:300]})"

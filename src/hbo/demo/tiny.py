@@ -33,7 +33,7 @@ from trl import pack_dataset
 from hbo.data.cache import cache_root
 from hbo.demo import corpora
 from hbo.progress import Track, silent
-from hbo.run.prepare import quiet_libraries
+from hbo.run.model import quiet_libraries
 from hbo.scoring.devices import scoring_autocast, uses_bf16
 from hbo.scoring.losses import row_losses
 from hbo.scoring.wheels import new_folder

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from hbo.core.prior import MANY_PASSES
 from hbo.folder.run import Run
 from hbo.report.markup import MISSING, how_to_read, name, number, section, table
 from hbo.report.tables import Array, Tables, epochs
 
-_REPEATED = 4  # passes over a group from which repetition is pointed out
 _NAMED = 6
 
 
@@ -30,7 +30,7 @@ def drawn(run: Run, series: Tables) -> str:
         "the share that the probabilities asked for. The stronger its shade, the more rows a cell gave."
     )
     if np.isfinite(seen_KL).any():
-        sentence += f" × is how often each row of the group was seen; ⚠ and a frame mark {_REPEATED} times or more."
+        sentence += f" × is how often each row of the group was seen; ⚠ and a frame mark {MANY_PASSES} times or more."
     head = ["Dataset", *(f"g{j + 1}" for j in range(series.groups)), "All groups"]
     return section(
         "drawn",
@@ -43,13 +43,13 @@ def drawn(run: Run, series: Tables) -> str:
 
 def repeated(run: Run, seen_KL: Array, where: str = "") -> str:
     """A note that names the groups whose rows were seen very often; nothing where there is none."""
-    worst = [(seen_KL[k, j], k, j) for k, j in np.argwhere(np.nan_to_num(seen_KL) >= _REPEATED)]
+    worst = [(seen_KL[k, j], k, j) for k, j in np.argwhere(np.nan_to_num(seen_KL) >= MANY_PASSES)]
     if not worst:
         return ""
     named = [f"{name(run.datasets[k])} g{j + 1} ({number(seen, 1)} ×)" for seen, k, j in sorted(worst, reverse=True)]
     more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return (
-        f'<p class="note">{where}<strong>Seen {_REPEATED} times or more:</strong> {", ".join(named[:_NAMED])}{more}. '
+        f'<p class="note">{where}<strong>Seen {MANY_PASSES} times or more:</strong> {", ".join(named[:_NAMED])}{more}. '
         "Rows repeated so often may be learnt by heart; mixture.max_passes sets a limit.</p>"
     )
 
@@ -60,8 +60,8 @@ def _drawn_cell(series: Tables, seen_KL: Array, k: int, j: int) -> str:
     count, asked, total = series.drawn_KL[k, j], series.asked_KL[k, j], series.drawn_KL.sum()
     shade = count / series.drawn_KL.max()
     seen = seen_KL[k, j]
-    again = "" if np.isnan(seen) else f"<small>{'⚠ ' if seen >= _REPEATED else ''}{number(seen, 2)} ×</small>"
-    css = "count again" if seen >= _REPEATED else "count"
+    again = "" if np.isnan(seen) else f"<small>{'⚠ ' if seen >= MANY_PASSES else ''}{number(seen, 2)} ×</small>"
+    css = "count again" if seen >= MANY_PASSES else "count"
     return f'<td class="{css}" style="--share:{shade:.3f}">{int(count):,}{_shares(count, asked, total)}{again}</td>'
 
 

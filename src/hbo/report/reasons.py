@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from hbo.config.rewards import spec_of
 from hbo.folder.run import Run
 from hbo.report.summary import Show
 from hbo.report.tables import Array, Tables
 from hbo.report.targets import targets
-
-_MEANINGS = {
-    "gradient_norm": "the gradient norm: how strongly its rows still pull at the model's weights",
-    "token_gradient_norm": "the gradient norm, without the part that the length of responses has in it",
-    "perplexity_ratio": "the perplexity ratio: how much of its perplexity at the start is left: "
-    "large where little was learnt so far",
-    "loss_ratio": "how much of its loss at the start is left: large where little was learnt so far",
-    "ifd_ratio": "how much of its IFD at the start is left: large where little was learnt so far",
-    "loss": "the loss of its rows",
-    "entropy": "how unsure the model still is of its rows",
-    "gradient_alignment": "how well its gradient agrees with those of all datasets",
-    "transferability": "how alike the model's inner states are on it and on the others",
-}
 
 
 def task(run: Run, series: Tables) -> str:
@@ -78,7 +66,8 @@ def _inside(run: Run, q_SKL: Array, aim_SKL: Array, show: Show) -> str:
 
 
 def _meaning(reward: str) -> str:
-    return _MEANINGS.get(reward, reward)
+    spec = spec_of(reward)
+    return spec.meaning if spec else reward
 
 
 def _percent(share: float) -> str:

@@ -9,10 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from hbo.core.prior import MANY_PASSES
 from hbo.errors import visible
 from hbo.folder.metrics import Metrics, Score, parse_metrics
-
-_REPEATS = 3.5  # passes above which rows are likely to be learned by heart
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
@@ -91,7 +90,9 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             *([] if packed is None else [_count(packed[name])]),
             _count(plan["held_out"].get(name, 0)),
             "unknown" if prior is None else f"{prior:.4f}",
-            "unknown" if passes is None else Text(f"{passes:.2f}", style="bold red" if passes > _REPEATS else ""),
+            "unknown"
+            if passes is None
+            else Text(f"{passes:.2f}", style="bold red" if passes > MANY_PASSES - 0.5 else ""),
         )
     return table
 

@@ -1,9 +1,17 @@
 """What the actors learn from, measured on the model as it stands.
 
-A reward is `fn(model, batch, **context) -> Tensor[B]`, one number above 0 per row; the higher, the more the actor
-wants to see of that choice. `context` holds what the one pass over the probes has measured already: `loss` (B,),
-`reference` (B,), the loss under the untuned model, `gradient_norm` (B,) if any reward is one of `NORM_REWARDS`, and
-`loss_alone` and `reference_alone` (B,), the losses without the instruction, if one is `ifd_ratio`.
+A reward of a row is `fn(model, batch, **context) -> Tensor (B,)`, one number above 0 per row; the higher, the more the
+actor wants to see of that choice. `context` holds what the one pass over the probes has measured already: `loss` (B,),
+`reference` (B,), the loss under the untuned model, `gradient_norm` (B,) if a reward needs it, and `loss_alone` and
+`reference_alone` (B,), the losses without the instruction, likewise. Which reward needs what, and where its function
+is, stands in `hbo.config.rewards`.
+
+    choose          which measurer a configuration asks for
+    probe           rows measured for the purpose: `passes` makes the passes, `gradients` is the door to norms/
+    streamed        read off the training batches instead, each by an `observer`
+    own_loss        on the loss of a trainer whose loss is no mean over target tokens
+    per_row         functions of a row's loss and gradient norm
+    per_dataset     rewards of whole datasets, a file per method: alignment, uncertainty, transferability
 """
 
 from __future__ import annotations
@@ -12,35 +20,14 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from hbo.config.rewards import DATASET_REWARDS
+from hbo.config.rewards import REWARDS, spec_of
 from hbo.errors import ConfigError, nearest
-from hbo.rewards.per_row import (
-    gradient_norm,
-    ifd_ratio,
-    loss,
-    loss_ratio,
-    perplexity,
-    perplexity_ratio,
-    token_gradient_norm,
-)
 
 Reward = Callable[..., Any]
 
-REWARDS: dict[str, Reward] = {
-    "gradient_norm": gradient_norm,
-    "token_gradient_norm": token_gradient_norm,
-    "perplexity_ratio": perplexity_ratio,
-    "loss_ratio": loss_ratio,
-    "ifd_ratio": ifd_ratio,
-    "perplexity": perplexity,
-    "loss": loss,
-}
-NORM_REWARDS = frozenset({gradient_norm, token_gradient_norm})
-"""Those that need each row's gradient norm."""
-
 
 def reward_function(key: str, value: str | Reward | None) -> Reward | None:
-    """The function behind a reward's name, `pkg.module:function`, or the callable itself.
+    """The function behind the name of a reward of rows, `pkg.module:function`, or the callable itself.
 
     Raises:
         ConfigError: There is no such reward.
@@ -51,11 +38,11 @@ def reward_function(key: str, value: str | Reward | None) -> Reward | None:
     """
     if value is None or callable(value):
         return value
-    if value in REWARDS:
-        return REWARDS[value]
+    if value in REWARDS and REWARDS[value].of_a_row:
+        return built_in(value)
     module, colon, name = value.partition(":")
     if not colon:
-        names = [*REWARDS, *sorted(DATASET_REWARDS)] if key == "global_reward" else list(REWARDS)
+        names = [name for name, spec in REWARDS.items() if spec.of_a_row or key == "global_reward"]
         raise ConfigError(
             f"balance.{key} is '{value}', which is no reward{nearest(value, names)}; choose one of "
             f"{', '.join(names)}, or write pkg.module:function"
@@ -67,3 +54,12 @@ def reward_function(key: str, value: str | Reward | None) -> Reward | None:
     if not callable(found):
         raise ConfigError(f"balance.{key} is '{value}', which is not a function")
     return found  # type: ignore[no-any-return]
+
+
+def built_in(reward: str | Reward) -> Reward:
+    """The function of a reward that the table has."""
+    spec = spec_of(reward)
+    assert spec is not None
+    module, _, name = spec.function.partition(":")
+    function: Reward = getattr(importlib.import_module(module), name)
+    return function

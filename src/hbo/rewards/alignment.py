@@ -23,11 +23,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.scoring.batches import Rows, pack, pad, reader
+from hbo.rewards.passes import Sets
+from hbo.scoring.batches import pack, pad, reader
+from hbo.scoring.devices import device_of
 from hbo.scoring.losses import per_example_loss
-from hbo.scoring.processes import Processes
+from hbo.scoring.room import tokens_on
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -35,81 +36,71 @@ Floats = NDArray[np.float64]
 _LOOKAHEAD = 0.001
 
 
-class Gradients:
-    """Mean gradients of sets of rows.
-
-    Args:
-        rows: With `input_ids` and `labels`.
-        token_budget: Padded tokens per batch.
-        pad_token_id: Any valid token id.
-    """
-
-    def __init__(self, rows: Rows | PackedExamples, token_budget: int, pad_token_id: int) -> None:
-        self._read = reader(rows)
-        self._budget, self._pad = token_budget, pad_token_id
-
-    def of(self, model: nn.Module, number_P: Ints) -> list[Tensor]:
-        """One tensor per trainable parameter; to be called inside `left_as_found`, which keeps the trainer's own."""
-        parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        for parameter in parameters:
-            parameter.grad = None
-        length_P = np.array([len(ids) for ids, _ in self._read(number_P)])
-        with torch.enable_grad():
-            for index_B in pack(length_P, np.arange(len(number_P)), self._budget):
-                loss_B = per_example_loss(model, pad(self._read(number_P[index_B]), self._pad))
-                (loss_B.nansum() / len(number_P)).backward()  # type: ignore[no-untyped-call]
-        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-        for parameter in parameters:
-            parameter.grad = None
-        return found
-
-
-def aligned(
-    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
-) -> Floats:
+def aligned(model: nn.Module, sets: Sets) -> Floats:
     """MultiDDS-S: the mean cosine of each dataset's gradient with the dev gradients (K,)."""
-    cosine_KK = np.zeros((len(row_K), len(dev_K)))
+    cosine_KK = np.zeros((len(sets.row_C), len(sets.dev_K)))
     with left_as_found(model):
-        dev = [gradients.of(model, rows) for rows in dev_K]
-        for i in range(processes.rank, len(row_K), processes.count):
-            own = gradients.of(model, row_K[i])
+        dev = [mean_gradient(model, sets, rows) for rows in sets.dev_K]
+        for i in _share(sets):
+            own = mean_gradient(model, sets, sets.row_C[i])
             cosine_KK[i] = [cosine(own, other) for other in dev]
-    mean_K: Floats = processes.total(cosine_KK).mean(axis=1)
+    mean_K: Floats = sets.processes.total(cosine_KK).mean(axis=1)
     return mean_K
 
 
-def aligned_after_a_step(
-    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
-) -> Floats:
+def aligned_after_a_step(model: nn.Module, sets: Sets) -> Floats:
     """MultiDDS as first published: how well a small step along each gradient fits all dev sets after it (K,)."""
-    cosine_K = np.zeros(len(row_K))
+    cosine_K = np.zeros(len(sets.row_C))
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with left_as_found(model):
         before = [parameter.detach().clone() for parameter in parameters]
         try:
-            for i in range(processes.rank, len(row_K), processes.count):
-                own = gradients.of(model, row_K[i])
+            for i in _share(sets):
+                own = mean_gradient(model, sets, sets.row_C[i])
                 _move(parameters, before, own)
-                dev = gradients.of(model, dev_K[0])
-                for rows in dev_K[1:]:
-                    torch._foreach_add_(dev, gradients.of(model, rows))
+                dev = mean_gradient(model, sets, sets.dev_K[0])
+                for rows in sets.dev_K[1:]:
+                    torch._foreach_add_(dev, mean_gradient(model, sets, rows))
                 cosine_K[i] = cosine(own, dev)
                 _move(parameters, before)
         finally:
             _move(parameters, before)
-    return processes.total(cosine_K)
+    return sets.processes.total(cosine_K)
 
 
-def batch_norms(
-    model: nn.Module, gradients: Gradients, row_K: list[Ints], dev_K: list[Ints], processes: Processes
-) -> Floats:
-    """The norm of each dataset's mean gradient (K,): the paper's Eq. 7 read as one batch, not row by row."""
-    norm_K = np.zeros(len(row_K))
+def batch_norms(model: nn.Module, sets: Sets) -> Floats:
+    """The norm of each set's mean gradient (C,): the paper's Eq. 7 read as one batch, not row by row."""
+    norm_C = np.zeros(len(sets.row_C))
     with left_as_found(model):
-        for i in range(processes.rank, len(row_K), processes.count):
-            own = gradients.of(model, row_K[i])
-            norm_K[i] = _dot(own, own) ** 0.5
-    return processes.total(norm_K)
+        for i in _share(sets):
+            own = mean_gradient(model, sets, sets.row_C[i])
+            norm_C[i] = _dot(own, own) ** 0.5
+    return sets.processes.total(norm_C)
+
+
+def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
+    """The gradient of the mean loss of these rows, one tensor per trainable parameter.
+
+    To be called inside `left_as_found`, which keeps the trainer's own gradients.
+    """
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.grad = None
+    read, tokens = reader(sets.rows), sets.gradient_tokens or tokens_on(device_of(model))
+    length_P = np.array([len(ids) for ids, _ in read(number_P)])
+    with torch.enable_grad():
+        for index_B in pack(length_P, np.arange(len(number_P)), tokens):
+            loss_B = per_example_loss(model, pad(read(number_P[index_B]), sets.pad_token_id))
+            (loss_B.nansum() / len(number_P)).backward()  # type: ignore[no-untyped-call]
+    found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    return found
+
+
+def _share(sets: Sets) -> range:
+    """The choices that this process measures."""
+    return range(sets.processes.rank, len(sets.row_C), sets.processes.count)
 
 
 def cosine(one: list[Tensor], other: list[Tensor]) -> float:

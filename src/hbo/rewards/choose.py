@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hbo.config import HBOConfig
-from hbo.config.rewards import DATASET_REWARDS, is_one_of
+from hbo.config.rewards import is_of_dataset
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
@@ -67,9 +67,9 @@ def measurer_for(
         DataError: The rows have no tokens to measure it on.
     """
     key, whole = check_rewards(config)
-    left = config.model_copy(update={key: None}) if is_one_of(whole, DATASET_REWARDS) else config
+    left = config.model_copy(update={key: None}) if is_of_dataset(whole) else config
     probe = Probe(rows, groups, left, pad_token_id=pad_token_id, seed=seed, opening=opening)
-    if is_one_of(whole, DATASET_REWARDS):
+    if is_of_dataset(whole):
         return PerDataset(probe, config, whole, list(dev_K))
     return Window(probe) if config.rewards == "stream" and not config.is_static else probe
 
@@ -83,8 +83,8 @@ def check_rewards(config: HBOConfig) -> tuple[str, Any]:
     key = "local_reward" if config.is_flat else "global_reward"
     whole = getattr(config, key)
     for each in ("global_reward", "local_reward"):
-        if each != key or not is_one_of(whole, DATASET_REWARDS):
+        if each != key or not is_of_dataset(whole):
             reward_function(each, getattr(config, each))
-    if is_one_of(whole, DATASET_REWARDS) and config.rewards == "stream":
+    if is_of_dataset(whole) and config.rewards == "stream":
         raise ConfigError(f"balance.rewards is 'stream', but {key} {whole} needs passes of its own; set it to probe")
     return key, whole

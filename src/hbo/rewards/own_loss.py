@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hbo.config import HBOConfig
+from hbo.config.rewards import needs
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
-from hbo.rewards import REWARDS, Reward, reward_function
+from hbo.rewards import Reward, reward_function
 from hbo.rewards.gradients import gradient_norm_of, trainable_parameters
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.passes import pool_of, probes_of
+from hbo.rewards.per_row import loss
 from hbo.rewards.probe import per_row, rewards_of_probes
 from hbo.scoring.processes import ALONE, Processes
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-OWN_REWARDS = ("gradient_norm", "loss_ratio", "loss")
-"""Names of the rewards that any loss has."""
 
 
 class Objective(Protocol):
@@ -46,7 +45,7 @@ class OwnLossProbe:
     Args:
         objective: That loss.
         groups: Groups of the trainer's rows.
-        config: Rewards (names of `OWN_REWARDS`, or functions of the user's) and numbers of probes.
+        config: Rewards (those that fit any loss, or functions of the user's) and numbers of probes.
         seed: Key of the pool and the probes.
 
     Raises:
@@ -73,7 +72,7 @@ class OwnLossProbe:
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
         """Notes the loss of every row of the pool under `model`, which must be the untuned one."""
         pool = np.concatenate(self.pool)
-        losses = self._values(model, pool, [REWARDS["loss"]], processes)[0]
+        losses = self._values(model, pool, [loss], processes)[0]
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
@@ -110,15 +109,15 @@ class OwnLossProbe:
     def _one_row(self, model: nn.Module, row: int, functions: Sequence[Reward | None]) -> Floats:
         batch = self.objective.batch(row)
         context: dict[str, Any] = {}
-        if REWARDS["gradient_norm"] in functions:
+        if "gradient_norm" in needs(*functions):
             parameters = trainable_parameters(model)
             with torch.inference_mode(False), torch.enable_grad():
-                loss = self.objective.loss(model, batch)
-                context["gradient_norm"] = gradient_norm_of(loss, parameters).reshape(1)
+                value = self.objective.loss(model, batch)
+                context["gradient_norm"] = gradient_norm_of(value, parameters).reshape(1)
         else:
             with torch.no_grad():
-                loss = self.objective.loss(model, batch)
-        context["loss"] = loss.detach().double().reshape(1)
+                value = self.objective.loss(model, batch)
+        context["loss"] = value.detach().double().reshape(1)
         context["reference"] = torch.full_like(context["loss"], self.reference.get(row, np.nan))
         found_F = np.full(len(functions), np.nan)
         for tier, function in enumerate(functions):

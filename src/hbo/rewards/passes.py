@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ from torch import nn
 
 from hbo.config import HBOConfig
 from hbo.core.groups import Groups
+from hbo.core.keys import Purpose, generator
+from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import Rows, pack, pad, reader
 from hbo.scoring.devices import device_of
@@ -85,6 +88,40 @@ def over_rows(
                     value_WP[:, index_B] = value_WB
     room.tokens = processes.least(room.tokens)
     return value_WP if alike else processes.total(value_WP)
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Sets of rows, one for each choice, of which a reward of the whole is measured, and how to look at them."""
+
+    rows: Rows | PackedExamples
+    """Where they are, with `input_ids` and `labels`."""
+    row_C: list[Ints]
+    """The rows of each choice."""
+    dev_K: list[Ints]
+    """Rows of each dataset that are set aside, if the reward needs them."""
+    room: Room
+    pad_token_id: int
+    processes: Processes
+    gradient_tokens: int | None = None
+    """Padded tokens of a batch whose gradient is taken; None: by device."""
+
+    def each(
+        self, model: nn.Module, number_C: list[Ints], measure: Callable[[nn.Module, Batch], Floats], width: int
+    ) -> list[Floats]:
+        """What `measure` (W, B) finds for the rows of each of these sets (W, P), rows without a target left out."""
+        value_WP = over_rows(
+            model,
+            self.rows,
+            np.concatenate(number_C),
+            lambda rows_B, batch: measure(model, batch),
+            width,
+            room=self.room,
+            pad_token_id=self.pad_token_id,
+            processes=self.processes,
+        )
+        parts = np.split(value_WP, np.cumsum([len(rows) for rows in number_C])[:-1], axis=1)
+        return [part[:, np.isfinite(part).all(axis=0)] for part in parts]
 
 
 _SHARE = 0.8  # of what is free
@@ -148,14 +185,11 @@ class Sizing:
             torch.cuda.reset_peak_memory_stats()
 
 
-_POOL, _PROBES = 11, 12  # what a generator is for, part of its key
-
-
-def chosen(rows: Ints, count: int, key: tuple[int, ...]) -> Ints:
+def chosen(rows: Ints, count: int, key: tuple[int, Purpose, *tuple[int, ...]]) -> Ints:
     """`count` of the rows, all different, in ascending order; all of them if there are fewer."""
     if len(rows) <= count:
         return rows
-    return np.sort(rows[np.random.default_rng(key).choice(len(rows), count, replace=False)])
+    return np.sort(rows[generator(*key).choice(len(rows), count, replace=False)])
 
 
 def pool_of(
@@ -167,7 +201,7 @@ def pool_of(
         Nothing.
     """
     return [
-        chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, _POOL, k, j))
+        chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, Purpose.POOL, k, j))
         for k in range(len(groups.datasets))
         for j in range(groups.levels)
     ]
@@ -180,4 +214,6 @@ def probes_of(pool: list[Ints], config: HBOConfig, levels: int, seed: int, step:
         Nothing.
     """
     share = [config.probes // levels + (j < config.probes % levels) for j in range(levels)]
-    return [chosen(rows, max(1, share[cell % levels]), (seed, _PROBES, step, cell)) for cell, rows in enumerate(pool)]
+    return [
+        chosen(rows, max(1, share[cell % levels]), (seed, Purpose.PROBES, step, cell)) for cell, rows in enumerate(pool)
+    ]

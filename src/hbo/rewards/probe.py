@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hbo.config import HBOConfig
+from hbo.config.rewards import needs, spec_of
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import DataError, RewardError
-from hbo.rewards import NORM_REWARDS, REWARDS, Reward, reward_function
+from hbo.rewards import Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.rewards.norms import Facts, Uncovered
@@ -96,7 +97,7 @@ class Probe:
 
     @property
     def _wants_norms(self) -> bool:
-        return any(reward in (self.global_fn, self.local_fn) for reward in NORM_REWARDS)
+        return "gradient_norm" in needs(self.global_fn, self.local_fn)
 
     def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
         """Finds out how the model is measured, and measures the longest row of the pool; what came out, in a sentence.
@@ -127,7 +128,7 @@ class Probe:
         else:
             losses = self._losses(model, self.examples, pool, processes)
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
-        if REWARDS["ifd_ratio"] in (self.global_fn, self.local_fn):
+        if "without_instruction" in needs(self.global_fn, self.local_fn):
             rows = [
                 dict(zip(("input_ids", "labels"), row, strict=True)) for row in self._alone(reader(self.examples)(pool))
             ]
@@ -195,7 +196,7 @@ class Probe:
         self, model: nn.Module, probe_P: Ints, functions: Sequence[Reward | None], processes: Processes = ALONE
     ) -> Floats:
         """What each of the F reward functions gives for each of these rows (F, P); as `measure` otherwise."""
-        norms = any(reward in functions for reward in NORM_REWARDS)
+        norms = "gradient_norm" in needs(*functions)
         if norms and self.facts is None:
             self.settle(model, processes)
         self.sizing.decide(device_of(model), processes)
@@ -243,11 +244,11 @@ class Probe:
         scorer: Scorer,
     ) -> Floats:
         context: dict[str, Any] = {}
-        if any(reward in functions for reward in NORM_REWARDS):
+        if "gradient_norm" in needs(*functions):
             context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, facts=self.facts)
         else:
             context["loss"] = scorer.losses(batch)
-        if REWARDS["ifd_ratio"] in functions:
+        if "without_instruction" in needs(*functions):
             labels = batch["labels"].numpy()
             without = pad(self._alone([(row, row) for row in labels]), self.pad_token_id)
             context["loss_alone"] = scorer.losses(without)
@@ -323,7 +324,7 @@ def value_of(
     try:
         value = function(model, batch, **context)
     except Exception as error:
-        if function in REWARDS.values():
+        if spec_of(function):
             raise
         raise RewardError(f"{name} failed ({type(error).__name__}: {error}); mend it, or choose another") from error
     if not isinstance(value, torch.Tensor) or value.shape != (rows,) or value.is_complex():

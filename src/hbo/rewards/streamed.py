@@ -24,12 +24,13 @@ from peft import PeftModel
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from hbo.config.rewards import REWARDS, needs, spec_of
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError
-from hbo.rewards import REWARDS
 from hbo.rewards.gradients import unwrapped
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.observer import Observer
+from hbo.rewards.per_row import gradient_norm, loss
 from hbo.rewards.probe import Probe, per_row, rewards_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.targets import Targets
@@ -54,17 +55,17 @@ class Window:
     def __init__(self, probe: Probe) -> None:
         self.probe, self.groups, self.config = probe, probe.groups, probe.config
         self.functions = probe.global_fn, probe.local_fn
-        names = [name for name in REWARDS if name not in ("ifd_ratio", "token_gradient_norm")]
-        readable = [REWARDS[name] for name in names]
         for key, function in zip(("global_reward", "local_reward"), self.functions, strict=True):
-            if function is not None and function not in readable:
+            spec = spec_of(function)
+            if function is not None and not (spec and spec.is_streamable):
+                names = [name for name, each in REWARDS.items() if each.is_streamable]
                 raise ConfigError(
                     f"balance.rewards is 'stream', which reads losses and gradient norms off the training batches, but "
                     f"balance.{key} needs a pass of its own; choose one of {', '.join(names)}, or set rewards: probe"
                 )
         self.seconds = 0.0
         self.failed = False
-        self._wants_norms = REWARDS["gradient_norm"] in self.functions
+        self._wants_norms = "gradient_norm" in needs(*self.functions)
         # Per group, for norms and losses: how many were seen, their sum, the sum of their squares.
         self._sums = np.zeros((2, 3, self.groups.sizes_KL.size))
         self._local = np.zeros_like(self._sums)
@@ -158,8 +159,8 @@ class Window:
             cells.append(_spread(rows, min(int(missing), len(rows))))
         rows_P = np.concatenate(cells)
         if len(rows_P):
-            norm = REWARDS["gradient_norm"] if self._wants_norms else None
-            value_2P = self.probe.values(model, rows_P, (norm, REWARDS["loss"]), processes)
+            norm = gradient_norm if self._wants_norms else None
+            value_2P = self.probe.values(model, rows_P, (norm, loss), processes)
             self._add(self._sums, np.repeat(np.arange(len(cells)), [len(rows) for rows in cells]), value_2P)
         rewards = self._rewards()
         self._sums[:] = 0

@@ -26,12 +26,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hbo.errors import RewardError
-from hbo.rewards.passes import Batch
+from hbo.rewards.passes import Batch, Sets
 from hbo.scoring.devices import device_of
 from hbo.scoring.head import target_logits
 from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]
+
+
+def transferability(model: nn.Module, sets: Sets) -> Floats:
+    """How alike each set's mean state is to those of all sets (C,)."""
+    states = sets.each(model, sets.row_C, mean_states, hidden_size(model))
+    missing = np.full(hidden_size(model), np.nan)
+    return alikeness(np.stack([state_HP.mean(axis=1) if state_HP.size else missing for state_HP in states]))
 
 
 @torch.no_grad()
@@ -66,20 +73,13 @@ def mean_states(model: nn.Module, batch: Batch) -> Floats:
 
 
 def hidden_size(model: nn.Module) -> int:
-    """Numbers in a hidden state.
-
-    Raises:
-        Nothing.
-    """
+    """Numbers in a hidden state."""
     inner: Any = extract_model_from_parallel(model, keep_torch_compile=False)
     return int(inner.config.get_text_config().hidden_size)
 
 
 def alikeness(state_CH: Floats) -> Floats:
     """The mean cosine of each state with all (C,); a state that is missing (NaN) has none and is not counted.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> alikeness(np.array([[1.0, 0.0], [0.0, 2.0]])).tolist()

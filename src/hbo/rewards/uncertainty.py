@@ -20,6 +20,7 @@ no dropout, as most have today. An update every 1,000 steps, as theirs.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,22 +28,58 @@ from accelerate.utils import extract_model_from_parallel
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hbo.rewards.passes import Batch
+from hbo.rewards.passes import Batch, Sets
 from hbo.scoring.devices import device_of
 from hbo.scoring.head import target_logits, targets_at_once
 from hbo.scoring.targets import Targets
 
 Floats = NDArray[np.float64]
 
-WIDTH = 7
-"""Numbers that `statistics` gives per row."""
+
+class Statistics(NamedTuple):
+    """What is kept of each row (P,) once its logits are gone; H and a as above."""
+
+    targets: Floats
+    mean_entropy: Floats
+    mean_loss: Floats
+    mean_a: Floats
+    last_entropy: Floats
+    sum_a: Floats
+    variance_a: Floats
+
+
+def _over_tokens(targets: Floats, mean: Floats) -> float:
+    return float((targets * mean).sum() / targets.sum())
+
+
+def _combined(rows: Statistics) -> float:
+    # A row of which the model is certain has mean 0 and variance 0.
+    ratio = np.divide(rows.variance_a, rows.mean_a, out=np.zeros_like(rows.mean_a), where=rows.mean_a != 0)
+    return float(np.exp(ratio).mean())
+
+
+def _on_dev_rows(of_rows: Callable[[Statistics], float]) -> Callable[[nn.Module, Sets], Floats]:
+    """The reward that is this of the dev rows of each dataset (K,)."""
+
+    def reward(model: nn.Module, sets: Sets) -> Floats:
+        found = sets.each(model, sets.dev_K, statistics, len(Statistics._fields))
+        return np.array([of_rows(Statistics(*row_7P)) if row_7P.size else np.nan for row_7P in found])
+
+    return reward
+
+
+entropy = _on_dev_rows(lambda rows: _over_tokens(rows.targets, rows.mean_entropy))
+eos_entropy = _on_dev_rows(lambda rows: float(rows.last_entropy.mean()))
+expected_probability = _on_dev_rows(lambda rows: float(1 - np.exp(rows.mean_a).mean()))
+sequence_probability = _on_dev_rows(lambda rows: float(1 - np.exp(rows.sum_a).mean()))
+variance = _on_dev_rows(lambda rows: float(rows.variance_a.mean()))
+combined = _on_dev_rows(_combined)
+dev_loss = _on_dev_rows(lambda rows: _over_tokens(rows.targets, rows.mean_loss))
 
 
 @torch.no_grad()
 def statistics(model: nn.Module, batch: Batch) -> Floats:
-    """Of each row (7, B): targets; means of H, loss and a; H at the last target; sum and variance of a.
-
-    NaN for a row without a target.
+    """The `Statistics` of each row (7, B), NaN for a row without a target.
 
     Raises:
         RewardError: The model doesn't return one logit vector per token.
@@ -52,7 +89,7 @@ def statistics(model: nn.Module, batch: Batch) -> Floats:
     logits_NV = target_logits(inner, targets, use_cache=False)
     entropy, loss, most = _per_target(logits_NV, targets.label_N)
     found = [
-        [len(h), h.mean(), c.mean(), a.mean(), h[-1], a.sum(), a.var(correction=0)] if len(h) else [np.nan] * WIDTH
+        [len(h), h.mean(), c.mean(), a.mean(), h[-1], a.sum(), a.var(correction=0)] if len(h) else [np.nan] * 7
         for h, c, a in zip(*(torch.split(each, targets.counts) for each in (entropy, loss, most)), strict=True)
     ]
     return np.array(found, dtype=np.float64).T
@@ -71,25 +108,3 @@ def _per_target(logits_NV: Tensor, label_N: Tensor) -> tuple[Tensor, Tensor, Ten
         return nothing, nothing, nothing
     entropy_N, loss_N, most_N = (torch.cat(parts).double() for parts in zip(*found, strict=True))
     return entropy_N, loss_N, most_N
-
-
-def _over_tokens(count: Floats, value: Floats) -> float:
-    return float((count * value).sum() / count.sum())
-
-
-def _combined(mean: Floats, variance: Floats) -> float:
-    # A row of which the model is certain has mean 0 and variance 0.
-    ratio = np.divide(variance, mean, out=np.zeros_like(mean), where=mean != 0)
-    return float(np.exp(ratio).mean())
-
-
-UNCERTAINTIES: dict[str, Callable[[Floats], float]] = {
-    "entropy": lambda row: _over_tokens(row[0], row[1]),
-    "eos_entropy": lambda row: float(row[4].mean()),
-    "expected_probability": lambda row: float(1 - np.exp(row[3]).mean()),
-    "sequence_probability": lambda row: float(1 - np.exp(row[5]).mean()),
-    "variance": lambda row: float(row[6].mean()),
-    "combined": lambda row: _combined(row[3], row[6]),
-    "dev_loss": lambda row: _over_tokens(row[0], row[2]),
-}
-"""Name → reward of a dataset from the statistics (7, P) of its dev rows."""

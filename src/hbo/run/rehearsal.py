@@ -1,9 +1,7 @@
-"""Whether what `train:` and `lora:` ask of a model is there to be had, found out on a model without weights.
-
-What a trainer makes when training begins, made on a trial: what it would refuse then is told before rows are read.
+"""What a trainer would refuse when training begins, found out before rows are read.
 
 transformers looks at the options of optimizers, schedules and trackers only when it uses them, which may be hours of
-scoring later. So it is asked to use them at once, on one layer.
+scoring later. So it is asked to use them at once, on one layer; and the adapter is put on a model without weights.
 """
 
 from __future__ import annotations
@@ -22,6 +20,20 @@ from transformers.integrations import get_reporting_integration_callbacks
 from trl import SFTConfig
 
 from hbo.errors import ConfigError, first_line
+from hbo.run.packages import check_stored
+from hbo.scoring.models import model_config
+
+
+def check_model(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
+    """Refuses a model that can't be loaded here, or that lacks a part that is asked for.
+
+    Raises:
+        ConfigError: A key asks for a part that the model doesn't have.
+        ModelError: Its weights lie in a format for which a package is missing.
+    """
+    stated = model_config(spec, trust_remote_code=bool(args.trust_remote_code))
+    check_stored(spec, stated)
+    check_parts(spec, stated, args, adapter)
 
 
 def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, adapter: LoraConfig | None) -> None:

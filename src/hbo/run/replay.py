@@ -15,8 +15,10 @@ from hbo.data.canonical import conversation_of
 from hbo.errors import ConfigError, DataError
 from hbo.folder.paths import CONFIG, last_checkpoint, snapshot
 from hbo.progress import silent
-from hbo.run import prepare
-from hbo.run.arguments import draw_seed, training_arguments
+from hbo.run.arguments import draw_seed, training_arguments, typed
+from hbo.run.model import find_model, load_weights, quiet_libraries
+from hbo.run.rows import read_data
+from hbo.run.scored_rows import grouped, needs_scores, scored
 from hbo.training.attach import drawn_groups
 from hbo.training.packing import as_drawn
 from hbo.training.sampler import HBOSampler, Schedule
@@ -33,15 +35,15 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         raise ConfigError(f"{run}: is no run folder of hbo (it needs {CONFIG} and balance.jsonl)")
     if step < 1:
         raise ConfigError(f"--step is {step}, but steps are counted from 1")
-    prepare.quiet_libraries()
-    config = config_file.load(run / CONFIG)
+    quiet_libraries()
+    config = typed(config_file.load(run / CONFIG))
     args = training_arguments(config)
-    spec, tokenizer = prepare.load(config)
-    data = prepare.read_data(config, tokenizer, args, silent)
+    spec, tokenizer = find_model(config)
+    data = read_data(config, tokenizer, args, silent)
     scores = None
-    if prepare.needs_scores(config):
-        scores = prepare.scored(config, data.train, prepare.load_weights(spec, args), tokenizer, args, silent)
-    examples = prepare.grouped(config, data.train, scores, args)
+    if needs_scores(config):
+        scores = scored(config, data.train, load_weights(spec, args), tokenizer, args, silent)
+    examples = grouped(config, data.train, scores, args)
     rows = as_drawn(examples, args)
     seed = draw_seed(config, args)
     groups, _ = drawn_groups(rows, config.balance, seed)

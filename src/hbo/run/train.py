@@ -1,51 +1,50 @@
-"""A whole run: configuration in, run folder out. The only place that knows TRL."""
+"""A whole run: configuration in, run folder out. The only place that knows TRL's trainer.
+
+check       the configuration, the packages, the folder and the Hub, before anything is read
+read        the model's tokenizer and the rows
+group       rows are scored by the untuned model, sorted into groups, perhaps packed
+measure     the untuned model on the held-out rows
+train       another run in the folder is set aside at the last moment, when all that can fail has been tried
+finish      the model is saved and measured; metrics, report and model card are written; it is pushed
+"""
 
 from __future__ import annotations
 
-import json
-import platform
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import TrainerCallback
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
-from hbo import __version__
 from hbo.config import RunConfig
 from hbo.config import file as config_file
 from hbo.data.cache import atomic_path
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
-from hbo.folder.run import read_run
 from hbo.progress import Track, silent
-from hbo.report.model_card import model_card
-from hbo.report.page import write_report
-from hbo.run import prepare
-from hbo.run.accuracy import VERSION, accuracy
 from hbo.run.arguments import adapter, draw_seed, for_trainer, keep_steps, training_arguments, typed
 from hbo.run.compact_head import targets_only
-from hbo.run.evaluate import Scores, autocast, averages, cached, held_out
-from hbo.run.hub import check_hub, push, without_tokens
+from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
+from hbo.run.held_out_scores import ByDataset, HeldOut
 from hbo.run.mixture_file import write_mixture
-from hbo.run.packages import check_packages, check_stored
-from hbo.run.rehearsal import check_parts, rehearse
+from hbo.run.model import find_model, load_weights, quiet_libraries
+from hbo.run.packages import check_packages
+from hbo.run.rehearsal import check_model, rehearse
+from hbo.run.rows import Data, paths_of, plain_template_of, read_data, weights_of
 from hbo.run.saving import save_model, saving_to
+from hbo.run.scored_rows import grouped, left_over, needs_scores, scored
 from hbo.run.signals import StopOnSignal
 from hbo.run.takeover import Takeover, recover
 from hbo.scoring.devices import to_device
-from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
-from hbo.scoring.models import model_config
+from hbo.scoring.scores import Scores
 from hbo.training import resume as changes
 from hbo.training.best import check_metric, evaluated
 from hbo.training.callback import HBOCallback
@@ -54,6 +53,34 @@ from hbo.training.packing import as_drawn
 from hbo.training.processes import all_processes, from_first
 
 Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What every step needs to know of the run."""
+
+    config: RunConfig
+    args: SFTConfig
+    lora: LoraConfig | None
+    folder: Path
+    checkpoint: Path | None
+    """What training goes on from, if anything."""
+    teller: Teller
+    show: Track
+    """The caller's progress."""
+    track: Track
+    """The same, with each phase in the run's status too."""
+    say: Say
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The trainer and what watches over it."""
+
+    trainer: SFTTrainer
+    balance: HBOCallback
+    takeover: Takeover
+    stop: StopOnSignal
 
 
 def train(
@@ -76,82 +103,88 @@ def train(
     Raises:
         HBOError: Whatever the user can mend; nothing written so far is lost.
     """
+    run = _checked(config, resume=resume, overwrite=overwrite, track=track, say=say)
+    with run.teller.told():
+        if resume:
+            _check_resumed(run)
+        spec, tokenizer = find_model(run.config, run.track)
+        check_model(spec, run.args, run.lora)
+        data, prints = _read(run, tokenizer)
+        model = load_weights(spec, run.args)
+        scores = _scored(run, data, model, tokenizer)
+        examples = grouped(run.config, data.train, scores, run.args)
+        rows = as_drawn(examples, run.args, run.track)
+        if run.config.difficulty.drop_easiest:
+            keep_steps(run.args, len(data.train))
+        held_out = HeldOut(data, tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
+        to_device(model, run.args.device)
+        before = held_out.before(model)
+        training = _trainer(run, model, tokenizer, data, rows, prints)
+        _train(run, training, lambda: _take_folder(run, training, data, examples, scores))
+        _finish(run, training, held_out, before)
+    return run.folder
+
+
+def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, say: Say) -> _Run:
+    """The run, as far as it can be known to be possible before anything is read."""
     if config.output is None:
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
-    prepare.quiet_libraries()
+    quiet_libraries()
     folder = Path(config.output)
     config = typed(config)
     check_packages(config.train)
     args = training_arguments(config)
     rehearse(args)
-    peft_config = adapter(config)
+    lora = adapter(config)
     if args.process_index == 0 and recover(folder):
         say(f"{folder}: the run that was being replaced is there again; the one in its place died before a step")
     all_processes().from_first(None)  # none looks at the folder before
     checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
     check_hub(args)
     teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
-    with teller.told():
-        if resume:
-            changes.check_config(config_file.load(folder / run_folder.CONFIG), config)
-            say(f"going on from {checkpoint}" if checkpoint else f"{folder} holds no whole checkpoint; beginning anew")
-        _run(config, args, _Start(folder, checkpoint, peft_config), teller, track, say)
-    return folder
+    return _Run(config, args, lora, folder, checkpoint, teller, track, teller.heard(track), say)
 
 
-@dataclass(frozen=True)
-class _Start:
-    folder: Path
-    checkpoint: Path | None
-    peft_config: LoraConfig | None
+def _check_resumed(run: _Run) -> None:
+    changes.check_config(config_file.load(run.folder / run_folder.CONFIG), run.config)
+    if run.checkpoint:
+        run.say(f"going on from {run.checkpoint}")
+    else:
+        run.say(f"{run.folder} holds no whole checkpoint; beginning anew")
 
 
-def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show: Track, say: Say) -> None:
-    folder, checkpoint, track = start.folder, start.checkpoint, teller.heard(show)
-    spec, tokenizer = prepare.load(config, track)
-    stated = model_config(spec, trust_remote_code=bool(args.trust_remote_code))
-    check_stored(spec, stated)
-    check_parts(spec, stated, args, start.peft_config)
-    data = prepare.read_data(config, tokenizer, args, track)
-    check_metric(args, evaluated(data.held_out))
+def _read(run: _Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Data, dict[str, str]]:
+    """The rows, and what stands for the content of each dataset: that of the checkpoint, if there is one."""
+    data = read_data(run.config, tokenizer, run.args, run.track)
+    check_metric(run.args, evaluated(data.held_out))
     for note in data.notes:
         if note.is_warning:
             warnings.warn(note.text, UserWarning, stacklevel=1)
-    model = prepare.load_weights(spec, args)
     prints = changes.fingerprints(data.train, data.held_out)
-    if checkpoint:
-        changes.check_data(run_folder.snapshot(checkpoint)["data"], prints, _paths(config, list(data.sizes)))
-    scores = None
-    if prepare.needs_scores(config):
-        scores = prepare.scored(config, data.train, model, tokenizer, args, track)
-        say(
-            "difficulty scores read from the cache" if scores.cached else f"difficulty scored on {len(data.train)} rows"
-        )
-    examples = prepare.grouped(config, data.train, scores, args)
-    rows = as_drawn(examples, args, track)
-    if config.difficulty.drop_easiest:
-        keep_steps(args, len(data.train))
+    if run.checkpoint:
+        changes.check_data(run_folder.snapshot(run.checkpoint)["data"], prints, paths_of(run.config, data.sizes))
+    return data, prints
 
-    names = list(data.sizes)
-    pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
 
-    def evaluate(phase: str) -> Scores:
-        with autocast(args.device, bool(args.bf16)):
-            return held_out(model, data.held_out, names, pad_token_id=pad, phase=phase, track=track)
+def _scored(run: _Run, data: Data, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Scores | None:
+    if not needs_scores(run.config):
+        return None
+    scores = scored(run.config, data.train, model, tokenizer, run.args, run.track)
+    rows = len(data.train)
+    run.say("difficulty scores read from the cache" if scores.cached else f"difficulty scored on {rows} rows")
+    return scores
 
-    def answer(phase: str) -> Scores:
-        with autocast(args.device, bool(args.bf16)):
-            return accuracy(
-                model, data.held_out, names, tokenizer, max_length=data.max_length, phase=phase, track=track
-            )
 
-    to_device(model, args.device)
-    key = _key(model, data.held_out, args)
-    before = cached(key, lambda: evaluate("held-out loss before"))
-    asked = config.mixture.eval_accuracy
-    right_before = (
-        cached(f"{key}-accuracy{VERSION}-{data.max_length}", lambda: answer("held-out answers before")) if asked else {}
-    )
+def _trainer(
+    run: _Run,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: Data,
+    rows: Dataset,
+    prints: dict[str, str],
+) -> _Training:
+    """The trainer, which writes nothing yet."""
+    config, args = run.config, run.args
     eval_sets = {
         name: data.held_out.filter(lambda row, n=name: row["hbo_dataset"] == n) for name in evaluated(data.held_out)
     }
@@ -161,72 +194,81 @@ def _run(config: RunConfig, args: SFTConfig, start: _Start, teller: Teller, show
         train_dataset=rows,
         eval_dataset=eval_sets if args.eval_strategy != "no" else None,
         processing_class=tokenizer,
-        peft_config=start.peft_config,
+        peft_config=run.lora,
     )
     for printer in (ProgressCallback, PrinterCallback):
         if args.disable_tqdm:
             trainer.remove_callback(printer)
-    shares = prepare.weights(config, names)
-    cap = config.mixture.max_passes
     balance = HBOCallback(
-        trainer, config.balance, weights=shares, max_passes=cap, seed=draw_seed(config, args), fingerprints=prints
+        trainer,
+        config.balance,
+        weights=weights_of(config, list(data.sizes)),
+        max_passes=config.mixture.max_passes,
+        seed=draw_seed(config, args),
+        fingerprints=prints,
     )
-    balance.live.teller, balance.say = teller, say
+    balance.live.teller, balance.say = run.teller, run.say
     # The first of all: it tries what training needs, and nobody shall have written or reported anything before.
     trainer.callback_handler.callbacks.insert(0, balance)
-    takeover = Takeover(folder, teller, say, is_first=trainer.is_world_process_zero())
+    takeover = Takeover(run.folder, run.teller, run.say, is_first=trainer.is_world_process_zero())
     stop = StopOnSignal(trainer)
-    for callback in (takeover, _Progress(show), stop):
+    for callback in (takeover, _Progress(run.show), stop):
         trainer.add_callback(callback)
+    return _Training(trainer, balance, takeover, stop)
 
-    def begin() -> None:
-        trainer.accelerator.wait_for_everyone()  # every process has come so far before the first changes the folder
-        if trainer.is_world_process_zero():
-            if checkpoint is None:
-                takeover.begin()
-            with atomic_path(folder / run_folder.CONFIG) as temporary:
-                temporary.write_text(config_file.dump(without_tokens(config)), encoding="utf-8")
-            left = None if scores is None else prepare.left_over(config, data.train, scores)
-            kept = scores.of(left) if scores and left is not None else scores
-            write_mixture(folder, config, examples, data.held_out, kept, data.left_out)
-        trainer.accelerator.wait_for_everyone()
 
+def _train(run: _Run, training: _Training, take_folder: Callable[[], None]) -> None:
+    """Trains to the end, or to the step at which a signal stops it."""
+    trainer = training.trainer
     # Another run is moved aside at the last moment; where there is none, this one can be resumed from now on.
-    if from_first(trainer.accelerator, checkpoint is None and bool(run_folder.files_of(folder))):
-        balance.ready = begin
+    if from_first(trainer.accelerator, run.checkpoint is None and bool(run_folder.files_of(run.folder))):
+        training.balance.ready = take_folder
     else:
-        begin()
-    with takeover.kept(), saving_to(folder), targets_only(args.device, enabled=not args.torch_compile):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if stop.received is not None:
-        saved = folder / f"checkpoint-{trainer.state.global_step}"
+        take_folder()
+    compact = targets_only(run.args.device, enabled=not run.args.torch_compile)
+    with training.takeover.kept(), saving_to(run.folder), compact:
+        trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
+    if (received := training.stop.received) is not None:
+        step = trainer.state.global_step
+        saved = run.folder / f"checkpoint-{step}"
         raise Interrupted(
-            f"stopped by {stop.received.name} after step {trainer.state.global_step}; {saved} is saved, go on with "
-            "--resume",
-            128 + stop.received,
+            f"stopped by {received.name} after step {step}; {saved} is saved, go on with --resume", 128 + received
         )
-    with saving_to(folder):
-        template = prepare.plain_template_of(data, tokenizer)
-        save_model(trainer, folder / run_folder.MODEL, template)
-        (folder / run_folder.EVALUATION).unlink(missing_ok=True)  # it was of the model that stood here before
-        model = trainer.model
-        after = evaluate("held-out loss after")
-        right = answer("held-out answers after") if asked else {}
-        trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after.items()})
+
+
+def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, scores: Scores | None) -> None:
+    """Makes the folder this run's: sets another aside, and writes what a run can be resumed and shown from."""
+    trainer = training.trainer
+    trainer.accelerator.wait_for_everyone()  # every process has come so far before the first changes the folder
+    if trainer.is_world_process_zero():
+        if run.checkpoint is None:
+            training.takeover.begin()
+        with atomic_path(run.folder / run_folder.CONFIG) as temporary:
+            temporary.write_text(config_file.dump(without_tokens(run.config)), encoding="utf-8")
+        left = None if scores is None else left_over(run.config, data.train, scores)
+        kept = scores.of(left) if scores and left is not None else scores
+        write_mixture(run.folder, run.config, examples, data.held_out, kept, data.left_out)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _finish(run: _Run, training: _Training, held_out: HeldOut, before: tuple[ByDataset, ByDataset]) -> None:
+    """Saves the model, measures it, and writes and pushes the results."""
+    trainer, balance, tokenizer = training.trainer, training.balance, held_out.tokenizer
+    with saving_to(run.folder):
+        template = plain_template_of(held_out.data, tokenizer)
+        save_model(trainer, run.folder / run_folder.MODEL, template)
+        (run.folder / run_folder.EVALUATION).unlink(missing_ok=True)  # it was of the model that stood here before
+        after = held_out.after(trainer.model)
+        trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after[0].items()})
         # Written by a checkpoint otherwise, of which there may be none.
         trainer.state.stateful_callbacks["HBOState"] = balance.state.state()
         trainer.save_state()
-        metrics = _metrics(config, trainer, balance, before, after)
-        metrics |= {"accuracy": right, "accuracy_before": right_before}
+        metrics = metrics_of(run.config, trainer, balance, before, after)
         if trainer.is_world_process_zero():
-            with atomic_path(folder / run_folder.METRICS) as temporary:
-                temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-            write_report(folder)
             prompt = None if template is None else example_prompt(tokenizer)
-            card = model_card(read_run(folder), is_adapter=start.peft_config is not None, prompt=prompt)
-            (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
-    if pushed := push(trainer, folder / run_folder.MODEL):
-        say(f"pushed to {pushed}")
+            write_results(run.folder, metrics, is_adapter=run.lora is not None, prompt=prompt)
+    if pushed := push(trainer, run.folder / run_folder.MODEL):
+        run.say(f"pushed to {pushed}")
     trainer.accelerator.wait_for_everyone()
 
 
@@ -245,42 +287,3 @@ class _Progress(TrainerCallback):
 
     def on_train_end(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
         self.stack.close()
-
-
-def _paths(config: RunConfig, names: list[str]) -> dict[str, str]:
-    # A part of a `group_by` source is named source/value.
-    sources = {name: name if name in config.mixture.datasets else name.partition("/")[0] for name in names}
-    return {name: config.mixture.datasets[source].path for name, source in sources.items()}
-
-
-def _key(model: Any, rows: Dataset, args: SFTConfig) -> str:
-    content = content_fingerprint(rows, ["input_ids", "labels", "hbo_dataset"]) if len(rows) else "none"
-    return f"{model_fingerprint(model)}-{content}-{'bf16' if args.bf16 else 'fp32'}-{args.device.type}"
-
-
-def _metrics(
-    config: RunConfig, trainer: SFTTrainer, balance: HBOCallback, before: Scores, after: Scores
-) -> dict[str, Any]:
-    steps, datasets = trainer.state.global_step, balance.groups.datasets
-    plain = max(balance.train_seconds - balance.balance_seconds, 1e-9)
-    return {
-        "method": config.balance.method,
-        "seed": config.seed,
-        "steps": steps,
-        "tokens": balance.tokens,
-        "train_seconds": round(balance.train_seconds, 3),
-        "balance_seconds": round(balance.balance_seconds, 3),
-        "balance_overhead": round(balance.balance_seconds / plain, 6),
-        "eval": after,
-        "eval_before": before,
-        **averages(after, before),
-        "sizes": dict(zip(datasets, balance.groups.sizes_KL.tolist(), strict=True)),
-        "drawn": dict(zip(datasets, balance.drawn_so_far(steps).tolist(), strict=True)),
-        "environment": {
-            "python": platform.python_version(),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.args.device}",
-            "date": time.strftime("%Y-%m-%d"),
-            "hbo": __version__,  # a checkout need not be installed
-            **{name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},
-        },
-    }

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from transformers import Trainer, TrainingArguments
 
 from hbo.config import HBOConfig
-from hbo.config.rewards import DEV_REWARDS, GRADIENT_REWARDS, is_one_of
+from hbo.config.rewards import needs
 from hbo.core.groups import Groups
+from hbo.core.keys import Purpose, generator
 from hbo.data.tokens import opening
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.choose import Measurer, measurer_for
@@ -28,7 +29,6 @@ from hbo.training.sampler import Schedule
 _BATCH = 1 << 20
 _HIGHEST = 1023  # as difficulty.groups has it
 _SHARE_ASIDE, _LEAST_ASIDE = 0.05, 8
-_ASIDE = 14  # what a generator is for, part of its key
 
 
 def groups_of(rows: Dataset) -> Groups:
@@ -78,14 +78,14 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
         DataError: As `groups_of`; or a dataset has a single row, of which none can be set aside; or rows are packed.
     """
     groups = groups_of(rows)
-    if not is_one_of(config.global_reward, DEV_REWARDS):
+    if "dev_rows" not in needs(config.global_reward):
         return groups, []
     check_aside(dict(zip(groups.datasets, groups.sizes_K.tolist(), strict=True)), config)
     dev_K = []
     for k in range(len(groups.datasets)):
         own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
         count = min(max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own))), len(own) // 2)
-        dev_K.append(np.sort(np.random.default_rng((seed, _ASIDE, k)).choice(own, count, replace=False)))
+        dev_K.append(np.sort(generator(seed, Purpose.ASIDE, k).choice(own, count, replace=False)))
     return groups.without(np.concatenate(dev_K)), dev_K
 
 
@@ -95,7 +95,7 @@ def check_aside(sizes: Mapping[str, int], config: HBOConfig) -> None:
     Raises:
         DataError: It has a single row.
     """
-    if not is_one_of(config.global_reward, DEV_REWARDS):
+    if "dev_rows" not in needs(config.global_reward):
         return
     for name, size in sizes.items():
         if size < 2:
@@ -129,7 +129,7 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
     check_dispatching(args)
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_stream_options(args, config, is_sharded=is_sharded)
-    if is_sharded and is_one_of(config.global_reward, GRADIENT_REWARDS):
+    if is_sharded and "whole_gradients" in needs(config.global_reward):
         raise ConfigError(
             f"the reward {config.global_reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
             "choose another reward"
@@ -251,7 +251,8 @@ def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Me
     groups, dev_K = drawn_groups(rows, config, seed)
     if has_own_loss(trainer):
         return groups, OwnLossProbe(TrainerLoss(trainer), groups, config, seed=seed)
-    before = opening(tokenizer) if "ifd_ratio" in (config.global_reward, config.local_reward) else ()
+    is_asked = "without_instruction" in needs(config.global_reward, config.local_reward)
+    before = opening(tokenizer) if is_asked else ()
     measurer = measurer_for(rows, groups, config, pad_token_id=pad_id(trainer), seed=seed, dev_K=dev_K, opening=before)
     return groups, measurer
 

@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
+from hbo.core.prior import MANY_PASSES
 from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, DataError
 
 FILE = "balance.jsonl"
-PASSES = 3
-"""More of them and a row is likely to be learned by heart."""
 Floats = NDArray[np.float64]
 
 
@@ -110,11 +109,11 @@ def warn_repeats(groups: Groups, drawn_KL: NDArray[np.int64], warned: set[str]) 
     """Says, once per dataset, that rows of one of its groups are about to be seen for the fourth time."""
     for k, name in enumerate(groups.datasets):
         passes_L = drawn_KL[k] / np.maximum(groups.sizes_KL[k], 1)
-        if passes_L.max() >= PASSES and name not in warned:
+        if passes_L.max() >= MANY_PASSES - 1 and name not in warned:
             warned.add(name)
             warnings.warn(
                 f"dataset '{name}': the rows of group {int(passes_L.argmax())} are about to be seen for the "
-                f"{PASSES + 1}th time; add rows, train for fewer steps, or lower its share",
+                f"{MANY_PASSES}th time; add rows, train for fewer steps, or lower its share",
                 UserWarning,
                 stacklevel=2,
             )

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from hbo.config import HBOConfig
+from hbo.config.rewards import REWARDS
 from hbo.errors import ConfigError
-from hbo.rewards.own_loss import OWN_REWARDS
 
 OWN_LOSS = frozenset({"trl.trainer.dpo_trainer.DPOTrainer"})
 """Classes, with all that derive from them. One more must keep its records in `_metrics`, as TRL's trainers do."""
@@ -75,9 +75,10 @@ def own_loss_config(trainer: Trainer, config: HBOConfig) -> HBOConfig:
         )
     for key in ("global_reward", "local_reward"):
         reward = getattr(config, key)
-        if isinstance(reward, str) and ":" not in reward and reward not in OWN_REWARDS:
+        fitting = [name for name, spec in REWARDS.items() if spec.fits_any_loss]
+        if isinstance(reward, str) and ":" not in reward and reward not in fitting:
             raise ConfigError(
-                f"balance.{key} is '{reward}', but {what}; choose one of {', '.join(OWN_REWARDS)}, or write "
+                f"balance.{key} is '{reward}', but {what}; choose one of {', '.join(fitting)}, or write "
                 "pkg.module:function"
             )
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:

@@ -9,7 +9,8 @@ from itertools import repeat
 import numpy as np
 from torch.utils.data import Sampler
 
-from hbo.core.stream import Ints, Stream
+from hbo.arrays import Ints
+from hbo.core.stream import Stream
 from hbo.errors import ConfigError
 
 

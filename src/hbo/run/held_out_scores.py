@@ -1,0 +1,234 @@
+"""What is measured on a run's held-out rows, before training and after it: loss and accuracy of each dataset.
+
+Rows whose answer is multiple choice or a number have an accuracy. Letters: N rows.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import nn
+from trl import SFTConfig
+
+from hbo.data.answers import Choice, Number, right_answer
+from hbo.data.cache import atomic_path, cache_root
+from hbo.data.canonical import Conversation, conversation_of
+from hbo.progress import Track, silent
+from hbo.run.rows import Data
+from hbo.scoring.answering import chosen, encode, greedy_answers
+from hbo.scoring.batches import reader
+from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
+from hbo.scoring.losses import row_losses
+
+_VERSION = "1"  # part of the cache's key: raised when the same model gets another accuracy on the same rows
+
+ByDataset = dict[str, dict[str, Any]]
+"""Dataset → what was measured, by name."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Measures a model on a run's held-out rows; each answer is (losses, accuracies).
+
+    Args:
+        data: Rows of the run.
+        tokenizer: The one that they were tokenised with.
+        args: For device and precision.
+        asks: Whether accuracy is wanted.
+        track: Hears of progress.
+    """
+
+    data: Data
+    tokenizer: Any
+    args: SFTConfig
+    asks: bool
+    track: Track
+
+    def before(self, model: nn.Module) -> tuple[ByDataset, ByDataset]:
+        """Those of the untuned model; found again in the cache folder when the same model meets the same rows."""
+        key = self._key(model)
+        losses = cached(key, lambda: self._losses(model, "before"))
+        answers_key = f"{key}-accuracy{_VERSION}-{self.data.max_length}"
+        return losses, cached(answers_key, lambda: self._answers(model, "before")) if self.asks else {}
+
+    def after(self, model: nn.Module) -> tuple[ByDataset, ByDataset]:
+        """Those of the trained model."""
+        return self._losses(model, "after"), self._answers(model, "after") if self.asks else {}
+
+    def _key(self, model: nn.Module) -> str:
+        rows, args = self.data.held_out, self.args
+        content = content_fingerprint(rows, ["input_ids", "labels", "hbo_dataset"]) if len(rows) else "none"
+        return f"{model_fingerprint(model)}-{content}-{'bf16' if args.bf16 else 'fp32'}-{args.device.type}"
+
+    def _losses(self, model: nn.Module, when: str) -> ByDataset:
+        with self._autocast():
+            return held_out_losses(
+                model,
+                self.data.held_out,
+                list(self.data.sizes),
+                pad_token_id=int(self.tokenizer.pad_token_id),
+                phase=f"held-out loss {when}",
+                track=self.track,
+            )
+
+    def _answers(self, model: nn.Module, when: str) -> ByDataset:
+        with self._autocast():
+            return accuracy(
+                model,
+                self.data.held_out,
+                list(self.data.sizes),
+                self.tokenizer,
+                max_length=self.data.max_length,
+                phase=f"held-out answers {when}",
+                track=self.track,
+            )
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16))
+
+
+def cached(key: str, measure: Callable[[], ByDataset]) -> ByDataset:
+    """What `measure()` gave the first time under `key`; kept in the cache folder.
+
+    The untuned model's held-out loss doesn't change between runs, nor between a run and its resumption.
+    """
+    file: Path = cache_root() / "held_out" / f"{key}.json"
+    try:
+        found: ByDataset = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = measure()
+        with atomic_path(file) as temporary:
+            temporary.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def averages(after: ByDataset, before: ByDataset) -> dict[str, float | None]:
+    """`macro_nll`, the unweighted mean over datasets, and `relative_nll`, that of nll ÷ nll before training."""
+    nll = [score["nll"] for score in after.values()]
+    ratio = [after[name]["nll"] / before[name]["nll"] for name in after if before.get(name, {}).get("nll")]
+    return {
+        "macro_nll": float(np.mean(nll)) if nll else None,
+        "relative_nll": float(np.mean(ratio)) if ratio else None,
+    }
+
+
+def held_out_losses(
+    model: nn.Module, rows: Dataset, datasets: list[str], *, pad_token_id: int, phase: str, track: Track = silent
+) -> ByDataset:
+    """Dataset → `nll` (mean over rows of the mean target-token loss, nats), `perplexity` and `n`.
+
+    Args:
+        model: Runs in eval mode; under the caller's autocast, if any.
+        rows: Held-out rows with `input_ids`, `labels` and `hbo_dataset`.
+        datasets: Order of the result.
+        pad_token_id: Any valid token id.
+        phase: What the progress is called.
+        track: Hears of progress.
+    """
+    if not len(rows):
+        return {}
+    loss_N = row_losses(model, rows, pad_token_id=pad_token_id, track=track, phase=phase)
+    dataset_N = np.array(rows["hbo_dataset"][:])
+    found: ByDataset = {}
+    for name in datasets:
+        mine = loss_N[dataset_N == name]
+        if lost := int((~np.isfinite(mine)).sum()):
+            warnings.warn(
+                f"{phase}: {lost} of {len(mine)} rows of dataset '{name}' have a loss that is not a finite number and "
+                "are left out; if training has diverged, lower train.learning_rate",
+                UserWarning,
+                stacklevel=2,
+            )
+        mine = mine[np.isfinite(mine)]
+        if len(mine):
+            nll = float(mine.mean())
+            found[name] = {"nll": nll, "perplexity": float(np.exp(min(nll, 700.0))), "n": len(mine)}
+    return found
+
+
+def accuracy(
+    model: nn.Module,
+    rows: Dataset,
+    datasets: list[str],
+    tokenizer: Any,
+    *,
+    max_length: int | None,
+    phase: str,
+    track: Track = silent,
+) -> ByDataset:
+    """Dataset → `accuracy`, `n` and `kind` (`choice`, `numeric` or `mixed`); one without such rows is absent.
+
+    Args:
+        model: Runs in eval mode; under the caller's autocast, if any.
+        rows: Held-out rows, canonical and tokenised.
+        datasets: Order of the result.
+        tokenizer: The one that `rows` were tokenised with.
+        max_length: A question that is longer with one of its options isn't asked; None: all are.
+        phase: What the progress is called.
+        track: Hears of progress.
+
+    Raises:
+        DataError: The chat template refuses a row.
+    """
+    if not len(rows):
+        return {}
+    chose_N = _choices(model, rows, tokenizer, max_length, phase, track)
+    wrote_N = _numbers(model, rows, tokenizer, phase, track)
+    dataset_N = np.array(rows["hbo_dataset"][:])
+    found: ByDataset = {}
+    for name in datasets:
+        mine = dataset_N == name
+        chose, wrote = (right_N[mine & np.isfinite(right_N)] for right_N in (chose_N, wrote_N))
+        both = np.concatenate([chose, wrote])
+        if len(both):
+            kind = "mixed" if len(chose) and len(wrote) else "choice" if len(chose) else "numeric"
+            found[name] = {"accuracy": float(both.mean()), "n": len(both), "kind": kind}
+    return found
+
+
+def _choices(
+    model: nn.Module, rows: Dataset, tokenizer: Any, max_length: int | None, phase: str, track: Track
+) -> np.ndarray:
+    """1 or 0 (N,) for each multiple-choice row, NaN elsewhere."""
+    right_N = np.full(len(rows), np.nan)
+    at, questions, right = [], [], []
+    for i, row, turns, answer in _answers(rows, Choice):
+        where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
+        question = encode(turns.prompt, answer.options, tokenizer, where, turns.given)
+        if max_length is None or max(len(ids) for ids, _ in question.rows) <= max_length:
+            at.append(i)
+            questions.append(question)
+            right.append(answer.right)
+    if at:
+        picked = chosen(model, questions, pad_token_id=int(tokenizer.pad_token_id), track=track, phase=phase)
+        right_N[at] = picked == np.array(right)
+    return right_N
+
+
+def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track: Track) -> np.ndarray:
+    """1 or 0 (N,) for each row with a numeric answer, NaN elsewhere."""
+    right_N = np.full(len(rows), np.nan)
+    found = [(i, number) for i, _, _, number in _answers(rows, Number)]
+    if found:
+        asked = reader(rows)(np.array([i for i, _ in found]))
+        written = greedy_answers(model, asked, tokenizer, track=track, phase=phase)
+        right_N[[i for i, _ in found]] = [number.equals(text) for (_, number), text in zip(found, written, strict=True)]
+    return right_N
+
+
+def _answers(rows: Dataset, kind: type) -> Iterator[tuple[int, dict[str, Any], Conversation, Any]]:
+    """Number, row, conversation and right answer of each row that has an answer of this kind."""
+    tokens = [name for name in ("input_ids", "labels") if name in rows.column_names]
+    for i, row in enumerate(rows.remove_columns(tokens)):
+        turns = conversation_of(row)
+        answer = right_answer(turns.prompt, turns.completion)
+        if isinstance(answer, kind):
+            yield i, row, turns, answer

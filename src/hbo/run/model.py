@@ -1,0 +1,136 @@
+"""The run's model: where it lies, its tokenizer as `train:` changes it, what it can be given, and its weights.
+
+Whatever takes a configuration here takes one that `hbo.run.arguments.typed` has gone over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from datasets import disable_progress_bars
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTConfig
+
+from hbo.config import RunConfig
+from hbo.errors import ConfigError, ModelError, first_line
+from hbo.progress import Track, silent
+from hbo.run.saving import accept_stored_names
+from hbo.scoring.limits import Limits
+from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.training.fit import limits_of, pad_within
+from hbo.training.parallel import check_placement
+
+_TEMPLATE = "chat_template_path"
+_TOKENS = ("eos_token", "pad_token")
+_FILES = (".jinja", ".j2")
+_OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
+
+
+def quiet_libraries() -> None:
+    """Leaves progress and warnings to the command line: no bars and no chatter of datasets and transformers."""
+    disable_progress_bars()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def find_model(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
+    """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine.
+
+    Raises:
+        ConfigError: There is no such chat template, or a token that the tokenizer doesn't know.
+        ModelError: The model or its tokenizer can't be found or loaded.
+    """
+    spec = resolve(config.model, pickles=_may_unpickle(config.train.get("model_init_kwargs")), track=track)
+    tokenizer = _tokenizer(spec, config.train)
+    pad_within(tokenizer, limits_of_model(config))
+    return spec, tokenizer
+
+
+def limits_of_model(config: RunConfig) -> Limits:
+    """What rows the model can be given, as far as its configuration and `train.model_init_kwargs` say."""
+    options = config.train.get("model_init_kwargs")
+    spec = resolve(config.model, pickles=_may_unpickle(options))
+    return limits_of(spec, trust_remote_code=bool(config.train.get("trust_remote_code")), options=options)
+
+
+def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:
+    """The model in fp32: under bf16 autocast these are the master weights, which bf16 ones are too coarse to be.
+
+    Raises:
+        ConfigError: Some of it was put on no device.
+        ModelError: It can't be found or loaded.
+    """
+    options = {key: value for key, value in (args.model_init_kwargs or {}).items() if key not in _OWN_INIT}
+    model = load_model(
+        spec,
+        dtype=dtype_of(args),
+        trust_remote_code=args.trust_remote_code,
+        pickles=_may_unpickle(args.model_init_kwargs),
+        options=options,
+    )
+    check_placement(model)  # a device_map like "auto" shows only now what it does
+    accept_stored_names(model)
+    return model
+
+
+def dtype_of(args: SFTConfig) -> torch.dtype:
+    """What the weights are loaded in: fp32 unless `train.model_init_kwargs.dtype` says otherwise."""
+    dtype = dict(args.model_init_kwargs or {}).get("dtype", torch.float32)
+    found: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return found
+
+
+def _may_unpickle(model_init_kwargs: Any) -> bool:
+    """Whether the user asks for pickled weights, in transformers' own words."""
+    return isinstance(model_init_kwargs, dict) and model_init_kwargs.get("use_safetensors") is False
+
+
+def _tokenizer(spec: str, train: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """The tokenizer that renders the rows and is saved with the model, with the template and tokens of `train`."""
+    options = train.get("model_init_kwargs")
+    given = {name: str(token) for name in _TOKENS if (token := train.get(name)) is not None}
+    tokenizer = load_tokenizer(
+        spec,
+        trust_remote_code=bool(train.get("trust_remote_code")),
+        pickles=_may_unpickle(options),
+        revision=(options or {}).get("revision"),
+        tokens=given,
+    )
+    if (template := train.get(_TEMPLATE)) is not None:
+        known = tokenizer.get_vocab()
+        tokenizer.chat_template, end = _template(str(template), known, given.get("eos_token"))
+        if end is not None:
+            tokenizer.eos_token = end
+    return tokenizer
+
+
+def _template(given: str, known: Mapping[str, int], end: str | None) -> tuple[str, str | None]:
+    """The chat template that stands in a file or belongs to a tokenizer, and `end` or else the latter's end token."""
+    path = Path(given).expanduser()
+    where = f"train.{_TEMPLATE}: {given}"
+    if path.suffix in _FILES:
+        try:
+            return path.read_text(encoding="utf-8"), end
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where} can't be read ({first_line(error)}); give a template as UTF-8 text") from None
+    if path.is_file():
+        raise ConfigError(f"{where} is no template; give a .jinja file, a folder with a tokenizer, or a Hub name")
+    try:
+        source = load_tokenizer(str(path) if path.is_dir() else given, alone=True)
+        text = str(source.get_chat_template())
+    except ModelError as error:
+        raise ConfigError(f"train.{_TEMPLATE}: {error}") from None
+    except ValueError:
+        raise ConfigError(f"{where} has a tokenizer without a chat template; name one that has") from None
+    end = end or source.eos_token
+    needed = {str(token) for token in source.added_tokens_decoder.values() if str(token) in text}
+    if missing := sorted(token for token in needed | ({end} - {None}) if token not in known):
+        raise ConfigError(
+            f"{where} writes {', '.join(missing[:5])}, which the model's tokenizer doesn't know; add them to tokenizer "
+            "and embeddings of the model first, or take a template that does without"
+        )
+    return text, end

@@ -1,0 +1,150 @@
+"""How hard each row of a run is, and the groups that follow from it; `hbo score` writes the scores to a file.
+
+Whatever takes a configuration here takes one that `hbo.run.arguments.typed` has gone over.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from datasets import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from trl import SFTConfig
+
+from hbo.config import RunConfig
+from hbo.data.cache import atomic_path
+from hbo.data.mixture import dataset_sizes, read_mixture
+from hbo.data.tokens import refused
+from hbo.data.unusable import counted_rows, reasons_told
+from hbo.progress import Track, silent
+from hbo.run.arguments import training_arguments, typed
+from hbo.run.model import find_model, load_weights, quiet_libraries
+from hbo.run.rows import fit_of, fitted, own_tokens
+from hbo.scoring.devices import scoring_autocast, to_device, uses_bf16
+from hbo.scoring.difficulty import Scores, assign_levels, score
+from hbo.scoring.levels import without_easiest
+from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.scores import Quantiles, quantiles, score_table
+from hbo.training.fit import limits_of
+from hbo.training.processes import all_processes
+
+
+def needs_scores(config: RunConfig) -> bool:
+    """Whether difficulty means anything to this run; with one group there is nothing to sort."""
+    return config.difficulty.groups > 1 or config.difficulty.drop_easiest > 0
+
+
+def scored(
+    config: RunConfig,
+    rows: Dataset,
+    model: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+    args: SFTConfig,
+    track: Track,
+) -> Scores:
+    """Difficulty of every row, under the model itself or the separate scorer.
+
+    Args:
+        config: Run.
+        rows: Tokenised for the model; for the separate scorer only canonical.
+        model: The untuned model; not needed for the separate scorer.
+        tokenizer: Its tokenizer.
+        args: For device and length.
+        track: Hears of progress.
+    """
+    if config.difficulty.model is not None:
+        spec, tokenizer, rows = scorer_rows(config, rows, args, track)
+        model = load_model(spec, trust_remote_code=bool(args.trust_remote_code))
+    assert model is not None
+    to_device(model, args.device)
+    with scoring_autocast(args.device, config.difficulty.precision):
+        return score(rows, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
+
+
+def scorer_rows(
+    config: RunConfig, data: Dataset, args: SFTConfig, track: Track
+) -> tuple[str, PreTrainedTokenizerBase, Dataset]:
+    """Where the separate scorer is, its tokenizer, and the rows with its tokens.
+
+    A row that its chat template refuses has no tokens, and a warning counts it.
+
+    Raises:
+        ModelError: It can't be found, or has no embedding of a token.
+    """
+    name = config.difficulty.model
+    assert name is not None
+    spec = resolve(name, track=track)
+    trusts = bool(args.trust_remote_code)  # code that it brings runs under the same condition as the trained model's
+    tokenizer = load_tokenizer(spec, trust_remote_code=trusts)
+    fit = fit_of(config, name, limits_of(spec, trust_remote_code=trusts), args)
+    texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
+    lenient = dataset_sizes(texts)  # what the scorer can't rank is hard, not unusable
+    (rows,) = fitted(fit, [texts], tokenizer, track, lenient=lenient)
+    for dataset, reasons in refused(rows).items():
+        warnings.warn(
+            f"dataset '{dataset}': {counted_rows(reasons)} rows can't be scored by {name} and count as hard: "
+            f"{reasons_told(reasons)}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return spec, tokenizer, rows
+
+
+def left_over(config: RunConfig, train: Dataset, scores: Scores) -> np.ndarray | None:
+    """The numbers of the rows that `difficulty.drop_easiest` leaves; None where it leaves all."""
+    share = config.difficulty.drop_easiest
+    if not share:
+        return None
+    return without_easiest(train["hbo_dataset"][:], scores, config.difficulty.metric, share, train["hbo_row"][:])
+
+
+def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> Dataset:
+    """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer, as precise as in training.
+
+    Without the rows that `difficulty.drop_easiest` drops.
+    """
+    if scores is None:
+        return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64))
+    if (left := left_over(config, train, scores)) is not None:
+        train, scores = train.select(left), scores.of(left)
+    level_N = assign_levels(
+        train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups, train["hbo_row"][:]
+    )
+    train = train.add_column("hbo_level", np.asarray(level_N, dtype=np.int64))
+    as_trained = uses_bf16(args.device, config.difficulty.precision) == bool(args.bf16)
+    if config.difficulty.model is None and as_trained:
+        train = train.add_column("hbo_reference", np.asarray(scores.loss_N, dtype=np.float64))
+    return train
+
+
+def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
+    """The spread of the scores per dataset, and whether all came from the cache; `output` holds one row per example.
+
+    Every row of the mixture is scored, also those that a run would hold out. The configuration may be as it is written.
+
+    Raises:
+        HBOError: A source, a row or the model can't be used.
+    """
+    quiet_libraries()
+    config = typed(config.model_copy(update={"output": config.output or "runs/unnamed"}))
+    args = training_arguments(config)
+    model = tokenizer = None
+    if config.difficulty.model is None:
+        spec, tokenizer = find_model(config, track)
+    else:
+        resolve(config.difficulty.model, track=track)  # a name that doesn't exist is told before rows are read
+    rows = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
+    if tokenizer is not None:
+        (rows,), _ = own_tokens(config, [rows], tokenizer, args, track)
+        model = load_weights(spec, args)
+    scores = scored(config, rows, model, tokenizer, args, track)
+    table = score_table(rows, scores)
+    processes = all_processes()
+    if processes.rank == 0:
+        with atomic_path(output.absolute()) as temporary:
+            pq.write_table(table, temporary)
+    processes.from_first(None)  # when any process is through, the file is there
+    return quantiles(table, config.difficulty.metric), scores.cached
