@@ -70,7 +70,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     check_rewards(config.balance)
     rehearse(args)
     if offline and not is_here(config):
-        here = models.resolve(config.model) if models.is_here(config.model) else None
+        here = models.resolve(config.model) if models.needs_no_network(config.model) else None
         notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return plan_offline(config, args, track) | {"memory": notes}
     spec, tokenizer = find_model(config, track)
@@ -131,7 +131,7 @@ def is_here(config: RunConfig) -> bool:
     Raises:
         ModelError: The model's name is a path that isn't there, or no name at all.
     """
-    named = [models.is_here(name) for name in (config.model, config.difficulty.model) if name is not None]
+    named = [models.needs_no_network(name) for name in (config.model, config.difficulty.model) if name is not None]
     sources = [source for entry in config.mixture.datasets.values() for source in entry.sources]
     return all(named) and not any(map(is_on_hub, sources))
 

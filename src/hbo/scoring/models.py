@@ -82,7 +82,7 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
     return spec
 
 
-def is_here(spec: str) -> bool:
+def needs_no_network(spec: str) -> bool:
     """Whether the model can be had without a network.
 
     Raises:

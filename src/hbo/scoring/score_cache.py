@@ -89,8 +89,8 @@ def journals(path: Path, rank: int, processes: int) -> list[Journal]:
     return [Journal(found[number]) for number in mine]
 
 
-def load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """The losses (N,) given the instruction and alone that `save` has kept there, or None.
+def kept_losses(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The losses (N,) given the instruction and alone that `keep_losses` wrote there, or None.
 
     Raises:
         DataError: The file is damaged.
@@ -104,7 +104,7 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     return table["loss"].to_numpy(), table["loss_alone"].to_numpy()
 
 
-def save(path: Path, loss_N: np.ndarray, loss_alone_N: np.ndarray) -> None:
+def keep_losses(path: Path, loss_N: np.ndarray, loss_alone_N: np.ndarray) -> None:
     """Keeps the losses in `path`, all or nothing.
 
     Raises:
