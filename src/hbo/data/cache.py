@@ -79,8 +79,7 @@ def stored_table(
         path: The file; its stem becomes the dataset's fingerprint, so it must stand for the content.
         features: Columns.
         tables: Read only if there is no such file.
-        notes: What is to be known of the rows later, asked for when all are read; `notes_of` gives it back, in this
-            process or another.
+        notes: What `notes_of` shall give back, asked for when all rows are read.
 
     Raises:
         DataError: The file can't be written, or the one that is there is damaged; or whatever reading `tables` raises.
@@ -95,7 +94,7 @@ def stored_table(
             for table in tables:
                 writer.write_table(table.cast(schema))
             if notes is not None:  # first, so that no table is ever without its notes
-                with atomic_path(_beside(path)) as beside:
+                with atomic_path(path.with_suffix(".json")) as beside:
                     beside.write_text(json.dumps(notes()), encoding="utf-8")
     try:
         table = MemoryMappedTable.from_file(str(path))
@@ -105,22 +104,16 @@ def stored_table(
 
 
 def notes_of(data: Dataset) -> Any:
-    """What was noted when the rows of `data` were stored; None if nothing was, or if they lie in no file.
-
-    Rows chosen from a table have the notes of the table.
+    """What was noted when the rows of `data`, or those that they were chosen from, were stored; None if nothing was.
 
     Raises:
         DataError: The notes can't be read.
     """
     for file in data.cache_files:
-        path = _beside(Path(file["filename"]))
+        path = Path(file["filename"]).with_suffix(".json")
         try:
             if path.exists():
                 return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: can't be read ({error}); delete it and the file beside it") from None
     return None
-
-
-def _beside(path: Path) -> Path:
-    return path.with_suffix(".json")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hbo.data.canonical import Conversation
-from hbo.data.columns import Cells, Names, Row, Selector, names_in
+from hbo.data.columns import Cells, Names, RawRow, Selector, names_in
 from hbo.data.formats import FORMATS, KNOWN, Format, detect, format_named, possible, renamed
 from hbo.data.turns import ROLES, TurnReader
 from hbo.data.unusable import MOST_REASONS, BadRowError, Counted, UnusableRowError, count_rows
@@ -31,7 +31,21 @@ class Account:
 
 
 class Reader:
-    """Reads the rows of one source; `account` holds what it has come across."""
+    """Reads the rows of one source; `account` holds what it has come across.
+
+    Args:
+        dataset: Its name, for errors.
+        path: Of the source, likewise.
+        format: One of `FORMATS`, or another name of it; found row by row when absent.
+        columns: Name that hbo reads → column of the source; or the columns to keep.
+        roles: Role in the source → role.
+        used: Columns that serve another purpose, such as choosing rows.
+        fills_nulls: Whether the source gives each object the keys of all others, as columnar files do.
+
+    Raises:
+        ConfigError: A role is none.
+        DataError: The format is unknown, or `columns` renames to what no format reads.
+    """
 
     def __init__(
         self,
@@ -44,20 +58,6 @@ class Reader:
         used: Collection[str] = (),
         fills_nulls: bool = False,
     ) -> None:
-        """
-        Args:
-            dataset: Its name, for errors.
-            path: Of the source, likewise.
-            format: One of `FORMATS`, or another name of it; found row by row when absent.
-            columns: Name that hbo reads → column of the source; or the columns to keep.
-            roles: Role in the source → role.
-            used: Columns that serve another purpose, such as choosing rows.
-            fills_nulls: Whether the source gives each object the keys of all others, as columnar files do.
-
-        Raises:
-            ConfigError: A role is none.
-            DataError: The format is unknown, or `columns` renames to what no format reads.
-        """
         self.account = Account(dataset, path)
         self._format = None if format is None else _format(dataset, format)
         self._select = Selector(dataset, columns)
@@ -66,9 +66,9 @@ class Reader:
         self._last: Format | None = None
         self._names: tuple[tuple[str, ...], Names] = ((), {})
         self._possible: list[Format] = []
-        self._columns: Row = {}
+        self._columns: RawRow = {}
 
-    def read(self, row: Row, where: str) -> Conversation:
+    def read(self, row: RawRow, where: str) -> Conversation:
         """The row's conversation.
 
         Raises:
@@ -104,7 +104,7 @@ class Reader:
         """Refuses columns of `columns:` that no row has had so far, with a DataError."""
         self._select.check(list(map(str, self._columns)))
 
-    def _cells(self, row: Row) -> Cells:
+    def _cells(self, row: RawRow) -> Cells:
         columns = tuple(row)
         if columns != self._names[0]:  # most rows have the columns of the one before
             self._names = columns, names_in(row)
@@ -118,7 +118,7 @@ class Reader:
         return f"'{name}' is filled, but hbo trains on text alone; to do so without it, {way}"
 
 
-def _unknown(row: Row) -> str:
+def _unknown(row: RawRow) -> str:
     seen = ", ".join(map(str, row)) or "none"
     proposed = renamed(row) or {"prompt": "<column>", "completion": "<column>"}
     columns = ", ".join(f"{name}: {column}" for name, column in proposed.items())
