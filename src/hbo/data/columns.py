@@ -24,21 +24,21 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "chat_template_kwargs": (),
     "text": (),
 }
-"""Every column that a format reads → the other names that it goes by."""
+"""Columns that formats read → the other names that they go by."""
 
 Names = Mapping[str, tuple[str, ...]]
-"""Column that a format reads → those of its names that a row has, its own first."""
+"""Column that a format may read → those of its names that a row has, its own first."""
 
 
 def names_in(columns: Collection[str]) -> Names:
-    """The columns that formats read, by the names that they have among these.
+    """The columns that formats may read, by the names that they have among these.
 
     Example:
-        >>> names_in(["instruction", "context", "response"])
-        {'instruction': ('instruction',), 'input': ('context',), 'output': ('response',)}
+        >>> names_in(["instruction", "context"])
+        {'instruction': ('instruction',), 'context': ('context',), 'input': ('context',)}
     """
     found = ((name, tuple(each for each in (name, *others) if each in columns)) for name, others in SPELLINGS.items())
-    return {name: present for name, present in found if present}
+    return {name: (name,) for name in columns} | {name: present for name, present in found if present}
 
 
 class Cells:
@@ -129,23 +129,29 @@ class Selector:
     Args:
         dataset: Name, for errors.
         columns: Name that hbo reads → column of the source; or the columns to keep.
+        readable: Columns that formats read.
 
     Raises:
         DataError: It renames to what no format reads.
     """
 
-    def __init__(self, dataset: str, columns: Mapping[str, str] | Collection[str] | None) -> None:
+    def __init__(
+        self,
+        dataset: str,
+        columns: Mapping[str, str] | Collection[str] | None,
+        readable: Collection[str] = tuple(SPELLINGS),
+    ) -> None:
         self.dataset = dataset
         self.renamed = dict(columns) if isinstance(columns, Mapping) else {}
         self.kept = None if columns is None or isinstance(columns, Mapping) else set(columns)
         self.missing = set(self.renamed.values()) if self.kept is None else set(self.kept)
-        known = [*SPELLINGS, *(other for others in SPELLINGS.values() for other in others)]
+        known = [*readable, *(other for others in SPELLINGS.values() for other in others)]
         for name in self.renamed:
             if name not in known:
                 raise DataError(
                     f"dataset '{dataset}': `columns` renames to '{name}', which no format reads"
                     f"{nearest(name, known)}; write {{name that hbo reads: name in the file}}, "
-                    f"with one of {', '.join(SPELLINGS)}"
+                    f"with one of {', '.join(readable)}"
                 )
 
     def __call__(self, row: RawRow) -> RawRow:

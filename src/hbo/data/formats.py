@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hbo.data.canonical import Conversation
-from hbo.data.columns import Cells, Names
+from hbo.data.columns import SPELLINGS, Cells, Names
 from hbo.data.json_text import listed, tools_of
 from hbo.data.turns import Turn, TurnReader, is_filled, split_turns, text_of
 from hbo.data.unusable import BadRowError
@@ -50,6 +50,8 @@ class Format:
     """Its columns, in words."""
     is_chat: bool = True
     """Whether it becomes messages."""
+    context: str | None = "input"
+    """The column that a text beside them goes to which stands before the answer; None where nothing can."""
     also: Callable[[Cells], bool] = lambda cells: True
     """What must hold beside that before a row is taken for one."""
 
@@ -150,14 +152,17 @@ def _text(cells: Cells, turns: TurnReader) -> Parts:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("messages", ("messages",), _chat("messages"), ("openai",)),
-    Format("conversations", ("conversations",), _chat("conversations"), ("sharegpt",)),
+    Format("messages", ("messages",), _chat("messages"), ("openai",), context="system"),
+    Format("conversations", ("conversations",), _chat("conversations"), ("sharegpt",), context="system"),
     Format("prompt", ("prompt", "completion"), _prompt, ("prompt_completion",), "prompt, completion"),
     Format("instruction", ("instruction", "output"), _instruction, ("alpaca", "dolly"), "instruction, input, output"),
     Format("preference", ("chosen",), _preference, ("chosen",), "prompt, chosen", also=_has_start),
-    Format("text", ("text",), _text, is_chat=False),
+    Format("text", ("text",), _text, is_chat=False, context=None),
 )
 """The formats, in the order in which they are detected."""
+
+READABLE = tuple(dict.fromkeys([*SPELLINGS, *(name for each in FORMATS for name in each.needs)]))
+"""The columns that they read."""
 
 KNOWN = "; ".join(f"{each.name} ({each.shown})" if each.shown else each.name for each in FORMATS)
 

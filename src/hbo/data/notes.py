@@ -16,6 +16,7 @@ from datasets import Dataset
 from hbo.data.cache import notes_of
 from hbo.data.canonical import Conversation
 from hbo.data.chat import Span
+from hbo.data.formats import FORMATS
 from hbo.data.reader import Account
 from hbo.data.turns import Turn, is_target
 from hbo.data.unusable import Counted, counted_rows, reasons_told
@@ -141,10 +142,11 @@ def of_account(account: Account) -> Iterator[Note]:
         if column not in MEANINGS
     }
     if columns := [f"{column} ({rows})" for column, rows in plain.items() if "[]." not in column]:
-        is_chat = {"messages", "conversations"} & account.formats.keys()
-        way = f"`columns: {{{'system' if is_chat else 'input'}: NAME}}` puts one before the answer, "
-        use = f"{'' if 'text' in account.formats else way}`where` chooses rows by one, `group_by` splits"
-        yield Note(f"{name}: columns that are not read: {', '.join(columns)}; {use}")
+        places = {each.context for each in FORMATS if each.name in account.formats}
+        place = "system" if "system" in places else "input"
+        way = "" if None in places else f"`columns: {{{place}: NAME}}` puts one before the answer, "
+        told = f"columns that are not read: {', '.join(columns)}"
+        yield Note(f"{name}: {told}; {way}`where` chooses rows by one, `group_by` splits")
     if keys := [f"{key} ({rows})" for key, rows in plain.items() if "[]." in key]:
         yield Note(f"{name}: keys of turns that are not read: {', '.join(keys)}; {_KEYS}")
     if account.unusable:

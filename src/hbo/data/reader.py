@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hbo.data.canonical import Conversation
 from hbo.data.columns import Cells, Names, RawRow, Selector, names_in
-from hbo.data.formats import FORMATS, KNOWN, Format, detect, format_named, possible, renamed
+from hbo.data.formats import FORMATS, KNOWN, READABLE, Format, detect, format_named, possible, renamed
 from hbo.data.turns import ROLES, TurnReader
 from hbo.data.unusable import MOST_REASONS, BadRowError, Counted, UnusableRowError, count_rows
 from hbo.errors import ConfigError, DataError, nearest
@@ -60,7 +60,7 @@ class Reader:
     ) -> None:
         self.account = Account(dataset, path)
         self._format = None if format is None else _format(dataset, format)
-        self._select = Selector(dataset, columns)
+        self._select = Selector(dataset, columns, READABLE)
         self._turns = TurnReader(_checked(dataset, roles or {}), fills_nulls=fills_nulls)
         self._used = used
         self._last: Format | None = None

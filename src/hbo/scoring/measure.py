@@ -1,7 +1,7 @@
 """Rows → their scores under a model, kept on disk so that no row is ever scored twice.
 
 IFD compares a response's loss given its instruction with that of the very same tokens after the chat template's
-opening alone, so that both sides have the same T targets. Letters: N rows, B rows of a batch, T target tokens.
+opening alone, so that both sides have the same targets. Letters: N rows, B rows of a batch.
 """
 
 from __future__ import annotations
