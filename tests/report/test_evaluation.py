@@ -6,7 +6,7 @@ import json
 import pytest
 from rich.console import Console
 
-from hbo.folder.benchmarks import read_evaluation
+from hbo.folder.benchmarks import Evaluation
 from hbo.report.evaluation import evaluation, evaluation_table
 
 XNLI = {
@@ -26,7 +26,7 @@ HELD = {
 def found(tmp_path):
     file = tmp_path / "eval.json"
     file.write_text(json.dumps(HELD))
-    return read_evaluation(file)
+    return Evaluation.read(file)
 
 
 def test_the_page_shows_tasks_languages_means_and_settings(found):

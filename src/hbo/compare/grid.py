@@ -13,7 +13,7 @@ from hbo.config import RunConfig
 from hbo.config import file as config_file
 from hbo.config import methods as recipes
 from hbo.errors import ConfigError
-from hbo.folder.metrics import read_metrics
+from hbo.folder.metrics import Metrics
 from hbo.folder.paths import METRICS
 from hbo.run.arguments import adapter, training_arguments, typed
 from hbo.run.packages import check_packages
@@ -132,7 +132,7 @@ def plan(grid: Sequence[Cell]) -> Iterator[str]:
         steps = cell.config.train.get("max_steps", -1)
         budget = f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3):g} epochs"
         yield f"{cell.label}, seed {cell.seed}: {budget}, {'finished' if cell.is_finished else 'to run'}"
-    measured = [read_metrics(cell.folder / METRICS) for cell in grid]
+    measured = [Metrics.read(cell.folder / METRICS) for cell in grid]
     done = [found.train_seconds or 0.0 for found in measured if found]
     left = len(grid) - len(done)
     guess = ""
