@@ -17,11 +17,7 @@ READING = (
 
 
 def markdown(table: Table | None) -> str:
-    """The whole of comparison.md.
-
-    Raises:
-        Nothing.
-    """
+    """The whole of comparison.md."""
     if table is None:
         return "No run is finished yet.\n"
     parts = [READING, "", *_grid(table, table.columns, wins=True)]
@@ -35,11 +31,7 @@ def markdown(table: Table | None) -> str:
 
 
 def figures(entry: Entry, digits: int) -> str:
-    """`mean ± error` in plain characters, a dash where nothing was measured.
-
-    Raises:
-        Nothing.
-    """
+    """`mean ± error` in plain characters, a dash where nothing was measured."""
     if math.isnan(entry.mean):
         return "–"
     error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"

@@ -33,9 +33,6 @@ def page(table: Table | None, title: str) -> str:
     Args:
         table: None while no run is finished.
         title: Of the page.
-
-    Raises:
-        Nothing.
     """
     if table is None:
         inner = "<p>No run is finished yet.</p>"

@@ -88,11 +88,7 @@ class Table:
 
 
 def tabulate(runs: Sequence[Run]) -> Table:
-    """The table of some finished runs, of which there is at least one.
-
-    Raises:
-        Nothing.
-    """
+    """The table of some finished runs, of which there is at least one."""
     labels = list(dict.fromkeys(run["label"] for run in runs))
     names = list(dict.fromkeys(name for run in runs for name in run["nll"]))
     answered = [name for name in names if any(_accuracy(name)(run) is not None for run in runs)]
