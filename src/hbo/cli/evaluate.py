@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo.cli.screen import bars, out, say
+from hbo.cli.console import bars, out, say, tell
 from hbo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,14 +47,14 @@ def evaluate(
     from hbo.benchmarks.evaluate import evaluate as run
     from hbo.demo.names import model_path
     from hbo.folder.benchmarks import Evaluation
-    from hbo.report.evaluation import evaluation_table
+    from hbo.report.terminal import evaluation_table
 
     options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite, trust_remote_code)
     with bars() as track:
         file = run(model_path(name), options, track=track, say=say)
     if found := Evaluation.read(file):
         out.print(evaluation_table(found))
-    out.print(f"results {file}", soft_wrap=True, markup=False)
+    tell(f"results {file}")
 
 
 def for_grid(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hbo.config import RunConfig
 from hbo.config import file as config_file
-from hbo.config import methods as recipes
+from hbo.config.methods import method_of
 from hbo.errors import ConfigError
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import METRICS
@@ -105,7 +105,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
 
 def _axes(methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str]) -> list[list[tuple[str, str]]]:
     for method in methods:
-        recipes.settings(method)
+        method_of(method)
     for option, values in (("--methods", methods), ("--seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{option} names {'a value twice' if values else 'nothing'}; give each value once")

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from hbo.atomic import write_file
+from hbo.compare.comparison_page import page
 from hbo.compare.grid import Cell
 from hbo.compare.markdown import markdown
-from hbo.compare.page import page
 from hbo.compare.table import tabulate
 from hbo.folder.benchmarks import Evaluation
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import EVALUATION, METRICS
-from hbo.report.evaluation import SHOWN
+from hbo.report.words import PAPER_NAMES
 
 
 def publish_results(cells: Sequence[Cell], output: Path) -> None:
@@ -52,6 +52,6 @@ def _benchmarks(file: Path) -> dict[str, float] | None:
     found = Evaluation.read(file)
     if found is None:
         return None
-    means = {SHOWN.get(key, key): measure.accuracy for key, measure in found.averages.items()}
+    means = {PAPER_NAMES.get(key, key): measure.accuracy for key, measure in found.averages.items()}
     # A dataset of the mixture may have a benchmark's name.
     return {**means, **{f"benchmark {task}": measure.accuracy for task, measure in found.tasks.items()}}

@@ -73,10 +73,8 @@ def mean_and_error(values: ArrayLike) -> tuple[float, float]:
 def permutation_p(differences: ArrayLike, seed: int = 0) -> float:
     """The share of sign flips whose mean is at least as far from 0 (Fisher's paired permutation test, two-sided).
 
-    All 2^N flips up to N = 16, where the least p is 2^(1−N); beyond, 20,000 random ones and the one observed.
-
-    Raises:
-        Nothing: without differences it is NaN.
+    All 2^N flips up to N = 16, where the least p is 2^(1−N); beyond, 20,000 random ones and the one observed. NaN
+    without differences.
 
     Example:
         >>> permutation_p([1.0, 1.0, 1.0])

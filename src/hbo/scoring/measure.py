@@ -85,7 +85,7 @@ def score(
     read, is_scored = reader(data), scan.target_N > 0
 
     def journals(suffix: str) -> list[kept.Journal]:
-        return kept.journals(path.with_suffix(suffix), processes.rank, processes.count)
+        return kept.journals(path.with_suffix(suffix), processes)
 
     sides = (
         _Side("scoring", read, scan.length_N, is_scored, journals(".given")),
@@ -105,7 +105,7 @@ def score(
     for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
         is_broken = side.is_wanted_N & ~np.isfinite(measured_N)
         loss_N[is_broken] = alone_N[is_broken] = np.nan
-    if processes.rank == 0:
+    if processes.is_first:
         kept.save(path, loss_N, alone_N)
     processes.from_first(None)  # no journal goes before all is saved
     for journal in (journal for side in sides for journal in side.journals):
