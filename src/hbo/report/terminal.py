@@ -12,7 +12,7 @@ from rich.text import Text
 from hbo.core.prior import MANY_PASSES
 from hbo.errors import visible
 from hbo.folder.benchmarks import Evaluation, Measure
-from hbo.folder.metrics import Metrics, Score, parse_metrics
+from hbo.folder.metrics import Metrics, Score
 from hbo.report.words import PAPER_NAMES
 
 
@@ -28,7 +28,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
         >>> metrics_table({"eval": {"math": {"nll": 0.0, "perplexity": 1.0, "n": 5}}}).row_count
         2
     """
-    found = parse_metrics(metrics)
+    found = Metrics.checked(dict(metrics), "metrics.json")
     table = Table(title="Held-out perplexity", title_justify="left")
     table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
     for column in ("rows", "before", "after", "change"):

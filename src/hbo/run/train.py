@@ -29,7 +29,6 @@ from hbo.config import file as config_file
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
-from hbo.folder.mixture import write_mixture
 from hbo.progress import Track, silent
 from hbo.run.arguments import adapter, draw_seed, for_trainer, steps_of, training_arguments, typed
 from hbo.run.compact_head import targets_only
@@ -248,7 +247,7 @@ def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, 
         write_file(run.folder / run_folder.CONFIG, config_file.dump(without_tokens(run.config)))
         left = None if scores is None else left_over(run.config, data.train, scores)
         kept = scores.of(left) if scores and left is not None else scores
-        write_mixture(run.folder, mixture_of(run.config, examples, data.held_out, kept, data.left_out))
+        mixture_of(run.config, examples, data.held_out, kept, data.left_out).write(run.folder / run_folder.MIXTURE)
     trainer.accelerator.wait_for_everyone()
 
 
