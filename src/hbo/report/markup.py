@@ -41,7 +41,7 @@ class Grid(NamedTuple):
 
     caption: str
     head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: list[list[str]]
     css: str = ""
 
 

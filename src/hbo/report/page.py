@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
 from hbo.errors import ConfigError, DataError
 from hbo.folder.run import Run
-from hbo.report.balance_sections import TARGETS
+from hbo.report.balance_sections import TARGETS, blocks, legend_keys
 from hbo.report.figures import Figure, drawings
 from hbo.report.markup import allowed, asset, rendered
 from hbo.report.sections import SECTIONS
@@ -57,6 +58,8 @@ def _page(runs: Sequence[Shown]) -> str:
         "runs": runs,
         "one": len(runs) == 1,
         "figures": figures,
+        "legend_keys": partial(legend_keys, runs, figures),
+        "blocks": partial(blocks, runs, figures),
         "hides_targets": any(len(shown.run.lines) > TARGETS for shown in runs),
     }
     plotly, script = Markup(get_plotlyjs()), asset("report/templates/page.js")

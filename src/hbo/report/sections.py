@@ -22,10 +22,11 @@ from hbo.report.balance_sections import (
     Facts,
     Figures,
     Runs,
+    beside,
     drawn_facts,
     global_facts,
     labels_of,
-    legend_facts,
+    legend_keys,
     local_facts,
     marked,
     rewards_facts,
@@ -33,12 +34,14 @@ from hbo.report.balance_sections import (
 from hbo.report.markup import MISSING, Grid, count, in_percent, markup, name, number, swatch, with_error
 from hbo.report.series import Shown, places
 from hbo.report.words import PAPER_NAMES, reasons, summary, task
+from hbo.text import duration
 
 _MOST_SETTINGS = 40
 _FEW_SETTINGS = 12  # more of them are folded up
 _CONSTANTS = {"None": "null", "True": "true", "False": "false", "inf": "∞"}
 _APART_ANYWAY = frozenset({"output"})
 _METRICS = {"ifd": "IFD (how little the instruction helps)", "perplexity": "perplexity", "loss": "loss"}
+_MACRO = Markup("<strong>Mean (macro)</strong>")
 _ENVIRONMENT = {"python": "Python", "machine": "Machine", "date": "Date"}  # what is no package
 
 
@@ -55,7 +58,7 @@ class Part:
 
     anchor: str
     link: str
-    facts: Callable[[Runs, Figures], Facts]
+    facts: Callable[[Runs, Figures], Facts] = lambda runs, figures: {}
     shows: Callable[[Runs], bool] = bool
 
 
@@ -135,29 +138,27 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
 def _held_out_facts(runs: Runs, figures: Figures) -> Facts:
     facts: Facts = {"why_none": "", "accuracies": None, "relative": None}
     if len(runs) > 1:
-        rows = _by_dataset(runs, _loss_after, also_scored=True)
+        losses = beside("Held-out loss after training", runs, _loss_after, also_scored=True)
         known = [shown.run.metrics for shown in runs]
-        rows.append([Markup("<strong>Mean (macro)</strong>"), *(number(m.macro_nll if m else None) for m in known)])
+        losses.rows.append([_MACRO, *(number(m.macro_nll if m else None) for m in known)])
         ratios = [number(m.relative_nll if m else None) for m in known]
-        rows.append(["After ÷ before, mean over datasets", *ratios])
-        facts["losses"] = Grid("Held-out loss after training", ["Dataset", *labels_of(runs)], rows)
-        right = [row for row in _by_dataset(runs, _accuracy_after, also_scored=True) if set(row[1:]) != {MISSING}]
-        if right:
-            facts["accuracies"] = Grid("Accuracy after training", ["Dataset", *labels_of(runs)], right)
-        return facts
+        losses.rows.append(["After ÷ before, mean over datasets", *ratios])
+        right = beside("Accuracy after training", runs, _accuracy_after, also_scored=True)
+        right = right._replace(rows=[row for row in right.rows if set(row[1:]) != {MISSING}])
+        return facts | {"losses": losses, "accuracies": right if right.rows else None}
     run, metrics = runs[0].run, runs[0].run.metrics
     if metrics is None or not (metrics.after or metrics.before):
         why = "The run has written no metrics.json yet." if metrics is None else "No rows were held out."
-        return {**facts, "why_none": why}
+        return facts | {"why_none": why}
     was_asked = bool(metrics.right or metrics.right_before)
     head = ["Dataset", "Loss before", "Loss after", "Change", "Perplexity before", "Perplexity after", "Rows"]
     head += ["Accuracy before", "Accuracy after", "Rows asked"] * was_asked
     datasets = [*run.datasets, *sorted({*metrics.after, *metrics.before} - {*run.datasets})]
     rows = [_held_out_row(metrics, dataset)[: len(head)] for dataset in datasets]
     macro = _before_and_after(metrics.macro_before, metrics.macro_nll)
-    rows.append([Markup("<strong>Mean (macro)</strong>"), *macro, *[""] * (len(head) - 4)])
+    rows.append([_MACRO, *macro, *[""] * (len(head) - 4)])
     grid = Grid("Held-out rows before and after training", head, rows)
-    return {**facts, "was_asked": was_asked, "losses": grid, "relative": metrics.relative_nll}
+    return facts | {"was_asked": was_asked, "losses": grid, "relative": metrics.relative_nll}
 
 
 def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
@@ -187,9 +188,8 @@ def _accuracy_after(shown: Shown, dataset: str) -> str:
     if metrics is None or (right := metrics.right.get(dataset)) is None:
         return MISSING
     first = metrics.right_before.get(dataset)
-    return markup(
-        "{}{}", in_percent(right.value), markup(" <small>was {}</small>", in_percent(first.value)) if first else ""
-    )
+    was = markup(" <small>was {}</small>", in_percent(first.value)) if first else ""
+    return markup("{}{}", in_percent(right.value), was)
 
 
 def _before_and_after(before: float | None, after: float | None) -> list[str]:
@@ -234,27 +234,20 @@ def _loss_facts(runs: Runs, figures: Figures) -> Facts:
     if run.training is None or not is_drawn:
         why = "has written no trainer_state.json yet" if run.training is None else "logged no training loss"
         return {"why_none": f"The run {why}."}
-    keys = {"overall": "all datasets"} | {f"d{k}": name(dataset) for k, dataset in enumerate(run.datasets)}
     rows = []
-    for key, logged in zip(keys, ["loss", *(f"loss/{dataset}" for dataset in run.datasets)], strict=True):
-        steps, values = run.training.series(logged)
+    for key, said in legend_keys(runs, figures, "loss").items():
+        logged = "loss" if key == "overall" else f"loss/{run.datasets[int(key[1:])]}"
+        _, values = run.training.series(logged)
         lowest = min(filter(math.isfinite, values), default=None)
-        cells = [number(values[0]), number(values[-1]), number(lowest), f"{len(values):,}"] if steps else []
-        rows += [[swatch(key) + keys[key], *cells]] if cells else []
-    drawn = {"overall"} | {trace["key"] for trace in figures["loss"]["traces"]}
-    return {
-        "why_none": "",
-        "keys": [(key, shown) for key, shown in keys.items() if key in drawn],
-        "numbers": Grid("Training loss", ["Series", "First", "Last", "Lowest", "Points"], rows),
-    }
+        rows.append([swatch(key) + said, number(values[0]), number(values[-1]), number(lowest), count(len(values))])
+    return {"why_none": "", "numbers": Grid("Training loss", ["Series", "First", "Last", "Lowest", "Points"], rows)}
 
 
 def _mixture_facts(runs: Runs, figures: Figures) -> Facts:
     examples = [(d, found) for d in places(runs) if (found := _with_examples(runs, d))]
     facts = {"examples": examples, "score": _score, "is_finite": math.isfinite, "missing": MISSING}
     if len(runs) > 1:
-        rows = _by_dataset(runs, _size_and_start)
-        return {**facts, "sizes": Grid("Rows per dataset", ["Dataset", *labels_of(runs)], rows)}
+        return facts | {"sizes": beside("Rows per dataset", runs, _size_and_start)}
     run, series = runs[0].run, runs[0].series
     total, rows = sum(map(sum, run.sizes.values())), []
     for k, dataset in enumerate(run.datasets):
@@ -263,7 +256,7 @@ def _mixture_facts(runs: Runs, figures: Figures) -> Facts:
         rows.append([marked(k, dataset), count(size), share, start, _held_back(run, dataset)])
     head = ["Dataset", "Rows to train on", "Share of all rows", "Probability at the start", "Rows held out"]
     metric = _METRICS.get(run.mixture.metric, run.mixture.metric) if run.mixture else ""
-    return {**facts, "groups": series.groups, "metric": metric, "sizes": Grid("What was trained on", head, rows)}
+    return facts | {"groups": series.groups, "metric": metric, "sizes": Grid("What was trained on", head, rows)}
 
 
 def _with_examples(runs: Runs, dataset: str) -> Mixture | None:
@@ -324,23 +317,7 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
 def _duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return MISSING
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def _no_facts(runs: Runs, figures: Figures) -> Facts:
-    return {}
-
-
-def _by_dataset(runs: Runs, cell: Callable[[Shown, str], str], *, also_scored: bool = False) -> list[list[str]]:
-    """A row for each dataset of the mixtures, and for any other that was `also_scored`; a cell for each run."""
-    found: dict[str, int | None] = dict(places(runs))
-    for metrics in (shown.run.metrics for shown in runs if also_scored):
-        found |= {dataset: None for dataset in (metrics.after if metrics else ()) if dataset not in found}
-    return [[marked(place, d), *(cell(shown, d) for shown in runs)] for d, place in found.items()]
+    return f"{seconds:.1f} s" if seconds < 60 else duration(round(seconds))
 
 
 def _sentences(told: Sequence[str]) -> list[Markup]:
@@ -364,7 +341,7 @@ def _has_benchmarks(runs: Runs) -> bool:
 SECTIONS = (
     Part("header", "", _header_facts),
     Part("glance", "At a glance", _glance_facts, _several),
-    Part("legend", "", legend_facts, _several),
+    Part("legend", "", shows=_several),
     Part("global-p", "Datasets", global_facts),
     Part("local-p", "Groups", local_facts),
     Part("rewards", "Rewards", rewards_facts),
@@ -374,6 +351,6 @@ SECTIONS = (
     Part("mixture", "Mixture", _mixture_facts),
     Part("drawn", "Rows drawn", drawn_facts),
     Part("cost", "Cost", _cost_facts),
-    Part("config", "Configuration", _no_facts),
+    Part("config", "Configuration"),
 )
 """In the order in which a page shows them."""
