@@ -6,9 +6,7 @@ from example_runs import write_json, write_mixture, write_run
 from rich.console import Console
 from test_page import HOSTILE, Page
 
-from hbo.errors import DataError
 from hbo.folder.benchmarks import read_evaluation
-from hbo.folder.mixture import read_mixture_file
 from hbo.folder.run import read_run
 from hbo.report.page import write_report
 from hbo.report.terminal import evaluation_table
@@ -71,29 +69,6 @@ def test_no_rows_are_asked_for_and_none_are_shown(run_folder):
     assert "group by group" not in shown(run_folder).text
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"metric": 3}, "'metric' is missing or of the wrong type"),
-        ({"datasets": []}, "'datasets' is missing"),
-        ({"datasets": {"math": 3}}, "dataset 'math'"),
-        ({"datasets": {"math": {"held_out": 1, "groups": [{}]}}}, "dataset 'math': 'examples'"),
-        ({"datasets": {"math": {"held_out": 1, "groups": []}}}, "'groups' of 'math' must name 4 groups"),
-    ],
-)
-def test_a_broken_file_is_one_sentence(run_folder, change, said):
-    write_mixture(run_folder)
-    data = json.loads((run_folder / "mixture.json").read_text())
-    write_json(run_folder / "mixture.json", data | change)
-    with pytest.raises(DataError, match=r"mixture\.json") as caught:
-        read_run(run_folder)
-    assert said in str(caught.value)
-
-
-def test_no_file_is_no_error(tmp_path):
-    assert read_mixture_file(tmp_path / "mixture.json") is None
-
-
 XNLI = {
     "accuracy": 0.4, "standard_error": 0.02,
     "languages": {
@@ -129,15 +104,3 @@ def test_the_terminal_shows_the_same_benchmarks(evaluated):
     shown = console.export_text()
     assert "40.00" in shown and "2.00" in shown and "en 50.0, sw 30.0" in shown
     assert "μ_ML" in shown and "51.25" in shown
-
-
-def test_there_may_be_no_evaluation(tmp_path):
-    assert read_evaluation(tmp_path / "eval.json") is None
-
-
-@pytest.mark.parametrize("broken", [{"tasks": []}, {"settings": None}, {"averages": {"mu_ml": {"accuracy": "high"}}}])
-def test_a_broken_evaluation_is_named(tmp_path, broken):
-    file = tmp_path / "eval.json"
-    file.write_text(json.dumps(HELD | broken))
-    with pytest.raises(DataError, match=r"eval\.json: '"):
-        read_evaluation(file)

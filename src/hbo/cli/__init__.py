@@ -103,9 +103,9 @@ def compare(
     batch_size: evaluate_command.BatchSize = 8,
 ) -> None:
     """Run every method with every seed on CONFIG's mixture, and compare them."""
-    from hbo.compare.grid import cells, seed_numbers
-    from hbo.compare.publish import write_results
-    from hbo.compare.runner import plan, run_grid
+    from hbo.compare.grid import cells, plan, seed_numbers
+    from hbo.compare.publish import publish_results
+    from hbo.compare.runner import run_grid
 
     grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
     evaluation = evaluate_command.for_grid(tasks, data, chat_template, limit, batch_size)
@@ -115,7 +115,7 @@ def compare(
         if tasks:
             out.print(f"each is evaluated on {tasks}", markup=False)
         return
-    failed = run_grid(grid, output, lambda: write_results(grid, output), say, evaluation)
+    failed = run_grid(grid, output, lambda: publish_results(grid, output), say, evaluation)
     for name in ("comparison.md", "comparison.html"):
         out.print(str(output / name), soft_wrap=True, markup=False)
     if failed:
@@ -228,15 +228,15 @@ def _load(config: Path, overrides: list[str] | None, output: Path | None, *, off
 def _train(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
     if run.output is None:
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
-    import json
-
+    from hbo.folder.paths import METRICS, REPORT
+    from hbo.folder.records import read_object
     from hbo.report.terminal import metrics_table
     from hbo.run.train import train as run_training
 
     with bars() as track:
         folder = run_training(run, resume=resume, overwrite=overwrite, track=track, say=say)
-    out.print(metrics_table(json.loads((folder / "metrics.json").read_text(encoding="utf-8"))))
-    out.print(f"run     {folder}\nreport  {folder / 'report.html'}", soft_wrap=True, markup=False)
+    out.print(metrics_table(read_object(folder / METRICS) or {}))
+    out.print(f"run     {folder}\nreport  {folder / REPORT}", soft_wrap=True, markup=False)
 
 
 def _build_tiny() -> None:

@@ -1,15 +1,14 @@
-"""Where files that can be made again are kept, and how they are written so that none is ever half there."""
+"""Where what can be made again is kept, and tables of rows that are memory-mapped from there."""
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hbo.atomic import atomic_path, write_file
 from hbo.errors import DataError
 
 if TYPE_CHECKING:
@@ -21,48 +20,6 @@ def cache_root() -> Path:
     """`$HBO_CACHE`, or `~/.cache/hbo`; it need not exist yet."""
     chosen = os.environ.get("HBO_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hbo"
-
-
-@contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes `path`'s name when the block ends well.
-
-    The folder is made if need be. When the block raises, nothing is left behind and an older `path` stays as it was.
-
-    Raises:
-        DataError: The folder can't be made or written to, or its disk is full.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "scores.txt"
-        >>> with atomic_path(target) as temporary:
-        ...     _ = temporary.write_text("0.5")
-        >>> target.read_text()
-        '0.5'
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
-    except OSError as error:
-        raise DataError(
-            f"{path.parent}: can't be written to ({error.strerror}); free space, or choose another folder (HBO_CACHE "
-            "for the cache, --output for a run)"
-        ) from None
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private, which a shared cache must not be
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: can't be written ({error.strerror or error}); free space, or choose another folder (HBO_CACHE "
-            "for the cache, --output for a run)"
-        ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def stored_table(
@@ -94,8 +51,7 @@ def stored_table(
             for table in tables:
                 writer.write_table(table.cast(schema))
             if notes is not None:  # first, so that no table is ever without its notes
-                with atomic_path(_beside(path)) as beside:
-                    beside.write_text(json.dumps(notes()), encoding="utf-8")
+                write_file(_beside(path), json.dumps(notes()))
     try:
         table = MemoryMappedTable.from_file(str(path))
     except (pa.ArrowException, OSError) as error:

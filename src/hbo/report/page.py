@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
 
-from hbo.errors import ConfigError, DataError
+from hbo.atomic import write_file
+from hbo.errors import ConfigError
+from hbo.folder.paths import REPORT
 from hbo.folder.run import Run
 from hbo.report.balance_sections import TARGETS, blocks, legend_keys
 from hbo.report.figures import Figure, drawings
@@ -41,7 +41,7 @@ def write_reports(folders: Sequence[Path], output: Path | None = None) -> Path:
             "several runs share one page, which belongs in no run's folder; name its file with --output report.html"
         )
     page = _page(read_runs(folders))
-    return write_file(output or folders[0] / "report.html", page.encode("utf-8"), "the report", "--output")
+    return write_file(output or folders[0] / REPORT, page.encode("utf-8"), "the report", "--output")
 
 
 def render(*runs: Run) -> str:
@@ -88,28 +88,3 @@ def payload(drawn: dict[str, Figure]) -> str:
     """
     plain = json.dumps(drawn, allow_nan=False, separators=(",", ":"))
     return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def write_file(target: Path, data: bytes, what: str, option: str) -> Path:
-    """`target`, written beside its place and moved there, so that nobody ever sees half of it.
-
-    Args:
-        target: File to write or to replace.
-        data: All that it will hold.
-        what: What the file is, for the error.
-        option: Of the command line, that names another place.
-
-    Raises:
-        DataError: The file can't be written.
-    """
-    part = target.with_name(f".{target.name[:100]}.{os.getpid()}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(target)
-    except (OSError, ValueError) as error:  # a ValueError for a name that no file system takes
-        with contextlib.suppress(OSError, ValueError):
-            part.unlink()
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(f"{target}: {what} can't be written ({reason}); give another {option}") from None
-    return target

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hbo.arrays import Floats
+from hbo.atomic import write_file
 from hbo.errors import ConfigError, visible
 from hbo.report.markup import look
-from hbo.report.page import write_file
 from hbo.report.series import Shown, evenly, group_name, places, read_runs
 
 if TYPE_CHECKING:

@@ -216,9 +216,9 @@ def _evaluation_facts(runs: Runs, figures: Figures) -> Facts:
     for task_name, measure in found.tasks.items():
         of = found.languages[task_name]
         rows.append([name(task_name), *(_accuracy(each) for each in (measure, *map(of.get, languages)))])
-    for key, measure in found.averages.items():
-        mean = markup("<strong>{}</strong>", PAPER_NAMES.get(key, key))
-        rows.append([mean, _accuracy(measure), *[""] * len(languages)])
+    for key, mean in found.averages.items():
+        label = markup("<strong>{}</strong>", PAPER_NAMES.get(key, key))
+        rows.append([label, _accuracy(mean), *[""] * len(languages)])
     return {"accuracy": Grid("Accuracy on benchmarks", ["Task", "Accuracy", *languages], rows)}
 
 
@@ -273,8 +273,8 @@ def _size_and_start(shown: Shown, dataset: str) -> str:
 
 
 def _held_back(run: Run, dataset: str) -> str:
-    if run.mixture and dataset in run.mixture.held_out:
-        return count(run.mixture.held_out[dataset])
+    if run.mixture and dataset in run.mixture.datasets:
+        return count(run.mixture.datasets[dataset].held_out)
     return _rows_of(run.metrics.before.get(dataset) if run.metrics else None)
 
 

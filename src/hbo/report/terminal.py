@@ -76,8 +76,8 @@ def evaluation_table(found: Evaluation) -> Table:
         table.add_row(visible(task), *_percent(measure), ", ".join(per_language))
     if found.averages:
         table.add_section()
-    for key, measure in found.averages.items():
-        table.add_row(PAPER_NAMES.get(key, visible(key)), *_percent(measure), "")
+    for key, mean in found.averages.items():
+        table.add_row(PAPER_NAMES.get(key, visible(key)), *_percent(mean), "")
     return table
 
 

@@ -14,19 +14,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from hbo.errors import ConfigError, DataError, visible
+from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, LOG, METRICS, MIXTURE, TRAINER_STATE, Stamp, stamp_of
 from hbo.folder.run import read_run
 from hbo.report.markup import allowed, asset, rendered
 from hbo.report.page import render
 from hbo.text import one_line
 from hbo.watch.lines import ending, headline
-from hbo.watch.view import Stamp, Watcher, stamp_of
+from hbo.watch.view import Watcher
 
 ADDRESS = "127.0.0.1"
 # A page elsewhere whose name is made to point here (DNS rebinding) would ask with its own name.
 _HOSTS = ("127.0.0.1", "localhost")
-_FILES = (
-    *("balance.jsonl", "log.jsonl", "config.yaml", "mixture.json", "metrics.json", "eval.json", "trainer_state.json"),
-)
+_FILES = (LEDGER, LOG, CONFIG, MIXTURE, METRICS, EVALUATION, TRAINER_STATE)
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",

@@ -4,7 +4,7 @@ import pytest
 from local_rows import mmlu, mmmlu, multifin, write_rows, xcopa
 
 from hbo.benchmarks.local import local_rows
-from hbo.benchmarks.tasks import PRESETS, TASKS, chosen
+from hbo.benchmarks.tasks import PRESETS, TASKS, tasks_named
 from hbo.errors import DataError
 
 
@@ -47,7 +47,7 @@ def test_what_is_missing_is_named(tmp_path, data):
     with pytest.raises(DataError, match=r"no rows of task 'xnli' \(such as xnli/en.jsonl or xnli/en.parquet\)"):
         local_rows(tmp_path, TASKS["xnli"])
     with pytest.raises(DataError, match="no layout for lm-eval's task 'xnli_de'"):
-        local_rows(data, chosen("xnli_de")[0])
+        local_rows(data, tasks_named("xnli_de")[0])
     write_rows(tmp_path / "gsm8k.jsonl")
     with pytest.raises(DataError, match="holds no rows; remove it"):
         local_rows(tmp_path, TASKS["gsm8k"])

@@ -4,7 +4,8 @@ import pytest
 from example_runs import write_json
 
 from hbo.errors import DataError
-from hbo.folder.metrics import parse_metrics, read_metrics, read_training
+from hbo.folder.log import read_training
+from hbo.folder.metrics import parse_metrics, read_metrics
 
 
 def test_metrics_of_a_run_are_read(run_folder):
@@ -47,7 +48,7 @@ def test_missing_files_are_none(tmp_path):
         ({"eval": []}, "'eval' must be a mapping"),
         ({"eval": {"a": 2.0}}, "'eval', dataset 'a': must hold nll"),
         ({"accuracy": {"a": 0.5}}, "'accuracy', dataset 'a': must hold accuracy"),
-        ({"sizes": {"a": [1, -1]}}, "'sizes' must map"),
+        ({"sizes": {"a": [1, -1]}}, "'sizes', dataset 'a': is '-1' where a whole number"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_named(tmp_path, data, said):

@@ -48,28 +48,28 @@ def test_a_checkpoint_of_the_model_only_is_not_resumed(tmp_path):
     (tmp_path / "config.yaml").touch()
     saved = checkpoint(tmp_path, 3)
     with pytest.raises(ResumeError, match="checkpoint-3: holds the model without its optimizer .*save_only_model"):
-        run_folder.check(tmp_path, resume=True, overwrite=False)
+        run_folder.check_folder(tmp_path, resume=True, overwrite=False)
     (saved / "optimizer.pt").touch()
-    assert run_folder.check(tmp_path, resume=True, overwrite=False) == saved
+    assert run_folder.check_folder(tmp_path, resume=True, overwrite=False) == saved
 
 
 def test_looking_at_a_folder_deletes_nothing(tmp_path):
     (tmp_path / "balance.jsonl").write_text("{}")
-    run_folder.check(tmp_path, resume=False, overwrite=True)
+    run_folder.check_folder(tmp_path, resume=False, overwrite=True)
     assert (tmp_path / "balance.jsonl").exists()
 
 
 def test_nothing_to_resume_is_said(tmp_path):
     with pytest.raises(ResumeError, match="no run to resume"):
-        run_folder.check(tmp_path, resume=True, overwrite=False)
+        run_folder.check_folder(tmp_path, resume=True, overwrite=False)
 
 
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(ConfigError, match="exclude"):
-        run_folder.check(tmp_path, resume=True, overwrite=True)
+        run_folder.check_folder(tmp_path, resume=True, overwrite=True)
 
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(ConfigError, match="is a file"):
-        run_folder.check(tmp_path / "file", resume=False, overwrite=False)
+        run_folder.check_folder(tmp_path / "file", resume=False, overwrite=False)

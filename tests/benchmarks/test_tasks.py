@@ -3,7 +3,7 @@
 import pytest
 
 from hbo.benchmarks.harness import Harness
-from hbo.benchmarks.tasks import LANGUAGES, PRESETS, TASKS, chosen
+from hbo.benchmarks.tasks import LANGUAGES, PRESETS, TASKS, tasks_named
 from hbo.errors import ConfigError
 
 
@@ -30,7 +30,13 @@ def test_lm_eval_knows_every_task_in_every_language():
 
 
 def test_presets_and_tasks_are_joined_and_named_once():
-    assert [task.name for task in chosen("gsm8k, multitask,xcopa")] == ["gsm8k", "mmlu", "multifin", "medmcqa", "xcopa"]
+    assert [task.name for task in tasks_named("gsm8k, multitask,xcopa")] == [
+        "gsm8k",
+        "mmlu",
+        "multifin",
+        "medmcqa",
+        "xcopa",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -39,4 +45,4 @@ def test_presets_and_tasks_are_joined_and_named_once():
 )
 def test_a_slip_is_named(text, said):
     with pytest.raises(ConfigError, match=said):
-        chosen(text)
+        tasks_named(text)
