@@ -19,7 +19,7 @@ from hbo.report.series import Series, Shown, epochs, evenly, group_name, places,
 
 Runs = Sequence[Shown]
 Figures = Mapping[str, Figure]
-Facts = dict[str, Any]
+TemplateFacts = dict[str, Any]
 
 TARGETS = 30  # ledger lines up to which the targets are shown unasked: they hide the policy when they are many
 _ROWS = 12  # of a table with one row per update; the ledger has them all
@@ -27,7 +27,7 @@ _LEGEND_GROUPS = 12
 _NAMED = 6
 
 
-def global_facts(runs: Runs, figures: Figures) -> Facts:
+def global_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
         return {"numbers": _moves(runs, inside=False)}
     run, series = runs[0].run, runs[0].series
@@ -44,7 +44,7 @@ def global_facts(runs: Runs, figures: Figures) -> Facts:
     }
 
 
-def local_facts(runs: Runs, figures: Figures) -> Facts:
+def local_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
         return {"numbers": _moves(runs, inside=True)}
     extent = figures["local-p-0"]["range"]
@@ -53,8 +53,8 @@ def local_facts(runs: Runs, figures: Figures) -> Facts:
     return {"starts_above_0": extent and extent[0] > 0, "numbers": numbers}
 
 
-def rewards_facts(runs: Runs, figures: Figures) -> Facts:
-    facts: Facts = {"why_none": "", "has": lambda kind: any(kind in figure for figure in figures)}
+def rewards_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    facts: TemplateFacts = {"why_none": "", "has": lambda kind: any(kind in figure for figure in figures)}
     without = Markup(", ").join(name(shown.label) for shown in runs if not shown.series.measured)
     if len(runs) > 1:
         return facts | {"why_none": markup("Measured no rewards: {}", without) if without else ""}
@@ -76,8 +76,8 @@ def rewards_facts(runs: Runs, figures: Figures) -> Facts:
     return facts | {"last": _by_group(caption, runs[0], of_group)}
 
 
-def drawn_facts(runs: Runs, figures: Figures) -> Facts:
-    facts: Facts = {"often": MANY_PASSES, "repeated": list(map(_repeated, runs))}
+def drawn_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    facts: TemplateFacts = {"often": MANY_PASSES, "repeated": list(map(_repeated, runs))}
     if len(runs) > 1:
         return facts | {"counts": beside("Rows drawn per dataset", runs, _dataset_drawn, css="heat")}
     run, series, seen_KL = runs[0].run, runs[0].series, _passes(runs[0])
@@ -169,7 +169,7 @@ def legend_keys(runs: Runs, figures: Figures, charts: str) -> dict[str, str]:
     return found | ({"target": "share of the rewards"} if any(trace.get("target") for trace in drawn) else {})
 
 
-def blocks(runs: Runs, figures: Figures, kind: str) -> list[Facts]:
+def blocks(runs: Runs, figures: Figures, kind: str) -> list[TemplateFacts]:
     """For each dataset that has any, its charts of a kind: pairs of a figure's id and its run."""
     found = []
     for dataset, place in places(runs).items():

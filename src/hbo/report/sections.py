@@ -19,9 +19,9 @@ from hbo.folder.metrics import Accuracy, Metrics, Score
 from hbo.folder.mixture import Mixture
 from hbo.folder.run import Run
 from hbo.report.balance_sections import (
-    Facts,
     Figures,
     Runs,
+    TemplateFacts,
     beside,
     drawn_facts,
     global_facts,
@@ -31,7 +31,7 @@ from hbo.report.balance_sections import (
     marked,
     rewards_facts,
 )
-from hbo.report.markup import MISSING, Grid, count, in_percent, markup, name, number, swatch, with_error
+from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, whole_number, with_error
 from hbo.report.series import Shown, places
 from hbo.report.words import PAPER_NAMES, reasons, summary, task
 from hbo.text import duration
@@ -46,7 +46,7 @@ _ENVIRONMENT = {"python": "Python", "machine": "Machine", "date": "Date"}  # wha
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """A section: `templates/<anchor>.html`.
 
     Attributes:
@@ -58,18 +58,17 @@ class Part:
 
     anchor: str
     link: str
-    facts: Callable[[Runs, Figures], Facts] = lambda runs, figures: {}
+    facts: Callable[[Runs, Figures], TemplateFacts] = lambda runs, figures: {}
     shows: Callable[[Runs], bool] = bool
 
 
-def _header_facts(runs: Runs, figures: Figures) -> Facts:
+def _header_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
         return {"differences": list(_differences(runs))}
     run, series = runs[0].run, runs[0].series
     planned = run.training.max_steps if run.training else 0
-    did = _sentences(summary(run, series, name))
+    did = summary(run, series, name)
     result = [did.pop()] if run.metrics and run.metrics.after else []
-    why = _sentences(reasons(run, series, name))
     about = {
         "Method": run.method,
         "Model": run.model_name,
@@ -78,7 +77,8 @@ def _header_facts(runs: Runs, figures: Figures) -> Facts:
         "Updates": f"{len(run.lines) - 1:,}",
         "Groups per dataset": series.groups,
     }
-    story = [("What happened", did), ("Why", why), ("The result", result)]
+    told = {"What happened": did, "Why": reasons(run, series, name), "The result": result}
+    story = [(term, _joined(sentences)) for term, sentences in told.items()]
     return {"task": task(run, series), "story": story, "about": about.items()}
 
 
@@ -93,7 +93,7 @@ def _differences(runs: Runs) -> Iterator[str]:
         yield markup("the datasets are cut into different numbers of groups: {}", Markup(", ").join(cut))
 
 
-def _glance_facts(runs: Runs, figures: Figures) -> Facts:
+def _glance_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     head = ["Run", "Method", "Seed", "Steps", "Updates", "Held-out loss before", "After", "Change", "Overhead"]
     caption = "Runs; held-out loss is the mean over datasets, in nats per response token"
     differing = list(_differing_settings(runs))
@@ -135,8 +135,8 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, _CONSTANTS.get(str(value), str(value)[:80])
 
 
-def _held_out_facts(runs: Runs, figures: Figures) -> Facts:
-    facts: Facts = {"why_none": "", "accuracies": None, "relative": None}
+def _held_out_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    facts: TemplateFacts = {"why_none": "", "accuracies": None, "relative": None}
     if len(runs) > 1:
         losses = beside("Held-out loss after training", runs, _loss_after, also_scored=True)
         known = [shown.run.metrics for shown in runs]
@@ -171,7 +171,7 @@ def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
 
 
 def _rows_of(scored: Score | Accuracy | None) -> str:
-    return count(scored.n if scored else None)
+    return whole_number(scored.n if scored else None)
 
 
 def _loss_after(shown: Shown, dataset: str) -> str:
@@ -208,7 +208,7 @@ def _change(before: float | None, after: float | None) -> str:
     return markup(pattern, css, said, mark, abs(change))
 
 
-def _evaluation_facts(runs: Runs, figures: Figures) -> Facts:
+def _evaluation_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     found = runs[0].run.evaluation
     assert found
     languages = list(dict.fromkeys(each for rows in found.languages.values() if len(rows) > 1 for each in rows))
@@ -226,7 +226,7 @@ def _accuracy(measure: Measure | None) -> str:
     return "" if measure is None else with_error(100 * measure.accuracy, 100 * measure.error, 1)
 
 
-def _loss_facts(runs: Runs, figures: Figures) -> Facts:
+def _loss_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     is_drawn = any(key.endswith("loss") for key in figures)
     if len(runs) > 1:
         return {"why_none": "" if is_drawn else "No run has logged a training loss yet."}
@@ -238,12 +238,12 @@ def _loss_facts(runs: Runs, figures: Figures) -> Facts:
     for key, said in legend_keys(runs, figures, "loss").items():
         logged = "loss" if key == "overall" else f"loss/{run.datasets[int(key[1:])]}"
         _, values = run.training.series(logged)
-        lowest = min(filter(math.isfinite, values), default=None)
-        rows.append([swatch(key) + said, number(values[0]), number(values[-1]), number(lowest), count(len(values))])
+        shown = [values[0], values[-1], min(filter(math.isfinite, values), default=None)]
+        rows.append([swatch(key) + said, *map(number, shown), whole_number(len(values))])
     return {"why_none": "", "numbers": Grid("Training loss", ["Series", "First", "Last", "Lowest", "Points"], rows)}
 
 
-def _mixture_facts(runs: Runs, figures: Figures) -> Facts:
+def _mixture_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     examples = [(d, found) for d in places(runs) if (found := _with_examples(runs, d))]
     facts = {"examples": examples, "score": _score, "is_finite": math.isfinite, "missing": MISSING}
     if len(runs) > 1:
@@ -253,7 +253,7 @@ def _mixture_facts(runs: Runs, figures: Figures) -> Facts:
     for k, dataset in enumerate(run.datasets):
         size = sum(run.sizes[dataset]) if dataset in run.sizes else None
         share, start = in_percent(size / total if size else None), number(series.p_SK[0, k])
-        rows.append([marked(k, dataset), count(size), share, start, _held_back(run, dataset)])
+        rows.append([marked(k, dataset), whole_number(size), share, start, _held_back(run, dataset)])
     head = ["Dataset", "Rows to train on", "Share of all rows", "Probability at the start", "Rows held out"]
     metric = _METRICS.get(run.mixture.metric, run.mixture.metric) if run.mixture else ""
     return facts | {"groups": series.groups, "metric": metric, "sizes": Grid("What was trained on", head, rows)}
@@ -269,12 +269,12 @@ def _size_and_start(shown: Shown, dataset: str) -> str:
     if dataset not in shown.run.datasets:
         return MISSING
     size, start = shown.run.sizes.get(dataset), shown.series.p_SK[0, shown.run.datasets.index(dataset)]
-    return markup("{} <small>p = {}</small>", count(sum(size) if size else None), number(start))
+    return markup("{} <small>p = {}</small>", whole_number(sum(size) if size else None), number(start))
 
 
 def _held_back(run: Run, dataset: str) -> str:
     if run.mixture and dataset in run.mixture.datasets:
-        return count(run.mixture.datasets[dataset].held_out)
+        return whole_number(run.mixture.datasets[dataset].held_out)
     return _rows_of(run.metrics.before.get(dataset) if run.metrics else None)
 
 
@@ -285,7 +285,7 @@ def _score(value: float) -> str:
     return number(value, 1 - math.floor(math.log10(abs(value))))
 
 
-def _cost_facts(runs: Runs, figures: Figures) -> Facts:
+def _cost_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     found = [dict(_costs(shown.run)) for shown in runs]
     if len(runs) == 1:
         return {"costs": found[0].items()}
@@ -308,7 +308,7 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
         return
     yield "Overhead of balancing", in_percent(metrics.balance_overhead)
     yield "Rows probed", probed
-    yield "Tokens", count(metrics.tokens)
+    yield "Tokens", whole_number(metrics.tokens)
     tokens, seconds = metrics.tokens, metrics.train_seconds
     yield "Tokens per second", number(tokens / seconds if tokens and seconds else None, 0)
     yield from ((_ENVIRONMENT.get(key, key), value) for key, value in metrics.environment.items())
@@ -320,13 +320,9 @@ def _duration(seconds: float | None) -> str:
     return f"{seconds:.1f} s" if seconds < 60 else duration(round(seconds))
 
 
-def _sentences(told: Sequence[str]) -> list[Markup]:
-    """Sentences in which names are HTML already, and all else is ours."""
-    return [Markup(sentence) for sentence in told]
-
-
-def _joined(told: Sequence[str]) -> Markup:
-    return Markup(" ").join(_sentences(told))
+def _joined(sentences: Sequence[str]) -> Markup:
+    """Sentences as HTML: the names in them were escaped when they were made, and all else is ours."""
+    return Markup(" ".join(sentences))
 
 
 def _several(runs: Runs) -> bool:
@@ -339,18 +335,18 @@ def _has_benchmarks(runs: Runs) -> bool:
 
 
 SECTIONS = (
-    Part("header", "", _header_facts),
-    Part("glance", "At a glance", _glance_facts, _several),
-    Part("legend", "", shows=_several),
-    Part("global-p", "Datasets", global_facts),
-    Part("local-p", "Groups", local_facts),
-    Part("rewards", "Rewards", rewards_facts),
-    Part("held-out", "Held-out", _held_out_facts),
-    Part("evaluation", "Benchmarks", _evaluation_facts, _has_benchmarks),
-    Part("loss", "Loss", _loss_facts),
-    Part("mixture", "Mixture", _mixture_facts),
-    Part("drawn", "Rows drawn", drawn_facts),
-    Part("cost", "Cost", _cost_facts),
-    Part("config", "Configuration"),
+    PageSection("header", "", _header_facts),
+    PageSection("glance", "At a glance", _glance_facts, _several),
+    PageSection("legend", "", shows=_several),
+    PageSection("global-p", "Datasets", global_facts),
+    PageSection("local-p", "Groups", local_facts),
+    PageSection("rewards", "Rewards", rewards_facts),
+    PageSection("held-out", "Held-out", _held_out_facts),
+    PageSection("evaluation", "Benchmarks", _evaluation_facts, _has_benchmarks),
+    PageSection("loss", "Loss", _loss_facts),
+    PageSection("mixture", "Mixture", _mixture_facts),
+    PageSection("drawn", "Rows drawn", drawn_facts),
+    PageSection("cost", "Cost", _cost_facts),
+    PageSection("config", "Configuration"),
 )
 """In the order in which a page shows them."""
