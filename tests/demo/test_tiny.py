@@ -117,6 +117,10 @@ def test_unknown_names_of_the_demo_are_one_sentence(cache):
     wrong = load(ROOT / "recipes" / "tiny.yaml", ["mixture.datasets.math=demo:tiny/maths"])
     with pytest.raises(ConfigError, match="demo:tiny/math, "):
         names.fill_in(wrong)
+    nowhere = load(ROOT / "recipes" / "tiny.yaml", ["mixture.datasets.math=demo:huge/math"])
+    assert not names.is_built(nowhere)
+    with pytest.raises(ConfigError, match="demo:huge/math"):
+        names.with_sizes(nowhere)
 
 
 def test_several_processes_do_not_build(cache, monkeypatch):

@@ -12,7 +12,7 @@ from hbo.cli.console import complain, out, say, tell
 from hbo.cli.evaluate import BatchSize, ChatTemplate, Data, Limit, for_grid
 
 
-def compare(
+def compare_command(
     config: Config,
     methods: Annotated[str, typer.Option("--methods", help="Such as hbo,proportional.")],
     output: Annotated[Path, typer.Option("--output", help="Folder of the grid.")],

@@ -23,7 +23,7 @@ Limit = Annotated[int | None, typer.Option("--limit", help="Rows per task and la
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Rows at once.")]
 
 
-def evaluate(
+def evaluate_command(
     name: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="Run folder, or what `model:` accepts.")],
     tasks: Annotated[
         str, typer.Option("--tasks", help="multilingual, multitask, or names of tasks, separated by commas.")

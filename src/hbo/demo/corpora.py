@@ -91,11 +91,7 @@ def write_datasets(domains: Domains = DEMO, *, cache_dir: Path | None = None, tr
 
 
 def datasets_folder(domains: Domains = DEMO, *, cache_dir: Path | None = None) -> Path:
-    """Where `write_datasets` writes.
-
-    Raises:
-        Nothing.
-    """
+    """Where `write_datasets` writes."""
     return (cache_dir or cache_root()) / "demo" / (source() if domains is DEMO else f"tiny-{source()}")
 
 

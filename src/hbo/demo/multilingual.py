@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from hbo.data.cache import cache_root, new_folder, sha256
-from hbo.demo.facts import BABEL, DJANGO, NUM2WORDS, PACKAGES, Facts, order, read_facts
 from hbo.demo.instructions import INSTRUCTIONS
+from hbo.demo.multilingual_facts import BABEL, DJANGO, NUM2WORDS, PACKAGES, Facts, order, read_facts
 from hbo.demo.wheels import KNOWN
 from hbo.progress import Track, silent
 
@@ -75,11 +75,7 @@ def write_languages(*, cache_dir: Path | None = None, track: Track = silent) -> 
 
 
 def languages_folder(*, cache_dir: Path | None = None) -> Path:
-    """Where `write_languages` writes.
-
-    Raises:
-        Nothing.
-    """
+    """Where `write_languages` writes."""
     return (cache_dir or cache_root()) / "demo" / f"multilingual-{_source()}"
 
 
