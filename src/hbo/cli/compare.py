@@ -26,9 +26,9 @@ def compare_command(
     batch_size: BatchSize = 8,
 ) -> None:
     """Run every method with every seed on CONFIG's mixture, and compare them."""
-    from hbo.compare.grid import cells, seed_numbers
-    from hbo.compare.publish import write_results
-    from hbo.compare.runner import plan, run_grid
+    from hbo.compare.grid import cells, plan, seed_numbers
+    from hbo.compare.publish import publish_results
+    from hbo.compare.runner import run_grid
 
     grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
     evaluation = for_grid(tasks, data, chat_template, limit, batch_size)
@@ -38,7 +38,7 @@ def compare_command(
         if tasks:
             out.print(f"each is evaluated on {tasks}", markup=False)
         return
-    failed = run_grid(grid, output, lambda: write_results(grid, output), say, evaluation)
+    failed = run_grid(grid, output, lambda: publish_results(grid, output), say, evaluation)
     for name in ("comparison.md", "comparison.html"):
         tell(output / name)
     if failed:

@@ -54,10 +54,10 @@ def init_command(
 def _renderer(model: str) -> Renderer | None:
     """What renders conversations for a model that lies on this machine; None for any other."""
     from hbo.data.chat import Renderer
-    from hbo.scoring.models import is_here, load_tokenizer
+    from hbo.scoring.models import load_tokenizer, needs_no_network
 
     try:
-        return Renderer(load_tokenizer(model)) if is_here(model) else None
+        return Renderer(load_tokenizer(model)) if needs_no_network(model) else None
     except ModelError:
         return None  # hbo check says what is wrong with it
 

@@ -11,7 +11,9 @@ from rich.text import Text
 
 from hbo.core.prior import MANY_PASSES
 from hbo.errors import visible
+from hbo.folder.benchmarks import Evaluation, Measure
 from hbo.folder.metrics import Metrics, Score, parse_metrics
+from hbo.report.words import PAPER_NAMES
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
@@ -60,6 +62,22 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
         values = (_number(value, 3) for value in (q.min, q.q25, q.q50, q.q75, q.max))
         suspect = "–" if math.isnan(q.suspect) else f"{q.suspect:.1%}"
         table.add_row(_name(q.dataset), str(q.n), str(q.scored), *values, suspect)
+    return table
+
+
+def evaluation_table(found: Evaluation) -> Table:
+    """Accuracy on benchmarks: per task with its languages, and the paper's means."""
+    table = Table(title="Accuracy in percent", title_justify="left")
+    table.add_column("task", no_wrap=True)
+    for column in ("accuracy", "± error", "languages"):
+        table.add_column(column, justify="left" if column == "languages" else "right")
+    for task, measure in found.tasks.items():
+        per_language = (f"{each} {100 * m.accuracy:.1f}" for each, m in found.languages[task].items())
+        table.add_row(visible(task), *_percent(measure), ", ".join(per_language))
+    if found.averages:
+        table.add_section()
+    for key, mean in found.averages.items():
+        table.add_row(PAPER_NAMES.get(key, visible(key)), *_percent(mean), "")
     return table
 
 
@@ -150,3 +168,7 @@ def _change(before: float | None, after: float | None) -> Text:
         return Text("–")
     percent = 100 * (after / before - 1)
     return Text(f"{percent:+.1f}%", style="green" if percent < 0 else "red" if percent > 0 else "")
+
+
+def _percent(measure: Measure) -> tuple[str, str]:
+    return f"{100 * measure.accuracy:.2f}", "–" if math.isnan(measure.error) else f"{100 * measure.error:.2f}"

@@ -82,7 +82,7 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
     return spec
 
 
-def is_here(spec: str) -> bool:
+def needs_no_network(spec: str) -> bool:
     """Whether the model can be had without a network.
 
     Raises:
@@ -155,14 +155,7 @@ def model_config(
     offline: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> PretrainedConfig | None:
-    """The model's configuration, or None where it can't be had.
-
-    Args:
-        spec: Folder or Hub name.
-        trust_remote_code: Whether its code may run.
-        offline: Take what lies on this machine only.
-        options: Settings of the configuration that go before the file's.
-    """
+    """The model's configuration, or None where it can't be had; `options` go before what its file says."""
     try:
         with dequantize.quiet():
             found = AutoConfig.from_pretrained(
@@ -257,11 +250,10 @@ def _check_files(names: Iterable[str], holder: str, pickles: bool) -> None:
 
 
 def _only_offline(name: str, pickles: bool, *, alone: bool = False) -> bool:
-    """Whether the Hub is out of reach and the model lies in its cache; ModelError when it can't be had at all.
+    """Whether the Hub is out of reach and the model, or with `alone` its tokenizer, lies in its cache.
 
-    With `alone` its tokenizer is enough.
-
-    Asked first because transformers tries an unreachable Hub for a minute before it gives up.
+    A ModelError says that it can't be had at all. Asked first, because transformers tries an unreachable Hub for a
+    minute before it gives up.
     """
     try:
         found = huggingface_hub.HfApi().model_info(name, timeout=_HUB_SECONDS)
