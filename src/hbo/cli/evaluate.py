@@ -13,7 +13,7 @@ from hbo.errors import ConfigError
 if TYPE_CHECKING:
     from hbo.compare.runner import EvalCommand
 
-Data = Annotated[
+DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder with local copies of the tasks' rows; absent: the Hub's.")
 ]
 ChatTemplate = Annotated[
@@ -28,7 +28,7 @@ def evaluate_command(
     tasks: Annotated[
         str, typer.Option("--tasks", help="multilingual, multitask, or names of tasks, separated by commas.")
     ],
-    data: Data = None,
+    data: DataFolder = None,
     output: Annotated[Path | None, typer.Option("--output", help="Results; absent: RUN/eval.json.")] = None,
     chat_template: ChatTemplate = False,
     limit: Limit = None,

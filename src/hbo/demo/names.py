@@ -20,7 +20,7 @@ from typing import Any
 from hbo.config import RunConfig
 from hbo.config.data import DatasetConfig
 from hbo.demo.corpora import DEMO, TINY, Domains, datasets_folder, write_datasets
-from hbo.demo.multilingual import LANGUAGES, languages_folder, write_languages
+from hbo.demo.multilingual import DEMO_LANGUAGES, languages_folder, write_languages
 from hbo.errors import ConfigError, ModelError
 from hbo.progress import Track, silent
 
@@ -49,7 +49,7 @@ _FAMILIES = {
     _MODEL: _corpora(TINY),
     "demo:multitask": _corpora(DEMO),
     "demo:multilingual": Family(
-        {name: language.rows for name, language in LANGUAGES.items()}, languages_folder, write_languages
+        {name: language.rows for name, language in DEMO_LANGUAGES.items()}, languages_folder, write_languages
     ),
 }
 """What stands before the `/` of a name → its datasets."""
@@ -122,9 +122,9 @@ def model_path(name: str) -> str:
 
 
 def _tiny_folder() -> Path:
-    from hbo.demo.tiny import folder_of  # which needs torch
+    from hbo.demo.tiny import tiny_folder  # which needs torch
 
-    return folder_of()
+    return tiny_folder()
 
 
 def _check(config: RunConfig) -> None:
