@@ -6,7 +6,7 @@ import pytest
 import transformers as hf
 from commands import refused
 
-from hbo.check.notes import norms_notes
+from hbo.check.cost import norms_notes
 from hbo.check.plan import plan_of
 from hbo.config.file import parse
 from hbo.errors import ConfigError

@@ -29,7 +29,7 @@ from hbo.rewards.passes import Batch, Passes, Sizing, pool_of, probes_of
 from hbo.scoring.batches import Row, Rows, pad, reader
 from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.losses import Scorer
-from hbo.scoring.measure import alone
+from hbo.scoring.measure import without_instruction
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
 
@@ -144,7 +144,7 @@ class Probe(Measurer):
         return np.asarray(Passes(rows, self.pad_token_id, room, processes).over(model, number_P, losses, 1)[0])
 
     def _alone(self, rows: Sequence[Row]) -> list[Row]:
-        return [alone(row, self._opening) for row in rows]
+        return [without_instruction(row, self._opening) for row in rows]
 
     def state_dict(self) -> dict[str, Any]:
         """The reference losses, and how the model is measured, as JSON values."""

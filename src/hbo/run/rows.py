@@ -31,8 +31,7 @@ from hbo.data.trainable import left_out_of, refuse_empty, without_unusable
 from hbo.errors import ConfigError
 from hbo.progress import Track
 from hbo.run.model import limits_of_model
-from hbo.scoring import levels
-from hbo.scoring.levels import count_left
+from hbo.scoring.levels import check_level_sizes, count_left
 from hbo.scoring.limits import Limits
 from hbo.training.balance_log import check_names
 from hbo.training.checks import check_max_passes
@@ -152,7 +151,7 @@ def check_datasets(config: RunConfig, sizes: Mapping[str, int]) -> None:
     check_names(list(sizes))
     left = {name: count_left(size, config.difficulty.drop_easiest) for name, size in sizes.items()}
     check_aside(left, config.balance)
-    levels.check_sizes(left, config.difficulty.groups)
+    check_level_sizes(left, config.difficulty.groups)
 
 
 def check_length(config: RunConfig, sizes: Mapping[str, int], args: SFTConfig) -> None:

@@ -14,11 +14,11 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
+from hbo.atomic import atomic_path
 from hbo.config import RunConfig
-from hbo.data.cache import atomic_path
 from hbo.data.mixture import dataset_sizes, read_mixture
 from hbo.data.tokens import refused
-from hbo.data.unusable import shown, total
+from hbo.data.unusable import counted_rows, reasons_told
 from hbo.progress import Track, silent
 from hbo.run.arguments import training_arguments, typed
 from hbo.run.model import find_model, load_weights, quiet_libraries
@@ -85,7 +85,8 @@ def scorer_rows(
     (rows,) = fitted(fit, [texts], tokenizer, track, lenient=lenient)
     for dataset, reasons in refused(rows).items():
         warnings.warn(
-            f"dataset '{dataset}': {total(reasons)} rows can't be scored by {name} and count as hard: {shown(reasons)}",
+            f"dataset '{dataset}': {counted_rows(reasons)} rows can't be scored by {name} and count as hard: "
+            f"{reasons_told(reasons)}",
             UserWarning,
             stacklevel=2,
         )

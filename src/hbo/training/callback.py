@@ -17,6 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.errors import HBOError
+from hbo.folder.ledger import append_record, rewrite_ledger
 from hbo.training import balance_log
 from hbo.training.balancing import Balancing, lag_of, parts_of
 from hbo.training.best import MeanOfSets
@@ -123,7 +124,7 @@ class HBOCallback(TrainerCallback):
         loader.set_sampler(begun.sampler)
         self.ready()
         if state.is_world_process_zero:
-            balance_log.rewrite(Path(args.output_dir), begun.balancer.ledger.records())
+            rewrite_ledger(Path(args.output_dir), begun.balancer.ledger.records())
         begun.start()
 
     def on_epoch_begin(
@@ -149,8 +150,7 @@ class HBOCallback(TrainerCallback):
         if entry is not None:
             control.should_log = True  # the trainer's own line of this step carries ours with it
             if state.is_world_process_zero:
-                record = entry.to_record(self.balancing.groups.datasets)
-                balance_log.append(Path(args.output_dir), record)
+                append_record(Path(args.output_dir), entry.to_record(self.balancing.groups.datasets))
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Adds our scalars to the trainer's training log, through the trainer."""

@@ -25,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
-from hbo.data.tokens import IGNORED
+from hbo.data.tokens import IGNORED, predicts_target
 from hbo.rewards.measurer import Step, Watcher
 from hbo.scoring.head import targets_at_once
 from hbo.scoring.processes import ALONE, Processes
@@ -129,7 +129,7 @@ def _token_losses(kwargs: dict[str, Any], output: Any) -> tuple[Tensor, Tensor] 
         loss_P[place] = functional.cross_entropy(
             logits_PV[place].float(), label_P[place], ignore_index=IGNORED, reduction="none"
         )
-    return loss_P.view_as(label_BT)[:, :-1], label_BT[:, :-1] != IGNORED
+    return loss_P.view_as(label_BT)[:, :-1], predicts_target(labels.to(logits.device))
 
 
 def _places(label_P: Tensor, size: int, *, counted: bool) -> Sequence[Tensor | slice]:
