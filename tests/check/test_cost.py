@@ -23,7 +23,8 @@ from hbo.run.arguments import training_arguments
         ({"balance": {"method": "proportional"}}, 0),
         ({"balance": {"rewards": "stream"}}, None),
         ({"balance": {"method": "multidds"}}, None),
-        ({"balance": {"global_reward": "math:exp"}}, None),
+        ({"balance": {"global_reward": "hbo.rewards.per_row:gradient_norm"}}, (9 * 64 * 3 + 512) / (180 * 4 * 4)),
+        ({"balance": {"global_reward": "math:exp"}}, None),  # as good as any function of the user's
     ],
 )
 def test_the_overhead_of_updates_is_their_passes_over_those_of_training(sections, expected):

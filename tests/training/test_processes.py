@@ -11,7 +11,6 @@ import ranks
 import yaml
 
 from hbo.run.replay import rows_of_step
-from hbo.scoring import score_cache as kept
 
 
 @pytest.fixture
@@ -70,6 +69,7 @@ def test_replay_gives_the_rows_that_two_processes_trained_on(tmp_path, config, t
 def count_batches(rank):
     """Each process notes how many rows it has scored; none may write a result but the first."""
     import hbo.run.scored_rows as scores_file
+    import hbo.scoring.measure as measure
     from hbo.scoring.prefix import PrefixScorer
 
     original = PrefixScorer.losses
@@ -83,7 +83,7 @@ def count_batches(rank):
 
     PrefixScorer.losses = counted
     if rank:
-        kept.save = scores_file.pq.write_table = refused
+        measure.keep_losses = scores_file.pq.write_table = refused
 
 
 def scored_rows(log, rank):

@@ -16,7 +16,7 @@ from hbo.check.warnings import capped, size_warnings
 from hbo.config import RunConfig
 from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
-from hbo.data.inspect_rows import look, told
+from hbo.data.inspect_rows import inspect_rows, inspected_in_words
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import of_reading
 from hbo.data.sources import is_on_hub, open_source
@@ -31,8 +31,8 @@ from hbo.run.rows import Data, check_datasets, check_length, read_data, weights_
 from hbo.run.scored_rows import needs_scores, scorer_rows
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
-from hbo.training.attach import groups_of
 from hbo.training.best import check_metric
+from hbo.training.groups import groups_of
 
 Sizes = dict[str, int | None]
 """Dataset → rows; None where that isn't known."""
@@ -74,7 +74,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     check_rewards(config.balance)
     rehearse(args)
     if offline and not _is_all_here(config):
-        here = models.resolve(config.model) if models.is_here(config.model) else None
+        here = models.resolve(config.model) if models.needs_no_network(config.model) else None
         memory = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return _stated(config, args, track) | {"memory": memory}
     spec, tokenizer = find_model(config, track)
@@ -86,16 +86,16 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
     if config.difficulty.model is not None and needs_scores(config):
         scorer_rows(config, data.train, args, track)  # says what is wrong with them
-    seen = look(data.train, data.held_out, data.max_length)
+    seen = inspect_rows(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
     notes = [note.text for note in data.notes]
-    return plan | {"seen": [*notes, *told(seen, data.max_length)], "memory": memory}
+    return plan | {"seen": [*notes, *inspected_in_words(seen, data.max_length)], "memory": memory}
 
 
 def _is_all_here(config: RunConfig) -> bool:
     """Whether a run could begin without a network: its models and every source lie on this machine."""
-    named = [models.is_here(name) for name in (config.model, config.difficulty.model) if name is not None]
+    named = [models.needs_no_network(name) for name in (config.model, config.difficulty.model) if name is not None]
     sources = [source for entry in config.mixture.datasets.values() for source in entry.sources]
     return all(named) and not any(map(is_on_hub, sources))
 

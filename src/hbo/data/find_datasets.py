@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from hbo.data.files import SUFFIXES, why_unknown
 from hbo.data.folders import by_split, card_patterns, is_saved, saved_splits, split_named
 from hbo.data.formats import renamed
 from hbo.data.listing import holds_rows, looks_like_rows
-from hbo.data.notes import reading_notes
+from hbo.data.notes import of_account
 from hbo.data.reader import Reader
 from hbo.data.sources import open_source
 from hbo.data.turns import is_filled
@@ -26,25 +26,22 @@ _LOOKED_AT = 1000  # rows by which columns are renamed: any of them may be empty
 
 @dataclass(frozen=True)
 class Found:
-    """One file, or one folder of files, that would be a dataset of the mixture.
-
-    Attributes:
-        name: Its name in the mixture.
-        settings: `path`, and `data_files`, `columns` and `drop_unusable` where they are needed.
-        format: Row formats in which its rows were read.
-        rows: Rows that can be used.
-        unusable: Rows that can't be.
-        problem: Why it can't be used, or what is wrong with the first row that can't be.
-        notes: What else is to be said of it, such as columns that are not read.
-    """
+    """One file, or one folder of files, that would be a dataset of the mixture."""
 
     name: str
+    """Its name in the mixture."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """`path`, and `data_files`, `columns` and `drop_unusable` where they are needed."""
     format: str | None = None
+    """Row formats in which its rows were read."""
     rows: int = 0
+    """Rows that can be used."""
     unusable: int = 0
+    """Rows that can't be."""
     problem: str | None = None
+    """Why it can't be used, or what is wrong with the first row that can't be."""
     notes: tuple[str, ...] = ()
+    """What else is to be said of it, such as columns that are not read."""
 
 
 def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = silent) -> list[Found]:
@@ -96,7 +93,8 @@ def _look(name: str, place: Path, renderer: Renderer | None) -> Found:
         settings["data_files"] = "**/*train*"
     rows, unusable, problem = 0, 0, None
     try:
-        placed = _rows(name, settings)
+        source = open_source(name, SourceConfig.model_validate(settings))
+        placed = chain.from_iterable(part() for part in source.parts)
         first = list(islice(placed, _LOOKED_AT))
         if columns := renamed(_union(row for row, _ in first)):
             settings["columns"] = columns
@@ -116,7 +114,7 @@ def _look(name: str, place: Path, renderer: Renderer | None) -> Found:
         return Found(name, settings, format, problem=problem or f"{place} is empty")
     if unusable:
         settings["drop_unusable"] = True
-    notes = tuple(note.text for note in reading_notes(reader.account))
+    notes = tuple(note.text for note in of_account(reader.account))
     return Found(name, settings, format, rows, unusable, problem, notes)
 
 
@@ -134,8 +132,3 @@ def _names_say_train(folder: Path) -> bool:
     """Whether the files of several splits lie there, of which those to train on are the ones called so."""
     found = by_split(folder, [place for place in folder.rglob("*") if place.is_file() and holds_rows(place)])
     return len(found) > 1 and all("train" in file.name for file in found.get("train", ()))
-
-
-def _rows(name: str, settings: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    for part in open_source(name, SourceConfig.model_validate(dict(settings))).parts:
-        yield from part()

@@ -19,7 +19,7 @@ from hbo.errors import ConfigError, first_line
 from hbo.run.field_types import built, fit, fit_all, kinds_of
 from hbo.run.keys import FORMER, KINDS, LORA_KINDS, check_keys, reaches_trainer, without_effect
 from hbo.scoring.devices import is_bf16_native
-from hbo.training.attach import check_dispatching, check_packing_options, check_stream_options
+from hbo.training.checks import check_dispatching, check_packing_options, check_stream_options
 from hbo.training.parallel import check_parallelism
 
 _OLD, _NEW = "gradient_checkpointing", "activation_checkpointing"

@@ -18,12 +18,13 @@ from datasets import Dataset
 from torch import nn
 from trl import SFTConfig
 
+from hbo.atomic import write_file
 from hbo.data.answers import Choice, Number, right_answer
-from hbo.data.cache import atomic_path, cache_root
+from hbo.data.cache import cache_root
 from hbo.data.canonical import Conversation, conversation_of
 from hbo.progress import Track, silent
 from hbo.run.rows import Data
-from hbo.scoring.answering import chosen, encode, greedy_answers
+from hbo.scoring.answering import greedy_answers, likeliest_options, question_of
 from hbo.scoring.batches import reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.losses import row_losses
@@ -96,8 +97,7 @@ def cached(key: str, measure: Measure) -> ByDataset:
         found: ByDataset = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = measure()
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(found), encoding="utf-8")
+        write_file(file, json.dumps(found))
     return found
 
 
@@ -193,13 +193,13 @@ def _choices(
     at, questions, right = [], [], []
     for i, row, turns, answer in _answers(rows, Choice):
         where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
-        question = encode(turns.prompt, answer.options, tokenizer, where, turns.given)
+        question = question_of(turns.prompt, answer.options, tokenizer, where, turns.given)
         if max_length is None or max(len(ids) for ids, _ in question.rows) <= max_length:
             at.append(i)
             questions.append(question)
             right.append(answer.right)
     if at:
-        picked = chosen(model, questions, pad_token_id=int(tokenizer.pad_token_id), track=track, phase=phase)
+        picked = likeliest_options(model, questions, pad_token_id=int(tokenizer.pad_token_id), track=track, phase=phase)
         right_N[at] = picked == np.array(right)
     return right_N
 

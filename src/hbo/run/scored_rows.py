@@ -14,11 +14,11 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
+from hbo.atomic import atomic_path
 from hbo.config import RunConfig
-from hbo.data.cache import atomic_path
 from hbo.data.mixture import dataset_sizes, read_mixture
 from hbo.data.tokens import refused
-from hbo.data.unusable import shown, total
+from hbo.data.unusable import counted_rows, reasons_told
 from hbo.progress import Track, silent
 from hbo.run.arguments import training_arguments, typed
 from hbo.run.model import find_model, load_weights, quiet_libraries
@@ -27,9 +27,9 @@ from hbo.scoring.devices import scoring_autocast, to_device, uses_bf16
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training.fit import limits_of
-from hbo.training.processes import all_processes
 
 
 def needs_scores(config: RunConfig) -> bool:
@@ -85,7 +85,8 @@ def scorer_rows(
     (rows,) = fitted(fit, [texts], tokenizer, track, lenient=lenient)
     for dataset, reasons in refused(rows).items():
         warnings.warn(
-            f"dataset '{dataset}': {total(reasons)} rows can't be scored by {name} and count as hard: {shown(reasons)}",
+            f"dataset '{dataset}': {counted_rows(reasons)} rows can't be scored by {name} and count as hard: "
+            f"{reasons_told(reasons)}",
             UserWarning,
             stacklevel=2,
         )
@@ -142,7 +143,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     scores = scored(config, rows, model, tokenizer, args, track)
     table = score_table(rows, scores)
     processes = all_processes()
-    if processes.rank == 0:
+    if processes.is_first:
         with atomic_path(output.absolute()) as temporary:
             pq.write_table(table, temporary)
     processes.from_first(None)  # when any process is through, the file is there

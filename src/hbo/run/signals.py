@@ -5,8 +5,9 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hbo.scoring.processes import Processes
 
 
 class StopOnSignal(TrainerCallback):
@@ -54,9 +55,5 @@ class StopOnSignal(TrainerCallback):
             signal.signal(number, handler)
 
     def _any_process_stops(self) -> bool:
-        accelerator = self.trainer.accelerator
-        if accelerator.num_processes == 1:
-            return self.received is not None
         # A signal reaches the processes at different steps; they must stop at the same one.
-        flag = torch.tensor(float(self.received is not None), device=accelerator.device)
-        return bool(accelerator.reduce(flag, reduction="sum").item() > 0)
+        return Processes.of(self.trainer.accelerator).any(self.received is not None)

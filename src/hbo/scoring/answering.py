@@ -1,10 +1,10 @@
-"""Multiple choice by likelihood: which option a model finds most likely, per character of the option.
+"""How a model answers: which option of a multiple choice it finds likeliest, and what it writes after a prompt.
 
-After lm-eval's `acc_norm` (EleutherAI, lm-evaluation-harness): the log-likelihood of the option's tokens given the
-prompt, over the option's length in characters. As there, the end-of-turn token doesn't count, which an option that
-goes on would lack. Letters: B options of a batch, N questions.
+Options are compared as lm-eval's `acc_norm` does (EleutherAI, lm-evaluation-harness): by the log-likelihood of the
+option's tokens given the prompt, over the option's length in characters. As there, the end-of-turn token doesn't count,
+which an option that goes on would lack. What a model writes is greedy: always the likeliest token.
 
-Greedy answers: what a model writes after a prompt when it always takes the likeliest token.
+Letters: B options or rows of a batch, N questions or rows.
 """
 
 from __future__ import annotations
@@ -19,28 +19,30 @@ from torch import nn
 from transformers import GenerationConfig
 
 from hbo.data.chat import Renderer
-from hbo.data.tokens import IGNORED, targets_of
+from hbo.data.tokens import IGNORED, predicts_target, targets_of
 from hbo.progress import Track, silent
 from hbo.scoring.batches import Row, pack
 from hbo.scoring.devices import device_of
 from hbo.scoring.losses import batch_losses, evaluating
 from hbo.scoring.room import TOKEN_BUDGET
 
+MOST_TOKENS = 256
+"""An answer ends here at the latest."""
+
+_SPARE = 4  # tokens beyond the right answer's, so that one that is longer is seen to be
+
 
 @dataclass(frozen=True)
 class Question:
-    """A multiple-choice row in tokens.
-
-    Attributes:
-        rows: Token ids and labels of the prompt with each option; labels are the option's own tokens alone.
-        characters: Length of each option.
-    """
+    """A multiple-choice row in tokens."""
 
     rows: tuple[Row, ...]
+    """Token ids and labels of the prompt with each option; labels are the option's own tokens alone."""
     characters: tuple[int, ...]
+    """Length of each option."""
 
 
-def encode(
+def question_of(
     prompt: Sequence[Mapping[str, Any]],
     options: Sequence[str],
     tokenizer: Any,
@@ -74,7 +76,7 @@ def encode(
     return Question(tuple(rows), tuple(len(option) for option in options))
 
 
-def chosen(
+def likeliest_options(
     model: nn.Module,
     questions: Sequence[Question],
     *,
@@ -87,7 +89,7 @@ def chosen(
 
     Args:
         model: As in `per_example_loss`; it runs in eval mode, under the caller's autocast if there is one.
-        questions: As `encode` gives them.
+        questions: As `question_of` gives them.
         pad_token_id: Any valid id; padding is masked.
         token_budget: Padded tokens per batch.
         track: Hears of each option.
@@ -102,18 +104,12 @@ def chosen(
         for batch in pack(length, np.arange(len(rows)), token_budget):
             per_option[batch] = batch_losses(model, [rows[i] for i in batch], pad_token_id)
             advance(len(batch))
-    targets = np.array([(labels != IGNORED).sum() for _, labels in rows])
+    targets = np.array([predicts_target(labels).sum() for _, labels in rows])
     characters = np.array([count for question in questions for count in question.characters])
     score = np.where(np.isfinite(per_option), -per_option * targets / characters, -np.inf)
     ends = np.cumsum([len(question.rows) for question in questions])[:-1]
     parts = np.split(score, ends)
     return np.array([int(part.argmax()) if np.isfinite(part).any() else -1 for part in parts])
-
-
-MOST_TOKENS = 256
-"""An answer ends here at the latest."""
-
-_SPARE = 4  # tokens beyond the right answer's, so that one that is longer is seen to be
 
 
 def greedy_answers(
@@ -138,8 +134,8 @@ def greedy_answers(
         track: Hears of each row.
         phase: What it is told is being done.
     """
-    prompts = [np.asarray(ids)[: int(np.flatnonzero(labels != IGNORED)[0])] for ids, labels in rows]
-    wanted_N = np.array([min(MOST_TOKENS, int((labels != IGNORED).sum()) + _SPARE) for _, labels in rows])
+    prompts = [np.asarray(ids)[: int(predicts_target(labels).argmax()) + 1] for ids, labels in rows]
+    wanted_N = np.array([min(MOST_TOKENS, int(predicts_target(labels).sum()) + _SPARE) for _, labels in rows])
     answers = [""] * len(rows)
     with track(phase, len(rows)) as advance, evaluating(model), torch.no_grad():
         for rows_B in pack(np.array([len(p) for p in prompts]) + wanted_N, np.arange(len(rows)), token_budget):

@@ -19,11 +19,11 @@ from torch import nn
 from hbo.errors import ConfigError, nearest
 from hbo.progress import Track, silent
 from hbo.scoring.devices import Precision, device_of, scoring_autocast, uses_bf16
-from hbo.scoring.levels import assign_levels, check_sizes
+from hbo.scoring.levels import assign_levels, check_level_sizes
 from hbo.scoring.measure import score
 from hbo.scoring.models import load_model, load_tokenizer
 from hbo.scoring.scores import IFD_KINDS, METRICS, Quantiles, Scores, quantiles, score_table
-from hbo.scoring.tokenized import checked, tokenized
+from hbo.scoring.tokenized import check_mixture, tokenized
 
 __all__ = ["Quantiles", "Scores", "assign_levels", "quantiles", "score", "score_table", "stratify"]
 
@@ -79,11 +79,11 @@ def stratify(
     """
     _check_options(score, levels, ifd)
     uses_bf16("cpu", precision)  # refuses what is no precision
-    checked(data)
+    check_mixture(data)
     added = {"hbo_level": np.zeros(len(data), dtype=np.int64)}
     if levels > 1 or reference:
         names = data["hbo_dataset"][:]
-        check_sizes(Counter(names), levels)
+        check_level_sizes(Counter(names), levels)
         scorer, tokenizer = _scorer(model, tokenizer)
         folder = Path(cache_dir) if cache_dir is not None else None
         rows = tokenized(data, tokenizer, max_length, folder, track)

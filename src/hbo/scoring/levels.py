@@ -89,12 +89,8 @@ def _easiest_first(mine: np.ndarray, value_N: np.ndarray, scores: Scores, rows: 
     return np.lexsort((rows[mine], np.where(np.isnan(value_N), scores.loss_N, 0)[mine], value_N[mine]))
 
 
-def check_sizes(sizes: Mapping[str, int], levels: int) -> None:
-    """Names the datasets that have too few rows for so many groups; to be asked before the rows are scored.
-
-    Args:
-        sizes: Dataset → rows.
-        levels: Groups per dataset.
+def check_level_sizes(sizes: Mapping[str, int], levels: int) -> None:
+    """Warns of the datasets that have too few rows for so many groups; to be asked before the rows are scored.
 
     Raises:
         DataError: That is so of all of them.

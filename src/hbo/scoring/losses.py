@@ -54,11 +54,7 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor], cache: Cache
 
 
 class Scorer:
-    """The losses of batches under one model, without gradients; logits are in memory a slice at a time.
-
-    Args:
-        model: As in `per_example_loss`.
-    """
+    """The losses of batches under one model, without gradients; logits are in memory a slice at a time."""
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model

@@ -1,7 +1,4 @@
-"""How many tokens a batch may have: by the memory that is free, and by what was too many.
-
-T tokens, B rows of a batch.
-"""
+"""How many tokens a batch may have: by the memory that is free, and by what was too many. B rows of a batch."""
 
 from __future__ import annotations
 
@@ -34,15 +31,12 @@ T = TypeVar("T")
 
 @dataclass
 class Room:
-    """Tokens per batch; fewer once they were too many.
-
-    Attributes:
-        tokens: Padded tokens per batch; None: not decided yet.
-        lockstep: All processes run the model together, so that none may try again by itself.
-    """
+    """Tokens per batch; fewer once they were too many."""
 
     tokens: int | None = None
+    """Padded tokens per batch; None: not decided yet."""
     lockstep: bool = False
+    """All processes run the model together, so that none may try again by itself."""
 
     @classmethod
     def of(cls, model: nn.Module, asked: int | None = None) -> Room:
@@ -87,11 +81,7 @@ def lacks_memory(error: Exception) -> bool:
 
 @contextmanager
 def never_for_training() -> Iterator[None]:
-    """Inside, a lack of memory is a RewardError, which no trainer takes for a batch of its own that is too large.
-
-    Raises:
-        RewardError: There is too little memory.
-    """
+    """Inside, a lack of memory is a RewardError, which no trainer takes for a batch of its own that is too large."""
     try:
         yield
     except Exception as error:

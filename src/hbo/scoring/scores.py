@@ -1,19 +1,13 @@
-"""How hard each row is: the scores, as arrays, as a table and as quantiles per dataset.
-
-Letters: N rows.
-"""
+"""How hard each row is: the scores, as arrays, as a table and as quantiles per dataset. Letters: N rows."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from datasets import Dataset
 
 METRICS = ("ifd", "perplexity", "loss")
 IFD_KINDS = ("perplexity_ratio", "loss_ratio")
@@ -42,12 +36,8 @@ class Scores:
 
     def of(self, rows: np.ndarray) -> Scores:
         """The scores of some rows, by their numbers."""
-        return replace(
-            self,
-            loss_N=self.loss_N[rows],
-            loss_alone_N=self.loss_alone_N[rows],
-            tokens_N=self.tokens_N[rows],
-        )
+        chosen = {name: getattr(self, name)[rows] for name in ("loss_N", "loss_alone_N", "tokens_N")}
+        return replace(self, **chosen)
 
     @property
     def ifd_N(self) -> np.ndarray:
@@ -86,7 +76,7 @@ class Quantiles:
 
 
 def score_table(data: Dataset, scores: Scores) -> pa.Table:
-    """One row per example: dataset, row, ifd, perplexity, perplexity_alone, loss, tokens; null if it has no score."""
+    """dataset, row, ifd, perplexity, perplexity_alone, loss and tokens of each row; null where there is no score."""
     origin = data.select_columns(["hbo_dataset", "hbo_row"]).with_format("arrow")[:]
     columns = {
         "dataset": origin["hbo_dataset"].cast(pa.string()),
@@ -113,8 +103,7 @@ def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
     found = []
     for name in dict.fromkeys(names.tolist()):
         mine = names == name
-        scored = _known(values[metric][mine])
-        ifd = _known(values["ifd"][mine])
+        scored, ifd = (each[mine & ~np.isnan(each)] for each in (values[metric], values["ifd"]))
         spread = np.quantile(scored, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(scored) else [math.nan] * 5
         suspect = float((ifd >= 1).mean()) if len(ifd) else math.nan
         least, q25, q50, q75, most = spread
@@ -125,11 +114,6 @@ def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
 def _exp(values: np.ndarray) -> np.ndarray:
     perplexity: np.ndarray = np.exp(np.minimum(values, _LARGEST_LOG))
     return perplexity
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    known: np.ndarray = values[~np.isnan(values)]
-    return known
 
 
 def _nullable(values: np.ndarray) -> pa.Array:
