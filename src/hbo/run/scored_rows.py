@@ -45,15 +45,9 @@ def scored(
     args: SFTConfig,
     track: Track,
 ) -> Scores:
-    """Difficulty of every row, under the model itself or the separate scorer.
+    """Difficulty of every row, under the untuned model itself or the separate scorer.
 
-    Args:
-        config: Run.
-        rows: Tokenised for the model; for the separate scorer only canonical.
-        model: The untuned model; not needed for the separate scorer.
-        tokenizer: Its tokenizer.
-        args: For device and length.
-        track: Hears of progress.
+    The scorer needs neither `model` nor `tokenizer`, and of `rows` only what is canonical: it makes tokens of its own.
     """
     if config.difficulty.model is not None:
         spec, tokenizer, rows = scorer_rows(config, rows, args, track)
