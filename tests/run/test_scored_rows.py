@@ -25,7 +25,7 @@ def test_a_reference_of_another_precision_than_training_is_measured_again(precis
     train = rows.remove_columns("hbo_level").add_column("hbo_row", list(range(len(rows))))
     loss_N = np.linspace(1, 2, len(rows))
     scores = Scores(loss_N, loss_N + 1, np.ones(len(rows), dtype=int), "perplexity_ratio")
-    found = grouped(config, train, scores, training_arguments(config))
+    found, _ = grouped(config, train, scores, training_arguments(config))
     assert set(found["hbo_level"]) == {0, 1}
     assert ("hbo_reference" in found.column_names) is kept
 
@@ -42,7 +42,7 @@ def test_the_easiest_rows_of_each_dataset_are_dropped_before_groups_are_cut(tmp_
     train = rows.remove_columns("hbo_level").add_column("hbo_row", list(range(len(rows))))
     loss_N = np.random.default_rng(0).permutation(len(rows)).astype(float)
     scores = Scores(loss_N, loss_N + 1, np.ones(len(rows), dtype=int), "perplexity_ratio")
-    found = grouped(config, train, scores, training_arguments(config))
+    found, _ = grouped(config, train, scores, training_arguments(config))
     for name, first, last, left in (("a", 0, 10, 7), ("b", 10, 15, 4)):
         mine = found.filter(lambda row, name=name: row["hbo_dataset"] == name)
         hardest = np.sort(loss_N[first:last])[-left:]
