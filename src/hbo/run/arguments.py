@@ -79,7 +79,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     if given.get("output_dir", config.output) != config.output:
         raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
     # Our rows are tokenised, labelled and truncated already.
-    prepared = {"output_dir": config.output, "dataset_kwargs": {"skip_prepare_dataset": True}}
+    prepared = {"output_dir": config.output or "runs/unnamed", "dataset_kwargs": {"skip_prepare_dataset": True}}
     options = {**_defaults(config, given), **given, **_accumulation(config, given), **prepared}
     try:
         args = SFTConfig(**options)

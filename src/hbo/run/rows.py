@@ -109,12 +109,7 @@ def fitted(
 ) -> list[Dataset]:
     """Tables of canonical rows with a tokenizer's tokens, cut as `train:` says and to what the model takes.
 
-    Args:
-        fit: Knows both.
-        tables: Read from one mixture.
-        tokenizer: Renders them.
-        track: Hears of progress.
-        options: `lenient` and `place` of `hbo.data.tokens.tokenize`.
+    The options are `lenient` and `place` of `hbo.data.tokens.tokenize`.
 
     Raises:
         DataError: The chat template refuses a row of a dataset that isn't to drop such.
@@ -140,9 +135,7 @@ def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | N
 def check_datasets(config: RunConfig, sizes: Mapping[str, int]) -> None:
     """Refuses datasets that can't be told apart in the log, or be measured; names those that have fewer groups.
 
-    Args:
-        config: Run.
-        sizes: Dataset → rows to train on.
+    `sizes` are of the rows to train on.
 
     Raises:
         ConfigError: Two names can't go together.
