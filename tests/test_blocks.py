@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import hbo
 from hbo import METHODS, cli
-from hbo.benchmarks.tasks import chosen
+from hbo.benchmarks.tasks import tasks_named
 from hbo.compare.grid import cells, seed_numbers
 from hbo.config import file as config_file
 from hbo.demo import SETUPS
@@ -198,7 +198,7 @@ def understand_hbo(words, folder):
     if "config" not in given:
         assert given.get("method", "hbo") in METHODS and given.get("setup", "multitask") in SETUPS, words
         if words[0] == "eval":
-            assert chosen(given["tasks"])
+            assert tasks_named(given["tasks"])
         return
     with contextlib.chdir(folder if (folder / given["config"]).exists() else ROOT):
         if words[0] == "compare":

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "hbo"
 LONGEST = 400
 RANKS = {
-    **dict.fromkeys(("hbo", "arrays", "errors", "progress", "recipes", "text", "config"), 0),
+    **dict.fromkeys(("hbo", "arrays", "atomic", "errors", "progress", "recipes", "text", "config"), 0),
     "core": 1,
     **dict.fromkeys(("folder", "data"), 2),
     **dict.fromkeys(("scoring", "report"), 3),

@@ -29,8 +29,7 @@ import torch
 import yaml
 
 from hbo.compare.grid import Cell, cells
-from hbo.compare.publish import write_results
-from hbo.compare.runner import is_finished
+from hbo.compare.publish import publish_results
 from hbo.config import RunConfig
 from hbo.demo.corpora import DEMO, TINY, datasets_folder
 from hbo.folder.paths import METRICS
@@ -191,7 +190,7 @@ def _first_runs(sizes: Sizes, folder: Path, config: dict[str, Any], slots: int, 
         runs.run()
     finally:
         runs.stop()
-    done = [cell for cell in grid if is_finished(cell)]
+    done = [cell for cell in grid if cell.is_finished]
     if not done:
         raise RuntimeError(f"none of the first runs was finished: {runs.failed or 'no time left'}")
     metrics = [json.loads((cell.folder / METRICS).read_text(encoding="utf-8")) for cell in done]
@@ -227,12 +226,12 @@ def _written(folder: Path, config: dict[str, Any]) -> Path:
 
 def _whole_seeds(grid: Sequence[Cell]) -> list[Cell]:
     """The finished cells of the seeds that every method has finished: all methods are judged by the same."""
-    lacking = {cell.seed for cell in grid if not is_finished(cell)}
+    lacking = {cell.seed for cell in grid if not cell.is_finished}
     return [cell for cell in grid if cell.seed not in lacking]
 
 
 def _tables(settings: Settings, folder: Path, finished: Sequence[Cell], report: Report) -> None:
-    write_results(finished, folder)
+    publish_results(finished, folder)
     kept = Path(settings.output) / "comparison"
     kept.mkdir(parents=True, exist_ok=True)
     for name in _KEPT:

@@ -4,7 +4,7 @@ import chromium
 import pytest
 from test_table import RUNS
 
-from hbo.compare.page import page
+from hbo.compare.comparison_page import page
 from hbo.compare.table import tabulate
 
 pytestmark = [

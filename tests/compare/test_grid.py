@@ -3,8 +3,7 @@
 import pytest
 import yaml
 
-from hbo.compare.grid import cells, seed_numbers
-from hbo.compare.runner import plan
+from hbo.compare.grid import cells, plan, seed_numbers
 from hbo.errors import ConfigError, HBOError
 
 

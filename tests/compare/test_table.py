@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from hbo.compare.comparison_page import page
 from hbo.compare.markdown import markdown
-from hbo.compare.page import page
 from hbo.compare.table import tabulate
 
 

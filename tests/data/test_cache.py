@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from datasets import Features, Value
 
-from hbo.data.cache import atomic_path, cache_root, stored_table
+from hbo.data.cache import cache_root, stored_table
 from hbo.errors import DataError
 
 FEATURES = Features({"x": Value("int64")})
@@ -19,32 +19,6 @@ def test_the_root_is_the_environments_or_the_users(monkeypatch, tmp_path):
     assert cache_root() == tmp_path
     monkeypatch.delenv("HBO_CACHE")
     assert cache_root() == Path.home() / ".cache" / "hbo"
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    target = tmp_path / "new" / "file.txt"
-    with atomic_path(target) as temporary:
-        temporary.write_text("old")
-        assert not target.exists()
-    with pytest.raises(RuntimeError), atomic_path(target) as temporary:
-        temporary.write_text("half")
-        raise RuntimeError
-    assert target.read_text() == "old"
-    assert [file.name for file in target.parent.iterdir()] == ["file.txt"]
-
-
-def test_the_file_is_readable_by_others_as_the_umask_says(tmp_path):
-    plain, atomic = tmp_path / "plain", tmp_path / "atomic"
-    plain.touch()
-    with atomic_path(atomic):
-        pass
-    assert atomic.stat().st_mode == plain.stat().st_mode
-
-
-def test_an_unwritable_folder_is_a_data_error(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="choose another folder .HBO_CACHE"), atomic_path(tmp_path / "file" / "x"):
-        pass
 
 
 def test_a_stored_table_is_written_once_and_memory_mapped(tmp_path):

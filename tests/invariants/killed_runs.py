@@ -44,9 +44,10 @@ def _arm(moment, n):
     from transformers import Trainer, TrainerState
 
     import hbo.run.train as run_module
+    from hbo.folder.paths import LEDGER
     from hbo.rewards.probe import Probe
     from hbo.run import finish, held_out_scores
-    from hbo.training import balance_log as logbook
+    from hbo.training import callback
 
     def before(owner, name, then=lambda *args, **kwargs: None, *, when=lambda *args, **kwargs: True):
         original, calls = getattr(owner, name), [0]
@@ -66,7 +67,7 @@ def _arm(moment, n):
         Path(path).write_text('{"stateful_callbacks": ' + text[: len(text) // 2])
 
     def half_of_line(folder, record):
-        with (folder / logbook.FILE).open("a") as file:
+        with (folder / LEDGER).open("a") as file:
             line = json.dumps(record)
             file.write(line[: len(line) // 2])
 
@@ -98,7 +99,7 @@ def _arm(moment, n):
         case "removing the former run":
             before(shutil, "rmtree", one_file_less, when=lambda path, *a, **k: str(path).endswith(".former.gone"))
         case "half of a line":
-            before(logbook, "append", half_of_line)
+            before(callback, "append_record", half_of_line)
         case "nothing trained yet":
             before(Trainer, "train")
         case "last evaluation":

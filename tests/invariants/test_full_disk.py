@@ -68,7 +68,7 @@ MOMENTS = {
     "the weights of a checkpoint": ("transformers.Trainer._save_checkpoint", 20_000, 2),
     "the optimizer of a checkpoint": ("transformers.Trainer._save_optimizer_and_scheduler", 4_000, 2),
     "the state of a checkpoint": ("transformers.TrainerState.save_to_json", 0, 2),
-    "a line of balance.jsonl": ("hbo.training.balance_log.append", 0, 2),
+    "a line of balance.jsonl": ("hbo.training.callback.append_record", 0, 2),
 }
 
 

@@ -270,7 +270,7 @@ def test_an_output_that_no_folder_can_have_is_one_sentence(output):
     from hbo.folder import paths as run_folder
 
     with pytest.raises(ConfigError):
-        run_folder.check(Path(output), resume=False, overwrite=False)
+        run_folder.check_folder(Path(output), resume=False, overwrite=False)
 
 
 def test_a_gzip_of_garbage_behind_good_rows_is_refused(tmp_path):

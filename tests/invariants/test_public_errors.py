@@ -17,11 +17,11 @@ from hbo.core.groups import levels_by_score
 from hbo.core.ledger import Entry
 from hbo.core.prior import weighted_prior
 from hbo.errors import ConfigError, DataError, HBOError, ModelError, ResumeError, RewardError
+from hbo.folder.ledger import append_record
 from hbo.report.page import write_report
 from hbo.rewards import reward_function
 from hbo.run.replay import rows_of_step
 from hbo.scoring.models import load_model, load_tokenizer
-from hbo.training.balance_log import append
 
 GROUPS = Groups.from_columns(["a", "a", "b"], [0, 1, 0])
 ROWS = Dataset.from_list([{"prompt": "q", "completion": "a"}] * 3)
@@ -76,7 +76,7 @@ CASES = {
     "load_model": (ModelError, lambda: load_model("/no/such/folder")),
     "load_model, name": (ModelError, lambda: load_model("no such name!")),
     "load_tokenizer": (ModelError, lambda: load_tokenizer("./no/such/folder")),
-    "append": (DataError, lambda: append(Path("/no/such/run"), {})),
+    "append_record": (DataError, lambda: append_record(Path("/no/such/run"), {})),
     "write_report": (HBOError, lambda: write_report(Path("/no/such/run"))),
     "rows_of_step": (ConfigError, lambda: list(rows_of_step(Path("/no/such/run"), 1))),
 }  # fmt: skip

@@ -7,9 +7,11 @@ import hbo
 
 FILES = (
     "py.typed",
-    "report/page.html",
-    "report/page.css",
-    "report/page.js",
+    "report/templates/page.html",
+    "report/templates/page.css",
+    "report/templates/page.js",
+    "compare/comparison.html",
+    "watch/shell.html",
     "benchmarks/lm_eval_tasks/multifin_en.yaml",
     "recipe_files/tiny.yaml",
     "recipe_files/accelerate/8-gpus.yaml",

@@ -4,14 +4,13 @@ import pytest
 from example_runs import read_lines, write_lines, write_run
 
 from hbo.folder.run import read_run
-from hbo.report.figures import figures
+from hbo.report import figures
 from hbo.report.page import render
-from hbo.report.tables import tables
+from hbo.report.series import read_runs
 
 
 def drawings(folder):
-    run = read_run(folder)
-    return figures(run, tables(run.lines))
+    return figures.drawings(read_runs([folder]))
 
 
 def by_key(figure, target=False):

@@ -1,17 +1,18 @@
 import re
-from importlib import resources
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import Markup
 
-from hbo.report.markup import label, look, name, number, swatch, table, text, with_error
+from hbo.report.markup import Grid, asset, label, look, markup, name, number, rendered, swatch, with_error
 
 
 @given(st.text())
 def test_no_text_opens_a_tag_or_leaves_its_attribute(raw):
-    assert not set(text(raw)) & set("<>\"'")
-    assert set(re.sub(r"&(lt|gt|amp|quot|#x27);", "", text(raw))).isdisjoint("&")
+    shown = markup("{}", raw)
+    assert not set(shown) & set("<>\"'")
+    assert set(re.sub(r"&(lt|gt|amp|#34|#39);", "", shown)).isdisjoint("&")
 
 
 @given(st.text())
@@ -56,15 +57,17 @@ def test_what_was_not_measured_is_a_dash():
 
 
 def test_a_tables_header_cells_say_what_they_head():
-    shown = table("Things", ["Name", "Size"], [["a", "1"], ["b", '<td class="x">2</td>']])
-    assert shown.count('scope="col"') == shown.count('scope="row"') == 2
+    grid = Grid("Things", ["Name", "Size"], [["a", "1"], ["b", Markup('<td class="x">2</td>')], ["c", "<td>3</td>"]])
+    shown = rendered("report/templates/cost.html", one=False, costs=grid)
+    assert (shown.count('scope="col"'), shown.count('scope="row"')) == (2, 3)
     assert "<td>1</td>" in shown
     assert '<td class="x">2</td>' in shown
+    assert "<td>&lt;td&gt;3&lt;/td&gt;</td>" in shown
     assert 'tabindex="0"' in shown
 
 
 def schemes():
-    css = resources.files("hbo.report").joinpath("page.css").read_text(encoding="utf-8")
+    css = asset("report/templates/page.css")
     light, dark = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)
     return [dict(re.findall(r"--([\w]+): (#[0-9a-f]{6})", part)) for part in (light, dark)]
 

@@ -1,7 +1,6 @@
 import json
 import re
 from html.parser import HTMLParser
-from importlib import resources
 from itertools import pairwise
 
 import pytest
@@ -9,6 +8,7 @@ from example_runs import MULTITASK, read_lines, write_json, write_run
 from plotly.offline import get_plotlyjs
 
 from hbo.errors import DataError
+from hbo.report.markup import asset
 from hbo.report.page import payload, write_report
 
 HOSTILE = {
@@ -213,6 +213,14 @@ def test_a_hostile_configuration_stays_text(run_folder):
     assert 'model: "</code></pre><script>alert(1)</script>"' in page.text
 
 
+def test_a_reward_of_ones_own_stays_text(run_folder):
+    with (run_folder / "config.yaml").open("a") as file:
+        file.write("  global_reward: '<img src=x>'\n")
+    page = written(run_folder)
+    assert page.tags("img") == []
+    assert "Here the reward is <img src=x>." in page.text
+
+
 def test_nothing_in_the_payload_ends_its_script():
     figure = {"a": {"name": "</script><!-- & \u2028"}}
     assert not set(payload(figure)) & set("<>&\u2028")
@@ -228,7 +236,7 @@ def test_only_the_pages_own_scripts_may_run(run_folder):
 
 
 def test_the_script_reads_only_colours_that_the_style_sheet_has():
-    css, script = (resources.files("hbo.report").joinpath(name).read_text() for name in ("page.css", "page.js"))
+    css, script = (asset(f"report/templates/page.{kind}") for kind in ("css", "js"))
     for name in re.findall(r'"(--\w+)"', script):
         assert css.count(f"{name}:") == 2
 

@@ -203,3 +203,11 @@ def test_the_command_takes_several_runs(hbo, pair, tmp_path):
     refused(hbo("report", *pair), "several runs share one page", "--output")
     refused(hbo("report", pair[0], pair[0], "--output", tmp_path / "page.html"), "is given twice")
     refused(hbo("report"), "RUN")
+
+
+def test_each_run_that_measured_rewards_says_why_and_no_other(tmp_path):
+    folders = [write_run(tmp_path / "first"), write_run(tmp_path / "second", seed=1)]
+    folders.append(write_run(tmp_path / "static", static=True))
+    html = write_reports(folders, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert html.count("<summary>Why</summary>") == 2
+    assert html.count("moves towards its share of the rewards") == 2

@@ -120,10 +120,10 @@ def test_phases_are_told_with_their_counts(tmp_path):
 
 def test_what_a_refused_attempt_has_said_is_no_run(tmp_path):
     Teller(tmp_path).end("failed")
-    assert run_folder.check(tmp_path, resume=False, overwrite=False) is None
+    assert run_folder.check_folder(tmp_path, resume=False, overwrite=False) is None
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ConfigError, match=r"no run of hbo \(thesis.tex\)"):
-        run_folder.check(tmp_path, resume=False, overwrite=True)
+        run_folder.check_folder(tmp_path, resume=False, overwrite=True)
 
 
 def test_a_run_of_the_command_line_tells_all_of_its_phases(hbo, config, tmp_path, monkeypatch):

@@ -1,18 +1,11 @@
 """Runs that go on, made of files: no process of theirs trains."""
 
 import json
-import sys
 import time
-from pathlib import Path
 
-from hbo.folder import status
-from hbo.folder.status import Status
+from example_runs import read_lines, write_json, write_lines, write_run
 
-REPORT = str(Path(__file__).parents[1] / "report")
-sys.path.append(REPORT)  # and not for longer than needed: several folders have a conftest
-from example_runs import read_lines, write_json, write_lines, write_run  # noqa: E402
-
-sys.path.remove(REPORT)
+from hbo.folder.status import new_status, write_status
 
 
 class Going:
@@ -28,11 +21,10 @@ class Going:
         self.say()
 
     def say(self, **changes):
-        pid, born, host = status.this_process()
         now = time.time()
-        told = Status("training", 60, 120, 0, now - 30, now, True, pid, born, host)
-        told = Status(**{**told.__dict__, **changes})
-        (self.folder / status.FILE).write_text(told.to_json(), encoding="utf-8")
+        going = {"phase": "training", "done": 60, "total": 120, "began": now - 30, "trains": True}
+        told = new_status(now).model_copy(update={**going, **changes})
+        write_status(self.folder, told)
         return told
 
     def log(self, entries, mode="w"):

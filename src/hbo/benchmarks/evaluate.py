@@ -16,12 +16,12 @@ import torch
 
 from hbo import __version__
 from hbo.benchmarks import harness, results
-from hbo.benchmarks import subject as models
 from hbo.benchmarks.local import Local, local_rows
-from hbo.benchmarks.tasks import Task, chosen
+from hbo.benchmarks.subject import Subject, device, find_subject, load_subject
+from hbo.benchmarks.tasks import Task, tasks_named
 from hbo.errors import ConfigError
-from hbo.folder.metrics import read_object
-from hbo.folder.paths import EVALUATION, MODEL
+from hbo.folder.benchmarks import read_evaluation, write_evaluation
+from hbo.folder.paths import EVALUATION, LEDGER, MODEL
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.run.model import quiet_libraries
@@ -68,31 +68,31 @@ def evaluate(name: str, options: Options, *, track: Track = silent, say: Callabl
     Raises:
         HBOError: Whatever the user can mend; the tasks that were finished before are kept.
     """
-    tasks, loader, rows = check(options)
-    subject = models.find(name, trust_remote_code=options.trust_remote_code)
+    tasks, loader, rows = tasks_and_rows(options)
+    subject = find_subject(name, trust_remote_code=options.trust_remote_code)
     file = options.output or (subject.run / EVALUATION if subject.run else Path(EVALUATION))
-    dtype, settings = _dtype(options.dtype), _settings(options)
     _check_place(file)
-    held = results.opened(file, _shown(subject, options), settings, overwrite=options.overwrite)
-    wanted = [task for task in tasks if task.name not in held["tasks"]]
+    held = results.opened(file, _shown(subject, options), _settings(options), overwrite=options.overwrite)
+    wanted = [task for task in tasks if task.name not in held.tasks]
     for task in tasks:
         if task not in wanted:
             say(f"{task.name}: in {file} already; --overwrite begins the file anew")
     if wanted:
         quiet_libraries()
-        model, tokenizer = models.load(subject, dtype, track=track)
+        model, tokenizer = load_subject(subject, _dtype(options.dtype), track=track)
         if options.chat_template and not tokenizer.chat_template:
             raise ConfigError(f"--chat-template: the tokenizer of '{subject.model}' has none; leave the option out")
         lm = harness.wrapped(model, tokenizer, options.batch_size)
-        held |= {"base_model": subject.base, "environment": _environment(options.batch_size)}
-        for task in wanted:
-            say(f"{task.name}: evaluating")
-            start, here = time.perf_counter(), rows[task.name]
-            parts = {language: loader.load(task, language, here.get(language)) for language in here or task.languages}
-            scores = harness.measure(lm, task, parts, chat_template=options.chat_template, limit=options.limit)
-            held["tasks"][task.name] = results.entry(scores, time.perf_counter() - start)
-            results.write(file, held)
-    if subject.run and not options.output and (subject.run / "balance.jsonl").is_file():
+        made_with = {"base_model": subject.base, "environment": _environment(options.batch_size)}
+        held = held.model_copy(update=made_with)
+    for task in wanted:
+        say(f"{task.name}: evaluating")
+        start, here = time.perf_counter(), rows[task.name]
+        parts = {language: loader.load(task, language, here.get(language)) for language in here or task.languages}
+        scores = harness.measure(lm, task, parts, chat_template=options.chat_template, limit=options.limit)
+        held = results.with_task(held, task.name, results.task_result(scores, time.perf_counter() - start))
+        write_evaluation(file, held)
+    if subject.run and not options.output and (subject.run / LEDGER).is_file():
         write_report(subject.run)
     return file
 
@@ -103,9 +103,9 @@ def is_done(run: Path, options: Options) -> bool:
     Raises:
         DataError: It is no eval.json.
     """
-    found = read_object(run / EVALUATION) or {}
-    names = {task.name for task in chosen(options.tasks)}
-    return found.get("settings") == _settings(options) and names <= set(found.get("tasks", ()))
+    found = read_evaluation(run / EVALUATION)
+    names = {task.name for task in tasks_named(options.tasks)}
+    return found is not None and found.asked == _settings(options) and names <= set(found.tasks)
 
 
 def _settings(options: Options) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def _settings(options: Options) -> dict[str, Any]:
     }
 
 
-def check(options: Options) -> tuple[list[Task], harness.Harness, dict[str, dict[str, Local]]]:
+def tasks_and_rows(options: Options) -> tuple[list[Task], harness.Harness, dict[str, dict[str, Local]]]:
     """The tasks, what loads them, and their local rows by task and language; no task has any without a folder.
 
     Raises:
@@ -132,11 +132,11 @@ def check(options: Options) -> tuple[list[Task], harness.Harness, dict[str, dict
             raise ConfigError(f"{name} is {value}; it must be at least 1")
     if options.dtype not in DTYPES:
         raise ConfigError(f"--dtype '{options.dtype}' is unknown; choose one of {', '.join(DTYPES)}")
-    tasks = chosen(options.tasks)
+    tasks = tasks_named(options.tasks)
     return tasks, harness.Harness(tasks), {task.name: _local(task, options.data) for task in tasks}
 
 
-def _shown(subject: models.Subject, options: Options) -> str:
+def _shown(subject: Subject, options: Options) -> str:
     """The model as eval.json names it; a run's as the folder beside the file, so that runs can be moved."""
     if subject.run and not options.output:
         return MODEL
@@ -173,14 +173,14 @@ def _local(task: Task, folder: Path | None) -> dict[str, Local]:
 
 def _dtype(name: str) -> torch.dtype:
     if name == "auto":
-        return torch.float32 if models.device().type == "cpu" else torch.bfloat16
+        return torch.float32 if device().type == "cpu" else torch.bfloat16
     return getattr(torch, name)  # type: ignore[no-any-return]
 
 
 def _environment(batch_size: int) -> dict[str, str | int]:
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "device": str(models.device()),
+        "device": str(device()),
         "batch_size": batch_size,
         "hbo": __version__,  # a checkout need not be installed
         **{name: version(name) for name in ("lm_eval", "torch", "transformers", "peft", "datasets")},

@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,18 @@ _NO_OTHER_SPLITS = {"training_split": None, "validation_split": None, "fewshot_s
 
 
 @dataclass(frozen=True)
-class Score:
+class Graded:
     """The share of right answers.
 
     Attributes:
         accuracy: Between 0 and 1.
-        error: Standard error over rows; None for a single row.
+        error: Standard error over rows; NaN for a single row.
         n: Rows.
         metric: lm-eval's name of what was averaged, and its filter.
     """
 
     accuracy: float
-    error: float | None
+    error: float
     n: int
     metric: str
 
@@ -172,7 +172,7 @@ def _check_lengths(lengths: Sequence[tuple[int, int]], positions: int) -> None:
 
 def measure(
     lm: Any, task: Task, parts: Mapping[str, Mapping[str, Any]], *, chat_template: bool, limit: int | None
-) -> dict[str, Score]:
+) -> dict[str, Graded]:
     """Language → score, of all the rows of its parts.
 
     Args:
@@ -204,15 +204,15 @@ def measure(
     return {language: _pooled([found["results"][name] for name in names], task) for language, names in parts.items()}
 
 
-def _pooled(results: Sequence[Mapping[str, Any]], task: Task) -> Score:
+def _pooled(results: Sequence[Mapping[str, Any]], task: Task) -> Graded:
     """The score of several tasks' rows taken together, each row being right or wrong."""
     metric = task.metric or _accuracy_of(results[0], task)
     n = sum(int(result["sample_len"]) for result in results)
     right = sum(float(result[metric]) * int(result["sample_len"]) for result in results)
     accuracy = right / n
     # The sample variance of n zeros and ones.
-    error = math.sqrt(max(accuracy * (1 - accuracy), 0.0) / (n - 1)) if n > 1 else None
-    return Score(accuracy, error, n, metric)
+    error = math.sqrt(max(accuracy * (1 - accuracy), 0.0) / (n - 1)) if n > 1 else math.nan
+    return Graded(accuracy, error, n, metric)
 
 
 def _accuracy_of(result: Mapping[str, Any], task: Task) -> str:
@@ -223,7 +223,6 @@ def _accuracy_of(result: Mapping[str, Any], task: Task) -> str:
     return min(names, key=lambda key: _ACCURACIES.index(key.partition(",")[0]))
 
 
-@cache
 def _every_task() -> Any:
     """All of lm-eval's tasks and ours, which take half a minute to read."""
     import lm_eval.tasks

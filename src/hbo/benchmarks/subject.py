@@ -36,7 +36,7 @@ class Subject:
     trusted: bool = False
 
 
-def find(name: str, *, trust_remote_code: bool = False) -> Subject:
+def find_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
     """What `name` stands for, without loading it.
 
     Args:
@@ -63,7 +63,7 @@ def find(name: str, *, trust_remote_code: bool = False) -> Subject:
     return Subject(folder if is_run else None, str(where), base, trusted)
 
 
-def load(
+def load_subject(
     subject: Subject, dtype: torch.dtype, *, track: Track = silent
 ) -> tuple[torch.nn.Module, PreTrainedTokenizerBase]:
     """The model on the best device here, in evaluation mode, and its tokenizer; an adapter is not merged.

@@ -139,14 +139,14 @@ PRESETS: Mapping[str, Preset] = {
 }
 
 
-def chosen(text: str) -> list[Task]:
+def tasks_named(text: str) -> list[Task]:
     """The tasks in a list such as `multilingual,gsm8k`; a name that isn't ours is left to lm-eval.
 
     Raises:
         ConfigError: A name is missing, or nearly one of ours.
 
     Example:
-        >>> [task.name for task in chosen("xcopa,multitask")]
+        >>> [task.name for task in tasks_named("xcopa,multitask")]
         ['xcopa', 'mmlu', 'multifin', 'gsm8k', 'medmcqa']
     """
     found: dict[str, Task] = {}

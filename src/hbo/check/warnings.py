@@ -50,8 +50,8 @@ def outlook(
         if count > MANY_PASSES - 0.5:
             yield (
                 f"dataset '{name}': each row of each group is expected {count:.1f} times under the prior, more than "
-                f"{MANY_PASSES - 1} being over-repetition; add rows, lower its share (weight, temperature), train fewer "
-                "steps, or set mixture.max_passes"
+                f"{MANY_PASSES - 1} being over-repetition; add rows, lower its share (weight, temperature), train "
+                "fewer steps, or set mixture.max_passes"
             )
 
 

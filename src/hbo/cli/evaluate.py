@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo.cli.screen import bars, out, say
+from hbo.cli.console import bars, out, say, tell
 from hbo.errors import ConfigError
 
 if TYPE_CHECKING:
-    from hbo.compare.runner import Evaluation
+    from hbo.compare.runner import EvalCommand
 
 Data = Annotated[
     Path | None, typer.Option("--data", help="Folder with local copies of the tasks' rows; absent: the Hub's.")
@@ -47,19 +47,19 @@ def evaluate(
     from hbo.benchmarks.evaluate import evaluate as run
     from hbo.demo.names import model_path
     from hbo.folder.benchmarks import read_evaluation
-    from hbo.report.evaluation import evaluation_table
+    from hbo.report.terminal import evaluation_table
 
     options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite, trust_remote_code)
     with bars() as track:
         file = run(model_path(name), options, track=track, say=say)
     if found := read_evaluation(file):
         out.print(evaluation_table(found))
-    out.print(f"results {file}", soft_wrap=True, markup=False)
+    tell(f"results {file}")
 
 
 def for_grid(
     tasks: str | None, data: Path | None, chat_template: bool, limit: int | None, batch_size: int
-) -> Evaluation | None:
+) -> EvalCommand | None:
     """How the cells of a grid are evaluated, checked before anything is trained; None if they aren't.
 
     Raises:
@@ -72,15 +72,15 @@ def for_grid(
                 raise ConfigError(f"{option} says how to evaluate; give --eval with it, such as --eval multitask")
         return None
     from hbo.benchmarks.harness import require
-    from hbo.compare.runner import Evaluation
+    from hbo.compare.runner import EvalCommand
 
     require()
-    from hbo.benchmarks.evaluate import Options, check, is_done
+    from hbo.benchmarks.evaluate import Options, is_done, tasks_and_rows
 
     options = Options(tasks, data, None, chat_template, limit, batch_size)
-    check(options)
+    tasks_and_rows(options)
     words = ["--tasks", tasks, "--batch-size", str(batch_size)]
     words += ["--data", str(data.absolute())] if data else []
     words += ["--limit", str(limit)] if limit is not None else []
     words += ["--chat-template"] if chat_template else []
-    return Evaluation(words, lambda run: is_done(run, options))
+    return EvalCommand(words, lambda run: is_done(run, options))

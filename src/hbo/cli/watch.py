@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hbo.cli.screen import out, say
+from hbo.cli.console import out, say
 from hbo.errors import ConfigError
 
 
@@ -31,8 +31,8 @@ def watch(
         raise ConfigError("--web and --once exclude each other; `hbo report` writes the page once")
     if port is not None and not 0 <= port <= 65535:
         raise ConfigError(f"--port is {port}; give from 1 to 65535, or 0 for a free one")
+    from hbo.watch.frames import show, wait_for_run
     from hbo.watch.server import serve
-    from hbo.watch.terminal import show, wait_for_run
     from hbo.watch.view import Watcher
 
     before = signal.signal(signal.SIGTERM, _leave)

@@ -1,17 +1,20 @@
-"""Methods × seeds × varied settings → the cells of a grid, each a checked configuration of its own."""
+"""Methods × seeds × varied settings → the cells of a grid, each with a checked configuration of its own."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from hbo.config import RunConfig
 from hbo.config import file as config_file
-from hbo.config import methods as recipes
+from hbo.config.methods import method_of
 from hbo.errors import ConfigError
+from hbo.folder.metrics import read_metrics
+from hbo.folder.paths import METRICS
 from hbo.run.arguments import adapter, training_arguments, typed
 from hbo.run.packages import check_packages
 from hbo.run.rehearsal import rehearse
@@ -55,6 +58,11 @@ class Cell:
         """Where the run's configuration stands."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
+    @property
+    def is_finished(self) -> bool:
+        """Whether the cell's results are there; they are written whole, and last."""
+        return (self.folder / METRICS).is_file()
+
 
 def seed_numbers(text: str) -> list[int]:
     """The seeds in `0,1,2`.
@@ -81,7 +89,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
         ConfigError: A method, seed or varied key can't be used, or the cells would not be comparable.
     """
     for method in methods:
-        recipes.settings(method)
+        method_of(method)
     for option, values in (("--methods", methods), ("--seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{option} names {'a value twice' if values else 'nothing'}; give each value once")
@@ -116,6 +124,22 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
             rehearse(args)
         found.append(Cell(method, seed, settings, run))
     return found
+
+
+def plan(grid: Sequence[Cell]) -> Iterator[str]:
+    """A line for each cell, and one for the whole, with an estimate as soon as a cell is finished."""
+    for cell in grid:
+        steps = cell.config.train.get("max_steps", -1)
+        budget = f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3):g} epochs"
+        yield f"{cell.label}, seed {cell.seed}: {budget}, {'finished' if cell.is_finished else 'to run'}"
+    measured = [read_metrics(cell.folder / METRICS) for cell in grid]
+    done = [found.train_seconds or 0.0 for found in measured if found]
+    left = len(grid) - len(done)
+    guess = ""
+    if done and left:
+        minutes = left * statistics.median(done) / 60
+        guess = f", about {minutes:.0f} minutes of training at the speed of those (evaluation not counted)"
+    yield f"{len(grid)} runs: {len(done)} finished, {left} to run{guess}"
 
 
 def _axis(option: str) -> list[tuple[str, str]]:

@@ -17,11 +17,7 @@ READING = (
 
 
 def markdown(table: Table | None) -> str:
-    """The whole of comparison.md.
-
-    Raises:
-        Nothing.
-    """
+    """The whole of comparison.md."""
     if table is None:
         return "No run is finished yet.\n"
     parts = [READING, "", *_grid(table, table.columns, wins=True)]
@@ -34,44 +30,31 @@ def markdown(table: Table | None) -> str:
     return "\n".join(parts) + "\n"
 
 
-def figures(entry: Entry, digits: int) -> str:
-    """`mean ± error` in plain characters, a dash where nothing was measured.
-
-    Raises:
-        Nothing.
-    """
-    if math.isnan(entry.mean):
-        return "–"
-    error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"
-    return f"{entry.mean:.{digits}f}{error}"
-
-
 def _grid(table: Table, columns: Sequence[Column], *, wins: bool = False) -> list[str]:
-    head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
-    lines = ["| " + " | ".join(map(_cell, head)) + " |", "|---" * len(head) + "|"]
-    for label in table.labels:
-        shown = [_marked(table.entries[label, column.name], column.digits) for column in columns]
-        last = [str(table.wins[label])] if wins else []
-        lines.append("| " + " | ".join([_cell(label), str(table.seeds[label]), *shown, *last]) + " |")
-    return lines
+    head, rows = table.grid(columns, _marked, wins=wins)
+    lines = ["| " + " | ".join(map(_escaped, head)) + " |", "|---" * len(head) + "|"]
+    return lines + ["| " + " | ".join([_escaped(label), *cells]) + " |" for label, *cells in rows]
 
 
 def _marked(entry: Entry, digits: int) -> str:
-    shown = figures(entry, digits)
+    if math.isnan(entry.mean):
+        return "–"
+    error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"
+    shown = f"{entry.mean:.{digits}f}{error}"
     return {1: f"**{shown}**", 2: f"<u>{shown}</u>"}.get(entry.rank, shown)
 
 
 def _differences(contest: Contest) -> list[str]:
     wanted = "less" if contest.column.better < 0 else "more"
-    lines = [f"{contest.column.name} ({wanted} is better), paired over seeds against {_cell(contest.best)}:", ""]
+    lines = [f"{contest.column.name} ({wanted} is better), paired over seeds against {_escaped(contest.best)}:", ""]
     for difference in contest.differences:
         d = difference.found
         numbers = (
             f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = {d.p:.3f}, {d.pairs} seeds: " if d.pairs > 1 else ""
         )
-        lines.append(f"- {_cell(difference.label)}: {numbers}{d.verdict}")
+        lines.append(f"- {_escaped(difference.label)}: {numbers}{d.verdict}")
     return lines
 
 
-def _cell(text: str) -> str:
+def _escaped(text: str) -> str:
     return text.replace("|", "\\|")

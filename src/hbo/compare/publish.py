@@ -7,45 +7,43 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hbo.atomic import write_file
+from hbo.compare.comparison_page import page
 from hbo.compare.grid import Cell
 from hbo.compare.markdown import markdown
-from hbo.compare.page import page
-from hbo.compare.runner import is_finished
 from hbo.compare.table import tabulate
-from hbo.data.cache import atomic_path
 from hbo.folder.benchmarks import read_evaluation
+from hbo.folder.metrics import Metrics, read_metrics
 from hbo.folder.paths import EVALUATION, METRICS
-from hbo.report.evaluation import SHOWN
-
-Row = dict[str, Any]
+from hbo.report.words import PAPER_NAMES
 
 
-def write_results(cells: Sequence[Cell], output: Path) -> None:
+def publish_results(cells: Sequence[Cell], output: Path) -> None:
     """Writes the files anew from every cell that is finished.
 
     Raises:
         DataError: A file can't be written.
     """
-    rows = [_row(cell) for cell in cells if is_finished(cell)]
+    rows = [_row(cell) for cell in cells if cell.is_finished]
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     table = tabulate(rows) if rows else None
     shown = {"comparison.md": markdown(table), "comparison.html": page(table, f"{output.absolute().name}: hbo compare")}
     for name, text in {"results.jsonl": lines, **shown}.items():
-        with atomic_path(output / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(output / name, text)
 
 
-def _row(cell: Cell) -> Row:
-    found = json.loads((cell.folder / METRICS).read_text(encoding="utf-8"))
-    nll = {name: score["nll"] for name, score in found["eval"].items()}
-    worst = max(nll, key=lambda name: nll[name])
+def _row(cell: Cell) -> dict[str, Any]:
+    found = read_metrics(cell.folder / METRICS) or Metrics()
+    nll = {name: score.nll for name, score in found.after.items()}
+    worst = max(nll, key=lambda name: nll[name]) if nll else None
     return {
         "label": cell.label, "method": cell.method, "seed": cell.seed, "settings": dict(cell.settings),
-        "steps": found["steps"], "nll": nll,
-        "nll_before": {name: score["nll"] for name, score in found["eval_before"].items()},
-        "accuracy": found.get("accuracy"), "macro_nll": found["macro_nll"], "relative_nll": found["relative_nll"],
-        "worst": worst, "worst_nll": nll[worst], "seconds": found["train_seconds"],
-        "overhead": found["balance_overhead"], "benchmarks": _benchmarks(cell.folder / EVALUATION),
+        "steps": found.steps, "nll": nll, "nll_before": {name: score.nll for name, score in found.before.items()},
+        "accuracy": {name: score.model_dump(by_alias=True) for name, score in found.right.items()},
+        "macro_nll": found.macro_nll, "relative_nll": found.relative_nll,
+        "worst": worst, "worst_nll": nll[worst] if worst else None,
+        "seconds": found.train_seconds, "overhead": found.balance_overhead,
+        "benchmarks": _benchmarks(cell.folder / EVALUATION),
     }  # fmt: skip
 
 
@@ -54,6 +52,6 @@ def _benchmarks(file: Path) -> dict[str, float] | None:
     found = read_evaluation(file)
     if found is None:
         return None
-    means = {SHOWN.get(key, key): measure.accuracy for key, measure in found.averages.items()}
+    means = {PAPER_NAMES.get(key, key): measure.accuracy for key, measure in found.averages.items()}
     # A dataset of the mixture may have a benchmark's name.
     return {**means, **{f"benchmark {task}": measure.accuracy for task, measure in found.tasks.items()}}

@@ -1,36 +1,31 @@
-"""Runs the cells of a grid, one process each; several runners may share a grid.
-
-What a grid would run, in words.
-"""
+"""Runs the cells of a grid, one process each; several runners may share a grid."""
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hbo.atomic import write_file
 from hbo.compare.grid import Cell
 from hbo.config import file as config_file
-from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, Interrupted
-from hbo.folder.paths import CONFIG, METRICS, last_checkpoint
+from hbo.folder.paths import CONFIG, last_checkpoint, stamp_of
 from hbo.run.arguments import typed
 
 _POLL = 0.2
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvalCommand:
     """How finished cells are evaluated.
 
     Attributes:
@@ -47,7 +42,7 @@ def run_grid(
     output: Path,
     finished: Callable[[], None],
     say: Callable[[str], None],
-    evaluation: Evaluation | None = None,
+    evaluation: EvalCommand | None = None,
 ) -> int:
     """How many cells failed; every other one is finished when this returns, here or by another runner.
 
@@ -74,12 +69,13 @@ def run_grid(
                     busy.append(cell)
                     continue
                 code, log = 0, cell.folder.with_name(f"{cell.folder.name}.log")
-                if not is_finished(cell):
-                    code = _run(cell, held, output, say)
+                if not cell.is_finished:
+                    code = _train(cell, held, log, output, say)
                     _publish(output, finished)
                 if evaluation and not code and not evaluation.is_done(cell.folder):
                     log = cell.folder.with_name(f"{cell.folder.name}.eval.log")
-                    code = _evaluate(cell, held, log, evaluation.words, say)
+                    say(f"{cell.label}, seed {cell.seed}: is evaluated")
+                    code = _hbo(["eval", str(cell.folder), *evaluation.words], held, log, ExitStack(), lambda: True)
                     _publish(output, finished)
                 if code:
                     failed += 1
@@ -91,53 +87,32 @@ def run_grid(
     return failed
 
 
-def is_finished(cell: Cell) -> bool:
-    """Whether the cell's results are there; they are written whole, and last.
-
-    Raises:
-        Nothing.
-    """
-    return (cell.folder / METRICS).is_file()
-
-
-def _run(cell: Cell, held: int, output: Path, say: Callable[[str], None]) -> int:
+def _train(cell: Cell, held: int, log: Path, output: Path, say: Callable[[str], None]) -> int:
     resume = last_checkpoint(cell.folder) is not None and (cell.folder / CONFIG).is_file()
     say(f"{cell.label}, seed {cell.seed}: {'goes on' if resume else 'starts'}")
-    command = [sys.executable, "-m", "hbo", "train", str(cell.file), "--resume" if resume else "--overwrite"]
-    with cell.folder.with_name(f"{cell.folder.name}.log").open("wb") as log, _lock(output / "start.lock", wait=True):
-        before = None if resume else _written(cell.folder / CONFIG)
+    words = ["train", str(cell.file), "--resume" if resume else "--overwrite"]
+    before = None if resume else stamp_of(cell.folder / CONFIG)
+    with ExitStack() as starting:
+        # Scores and reference losses are in the cache once a run writes its configuration: measured once per grid.
+        starting.enter_context(_lock(output / "start.lock", wait=True))
+        return _hbo(words, held, log, starting, lambda: stamp_of(cell.folder / CONFIG) not in (None, before))
+
+
+def _hbo(words: Sequence[str], held: int, log: Path, starting: ExitStack, has_started: Callable[[], bool]) -> int:
+    """The exit code of an hbo command; `starting` is closed once it has started."""
+    with log.open("wb") as file:
         # The child holds the cell's lock too: when this process is killed, nobody starts the cell beside it.
         child = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, pass_fds=(held,)
-        )
-        with _signals_reach(child) as received:
-            # Scores and reference losses are in the cache once a run writes its configuration: measured once per grid.
-            while child.poll() is None and _written(cell.folder / CONFIG) in (None, before):
-                time.sleep(_POLL)
-    with _signals_reach(child, received):
-        code = child.wait()
-    if received:
-        raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])
-    return code
-
-
-def _written(file: Path) -> tuple[int, int] | None:
-    """What tells one writing of the file from the next; None when it isn't there."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
-def _evaluate(cell: Cell, held: int, log: Path, words: Sequence[str], say: Callable[[str], None]) -> int:
-    say(f"{cell.label}, seed {cell.seed}: is evaluated")
-    command = [sys.executable, "-m", "hbo", "eval", str(cell.folder), *words]
-    with log.open("wb") as file:
-        child = subprocess.Popen(
-            command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, pass_fds=(held,)
+            [sys.executable, "-m", "hbo", *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            pass_fds=(held,),
         )
     with _signals_reach(child) as received:
+        while child.poll() is None and not has_started():
+            time.sleep(_POLL)
+        starting.close()
         code = child.wait()
     if received:
         raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])
@@ -145,8 +120,9 @@ def _evaluate(cell: Cell, held: int, log: Path, words: Sequence[str], say: Calla
 
 
 @contextmanager
-def _signals_reach(child: subprocess.Popen[bytes], received: list[int] | None = None) -> Iterator[list[int]]:
-    got: list[int] = [] if received is None else received
+def _signals_reach(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """The signals that came while the block ran; each makes the child save and end."""
+    got: list[int] = []
 
     def pass_on(number: int, frame: Any) -> None:
         got.append(number)
@@ -191,34 +167,9 @@ def _write_config(cell: Cell) -> None:
                 f"{cell.file}: belongs to a grid of another configuration; put CONFIG back, or give another --output"
             )
         return
-    with atomic_path(cell.file) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_file(cell.file, text)
 
 
 def _last_line(log: Path) -> str:
     lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return lines[-1][:300] if lines else "it said nothing"
-
-
-def plan(cells: Sequence[Cell]) -> Iterator[str]:
-    """A line for each cell, and one for the whole, with an estimate as soon as a cell is finished.
-
-    Raises:
-        Nothing.
-    """
-    seconds = []
-    for cell in cells:
-        if is_finished(cell):
-            seconds.append(float(json.loads((cell.folder / METRICS).read_text(encoding="utf-8"))["train_seconds"]))
-        yield f"{cell.label}, seed {cell.seed}: {_budget(cell)}, {'finished' if is_finished(cell) else 'to run'}"
-    left = len(cells) - len(seconds)
-    guess = ""
-    if seconds and left:
-        minutes = left * statistics.median(seconds) / 60
-        guess = f", about {minutes:.0f} minutes of training at the speed of those (evaluation not counted)"
-    yield f"{len(cells)} runs: {len(seconds)} finished, {left} to run{guess}"
-
-
-def _budget(cell: Cell) -> str:
-    steps = cell.config.train.get("max_steps", -1)
-    return f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3):g} epochs"

@@ -59,9 +59,6 @@ class Paired:
 def mean_and_error(values: ArrayLike) -> tuple[float, float]:
     """The mean and its standard error; the error is NaN for one value, both for none.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> mean_and_error([1.0, 3.0])
         (2.0, 1.0)
@@ -76,10 +73,8 @@ def mean_and_error(values: ArrayLike) -> tuple[float, float]:
 def permutation_p(differences: ArrayLike, seed: int = 0) -> float:
     """The share of sign flips whose mean is at least as far from 0 (Fisher's paired permutation test, two-sided).
 
-    All 2^N flips up to N = 16, where the least p is 2^(1−N); beyond, 20,000 random ones and the one observed.
-
-    Raises:
-        Nothing: without differences it is NaN.
+    All 2^N flips up to N = 16, where the least p is 2^(1−N); beyond, 20,000 random ones and the one observed. NaN
+    without differences.
 
     Example:
         >>> permutation_p([1.0, 1.0, 1.0])
@@ -106,9 +101,6 @@ def bootstrap_interval(differences: ArrayLike, level: float = 0.95, seed: int = 
 
     It is too narrow for a handful of seeds: read it beside the p-value.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> bootstrap_interval([2.0, 2.0])
         (2.0, 2.0)
@@ -123,9 +115,6 @@ def bootstrap_interval(differences: ArrayLike, level: float = 0.95, seed: int = 
 
 def paired(ours: dict[int, float], theirs: dict[int, float]) -> Paired:
     """The difference `ours` − `theirs` over the seeds that both have.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> paired({0: 1.0}, {0: 2.0, 1: 2.0}).verdict

@@ -86,13 +86,20 @@ class Table:
     contests: list[Contest]
     seeds: dict[str, int]
 
+    def grid(
+        self, columns: Sequence[Column], shown: Callable[[Entry, int], str], *, wins: bool = False
+    ) -> tuple[list[str], list[list[str]]]:
+        """The head and the rows of some columns, each entry as it is `shown` with so many digits."""
+        head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
+        rows = []
+        for label in self.labels:
+            cells = [shown(self.entries[label, column.name], column.digits) for column in columns]
+            rows.append([label, str(self.seeds[label]), *cells, *([str(self.wins[label])] if wins else [])])
+        return head, rows
+
 
 def tabulate(runs: Sequence[Run]) -> Table:
-    """The table of some finished runs, of which there is at least one.
-
-    Raises:
-        Nothing.
-    """
+    """The table of some finished runs, of which there is at least one."""
     labels = list(dict.fromkeys(run["label"] for run in runs))
     names = list(dict.fromkeys(name for run in runs for name in run["nll"]))
     answered = [name for name in names if any(_accuracy(name)(run) is not None for run in runs)]

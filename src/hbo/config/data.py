@@ -93,7 +93,7 @@ class MixtureConfig(Section):
     """Name → dataset. A list of entries (TRL's style) is accepted too; each takes its path's stem as name."""
     temperature: Temperature | None = None
     """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo).
-    The methods proportional and uniform keep theirs."""
+    The methods proportional and uniform keep theirs. What holds in the end is `balance.temperature`."""
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of each dataset held out and never trained on; at least one row unless 0."""
     eval_accuracy: Switch = True

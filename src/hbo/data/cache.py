@@ -1,9 +1,11 @@
-"""Where files that can be made again are kept, and how they are written so that none is ever half there."""
+"""Where what can be made again is kept, and tables of rows that are memory-mapped from there."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ import pyarrow as pa
 from datasets import Dataset, DatasetInfo, Features
 from datasets.table import MemoryMappedTable
 
+from hbo.atomic import atomic_path, write_file
 from hbo.errors import DataError
 
 
@@ -29,45 +32,52 @@ def folder_of(data: Dataset, chosen: Path | None = None) -> Path:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` to write to; it takes `path`'s name when the block ends well.
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` to fill; it takes `target`'s name when the block ends well.
 
-    The folder is made if need be. When the block raises, nothing is left behind and an older `path` stays as it was.
+    When another process was faster its folder is kept. When the block raises, nothing is left behind.
 
     Raises:
-        DataError: The folder can't be made or written to, or its disk is full.
-
-    Example:
-        >>> import tempfile
-        >>> target = Path(tempfile.mkdtemp()) / "scores.txt"
-        >>> with atomic_path(target) as temporary:
-        ...     _ = temporary.write_text("0.5")
-        >>> target.read_text()
-        '0.5'
+        DataError: The cache can't be written to.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
     except OSError as error:
         raise DataError(
-            f"{path.parent}: can't be written to ({error.strerror}); free space, or choose another folder (HBO_CACHE "
-            "for the cache, --output for a run)"
+            f"{target.parent}: can't be written to ({error.strerror}); set HBO_CACHE to a folder that can"
         ) from None
-    os.close(handle)
-    temporary = Path(name)
     try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private, which a shared cache must not be
-        temporary.replace(path)
-    except OSError as error:
-        raise DataError(
-            f"{path}: can't be written ({error.strerror or error}); free space, or choose another folder (HBO_CACHE "
-            "for the cache, --output for a run)"
-        ) from None
+        yield staging
+        for path in (staging, *staging.rglob("*")):
+            _open_to_others(path)
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if not target.is_dir():
+                raise DataError(f"{target}: can't be written ({error.strerror}); move away what lies there") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal.
+
+    Raises:
+        DataError: The file can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from None
+
+
+def _open_to_others(path: Path) -> None:
+    # tempfile makes everything private, which a shared cache must not be.
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def stored_table(
@@ -94,8 +104,7 @@ def stored_table(
             for table in tables:
                 writer.write_table(table.cast(schema))
             if notes is not None:  # first, so that no table is ever without its notes
-                with atomic_path(path.with_suffix(".json")) as beside:
-                    beside.write_text(json.dumps(notes()), encoding="utf-8")
+                write_file(path.with_suffix(".json"), json.dumps(notes()))
     try:
         table = MemoryMappedTable.from_file(str(path))
     except (pa.ArrowException, OSError) as error:

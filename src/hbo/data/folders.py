@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from hbo.errors import DataError, first_line, nearest
+from hbo.errors import DataError
+from hbo.text import first_line, nearest
 
 METADATA = {
     "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json",

@@ -10,7 +10,8 @@ from hbo.data.columns import Cells, Names, RawRow, Selector, names_in
 from hbo.data.formats import FORMATS, KNOWN, READABLE, Format, detect, format_named, possible, renamed
 from hbo.data.turns import ROLES, TurnReader
 from hbo.data.unusable import MOST_REASONS, BadRowError, Counted, UnusableRowError, count_rows
-from hbo.errors import ConfigError, DataError, nearest
+from hbo.errors import ConfigError, DataError
+from hbo.text import nearest
 
 _NOT_TEXT = {"image", "images", "video", "videos", "audio", "audios"}
 

@@ -23,7 +23,8 @@ from hbo.config.section import truth
 from hbo.data.files import Placed, is_columnar, read_file
 from hbo.data.folders import Value, partition_columns
 from hbo.data.listing import BUILDERS, ending_of, is_local, local_files
-from hbo.errors import ConfigError, DataError, first_line, nearest
+from hbo.errors import ConfigError, DataError
+from hbo.text import first_line, nearest
 
 _BATCH = 1000
 

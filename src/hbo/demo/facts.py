@@ -21,9 +21,9 @@ from pathlib import Path
 
 from hbo.demo import cldr_program
 from hbo.demo.cldr_program import LOCALES
+from hbo.demo.wheels import fetch
 from hbo.errors import DataError
 from hbo.progress import Track, silent
-from hbo.scoring.wheels import fetch
 
 Facts = dict[str, dict[str, dict[str, list[str]]]]
 """Task → fact → dataset → [question, answer]."""

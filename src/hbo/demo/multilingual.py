@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo.data.cache import cache_root
+from hbo.data.cache import cache_root, new_folder, sha256
 from hbo.demo.facts import BABEL, DJANGO, NUM2WORDS, PACKAGES, Facts, order, read_facts
 from hbo.demo.instructions import INSTRUCTIONS
+from hbo.demo.wheels import KNOWN
 from hbo.progress import Track, silent
-from hbo.scoring.wheels import KNOWN, new_folder, sha256
 
 MANIFEST = "manifest.json"
 """The file beside the datasets that counts their rows by task and names where they come from, with licences."""

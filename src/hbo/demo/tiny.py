@@ -30,13 +30,12 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 from trl import pack_dataset
 
-from hbo.data.cache import cache_root
+from hbo.data.cache import cache_root, new_folder
 from hbo.demo import corpora
 from hbo.progress import Track, silent
 from hbo.run.model import quiet_libraries
 from hbo.scoring.devices import scoring_autocast, uses_bf16
 from hbo.scoring.losses import row_losses
-from hbo.scoring.wheels import new_folder
 
 SUMMARY = "tiny.json"
 """The file in the model's folder that says how it was built and how well it learned."""

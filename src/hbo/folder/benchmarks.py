@@ -1,42 +1,62 @@
-"""`eval.json`: the results on benchmarks."""
+"""`eval.json`: what a model got on benchmarks, task by task and language by language, with the paper's means."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo.errors import DataError
-from hbo.folder.metrics import read_object
+from pydantic import Field
+
+from hbo.atomic import write_file
+from hbo.folder.records import Count, Gap, Number, Record
+
+_REMEDY = "remove the file, or evaluate with --overwrite"
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(Record):
     """An accuracy with its standard error, NaN where there is none."""
 
-    accuracy: float
-    error: float
+    accuracy: Number
+    error: Gap = Field(default=math.nan, alias="standard_error")
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What the file holds.
+class Language(Measure):
+    """A task in one language, over its rows."""
 
-    Attributes:
-        model: What was evaluated.
-        settings: Under which settings, in words.
-        averages: The paper's means, by key.
-        tasks: Each task's mean over its languages.
-        languages: Task → language → result.
-    """
+    n: Count = 0
+
+
+class TaskResult(Language):
+    """A task: the mean over its languages, of which a task in one language has none."""
+
+    metric: str = ""
+    languages: dict[str, Language]
+    seconds: Number = 0.0
+
+
+class Evaluation(Record):
+    """The file."""
 
     model: str
-    settings: str
-    averages: Mapping[str, Measure]
-    tasks: Mapping[str, Measure]
-    languages: Mapping[str, Mapping[str, Measure]]
+    asked: dict[str, Any] = Field(alias="settings")
+    """Under which settings."""
+    averages: dict[str, Measure]
+    """The paper's means, by key."""
+    tasks: dict[str, TaskResult]
+    base_model: str | None = None
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def settings(self) -> str:
+        """The settings in words."""
+        return ", ".join(f"{key.replace('_', ' ')} {_word(value)}" for key, value in self.asked.items())
+
+    @property
+    def languages(self) -> Mapping[str, Mapping[str, Measure]]:
+        """Task → language → result."""
+        return {name: task.languages for name, task in self.tasks.items()}
 
 
 def read_evaluation(file: Path) -> Evaluation | None:
@@ -45,39 +65,19 @@ def read_evaluation(file: Path) -> Evaluation | None:
     Raises:
         DataError: The file isn't JSON, or lacks something.
     """
-    data = read_object(file)
-    if data is None:
-        return None
-    tasks = _mapping(data, "tasks", file)
-    settings = _mapping(data, "settings", file)
-    return Evaluation(
-        str(data.get("model")),
-        ", ".join(f"{key.replace('_', ' ')} {_word(value)}" for key, value in settings.items()),
-        {key: _measure(value, key, file) for key, value in _mapping(data, "averages", file).items()},
-        {key: _measure(value, key, file) for key, value in tasks.items()},
-        {
-            task: {language: _measure(row, task, file) for language, row in _mapping(entry, "languages", file).items()}
-            for task, entry in tasks.items()
-        },
-    )
+    return Evaluation.read(file, _REMEDY, item="entry")
+
+
+def write_evaluation(file: Path, found: Evaluation) -> None:
+    """Writes the file.
+
+    Raises:
+        DataError: It can't be written.
+    """
+    write_file(file, found.to_json(indent=2))
 
 
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return "none" if value is None else str(value)
-
-
-def _mapping(data: Any, key: str, file: Path) -> Mapping[str, Any]:
-    value = data.get(key) if isinstance(data, dict) else None
-    if not isinstance(value, dict):
-        raise DataError(f"{file}: '{key}' must be a mapping; remove the file, or evaluate with --overwrite")
-    return value
-
-
-def _measure(row: Any, where: str, file: Path) -> Measure:
-    accuracy, error = (row.get(key) if isinstance(row, dict) else None for key in ("accuracy", "standard_error"))
-    if isinstance(accuracy, bool) or not isinstance(accuracy, int | float):
-        raise DataError(f"{file}: '{where[:40]}' must hold an accuracy; remove the file, or evaluate with --overwrite")
-    known = float(error) if isinstance(error, int | float) and not isinstance(error, bool) else math.nan
-    return Measure(float(accuracy), known)

@@ -1,4 +1,4 @@
-"""`balance.jsonl` → one checked Line per update: what the report knows of the balancer.
+"""`balance.jsonl`: the balancer's ledger, a line for the start and one per update.
 
 K datasets, L levels (groups of a dataset, easiest first).
 """
@@ -7,20 +7,54 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic.dataclasses import dataclass
+
+from hbo.atomic import write_file
 from hbo.errors import DataError
+from hbo.folder.paths import LEDGER
+from hbo.folder.records import Count, Gap, Number, brief
 
-Floats = tuple[float, ...]
 # Written with a few decimals, a whole policy still sums to 1 within this.
 _SUM_TOLERANCE = 1e-3
 
 
-@dataclass(frozen=True)
+def _in_order(value: Any, info: ValidationInfo) -> Any:
+    """A mapping's values in the order of the run's datasets, which the reader hands on as context."""
+    if info.context is None:
+        return value
+    if not isinstance(value, dict) or set(value) != set(info.context):
+        raise ValueError(f"must name the same {len(info.context)} datasets as the first line")
+    return [value[name] for name in info.context]
+
+
+def _drawable(value: float) -> float:
+    if abs(value) > 1e300:  # no axis of a figure reaches so far
+        raise ValueError(f"holds {brief(value)} where a number is needed")
+    return value
+
+
+Values = tuple[Annotated[Gap, AfterValidator(_drawable)], ...]
+Per_K = Annotated[Values, BeforeValidator(_in_order)]
+Per_KL = Annotated[tuple[Annotated[Values, Field(min_length=1)], ...], BeforeValidator(_in_order)]
+Counts_KL = Annotated[tuple[Annotated[tuple[Count, ...], Field(min_length=1)], ...], BeforeValidator(_in_order)]
+
+
+@dataclass(frozen=True, config=ConfigDict(populate_by_name=True))
 class Line:
     """One line of the ledger: the probabilities set at `step`, and what was measured to set them.
 
@@ -28,18 +62,67 @@ class Line:
     whole, or NaN for one choice.
     """
 
-    step: int
-    start: int
-    p_K: Floats
-    q_KL: tuple[Floats, ...]
-    reward_K: Floats | None
-    reward_se_K: Floats | None
-    reward_KL: tuple[Floats, ...] | None
-    reward_se_KL: tuple[Floats, ...] | None
-    drawn_KL: tuple[tuple[int, ...], ...]
-    seconds: float
-    probes: int
-    per_row_KL: tuple[Floats, ...] | None = None
+    step: Count
+    start: Count
+    p_K: Annotated[Per_K, Field(alias="global")]
+    q_KL: Annotated[Per_KL, Field(alias="local")]
+    reward_K: Annotated[Per_K | None, Field(alias="global_reward")]
+    reward_se_K: Annotated[Per_K | None, Field(alias="global_reward_se")]
+    reward_KL: Annotated[Per_KL | None, Field(alias="local_reward")]
+    reward_se_KL: Annotated[Per_KL | None, Field(alias="local_reward_se")]
+    drawn_KL: Annotated[Counts_KL, Field(alias="drawn")]
+    seconds: Annotated[Number, AfterValidator(_drawable)]
+    probes: Annotated[Count, Field(alias="probe_examples")]
+    per_row_KL: Annotated[Per_KL | None, Field(alias="examples_per_row")] = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for key, policy in [("global", self.p_K), *(("local", q) for q in self.q_KL)]:
+            # Written so that NaN is refused too: every comparison with it is false.
+            if not (all(0 <= p <= 1 for p in policy) and abs(sum(policy) - 1) <= _SUM_TOLERANCE):
+                raise ValueError(f"the probabilities under '{key}' must lie in 0..1 and sum to 1")
+        per_group = {"local_reward": self.reward_KL, "local_reward_se": self.reward_se_KL, "drawn": self.drawn_KL}
+        for key, rows in {**per_group, "examples_per_row": self.per_row_KL}.items():
+            if rows is not None and [len(row) for row in rows] != [len(q) for q in self.q_KL]:
+                raise ValueError(f"'{key}' must hold as many groups per dataset as 'local'")
+        return self
+
+
+_REWARDS = ("global_reward", "local_reward", "global_reward_se", "local_reward_se")
+# What a line may lack; of the rest, null is refused.
+_ABSENT = {
+    **dict.fromkeys(("step", "start", "global", "local", *_REWARDS, "drawn")),
+    "seconds": 0.0,
+    "probe_examples": 0,
+}
+_LINE = TypeAdapter(Line)
+
+
+def rewrite_ledger(folder: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Makes the file hold just `records`, in one move: what came after a checkpoint is gone at resume.
+
+    Raises:
+        DataError: It can't be written.
+    """
+    write_file(folder / LEDGER, "".join(map(_text, records)))
+
+
+def append_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Adds a line and sees it onto the disk.
+
+    Raises:
+        DataError: It can't be written; a part of it may have been, which a resumed run removes.
+    """
+    try:
+        with (folder / LEDGER).open("a", encoding="utf-8") as file:
+            file.write(_text(record))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise DataError(
+            f"{folder / LEDGER}: can't be written ({error.strerror or error}); free space, then go on from the last "
+            "checkpoint (--resume)"
+        ) from None
 
 
 def read_lines(file: Path) -> tuple[tuple[str, ...], tuple[Line, ...]]:
@@ -47,6 +130,34 @@ def read_lines(file: Path) -> tuple[tuple[str, ...], tuple[Line, ...]]:
 
     Raises:
         DataError: The file is missing, empty or holds a line that isn't a ledger line.
+    """
+    found = read_records(file)
+    number, first = found[0]
+    named = first.get("global")
+    if not isinstance(named, dict) or not named:
+        raise DataError(f"{file}, line {number}: 'global' must map each dataset to its probability")
+    datasets = tuple(named)
+    lines: list[Line] = []
+    for number, record in found:
+        where = f"{file}, line {number}"
+        line = _checked(record, datasets, where)
+        # A resumed run may open a new stage at the very step of its last update.
+        if lines and line.step < lines[-1].step + ("changed" not in record):
+            raise DataError(
+                f"{where}: step {line.step} comes after step {lines[-1].step}; steps must rise, so remove the lines of "
+                "the run that was given up"
+            )
+        if lines and [len(q) for q in line.q_KL] != [len(q) for q in lines[0].q_KL]:
+            raise DataError(f"{where}: the number of groups differs from the first line's")
+        lines.append(line)
+    return datasets, tuple(lines)
+
+
+def read_records(file: Path) -> list[tuple[int, dict[str, Any]]]:
+    """Each line's number and JSON object, at least one; a last line torn by a kill is left out.
+
+    Raises:
+        DataError: The file is missing, empty or holds a line that isn't a JSON object.
     """
     try:
         raw = file.read_bytes()
@@ -61,24 +172,11 @@ def read_lines(file: Path) -> tuple[tuple[str, ...], tuple[Line, ...]]:
             found.append((len(whole) + 1, _object(last, "")))
     if not found:
         raise DataError(f"{file}: holds no complete line; wait until the run has written its first one")
-    datasets = _names(found[0][1], f"{file}, line {found[0][0]}")
-    return datasets, _in_order(file, datasets, found)
+    return found
 
 
-def _in_order(file: Path, datasets: tuple[str, ...], found: list[tuple[int, dict[str, Any]]]) -> tuple[Line, ...]:
-    lines: list[Line] = []
-    for number, data in found:
-        line = _Fields(data, f"{file}, line {number}").line(datasets)
-        # A resumed run may open a new stage at the very step of its last update.
-        if lines and line.step < lines[-1].step + ("changed" not in data):
-            raise DataError(
-                f"{file}, line {number}: step {line.step} comes after step {lines[-1].step}; steps must rise, "
-                "so remove the lines of the run that was given up"
-            )
-        if lines and [len(q) for q in line.q_KL] != [len(q) for q in lines[0].q_KL]:
-            raise DataError(f"{file}, line {number}: the number of groups differs from the first line's")
-        lines.append(line)
-    return tuple(lines)
+def _text(record: Mapping[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _object(text: bytes, where: str) -> dict[str, Any]:
@@ -93,89 +191,14 @@ def _object(text: bytes, where: str) -> dict[str, Any]:
     return data
 
 
-def _names(data: dict[str, Any], where: str) -> tuple[str, ...]:
-    named = data.get("global")
-    if not isinstance(named, dict) or not named:
-        raise DataError(f"{where}: 'global' must map each dataset to its probability")
-    return tuple(named)
-
-
-@dataclass(frozen=True)
-class _Fields:
-    """One line's JSON, read field by field; every refusal names the place."""
-
-    data: Mapping[str, Any]
-    where: str
-
-    def line(self, datasets: tuple[str, ...]) -> Line:
-        p_K = self.floats(self.mapped("global", datasets), "global")
-        q_KL = tuple(self.floats(q, "local") for q in self.mapped("local", datasets))
-        for name, policy in [("global", p_K), *(("local", q) for q in q_KL)]:
-            self.check_policy(policy, name)
-        shape = [len(q) for q in q_KL]
-        return Line(
-            step=self.count(self.data.get("step"), "step"),
-            start=self.count(self.data.get("start"), "start"),
-            p_K=p_K,
-            q_KL=q_KL,
-            reward_K=self.per_dataset("global_reward", datasets),
-            reward_se_K=self.per_dataset("global_reward_se", datasets),
-            reward_KL=self.per_group("local_reward", datasets, shape),
-            reward_se_KL=self.per_group("local_reward_se", datasets, shape),
-            drawn_KL=self.drawn(datasets, shape),
-            seconds=self.number(self.data.get("seconds", 0.0), "seconds"),
-            probes=self.count(self.data.get("probe_examples", 0), "probe_examples"),
-            per_row_KL=self.per_group("examples_per_row", datasets, shape),
-        )
-
-    def mapped(self, key: str, datasets: tuple[str, ...]) -> list[Any]:
-        value = self.data.get(key)
-        if not isinstance(value, dict) or set(value) != set(datasets):
-            raise DataError(f"{self.where}: '{key}' must name the same {len(datasets)} datasets as the first line")
-        return [value[name] for name in datasets]
-
-    def per_dataset(self, key: str, datasets: tuple[str, ...]) -> Floats | None:
-        if self.data.get(key) is None:
-            return None
-        return self.floats(self.mapped(key, datasets), key, gaps=True)
-
-    def per_group(self, key: str, datasets: tuple[str, ...], shape: list[int]) -> tuple[Floats, ...] | None:
-        if self.data.get(key) is None:
-            return None
-        rows = tuple(self.floats(row, key, gaps=True) for row in self.mapped(key, datasets))
-        self.check_shape([len(row) for row in rows], shape, key)
-        return rows
-
-    def drawn(self, datasets: tuple[str, ...], shape: list[int]) -> tuple[tuple[int, ...], ...]:
-        rows = [self.sequence(row, "drawn") for row in self.mapped("drawn", datasets)]
-        self.check_shape([len(row) for row in rows], shape, "drawn")
-        return tuple(tuple(self.count(n, "drawn") for n in row) for row in rows)
-
-    def sequence(self, value: Any, key: str) -> Sequence[Any]:
-        if not isinstance(value, list) or not value:
-            raise DataError(f"{self.where}: '{key}' must hold a list of numbers for each dataset")
-        return value
-
-    def floats(self, values: Any, key: str, gaps: bool = False) -> Floats:
-        return tuple(
-            math.nan if value is None and gaps else self.number(value, key) for value in self.sequence(values, key)
-        )
-
-    def number(self, value: Any, key: str) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
-            raise DataError(f"{self.where}: '{key}' holds {str(value)[:40]!r} where a number is needed")
-        return float(value)
-
-    def count(self, value: Any, key: str) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**53:
-            raise DataError(f"{self.where}: '{key}' holds {str(value)[:40]!r} where a whole number is needed")
-        return value
-
-    def check_policy(self, policy: Floats, key: str) -> None:
-        # Written so that NaN is refused too: every comparison with it is false.
-        if not (all(0 <= p <= 1 for p in policy) and abs(sum(policy) - 1) <= _SUM_TOLERANCE):
-            raise DataError(f"{self.where}: the probabilities under '{key}' must lie in 0..1 and sum to 1")
-
-    def check_shape(self, found: list[int], shape: list[int], key: str) -> None:
-        if found != shape:
-            raise DataError(f"{self.where}: '{key}' must hold as many groups per dataset as 'local'")
+def _checked(record: Mapping[str, Any], datasets: tuple[str, ...], where: str) -> Line:
+    try:
+        return _LINE.validate_python({**_ABSENT, **record}, context=datasets)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        said = {"value_error": str(first.get("ctx", {}).get("error"))}
+        said |= dict.fromkeys(("tuple_type", "too_short"), "must hold a list of numbers for each dataset")
+        kind = "a number" if first["type"] == "float_type" else "a whole number"
+        key = f"'{first['loc'][0]}' " if first["loc"] else ""
+        needed = f"holds {brief(first['input'])} where {kind} is needed"
+        raise DataError(f"{where}: {key}{said.get(first['type'], needed)}") from None

@@ -1,18 +1,80 @@
-"""`log.jsonl`: the trainer's log as it grows, a line per entry of its history."""
+"""The trainer's log: `log.jsonl` while it grows, a line per entry, and `trainer_state.json` once it was saved."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo.folder.metrics import Training
-from hbo.folder.status import Status, read_status
+from hbo.atomic import write_file
+from hbo.errors import DataError
+from hbo.folder.paths import LOG, TRAINER_STATE
+from hbo.folder.records import AGAIN, Record, Whole, read_object
+from hbo.folder.status import read_status
 
-FILE = "log.jsonl"
-Row = Mapping[str, Any]
+LogRow = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The trainer's own log, and which file it came from."""
+
+    source: str
+    step: int
+    max_steps: int
+    log: tuple[LogRow, ...]
+
+    def series(self, key: str) -> tuple[list[int], list[float]]:
+        """The steps at which `key` was logged, and its values."""
+        numbers = [(row["step"], row[key]) for row in self.log if isinstance(row.get(key), int | float)]
+        found = [(step, value) for step, value in numbers if not isinstance(value, bool)]
+        return [step for step, _ in found], [float(value) for _, value in found]
+
+
+class _Steps(Record):
+    global_step: Whole = 0
+    max_steps: Whole = 0
+
+
+def read_training(folder: Path) -> Training | None:
+    """The log of the finished run, else of its latest checkpoint, else None.
+
+    Raises:
+        DataError: The file isn't a trainer's state.
+    """
+    checkpoints = [(int(p.name[11:]), p) for p in folder.glob("checkpoint-*") if p.name[11:].isdecimal()]
+    for place in (folder, *(path for _, path in sorted(checkpoints, reverse=True))):
+        file = place / TRAINER_STATE
+        data = read_object(file)
+        if data is None:
+            continue
+        rows = data.get("log_history", [])
+        if not isinstance(rows, list) or not all(map(_is_entry, rows)):
+            raise DataError(f"{file}: 'log_history' must be a list of entries that each have a 'step'; {AGAIN}")
+        steps = _Steps.checked(data, str(file))
+        return Training(file.relative_to(folder).as_posix(), steps.global_step, steps.max_steps, tuple(rows))
+    return None
+
+
+def read_log(folder: Path) -> Training | None:
+    """The log of a run as far as it has come, or None when it keeps none."""
+    _, rows = Tail(folder).read()
+    if not rows:
+        return None
+    status = read_status(folder)
+    planned = status.total if status and status.phase == "training" else 0
+    return Training(LOG, max(row["step"] for row in rows), planned, tuple(rows))
+
+
+def further(saved: Training | None, growing: Training | None) -> Training | None:
+    """The log that has come further; the trainer's own, if both have come as far."""
+    if saved is None or growing is None:
+        return saved or growing
+    return growing if growing.step > saved.step else saved
 
 
 class Tail:
@@ -22,15 +84,11 @@ class Tail:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / FILE
+        self.file = folder / LOG
         self._place: tuple[int, int] = (0, 0)  # the file's inode, bytes read of it
 
-    def read(self) -> tuple[bool, list[Row]]:
-        """Whether the log begins anew, and its new entries.
-
-        Raises:
-            Nothing: without a file there is nothing new.
-        """
+    def read(self) -> tuple[bool, list[LogRow]]:
+        """Whether the log begins anew, and its new entries; without a file there is nothing new."""
         try:
             with self.file.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -44,40 +102,32 @@ class Tail:
             return False, []
         whole = added[: added.rfind(b"\n") + 1]
         self._place = (inode, start + len(whole))
-        return is_new, list(_rows(whole))
+        return is_new, list(_entries(whole))
 
 
-def read_log(folder: Path) -> Training | None:
-    """The log of a run as far as it has come, or None when it keeps none.
-
-    Raises:
-        Nothing.
-    """
-    _, rows = Tail(folder).read()
-    if not rows:
-        return None
-    status = read_status(folder)
-    step = max(row["step"] for row in rows)
-    return Training(FILE, step, _planned(status), tuple(rows))
+def begin_log(folder: Path, entries: Iterable[LogRow]) -> None:
+    """Begins the log anew with these entries. It only helps to watch a run, so a disk that doesn't take it is fine."""
+    with contextlib.suppress(DataError):
+        write_file(folder / LOG, _lines(entries))
 
 
-def further(saved: Training | None, growing: Training | None) -> Training | None:
-    """The log that has come further; the trainer's own, if both have come as far."""
-    if saved is None or growing is None:
-        return saved or growing
-    return growing if growing.step > saved.step else saved
+def extend_log(folder: Path, entries: Iterable[LogRow]) -> None:
+    """Appends entries, if the disk takes them."""
+    with contextlib.suppress(OSError), (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(_lines(entries))
 
 
-def _planned(status: Status | None) -> int:
-    return status.total if status and status.phase == "training" else 0
+def _lines(entries: Iterable[LogRow]) -> str:
+    return "".join(json.dumps(entry, ensure_ascii=False, default=str) + "\n" for entry in entries)
 
 
-def _rows(raw: bytes) -> Iterator[Row]:
+def _entries(raw: bytes) -> Iterator[LogRow]:
     for line in raw.split(b"\n"):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        step = row.get("step") if isinstance(row, dict) else None
-        if isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 2**53:
-            yield row
+        with contextlib.suppress(ValueError, RecursionError):
+            if _is_entry(row := json.loads(line)):
+                yield row
+
+
+def _is_entry(row: Any) -> bool:
+    step = row.get("step") if isinstance(row, dict) else None
+    return isinstance(step, int) and not isinstance(step, bool) and 0 <= step < 2**53

@@ -1,28 +1,27 @@
-"""A run's folder: who may write into it, and what of it is ours."""
+"""A run's folder: what its files are called, who may write into it, and which checkpoint of it is whole."""
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
-from hbo.errors import ConfigError, ResumeError
-from hbo.folder import log, status
-from hbo.folder.mixture import FILE as MIXTURE
+from hbo.errors import ConfigError, DataError, ResumeError
+from hbo.folder.records import read_object
 
-CONFIG, METRICS, MODEL, EVALUATION = "config.yaml", "metrics.json", "model", "eval.json"
-_REPORT = ("report.html", MIXTURE)
-_OURS = (
-    *(CONFIG, "balance.jsonl", METRICS, MODEL, EVALUATION, *_REPORT, "trainer_state.json", "README.md", "runs"),
-    log.FILE,
-)
+CONFIG, MIXTURE, LEDGER, METRICS = "config.yaml", "mixture.json", "balance.jsonl", "metrics.json"
+STATUS, LOG, TRAINER_STATE = "status.json", "log.jsonl", "trainer_state.json"
+REPORT, EVALUATION = "report.html", "eval.json"
+MODEL, MODEL_CARD, BOARD = "model", "README.md", "runs"
+"""Folder of the finished model; the card in it, and the trainer's beside it; TensorBoard's folder."""
+Stamp = tuple[int, int, int]
+_OURS = (CONFIG, LEDGER, METRICS, MODEL, EVALUATION, REPORT, MIXTURE, TRAINER_STATE, MODEL_CARD, BOARD, LOG)
 _OURS_BEGUN = tuple(f".{name}." for name in _OURS)  # left by a process that was killed while it wrote them
 
 
-def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
+def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     """Sees that a run may write into the folder, without changing it; returns the checkpoint to go on from, if any.
 
     Raises:
@@ -39,7 +38,7 @@ def check(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
         raise ConfigError(f"{folder}: is a file; give --output a folder")
     # What an attempt said that was refused before it trained is no run.
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-    held = [name for name in names if not name.lstrip(".").startswith(status.FILE)]
+    held = [name for name in names if not name.lstrip(".").startswith(STATUS)]
     ours = files_of(folder)
     if resume:
         return _checkpoint_to_resume(folder)
@@ -76,6 +75,15 @@ def last_checkpoint(folder: Path) -> Path | None:
     return steps[max(steps)] if steps else None
 
 
+def stamp_of(file: Path) -> Stamp | None:
+    """What tells one content of the file from another without reading it; None if there is no such file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def _checkpoint_to_resume(folder: Path) -> Path | None:
     if not (folder / CONFIG).is_file():
         raise ResumeError(f"{folder}: holds no run to resume; start one without --resume")
@@ -98,9 +106,9 @@ def _checkpoint_to_resume(folder: Path) -> Path | None:
 def snapshot(folder: Path) -> dict[str, Any]:
     """The balancer's state in a checkpoint, or in the folder of a finished run; empty if there is none."""
     try:
-        state = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        state = read_object(folder / TRAINER_STATE) or {}
         found = state["stateful_callbacks"]["HBOState"]["attributes"]["snapshot"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}
 

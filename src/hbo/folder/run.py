@@ -13,9 +13,10 @@ from hbo.config.yaml_text import write_yaml
 from hbo.errors import DataError
 from hbo.folder.benchmarks import Evaluation, read_evaluation
 from hbo.folder.ledger import Line, read_lines
-from hbo.folder.log import further, read_log
-from hbo.folder.metrics import Metrics, Training, read_metrics, read_training
-from hbo.folder.mixture import FILE, Mixture, read_mixture_file
+from hbo.folder.log import Training, further, read_log, read_training
+from hbo.folder.metrics import Metrics, read_metrics
+from hbo.folder.mixture import Mixture, read_mixture
+from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, METRICS, MIXTURE
 
 SECRETS = ("hub_token", "push_to_hub_token")
 """Keys of `train:` that no file or page of a run shows."""
@@ -135,20 +136,19 @@ def read_run(folder: Path) -> Run:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that a run writes to")
-    datasets, lines = read_lines(folder / "balance.jsonl")
-    config, text = read_config(folder / "config.yaml")
-    metrics, mixture = read_metrics(folder / "metrics.json"), read_mixture_file(folder / FILE)
+    datasets, lines = read_lines(folder / LEDGER)
+    config, text = read_config(folder / CONFIG)
+    metrics, mixture = read_metrics(folder / METRICS), read_mixture(folder / MIXTURE)
     shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
-    found: dict[tuple[str, str], Mapping[str, Any]] = {(FILE, "groups"): mixture.groups if mixture else {}}
+    found: dict[tuple[str, str], Mapping[str, Any]] = {(MIXTURE, "groups"): mixture.groups if mixture else {}}
     if metrics:
-        found |= {("metrics.json", "sizes"): metrics.sizes, ("metrics.json", "drawn"): metrics.drawn}
+        found |= {(METRICS, "sizes"): metrics.sizes, (METRICS, "drawn"): metrics.drawn}
     for (file, key), sizes in found.items():
         for name, groups in sizes.items():
             if shape.get(name, len(groups)) != len(groups):
                 raise DataError(f"{folder / file}: '{key}' of '{name[:40]}' must name {shape[name]} groups")
-    evaluation = read_evaluation(folder / "eval.json")
     training = further(read_training(folder), read_log(folder))
-    return Run(folder, datasets, lines, config, text, metrics, training, evaluation, mixture)
+    return Run(folder, datasets, lines, config, text, metrics, training, read_evaluation(folder / EVALUATION), mixture)
 
 
 def read_config(file: Path) -> tuple[dict[str, Any], str]:

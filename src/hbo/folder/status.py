@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import math
+import contextlib
 import os
 import platform
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-FILE = "status.json"
+from pydantic import Field, StrictBool, ValidationError
+
+from hbo.atomic import write_file
+from hbo.errors import DataError
+from hbo.folder.paths import STATUS
+from hbo.folder.records import Count, Record, read_object
+
 FINISHED, FAILED, INTERRUPTED = "finished", "failed", "interrupted"
-_ENDS = (FINISHED, FAILED, INTERRUPTED)
+Time = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 
 
-@dataclass(frozen=True)
-class Status:
+class Status(Record):
     """What a run said last; times are seconds since 1970, by the clock of its machine."""
 
     phase: str
-    done: int
-    total: int
-    first: int
+    done: Count
+    total: Count
+    first: Count
     """`done` when the phase began: a resumed run doesn't begin at 0."""
-    began: float
-    updated: float
-    trains: bool
+    began: Time
+    updated: Time
+    trains: StrictBool
     """Whether the folder's other files are of this run; before it trains they are of one that was there before."""
-    pid: int
-    born: int
+    pid: Count
+    born: Count
     """When the process was started, in ticks since its machine was, which tells it from a later one; 0 if unknown."""
     host: str
     """The machine, and the container on it, in which `pid` counts."""
-    end: str | None = None
+    end: Literal["finished", "failed", "interrupted"] | None = None
     message: str = ""
 
     @property
@@ -48,29 +51,33 @@ class Status:
         pace = self.seconds_per_step
         return None if pace is None else max(self.total - self.done, 0) * pace
 
-    def to_json(self) -> str:
-        """The file's text."""
-        return json.dumps(asdict(self), ensure_ascii=False) + "\n"
+
+def new_status(now: float) -> Status:
+    """The first word of the process that asks, `now` being the time."""
+    pid, host = os.getpid(), _host()
+    return Status(
+        phase="starting", done=0, total=0, first=0, began=now, updated=now, trains=False,
+        pid=pid, born=_born(pid) or 0, host=host, end=None, message="",
+    )  # fmt: skip
+
+
+def write_status(folder: Path, status: Status | bytes) -> None:
+    """Replaces the file if it can be done: the file only helps to watch a run, and no disk stops it.
+
+    A folder that someone has removed is not made anew.
+    """
+    if folder.is_dir():
+        with contextlib.suppress(DataError):
+            write_file(folder / STATUS, status if isinstance(status, bytes) else status.to_json())
 
 
 def read_status(folder: Path) -> Status | None:
-    """What the run in `folder` said last, or None where it says nothing that can be understood.
-
-    Raises:
-        Nothing: the file only helps to watch a run, and whatever else is in it is no reason to stop.
-    """
+    """What the run in `folder` said last, or None where it says nothing that can be understood."""
     try:
-        data = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        data = read_object(folder / STATUS)
+        return None if data is None else Status.model_validate(data)
+    except (DataError, ValidationError):
         return None
-    if not isinstance(data, dict) or not all(_fits(field.type, data.get(field.name)) for field in fields(Status)):
-        return None
-    return Status(**{field.name: data[field.name] for field in fields(Status)})
-
-
-def this_process() -> tuple[int, int, str]:
-    """`pid`, `born` and `host` of the process that asks."""
-    return os.getpid(), _born(os.getpid()) or 0, _host()
 
 
 def is_gone(status: Status) -> bool:
@@ -107,16 +114,3 @@ def _born(pid: int) -> int | None:
     except (OSError, ValueError):
         return None
     return -1 if state in "ZX" else int(rest[18])
-
-
-def _fits(kind: Any, value: Any) -> bool:
-    match kind:
-        case "int":
-            return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
-        case "float":
-            return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        case "bool":
-            return isinstance(value, bool)
-        case "str":
-            return isinstance(value, str)
-    return value is None or value in _ENDS

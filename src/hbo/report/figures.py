@@ -1,6 +1,6 @@
 """The series that the page's script draws: plain JSON, without colours (the colour scheme decides them).
 
-A figure is `{"x", "y", "zero", "range", "traces"}`, a trace `{"key", "name", "x", "y", …}`; `key` says
+A figure is `{"x", "y", "zero", "range", "until", "traces"}`, a trace `{"key", "name", "x", "y", …}`; `key` says
 how it looks: `d3` dataset 3, `g0/4` the first of four groups, `overall`, `reference`. A policy holds from its marker
 to the next, and the last one `until` the end.
 """
@@ -8,157 +8,122 @@ to the next, and the last one `until` the end.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from hbo.arrays import Floats
 from hbo.folder.run import Run
 from hbo.report.markup import DASHES, SYMBOLS, label, look
-from hbo.report.tables import Array, Tables, averaged, evenly
-from hbo.report.targets import targets
+from hbo.report.series import Shown, averaged, evenly, places, reward_shares
 
 Figure = dict[str, Any]
-# Points per chart are cut down so that a page of a long run of many datasets stays light.
-BUDGET = 14_000
+# Points per kind of chart are cut down so that a page of a long run of many datasets stays light.
+_BUDGET = 14_000
+_KINDS = ("global-p", "local-p", "global-reward", "local-reward", "loss")
 
 
-def figures(
-    run: Run, series: Tables, budget: int = BUDGET, places: Mapping[str, int] | None = None
-) -> dict[str, Figure]:
-    """Every figure of the page by its id.
+def drawings(runs: Sequence[Shown]) -> dict[str, Figure]:
+    """Every figure of every run by its id: `global-p`, or of several runs `r0-global-p` for the first.
 
-    Args:
-        run: What is drawn.
-        series: Its ledger.
-        budget: Points per kind of chart.
-        places: Dataset → its place among the colours, where several runs share them; absent: its place in the run.
-
-    Raises:
-        Nothing.
+    Of several runs, the figures of a kind have one vertical axis: those of rewards where the runs measured the same.
     """
-    shown = evenly(len(run.lines), _most(series.p_SK.shape[1] * (1 + series.groups), 500, budget))
-    keys = [k if places is None else places[name] for k, name in enumerate(run.datasets)]
-    aims = targets(run, series)
-    found = {"global-p": _global_policy(run, series, shown, keys, aims.p_SK)}
+    colours = places(runs)
+    found: dict[str, Figure] = {}
+    for shown in runs:
+        drawn = _of_run(shown, [colours[name] for name in shown.run.datasets], _BUDGET // len(runs))
+        found |= {f"{shown.prefix}{key}": figure for key, figure in drawn.items()}
+    for kind in _KINDS if len(runs) > 1 else ():
+        # One axis for what is of one scale, or the eye would compare what can't be compared.
+        alike: defaultdict[str, list[Figure]] = defaultdict(list)
+        for shown in runs:
+            scale = {"global-reward": shown.run.global_reward, "local-reward": shown.run.local_reward}.get(kind, "")
+            alike[scale] += [figure for key, figure in found.items() if key.startswith(f"{shown.prefix}{kind}")]
+        for figures in alike.values():
+            extent = _shared_extent(figures)
+            for figure in figures:
+                figure |= {"range": extent, "until": max(shown.run.steps for shown in runs)}
+    return found
+
+
+def _of_run(shown: Shown, colours: Sequence[int], budget: int) -> dict[str, Figure]:
+    run, series = shown.run, shown.series
+    thinned = evenly(len(run.lines), _most(series.p_SK.shape[1] * (1 + series.groups), 500, budget))
+    steps = [int(step) for step in series.step_S[thinned]]
+    aim_SK, aim_SKL = reward_shares(run, series)
+    datasets = [_dataset(name, place) for name, place in zip(run.datasets, colours, strict=True)]
+    policies = _policies(datasets, steps, series.p_SK[thinned], aim_SK[thinned], run.steps)
+    found = {"global-p": _figure("sampling probability", policies, zero=True)}
     if np.isfinite(series.reward_SK).any():
-        found["global-reward"] = _global_reward(run, series, shown, keys)
-    ranges = (
-        _extent(np.stack([series.q_SKL, aims.q_SKL]), shares=True),
-        _extent(series.reward_SKL, series.reward_se_SKL),
-    )
+        measured = _measured(datasets, steps, series.reward_SK[thinned], series.reward_se_SK[thinned])
+        found["global-reward"] = _figure("reward", measured, zero=bool(np.nanmin(series.reward_SK) >= 0))
+    # One range for all small charts, or their eyes would compare what can't be compared.
+    extent = _extent(np.stack([series.q_SKL, aim_SKL]), shares=True)
+    reward_extent = _extent(series.reward_SKL, series.reward_se_SKL)
     for k in range(len(run.datasets)):
-        found[f"local-p-{k}"] = _local_policy(series, k, shown, ranges[0], aims.q_SKL, run.steps)
+        levels = int(np.isfinite(series.q_SKL[0, k]).sum())
+        groups = [_group(j, levels) for j in range(levels)]
+        even = {"key": "reference", "name": "uniform", "x": [steps[0], run.steps], "y": [_round(1 / levels)] * 2}
+        policies = _policies(groups, steps, series.q_SKL[thinned, k], aim_SKL[thinned, k], run.steps)
+        found[f"local-p-{k}"] = _figure("probability", [even, *policies], extent=extent)
         if np.isfinite(series.reward_SKL).any():
-            found[f"local-reward-{k}"] = _local_reward(series, k, shown, ranges[1])
-    if loss := _loss(run, keys, budget):
-        found["loss"] = loss
+            measured = _measured(groups, steps, series.reward_SKL[thinned, k], series.reward_se_SKL[thinned, k])
+            found[f"local-reward-{k}"] = _figure("reward", measured, extent=reward_extent)
+    if losses := list(_losses(run, datasets, budget)):
+        found["loss"] = _figure("training loss (nats per token)", losses)
     for figure in found.values():  # one axis of steps for all, or a chart would end where the last update was
         figure["until"] = run.steps
     return found
 
 
-def _global_policy(run: Run, series: Tables, shown: list[int], keys: list[int], aim_SK: Array) -> Figure:
-    x = _steps(series, shown)
-    policies = [
-        _dataset(run, k, keys, x, series.p_SK[shown, k]) | {"hold": True, "until": run.steps}
-        for k in range(len(run.datasets))
-    ]
+def _policies(choices: Sequence[Figure], steps: list[int], p_SC: Floats, aim_SC: Floats, until: int) -> list[Figure]:
+    """The probabilities of some choices (datasets, or groups), and where their rewards pull them."""
+    held = [c | {"x": steps, "y": _rounded(p_SC[:, i]), "hold": True, "until": until} for i, c in enumerate(choices)]
     aims = [
-        _dataset(run, k, keys, x, aim_SK[shown, k]) | {"target": True}
-        for k in range(len(run.datasets))
-        if len(run.datasets) > 1 and np.isfinite(aim_SK[shown, k]).any()
+        choice | {"x": steps, "y": _rounded(aim_SC[:, i]), "target": True}
+        for i, choice in enumerate(choices)
+        if len(choices) > 1 and np.isfinite(aim_SC[:, i]).any()
     ]
-    return _figure("sampling probability", policies + aims, zero=True)
+    return held + aims
 
 
-def _global_reward(run: Run, series: Tables, shown: list[int], keys: list[int]) -> Figure:
-    x = _steps(series, shown)
-    traces = [
-        _dataset(run, k, keys, x, series.reward_SK[shown, k]) | _error(series.reward_se_SK[shown, k])
-        for k in range(len(run.datasets))
-    ]
-    return _figure("reward", traces, zero=bool(np.nanmin(series.reward_SK) >= 0))
+def _measured(choices: Sequence[Figure], steps: list[int], reward_SC: Floats, se_SC: Floats) -> list[Figure]:
+    errors = [{"se": _rounded(se_S)} if np.isfinite(se_S).any() else {} for se_S in se_SC.T]
+    return [choice | {"x": steps, "y": _rounded(reward_SC[:, i])} | errors[i] for i, choice in enumerate(choices)]
 
 
-def _local_policy(
-    series: Tables, k: int, shown: list[int], extent: list[float] | None, aim_SKL: Array, until: int
-) -> Figure:
-    x, levels = _steps(series, shown), _levels(series, k)
-    traces = [_group(j, levels, x, series.q_SKL[shown, k, j]) | {"hold": True, "until": until} for j in range(levels)]
-    aims = [
-        _group(j, levels, x, aim_SKL[shown, k, j]) | {"target": True}
-        for j in range(levels)
-        if levels > 1 and np.isfinite(aim_SKL[shown, k, j]).any()
-    ]
-    uniform = {"key": "reference", "name": "uniform", "x": [x[0], until], "y": [_round(1 / levels)] * 2}
-    return _figure("probability", [uniform, *traces, *aims], extent=extent)
-
-
-def _local_reward(series: Tables, k: int, shown: list[int], extent: list[float] | None) -> Figure:
-    x, levels = _steps(series, shown), _levels(series, k)
-    traces = [
-        _group(j, levels, x, series.reward_SKL[shown, k, j]) | _error(series.reward_se_SKL[shown, k, j])
-        for j in range(levels)
-    ]
-    return _figure("reward", traces, extent=extent)
-
-
-def _loss(run: Run, keys: list[int], budget: int) -> Figure | None:
+def _losses(run: Run, datasets: Sequence[Figure], budget: int) -> Iterable[Figure]:
     if run.training is None:
-        return None
-    most = _most(1 + len(run.datasets), 1000, budget)
-    traces: list[Figure] = []
-    steps, values = averaged(*run.training.series("loss"), most)
-    if steps:
-        traces.append({"key": "overall", "name": "all datasets", "x": steps, "y": _rounded(values), "plain": True})
-    for k, name in enumerate(run.datasets):
-        steps, values = averaged(*run.training.series(f"loss/{name}"), most)
+        return
+    most = _most(1 + len(datasets), 1000, budget)
+    overall = {"key": "overall", "name": "all datasets"}
+    for logged, choice in zip(["loss", *(f"loss/{name}" for name in run.datasets)], [overall, *datasets], strict=True):
+        steps, values = averaged(*run.training.series(logged), most)
         if steps:
-            traces.append(_dataset(run, k, keys, steps, values) | {"plain": len(steps) > 60})
-    return _figure("training loss (nats per token)", traces) if traces else None
+            yield choice | {"x": steps, "y": _rounded(values), "plain": choice is overall or len(steps) > 60}
 
 
 def _figure(y: str, traces: list[Figure], zero: bool = False, extent: list[float] | None = None) -> Figure:
     return {"x": "optimizer step", "y": y, "zero": zero, "range": extent, "traces": traces}
 
 
-def _dataset(run: Run, k: int, keys: list[int], x: Sequence[int], y: Sequence[float] | Array) -> Figure:
-    colour, dash, symbol = look(keys[k])
-    return {
-        "key": f"d{keys[k]}",
-        "name": label(run.datasets[k]),
-        "x": list(x),
-        "y": _rounded(y),
-        "colour": colour,
-        "dash": DASHES[dash],
-        "symbol": SYMBOLS[symbol],
-    }
+def _dataset(name: str, place: int) -> Figure:
+    colour, dash, symbol = look(place)
+    looks = {"colour": colour, "dash": DASHES[dash], "symbol": SYMBOLS[symbol]}
+    return {"key": f"d{place}", "name": label(name), **looks}
 
 
-def _group(j: int, levels: int, x: list[int], y: Array) -> Figure:
-    symbol = SYMBOLS[j % len(SYMBOLS)]
-    return {"key": f"g{j}/{levels}", "name": f"g{j + 1}", "x": x, "y": _rounded(y), "symbol": symbol}
-
-
-def _error(values: Array) -> Figure:
-    return {"se": _rounded(values)} if np.isfinite(values).any() else {}
-
-
-def _steps(series: Tables, shown: list[int]) -> list[int]:
-    return [int(step) for step in series.step_S[shown]]
-
-
-def _levels(series: Tables, k: int) -> int:
-    return int(np.isfinite(series.q_SKL[0, k]).sum())
+def _group(j: int, levels: int) -> Figure:
+    return {"key": f"g{j}/{levels}", "name": f"g{j + 1}", "symbol": SYMBOLS[j % len(SYMBOLS)]}
 
 
 def _most(series: int, limit: int, budget: int) -> int:
     return max(30, min(limit, budget // series))
 
 
-def _extent(values: Array, errors: Array | None = None, shares: bool = False) -> list[float] | None:
-    # One range for all small charts, or their eyes would compare what can't be compared.
+def _extent(values: Floats, errors: Floats | None = None, shares: bool = False) -> list[float] | None:
     spread = np.zeros_like(values) if errors is None else np.nan_to_num(errors)
     seen = np.isfinite(values)
     if not seen.any():
@@ -166,12 +131,29 @@ def _extent(values: Array, errors: Array | None = None, shares: bool = False) ->
     low, high = float((values - spread)[seen].min()), float((values + spread)[seen].max())
     # A frozen policy is drawn as a line in the middle, not as noise blown up.
     margin = max(0.08 * (high - low), 0.05 * max(abs(low), abs(high)))
-    if shares and low - margin < 0.1 * high:  # so near to 0 that the axis may as well begin there
-        return [0.0, _round(high + margin) or 0.0]
-    return [_round(low - margin) or 0.0, _round(high + margin) or 0.0]
+    # Shares that come so near to 0 that the axis may as well begin there.
+    bottom = 0.0 if shares and low - margin < 0.1 * high else low - margin
+    return [_round(bottom) or 0.0, _round(high + margin) or 0.0]
 
 
-def _rounded(values: Sequence[float] | Array) -> list[float | None]:
+def _shared_extent(alike: Sequence[Figure]) -> list[float] | None:
+    """The range that holds all of these figures, from 0 where they begin there themselves."""
+    given = [figure["range"] for figure in alike if figure["range"]]
+    if given:
+        return [min(low for low, _ in given), max(high for _, high in given)]
+    ends: list[float] = []
+    for trace in (trace for figure in alike for trace in figure["traces"]):
+        spread = trace.get("se") or [None] * len(trace["y"])
+        for y, error in zip(trace["y"], spread, strict=True):
+            ends += [] if y is None else [y - (error or 0.0), y + (error or 0.0)]
+    if not ends:
+        return None
+    low, high = min(ends), max(ends)
+    margin = 0.05 * (high - low) or 0.05
+    return [0.0 if all(figure["zero"] for figure in alike) else low - margin, high + margin]
+
+
+def _rounded(values: Sequence[float] | Floats) -> list[float | None]:
     return [_round(float(value)) for value in values]
 
 

@@ -1,13 +1,23 @@
-"""Small pieces of HTML; whatever a user named passes through `text`, `name` or `label`."""
+"""How pages are made: Jinja templates that escape all they are given, and the small pieces they are made of.
+
+What is HTML already is a `Markup`; every other string is text, whatever a user put into it.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import html
 import math
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, NamedTuple
 
-MISSING = '<span class="missing" title="not measured">–</span>'
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+MISSING = Markup('<span class="missing" title="not measured">–</span>')
 
 # A dataset keeps its look in every chart: 8 colours (see page.css), then other dashes, then other symbols.
 COLOURS = 8
@@ -26,6 +36,32 @@ _SYMBOL_PATHS = (
 )
 
 
+class Grid(NamedTuple):
+    """A table; the first cell of a row names it, and a cell that is a whole `<td>` brings its own look."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    css: str = ""
+
+
+def markup(pattern: str, *values: object) -> Markup:
+    """`pattern` as HTML, with each `{}` filled with a value as text, or as it is where it is HTML already.
+
+    Example:
+        >>> markup("<b>{}</b>", "<i>")
+        Markup('<b>&lt;i&gt;</b>')
+    """
+    return Markup(pattern).format(*map(printable, values))
+
+
+def printable(value: Any) -> Any:
+    """A text without the characters that no page may hold; HTML and what is no text stay as they are."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in value)
+
+
 def look(k: int) -> tuple[int, int, int]:
     """The colour, dash and symbol of dataset `k`; alike for no two of the first 64.
 
@@ -36,20 +72,10 @@ def look(k: int) -> tuple[int, int, int]:
     return k % COLOURS, k // COLOURS % len(DASHES), (k + k // COLOURS) % len(SYMBOLS)
 
 
-def text(value: object) -> str:
-    """`value` as HTML text, also safe inside a quoted attribute.
-
-    Example:
-        >>> text('<b>"')
-        '&lt;b&gt;&quot;'
-    """
-    return html.escape(_printable(str(value)), quote=True)
-
-
-def name(dataset: str) -> str:
+def name(dataset: str) -> Markup:
     """A dataset's name: isolated from the text around it (right-to-left), cut short by the style sheet."""
     shown = dataset if len(dataset) <= 120 else dataset[:119] + "…"
-    return f'<bdi class="name" title="{text(dataset)}">{text(shown) or "(no name)"}</bdi>'
+    return markup('<bdi class="name" title="{}">{}</bdi>', dataset, shown or "(no name)")
 
 
 def label(dataset: str, longest: int = 28) -> str:
@@ -60,9 +86,7 @@ def label(dataset: str, longest: int = 28) -> str:
         True
     """
     # Direction marks would leave the isolate that keeps a right-to-left name from turning the tooltip round.
-    plain = " ".join(
-        "".join(c for c in _printable(dataset) if unicodedata.category(c) != "Cf" or c == "\u200d").split()
-    )
+    plain = " ".join("".join(c for c in printable(dataset) if unicodedata.category(c) != "Cf" or c == "\u200d").split())
     short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
     return f"\u2068{html.escape(short, quote=False)}\u2069"
 
@@ -77,70 +101,24 @@ def number(value: float | None, digits: int = 3) -> str:
     return shown.replace("-", "−")
 
 
+def count(value: int | None) -> str:
+    """A whole number, a dash when there is none."""
+    return MISSING if value is None else f"{value:,}"
+
+
+def in_percent(share: float | None) -> str:
+    """A share in percent, a dash when there is none."""
+    return MISSING if share is None or math.isnan(share) else f"{number(100 * share, 1)} %"
+
+
 def with_error(value: float, error: float, digits: int = 3) -> str:
     """`value ± error`, without the error where it wasn't measured."""
     if math.isnan(error):
         return number(value, digits)
-    return f'{number(value, digits)} <small class="se">± {number(error, digits)}</small>'
+    return markup('{} <small class="se">± {}</small>', number(value, digits), number(error, digits))
 
 
-def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]], css: str = "") -> str:
-    """A table of HTML cells, scrolling inside itself when it is wide; each row's first cell names the row."""
-    top = "".join(f'<th scope="col">{cell}</th>' for cell in head)
-    body = "".join(f'<tr><th scope="row">{first}</th>{"".join(map(_cell, rest))}</tr>' for first, *rest in rows)
-    return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(caption)}">'
-        f'<table class="{css}"><caption>{text(caption)}</caption>'
-        f"<thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
-
-
-def facts(rows: Sequence[tuple[str, str]]) -> str:
-    """Terms and their HTML values as a description list."""
-    return "<dl>" + "".join(f"<div><dt>{text(term)}</dt><dd>{value}</dd></div>" for term, value in rows) + "</dl>"
-
-
-def details(title: str, inner: str) -> str:
-    """Something to unfold."""
-    return f"<details><summary>{text(title)}</summary>{inner}</details>"
-
-
-def section(anchor: str, title: str, *parts: str) -> str:
-    """A titled section that a link can point at."""
-    return (
-        f'<section id="{anchor}" aria-labelledby="{anchor}-title"><h2 id="{anchor}-title">{text(title)}</h2>'
-        f"{''.join(parts)}</section>"
-    )
-
-
-def how_to_read(anchor: str, sentence: str) -> str:
-    """The line that explains the chart `anchor`."""
-    return f'<p class="how" id="{anchor}-how"><strong>How to read this:</strong> {text(sentence)}</p>'
-
-
-def chart(anchor: str, what: str, described_by: str, caption: str = "", small: bool = False) -> str:
-    """The place where the page's script draws figure `anchor`; `what` is what a screen reader says."""
-    return (
-        f"<figure>{f'<figcaption>{caption}</figcaption>' if caption else ''}"
-        f'<div class="chart{" small" if small else ""}" data-figure="{anchor}" role="img" '
-        f'aria-label="{text(what)}" aria-describedby="{described_by}-how"></div></figure>'
-    )
-
-
-def legend(charts: str, keys: Sequence[tuple[str, str]], pressed: Callable[[str], bool] = bool) -> str:
-    """Buttons that hide and show a series in every figure whose id starts with `charts`; pairs of key and HTML.
-
-    Those that `pressed` refuses start hidden.
-    """
-    items = "".join(
-        f'<li><button type="button" aria-pressed="{"true" if pressed(key) else "false"}" data-key="{key}">'
-        f"{swatch(key)}{shown}</button></li>"
-        for key, shown in keys
-    )
-    return f'<ul class="legend" aria-label="Series of the chart: press to hide" data-charts="{charts}">{items}</ul>'
-
-
-def swatch(key: str) -> str:
+def swatch(key: str) -> Markup:
     """The line and marker of the series `key`, as the charts draw them: `d3` a dataset, `g0/4` a group, or other."""
     colour, dash, symbol = "overall", "", ""
     if key.startswith("d"):
@@ -149,20 +127,39 @@ def swatch(key: str) -> str:
     elif key.startswith("g"):
         colour, symbol = "group", _SYMBOL_PATHS[int(key[1:].split("/")[0]) % len(SYMBOLS)]
     elif key == "target":
-        return (
-            '<svg class="swatch overall" viewBox="0 0 26 12" aria-hidden="true">'
-            f'<path class="open" d="{_SYMBOL_PATHS[0]}"/></svg>'
+        return markup(
+            '<svg class="swatch overall" viewBox="0 0 26 12" aria-hidden="true"><path class="open" d="{}"/></svg>',
+            _SYMBOL_PATHS[0],
         )
-    return (
-        f'<svg class="swatch {colour}" data-swatch="{key}" viewBox="0 0 26 12" aria-hidden="true">'
-        f'<path d="M0 6h26" stroke-dasharray="{dash}"/><path class="mark" d="{symbol}"/></svg>'
+    return markup(
+        '<svg class="swatch {}" data-swatch="{}" viewBox="0 0 26 12" aria-hidden="true">'
+        '<path d="M0 6h26" stroke-dasharray="{}"/><path class="mark" d="{}"/></svg>',
+        *(colour, key, dash, symbol),
     )
 
 
-def _cell(cell: str) -> str:
-    # A cell that brings its own tag (a shade, a class) stays as it is.
-    return cell if cell.startswith("<td") else f"<td>{cell}</td>"
+def asset(file: str) -> Markup:
+    """A style sheet or script of the package, such as `report/page.css`, as it stands in a page."""
+    return Markup(resources.files("hbo").joinpath(file).read_text(encoding="utf-8"))
 
 
-def _printable(raw: str) -> str:
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in raw)
+def allowed(*contents: str) -> str:
+    """The sources in a content security policy that allow these very scripts or styles and no other."""
+    hashes = (base64.b64encode(hashlib.sha256(content.encode()).digest()).decode() for content in contents)
+    return " ".join(f"'sha256-{digest}'" for digest in hashes)
+
+
+def rendered(template: str, **facts: Any) -> Markup:
+    """The template of the package, such as `report/templates/loss.html`, filled with `facts`."""
+    return Markup(_TEMPLATES.get_template(template).render(facts))
+
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("hbo", ""),
+    autoescape=True,
+    finalize=printable,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.globals |= {"name": name, "number": number, "swatch": swatch}

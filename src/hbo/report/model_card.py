@@ -43,9 +43,6 @@ def model_card(run: Run, *, is_adapter: bool, prompt: str | None = None) -> str:
         run: A finished run.
         is_adapter: Whether the weights are an adapter for PEFT.
         prompt: An example of one, where the base model's tokenizer had no chat template.
-
-    Raises:
-        Nothing.
     """
     data = ModelCardData(
         library_name="peft" if is_adapter else "transformers",
@@ -73,9 +70,6 @@ def model_card(run: Run, *, is_adapter: bool, prompt: str | None = None) -> str:
 
 def plain(text: str) -> str:
     """`text` as Markdown shows it letter by letter, on one line.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> print(plain("a|b *c*"))

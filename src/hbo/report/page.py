@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
-from string import Template
 
+from markupsafe import Markup
+
+from hbo.atomic import write_file
 from hbo.errors import ConfigError
-from hbo.folder.run import Run, read_run
-from hbo.report import balance_sections, results_sections, side_by_side, side_tables
-from hbo.report.drawn_section import drawn
-from hbo.report.evaluation import evaluation
-from hbo.report.figures import Figure, figures
-from hbo.report.markup import text
-from hbo.report.mixture_section import mixture
-from hbo.report.runs import Shown, read_runs
-from hbo.report.tables import tables
-from hbo.report.write import write_file
-
-_LINKS = (
-    ("global-p", "Datasets"),
-    ("local-p", "Groups"),
-    ("rewards", "Rewards"),
-    ("held-out", "Held-out"),
-    ("loss", "Loss"),
-    ("mixture", "Mixture"),
-    ("drawn", "Rows drawn"),
-    ("cost", "Cost"),
-    ("config", "Configuration"),
-)
+from hbo.folder.paths import REPORT
+from hbo.folder.run import Run
+from hbo.report.balance_sections import TARGETS
+from hbo.report.figures import Figure, drawings
+from hbo.report.markup import allowed, asset, rendered
+from hbo.report.sections import SECTIONS
+from hbo.report.series import Shown, read_runs, told_apart
 
 
 def write_report(folder: Path, output: Path | None = None) -> Path:
@@ -41,7 +25,7 @@ def write_report(folder: Path, output: Path | None = None) -> Path:
     Raises:
         DataError: The folder isn't a run's, a file of it is broken, or the page can't be written.
     """
-    return _write(render(read_run(folder)), output or folder / "report.html")
+    return write_reports([folder], output)
 
 
 def write_reports(folders: Sequence[Path], output: Path | None = None) -> Path:
@@ -51,103 +35,53 @@ def write_reports(folders: Sequence[Path], output: Path | None = None) -> Path:
         ConfigError: A run is given twice, or several runs have no `output`.
         DataError: As `write_report`.
     """
-    if len(folders) == 1:
-        return write_report(folders[0], output)
-    if output is None:
+    if len(folders) > 1 and output is None:
         raise ConfigError(
             "several runs share one page, which belongs in no run's folder; name its file with --output report.html"
         )
-    return _write(render_side_by_side(read_runs(folders)), output)
+    page = _page(read_runs(folders))
+    return write_file(output or folders[0] / REPORT, page.encode("utf-8"), "the report", "--output")
 
 
-def render(run: Run) -> str:
-    """The whole page of a run as HTML.
-
-    Raises:
-        Nothing.
-    """
-    series = tables(run.lines, run.drawn_KL)
-    drawings = figures(run, series)
-    benchmarks = run.evaluation if run.evaluation and run.evaluation.tasks else None
-    links = [*_LINKS[:4], *([("evaluation", "Benchmarks")] if benchmarks else []), *_LINKS[4:]]
-    sections = [
-        results_sections.header(run, series),
-        balance_sections.global_policy(run, series, drawings),
-        balance_sections.local_policy(run, series, drawings),
-        balance_sections.rewards(run, series, drawings),
-        results_sections.held_out(run),
-        *([evaluation(benchmarks)] if benchmarks else []),
-        results_sections.loss(run, drawings),
-        mixture(run, series),
-        drawn(run, series),
-        results_sections.cost(run),
-        results_sections.configuration(run),
-    ]
-    return _page(run.folder.resolve().name, links, sections, drawings)
+def render(*runs: Run) -> str:
+    """The whole page of one run, or of several side by side, as HTML."""
+    return _page(told_apart(runs))
 
 
-def render_side_by_side(runs: Sequence[Shown]) -> str:
-    """The whole page of several runs as HTML.
-
-    Raises:
-        Nothing.
-    """
-    found = side_by_side.drawings(runs)
-    sections = [
-        side_tables.header(runs),
-        side_by_side.legend(runs, found),
-        *side_by_side.policies(runs, found),
-        side_by_side.rewards(runs, found),
-        side_tables.held_out(runs),
-        side_by_side.loss(runs, found),
-        side_tables.mixture(runs),
-        side_tables.drawn(runs),
-        side_tables.cost(runs),
-        side_tables.configuration(runs),
-    ]
-    return _page(f"{len(runs)} runs", [("glance", "At a glance"), *_LINKS], sections, found)
-
-
-def _page(title: str, links: Sequence[tuple[str, str]], sections: Sequence[str], drawings: dict[str, Figure]) -> str:
+def _page(runs: Sequence[Shown]) -> str:
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-    plotly, script = get_plotlyjs(), _file("page.js")
-    return Template(_file("page.html")).substitute(
-        policy=_policy(plotly, script),
-        title=text(f"{title}: hbo report"),
-        style=_file("page.css"),
-        links="".join(f'<li><a href="#{anchor}">{shown}</a></li>' for anchor, shown in links),
-        sections="".join(sections),
-        figures=payload(drawings),
+    figures = drawings(runs)
+    sections = [section for section in SECTIONS if section.shows(runs)]
+    shared = {
+        "runs": runs,
+        "one": len(runs) == 1,
+        "figures": figures,
+        "hides_targets": any(len(shown.run.lines) > TARGETS for shown in runs),
+    }
+    plotly, script = Markup(get_plotlyjs()), asset("report/templates/page.js")
+    return rendered(
+        "report/templates/page.html",
+        title=runs[0].label if len(runs) == 1 else f"{len(runs)} runs",
+        allowed=allowed(plotly, script),
+        style=asset("report/templates/page.css"),
+        sections=sections,
+        parts=[
+            rendered(f"report/templates/{section.anchor}.html", **shared, **section.facts(runs, figures))
+            for section in sections
+        ],
+        figures=Markup(payload(figures)),
         plotly=plotly,
         script=script,
     )
 
 
-def _write(page: str, target: Path) -> Path:
-    return write_file(target, page.encode("utf-8"), "the report", "--output")
-
-
-def payload(drawings: dict[str, Figure]) -> str:
+def payload(drawn: dict[str, Figure]) -> str:
     """The figures as JSON that nothing inside can end the script element of.
 
     Example:
         >>> payload({"a": {"name": "</script>"}})
         '{"a":{"name":"\\\\u003c/script\\\\u003e"}}'
     """
-    plain = json.dumps(drawings, allow_nan=False, separators=(",", ":"))
+    plain = json.dumps(drawn, allow_nan=False, separators=(",", ":"))
     return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _policy(*scripts: str) -> str:
-    # Only these very scripts may run and nothing may be fetched, whatever a name manages to smuggle in.
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-def _file(name: str) -> str:
-    return resources.files("hbo.report").joinpath(name).read_text(encoding="utf-8")

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hbo.arrays import Floats
+from hbo.atomic import write_file
 from hbo.errors import ConfigError, visible
 from hbo.report.markup import look
-from hbo.report.runs import Shown, places, read_runs
-from hbo.report.tables import Array, evenly
-from hbo.report.write import write_file
+from hbo.report.series import Shown, evenly, group_name, places, read_runs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +31,6 @@ _EASY, _MIDDLE, _HARD = ((47, 158, 104), (43, 111, 146), (68, 1, 84))
 _DASHES = ("-", "--", ":", "-.")
 _MARKERS = "osD^vPX*"
 _WIDTH, _PANEL = 6.75, 2.1  # inches: both columns of a page, and a row of panels
-_END = {0: " (easiest)", -1: " (hardest)"}
 _COLUMNS, _LONGEST, _MARKED = 4, 28, 30
 _STYLE = {
     "font.size": 9,
@@ -48,20 +47,12 @@ _STYLE = {
 
 
 @dataclass(frozen=True)
-class _Line:
-    name: str
-    colour: Any
-    dash: str
-    marker: str
-    x: Array
-    y: Array
-    marks: int
-
-
-@dataclass(frozen=True)
 class _Panel:
+    """A chart: by name the line of each choice over the ledger's lines, and how it looks."""
+
     title: str
-    lines: Sequence[_Line]
+    shown: Shown
+    lines: dict[str, tuple[Floats, dict[str, Any]]]
     even: float | None = None
 
 
@@ -90,47 +81,27 @@ def write_figures(folders: Sequence[Path], output: Path) -> list[Path]:
 
 
 def _global(runs: Sequence[Shown]) -> list[_Panel]:
-    where, panels = places(runs), []
+    colours, panels = places(runs), []
     for shown in runs:
-        x, lines = _steps(shown), []
+        lines = {}
         for k, name in enumerate(shown.run.datasets):
-            colour, dash, symbol = look(where[name])
-            line = _held(shown.series.p_SK[:, k], x)
-            marks = len(shown.series.step_S)
-            lines.append(_Line(name, _COLOURS[colour], _DASHES[dash], _MARKERS[symbol], x, line, marks))
-        panels.append(_Panel(shown.label if len(runs) > 1 else "", lines))
+            colour, dash, symbol = look(colours[name])
+            style = {"color": _COLOURS[colour], "linestyle": _DASHES[dash], "marker": _MARKERS[symbol]}
+            lines[name] = (shown.series.p_SK[:, k], style)
+        panels.append(_Panel(shown.label if len(runs) > 1 else "", shown, lines))
     return panels
 
 
 def _local(shown: Shown) -> list[_Panel]:
-    x, panels = _steps(shown), []
+    panels = []
     for k, name in enumerate(shown.run.datasets):
         levels = len(shown.run.lines[0].q_KL[k])
-        lines = [
-            _Line(
-                f"g{j + 1}{_END.get(j - levels, '') or _END.get(j, '')}",
-                _shade(j, levels),
-                "-",
-                _MARKERS[j % len(_MARKERS)],
-                x,
-                _held(q, x),
-                len(shown.series.step_S),
-            )
-            for j in range(levels)
-            for q in [shown.series.q_SKL[:, k, j]]
-        ]
-        panels.append(_Panel(name, lines, 1 / levels))
+        lines = {}
+        for j in range(levels):
+            style = {"color": _shade(j, levels), "marker": _MARKERS[j % len(_MARKERS)]}
+            lines[group_name(j, levels)] = (shown.series.q_SKL[:, k, j], style)
+        panels.append(_Panel(name, shown, lines, 1 / levels))
     return panels
-
-
-def _steps(shown: Shown) -> Array:
-    # The last probabilities hold to the end of the run.
-    steps = [float(step) for step in shown.series.step_S]
-    return np.array(steps if steps[-1] >= shown.run.steps else [*steps, float(shown.run.steps)])
-
-
-def _held(values: Array, x: Array) -> Array:
-    return np.append(values, values[-1:])[: len(x)]
 
 
 def _drawn(panels: Sequence[_Panel], *, from_zero: bool) -> Figure:
@@ -161,12 +132,16 @@ def _panel(axis: Axes, panel: _Panel) -> dict[str, Any]:
     axis.set_title(_plain(panel.title))
     if panel.even is not None:
         axis.axhline(panel.even, color="#5b6675", linestyle=":", linewidth=0.8)
-    entries = {}
-    for line in panel.lines:
-        marks = line.marker if len(line.x) <= _MARKED else ""
-        (entries[line.name],) = axis.plot(
-            line.x, line.y, line.dash, color=line.colour, marker=marks, markersize=3.5, linewidth=1.3,
-            drawstyle="steps-post", clip_on=False, markevery=list(range(line.marks)),  # the end of the run is no update
+    steps = panel.shown.series.step_S
+    # The last probabilities hold to the end of the run, which is no update and has no marker.
+    held = [panel.shown.run.steps] if steps[-1] < panel.shown.run.steps else []
+    x, entries = np.array([*steps, *held], dtype=float), {}
+    for name, (values_S, style) in panel.lines.items():
+        style |= {} if len(x) <= _MARKED else {"marker": ""}
+        y = np.append(values_S, values_S[-1:])[: len(x)]
+        (entries[name],) = axis.plot(
+            x, y, **style, markersize=3.5, linewidth=1.3, drawstyle="steps-post", clip_on=False,
+            markevery=list(range(len(steps))),
         )  # fmt: skip
     return entries
 
@@ -197,11 +172,10 @@ def _saved(figure: Figure) -> dict[str, bytes]:
     return found
 
 
-def _shade(j: int, levels: int) -> tuple[float, float, float]:
+def _shade(j: int, levels: int) -> tuple[float, ...]:
     at = 2 * j / (levels - 1) if levels > 1 else 2.0
-    low, high = (_EASY, _MIDDLE) if at < 1 else (_MIDDLE, _HARD)
-    red, green, blue = ((a + (b - a) * (at - (at >= 1))) / 255 for a, b in zip(low, high, strict=True))
-    return red, green, blue
+    low, high, share = (_EASY, _MIDDLE, at) if at < 1 else (_MIDDLE, _HARD, at - 1)
+    return tuple((a + (b - a) * share) / 255 for a, b in zip(low, high, strict=True))
 
 
 def _plain(name: str) -> str:

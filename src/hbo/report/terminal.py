@@ -11,7 +11,9 @@ from rich.text import Text
 
 from hbo.core.prior import MANY_PASSES
 from hbo.errors import visible
+from hbo.folder.benchmarks import Evaluation, Measure
 from hbo.folder.metrics import Metrics, Score, parse_metrics
+from hbo.report.words import PAPER_NAMES
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:
@@ -63,6 +65,22 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
     return table
 
 
+def evaluation_table(found: Evaluation) -> Table:
+    """Accuracy on benchmarks: per task with its languages, and the paper's means."""
+    table = Table(title="Accuracy in percent", title_justify="left")
+    table.add_column("task", no_wrap=True)
+    for column in ("accuracy", "± error", "languages"):
+        table.add_column(column, justify="left" if column == "languages" else "right")
+    for task, measure in found.tasks.items():
+        per_language = (f"{each} {100 * m.accuracy:.1f}" for each, m in found.languages[task].items())
+        table.add_row(visible(task), *_percent(measure), ", ".join(per_language))
+    if found.averages:
+        table.add_section()
+    for key, mean in found.averages.items():
+        table.add_row(PAPER_NAMES.get(key, visible(key)), *_percent(mean), "")
+    return table
+
+
 def plan_title(plan: Mapping[str, Any]) -> str:
     """What a run would do, in a line."""
     kind = "packed rows" if plan["packing"] else "rows"
@@ -90,9 +108,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             *([] if packed is None else [_count(packed[name])]),
             _count(plan["held_out"].get(name, 0)),
             "unknown" if prior is None else f"{prior:.4f}",
-            "unknown"
-            if passes is None
-            else Text(f"{passes:.2f}", style="bold red" if passes > MANY_PASSES - 0.5 else ""),
+            _passes(passes),
         )
     return table
 
@@ -115,6 +131,12 @@ def _share(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"at most {value:.1%}" if value else "none"
+
+
+def _passes(value: float | None) -> Text | str:
+    if value is None:
+        return "unknown"
+    return Text(f"{value:.2f}", style="bold red" if value > MANY_PASSES - 0.5 else "")
 
 
 def _count(value: int | None) -> str:
@@ -146,3 +168,7 @@ def _change(before: float | None, after: float | None) -> Text:
         return Text("–")
     percent = 100 * (after / before - 1)
     return Text(f"{percent:+.1f}%", style="green" if percent < 0 else "red" if percent > 0 else "")
+
+
+def _percent(measure: Measure) -> tuple[str, str]:
+    return f"{100 * measure.accuracy:.2f}", "–" if math.isnan(measure.error) else f"{100 * measure.error:.2f}"

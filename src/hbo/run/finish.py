@@ -5,7 +5,6 @@ Pushes during training (`hub_strategy`) are the trainer's own, out of the run's 
 
 from __future__ import annotations
 
-import json
 import platform
 import time
 from importlib.metadata import version
@@ -17,10 +16,11 @@ from huggingface_hub import HfApi
 from transformers import Trainer, TrainingArguments
 
 from hbo import __version__
+from hbo.atomic import write_file
 from hbo.config import RunConfig
-from hbo.data.cache import atomic_path
 from hbo.errors import ConfigError, DataError, first_line
 from hbo.folder import paths as run_folder
+from hbo.folder.metrics import write_metrics
 from hbo.folder.run import SECRETS, read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
@@ -109,11 +109,10 @@ def write_results(folder: Path, metrics: dict[str, Any], *, is_adapter: bool, pr
     Raises:
         DataError: The disk is full or broken.
     """
-    with atomic_path(folder / run_folder.METRICS) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_metrics(folder, metrics)
     write_report(folder)
     card = model_card(read_run(folder), is_adapter=is_adapter, prompt=prompt)
-    (folder / run_folder.MODEL / "README.md").write_text(card, encoding="utf-8")
+    write_file(folder / run_folder.MODEL / run_folder.MODEL_CARD, card)
 
 
 def push(trainer: Trainer, model: Path) -> str | None:

@@ -18,8 +18,9 @@ from datasets import Dataset
 from torch import nn
 from trl import SFTConfig
 
+from hbo.atomic import write_file
 from hbo.data.answers import Choice, Number, right_answer
-from hbo.data.cache import atomic_path, cache_root
+from hbo.data.cache import cache_root
 from hbo.data.canonical import Conversation, conversation_of
 from hbo.progress import Track, silent
 from hbo.run.rows import Data
@@ -105,8 +106,7 @@ def cached(key: str, measure: Callable[[], ByDataset]) -> ByDataset:
         found: ByDataset = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = measure()
-        with atomic_path(file) as temporary:
-            temporary.write_text(json.dumps(found), encoding="utf-8")
+        write_file(file, json.dumps(found))
     return found
 
 

@@ -1,11 +1,10 @@
-"""Rows with their groups → `mixture.json`, from which the report shows the mixture. Letters: N rows."""
+"""Rows with their groups → what `mixture.json` tells of them. Letters: N rows."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +12,8 @@ from datasets import Dataset
 
 from hbo.config import RunConfig
 from hbo.core.groups import Groups
-from hbo.data.cache import atomic_path
 from hbo.data.canonical import conversation_of
-from hbo.folder.mixture import FILE
+from hbo.folder.mixture import Example, Group, Mixture, Rows
 from hbo.scoring.scores import Scores
 from hbo.training.attach import groups_of
 
@@ -23,44 +21,33 @@ _CHARACTERS = 500  # of a prompt and of a response: enough to see what a row is 
 _IN_ALL = 400  # examples per run, so that a report of many datasets stays light
 
 
-def write_mixture(
-    folder: Path,
+def mixture_of(
     config: RunConfig,
     rows: Dataset,
     held_out: Dataset,
     scores: Scores | None,
     left_out: Mapping[str, Mapping[str, int]],
-) -> None:
-    """Writes the groups of each dataset, with `difficulty.examples` rows of each from the middle of its scores.
+) -> Mixture:
+    """The groups of each dataset, with `difficulty.examples` rows of each from the middle of its scores.
 
     Args:
-        folder: Of the run.
         config: Run.
         rows: Training rows with their groups, before any packing.
         held_out: Rows that are never trained on.
         scores: Of `rows`; None where nothing was scored.
         left_out: Dataset → why rows of it could not be used → how many.
-    """
-    metric = config.difficulty.metric
-    value_N = None if scores is None else getattr(scores, f"{metric}_N")
-    datasets = described(rows, held_out, value_N, config.difficulty.examples)
-    data = {"metric": metric, "datasets": datasets, "left_out": left_out}
-    with atomic_path(folder / FILE) as temporary:
-        temporary.write_text(json.dumps(data, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, examples: int) -> dict[str, Any]:
-    """Dataset → its held-out rows and its groups, easiest first, as `mixture.json` holds them.
-
-    Args:
-        rows: Training rows with their groups.
-        held_out: Rows that are never trained on.
-        value_N: Each row's difficulty; None where none was measured.
-        examples: Rows to show per group.
 
     Raises:
         DataError: The rows don't say which dataset they belong to.
     """
+    metric = config.difficulty.metric
+    value_N = None if scores is None else getattr(scores, f"{metric}_N")
+    datasets = described(rows, held_out, value_N, config.difficulty.examples)
+    return Mixture(metric=metric, datasets=datasets, left_out={name: dict(why) for name, why in left_out.items()})
+
+
+def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, examples: int) -> dict[str, Rows]:
+    """Dataset → its held-out rows and its groups, with up to `examples` rows of each; `value_N` is their difficulty."""
     groups = groups_of(rows)
     held = dict(zip(*_counted(held_out), strict=True)) if len(held_out) else {}
     left, found = _IN_ALL, {}
@@ -73,7 +60,7 @@ def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, exam
             chosen = _middle(value, min(examples, left))
             left -= len(chosen)
             shown.append(_group(rows, mine, value, chosen))
-        found[name] = {"held_out": int(held.get(name, 0)), "groups": shown}
+        found[name] = Rows(held_out=int(held.get(name, 0)), groups=tuple(shown))
     return found
 
 
@@ -83,16 +70,16 @@ def _counted(rows: Dataset) -> tuple[tuple[str, ...], np.ndarray]:
     return groups.datasets, groups.sizes_KL[:, 0]
 
 
-def _group(rows: Dataset, mine: np.ndarray, value: np.ndarray, chosen: np.ndarray) -> dict[str, Any]:
+def _group(rows: Dataset, mine: np.ndarray, value: np.ndarray, chosen: np.ndarray) -> Group:
     known = value[np.isfinite(value)]
-    low, high = (float(known.min()), float(known.max())) if len(known) else (None, None)
+    low, high = (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
     shown = []
     for place in chosen.tolist():
         row, score = rows[int(mine[place])], float(value[place])
-        conversation = conversation_of(row)
-        texts = {"prompt": _text(conversation.prompt), "response": _text(conversation.completion)}
-        shown.append({"row": int(row["hbo_row"]), "score": score if math.isfinite(score) else None, **texts})
-    return {"rows": len(mine), "low": low, "high": high, "examples": shown}
+        turns = conversation_of(row)
+        texts = {"prompt": _text(turns.prompt), "response": _text(turns.completion)}
+        shown.append(Example(row=int(row["hbo_row"]), score=score if math.isfinite(score) else math.nan, **texts))
+    return Group(rows=len(mine), low=low, high=high, examples=tuple(shown))
 
 
 def _middle(value: np.ndarray, count: int) -> np.ndarray:

@@ -13,7 +13,8 @@ from hbo.core.ledger import Ledger
 from hbo.core.stream import Stream
 from hbo.data.canonical import conversation_of
 from hbo.errors import ConfigError, DataError
-from hbo.folder.paths import CONFIG, last_checkpoint, snapshot
+from hbo.folder.ledger import read_records
+from hbo.folder.paths import CONFIG, LEDGER, last_checkpoint, snapshot
 from hbo.progress import silent
 from hbo.run.arguments import draw_seed, training_arguments, typed
 from hbo.run.model import find_model, load_weights, quiet_libraries
@@ -31,8 +32,8 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         ConfigError: There is no such run or step.
         DataError: The data is no longer what the run was trained on.
     """
-    if not (run / CONFIG).is_file() or not (run / "balance.jsonl").is_file():
-        raise ConfigError(f"{run}: is no run folder of hbo (it needs {CONFIG} and balance.jsonl)")
+    if not (run / CONFIG).is_file() or not (run / LEDGER).is_file():
+        raise ConfigError(f"{run}: is no run folder of hbo (it needs {CONFIG} and {LEDGER})")
     if step < 1:
         raise ConfigError(f"--step is {step}, but steps are counted from 1")
     quiet_libraries()
@@ -47,7 +48,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     rows = as_drawn(examples, args)
     seed = draw_seed(config, args)
     groups, _ = drawn_groups(rows, config.balance, seed)
-    records = [json.loads(line) for line in (run / "balance.jsonl").read_text(encoding="utf-8").splitlines() if line]
+    records = [record for _, record in read_records(run / LEDGER)]
     if list(records[0]["global"]) != list(groups.datasets):
         raise DataError(
             f"{run}: was trained on {list(records[0]['global'])}, but its config now gives {groups.datasets}"

@@ -14,8 +14,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
+from hbo.atomic import atomic_path
 from hbo.config import RunConfig
-from hbo.data.cache import atomic_path
 from hbo.data.mixture import dataset_sizes, read_mixture
 from hbo.data.tokens import refused
 from hbo.data.unusable import counted_rows, reasons_told

@@ -20,7 +20,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hbo.errors import ConfigError, DataError
 from hbo.folder import paths as run_folder
-from hbo.folder import status
+from hbo.folder.status import is_running, read_status
 from hbo.training.live_log import Teller
 
 _MOVING, _FORMER, _GONE = ".former.part", ".former", ".former.gone"
@@ -40,7 +40,7 @@ def set_aside(folder: Path, said: bytes | None = None) -> None:
     try:
         moving.mkdir()
         if said is not None:
-            (moving / status.FILE).write_bytes(said)
+            (moving / run_folder.STATUS).write_bytes(said)
         for path in run_folder.files_of(folder):
             path.rename(moving / path.name)
         moving.rename(folder / _FORMER)
@@ -90,8 +90,8 @@ def recover(folder: Path) -> bool:
             return False
     except (OSError, ValueError):  # no folder's name; whoever wants to write into it says so
         return False
-    now = status.read_status(folder)
-    if now is not None and status.is_running(now):
+    now = read_status(folder)
+    if now is not None and is_running(now):
         raise ConfigError(
             f"{folder}: process {now.pid} is beginning a run there; wait until it is through, stop it, or give "
             "--output another folder"

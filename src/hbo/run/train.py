@@ -23,18 +23,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallba
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
+from hbo.atomic import write_file
 from hbo.config import RunConfig
 from hbo.config import file as config_file
-from hbo.data.cache import atomic_path
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
+from hbo.folder.mixture import write_mixture
 from hbo.progress import Track, silent
 from hbo.run.arguments import adapter, draw_seed, for_trainer, keep_steps, training_arguments, typed
 from hbo.run.compact_head import targets_only
 from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
 from hbo.run.held_out_scores import ByDataset, HeldOut
-from hbo.run.mixture_file import write_mixture
+from hbo.run.mixture_file import mixture_of
 from hbo.run.model import find_model, load_weights, quiet_libraries
 from hbo.run.packages import check_packages
 from hbo.run.rehearsal import check_model, rehearse
@@ -139,7 +140,7 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
     if args.process_index == 0 and recover(folder):
         say(f"{folder}: the run that was being replaced is there again; the one in its place died before a step")
     all_processes().from_first(None)  # none looks at the folder before
-    checkpoint = run_folder.check(folder, resume=resume, overwrite=overwrite)
+    checkpoint = run_folder.check_folder(folder, resume=resume, overwrite=overwrite)
     check_hub(args)
     teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
     return _Run(config, args, lora, folder, checkpoint, teller, track, teller.heard(track), say)
@@ -243,11 +244,10 @@ def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, 
     if trainer.is_world_process_zero():
         if run.checkpoint is None:
             training.takeover.begin()
-        with atomic_path(run.folder / run_folder.CONFIG) as temporary:
-            temporary.write_text(config_file.dump(without_tokens(run.config)), encoding="utf-8")
+        write_file(run.folder / run_folder.CONFIG, config_file.dump(without_tokens(run.config)))
         left = None if scores is None else left_over(run.config, data.train, scores)
         kept = scores.of(left) if scores and left is not None else scores
-        write_mixture(run.folder, run.config, examples, data.held_out, kept, data.left_out)
+        write_mixture(run.folder, mixture_of(run.config, examples, data.held_out, kept, data.left_out))
     trainer.accelerator.wait_for_everyone()
 
 

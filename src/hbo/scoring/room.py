@@ -13,8 +13,9 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
-from hbo.errors import RewardError, first_line
+from hbo.errors import RewardError
 from hbo.scoring.devices import device_of
+from hbo.text import first_line
 
 TOKEN_BUDGET = 2048
 """Padded tokens per batch where nothing is known of memory."""

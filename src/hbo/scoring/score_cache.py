@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hbo.data.cache import atomic_path
+from hbo.atomic import atomic_path
 from hbo.errors import DataError
 
 _RECORD = np.dtype([("row", "<i8"), ("loss", "<f8")])

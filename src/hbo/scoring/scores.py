@@ -76,7 +76,7 @@ class Quantiles:
 
 
 def score_table(data: Dataset, scores: Scores) -> pa.Table:
-    """dataset, row, ifd, perplexity, perplexity_alone, loss and tokens of each row; null where there is no score."""
+    """One row per example: dataset, row, ifd, perplexity, perplexity_alone, loss, tokens; null if it has no score."""
     origin = data.select_columns(["hbo_dataset", "hbo_row"]).with_format("arrow")[:]
     columns = {
         "dataset": origin["hbo_dataset"].cast(pa.string()),
@@ -106,7 +106,7 @@ def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
         scored, ifd = (each[mine & ~np.isnan(each)] for each in (values[metric], values["ifd"]))
         spread = np.quantile(scored, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(scored) else [math.nan] * 5
         suspect = float((ifd >= 1).mean()) if len(ifd) else math.nan
-        found.append(Quantiles(name, int(mine.sum()), len(scored), *spread, suspect))
+        found.append(Quantiles(name, int(mine.sum()), len(scored), *spread, suspect=suspect))
     return found
 
 

@@ -1,13 +1,9 @@
-"""What a run writes about its balancing: `balance.jsonl`, and scalars for the trainer's log."""
+"""What the trainer's log and warnings say of the balancing."""
 
 from __future__ import annotations
 
-import json
-import os
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +11,8 @@ from numpy.typing import NDArray
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
 from hbo.core.prior import MANY_PASSES
-from hbo.data.cache import atomic_path
-from hbo.errors import ConfigError, DataError
+from hbo.errors import ConfigError
 
-FILE = "balance.jsonl"
 Floats = NDArray[np.float64]
 
 
@@ -34,30 +28,6 @@ def check_names(datasets: Sequence[str]) -> None:
             raise ConfigError(
                 f"dataset '{name}' would share its keys in the log with group {number} of dataset '{other}'; rename it"
             )
-
-
-def rewrite(folder: Path, records: list[dict[str, Any]]) -> None:
-    """Makes `balance.jsonl` hold just `records`, in one move: what came after a checkpoint is gone at resume."""
-    with atomic_path(folder / FILE) as temporary:
-        temporary.write_text("".join(_line(record) for record in records), encoding="utf-8")
-
-
-def append(folder: Path, record: dict[str, Any]) -> None:
-    """Adds a line and sees it onto the disk.
-
-    Raises:
-        DataError: It can't be written; a part of it may have been, which a resumed run removes.
-    """
-    try:
-        with (folder / FILE).open("a", encoding="utf-8") as file:
-            file.write(_line(record))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise DataError(
-            f"{folder / FILE}: can't be written ({error.strerror or error}); free space, then go on from the last "
-            "checkpoint (--resume)"
-        ) from None
 
 
 def scalars(groups: Groups, entry: Entry, drawn_KL: NDArray[np.int64]) -> dict[str, float]:
@@ -117,7 +87,3 @@ def warn_repeats(groups: Groups, drawn_KL: NDArray[np.int64], warned: set[str]) 
                 UserWarning,
                 stacklevel=2,
             )
-
-
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"

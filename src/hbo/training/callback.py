@@ -19,6 +19,7 @@ from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.core.ledger import Entry
 from hbo.errors import ConfigError, ResumeError
+from hbo.folder.ledger import append_record, rewrite_ledger
 from hbo.rewards.probe import Probe
 from hbo.rewards.streamed import Window
 from hbo.scoring.room import never_for_training
@@ -134,7 +135,7 @@ class HBOCallback(TrainerCallback):
         self.meter.attach(self.trainer.model)
         self.ready()
         if state.is_world_process_zero:
-            logbook.rewrite(Path(args.output_dir), self.balancer.ledger.records())
+            rewrite_ledger(Path(args.output_dir), self.balancer.ledger.records())
         self._clock = time.perf_counter()
 
     def on_epoch_begin(
@@ -179,7 +180,7 @@ class HBOCallback(TrainerCallback):
         self._pending["balance/skipped"] = self.balancer.skipped
         control.should_log = True  # the trainer's own line of this step carries ours with it
         if state.is_world_process_zero:
-            logbook.append(Path(args.output_dir), entry.to_record(self.groups.datasets))
+            append_record(Path(args.output_dir), entry.to_record(self.groups.datasets))
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Adds our scalars to the trainer's training log, through the trainer."""

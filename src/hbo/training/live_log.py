@@ -6,22 +6,18 @@ Neither is needed to train or to resume, so a disk that takes neither stops noth
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hbo.data.cache import atomic_path
-from hbo.errors import DataError, Interrupted, first_line
-from hbo.folder import log, status
-from hbo.folder.status import FAILED, FINISHED, INTERRUPTED, Status
+from hbo.errors import Interrupted, first_line
+from hbo.folder.log import begin_log, extend_log
+from hbo.folder.paths import LEDGER, STATUS
+from hbo.folder.status import FAILED, FINISHED, INTERRUPTED, new_status, write_status
 from hbo.progress import Track
-from hbo.training import balance_log as logbook
 
 _OFTEN = 0.5  # seconds between two writes of the status in which nothing but a count has changed
 
@@ -37,31 +33,27 @@ class Teller:
 
     def __init__(self, folder: Path, *, speaks: bool = True, ends_with_training: bool = True) -> None:
         self.folder, self.speaks, self.ends_with_training = folder, speaks, ends_with_training
-        pid, born, host = status.this_process()
-        now = time.time()
         self._written = 0.0
         self.before: bytes | None = None
         """The status of the run that lay in the folder when this one was begun."""
-        self.now = Status("starting", 0, 0, 0, now, now, False, pid, born, host)
+        self.now = new_status(time.time())
 
     def begin(self, phase: str, total: int, done: int = 0, *, trains: bool | None = None) -> None:
         """Says that a phase begins, of which `done` is done already."""
         now = time.time()
         is_training = self.now.trains if trains is None else trains
-        self.now = replace(
-            self.now, phase=phase, total=total, done=done, first=done, began=now, updated=now, trains=is_training
-        )
+        self._set(phase=phase, total=total, done=done, first=done, began=now, updated=now, trains=is_training)
         self._write()
 
     def reach(self, done: int) -> None:
         """Says how much of the phase is done, not more often than anybody looks."""
-        self.now = replace(self.now, done=done, updated=time.time())
+        self._set(done=done, updated=time.time())
         if self.now.updated - self._written >= _OFTEN or done >= self.now.total:
             self._write()
 
     def end(self, how: str, message: str = "") -> None:
         """Says that the run has ended, and how."""
-        self.now = replace(self.now, updated=time.time(), end=how, message=message)
+        self._set(updated=time.time(), end=how, message=message)
         self._write()
 
     @contextlib.contextmanager
@@ -70,8 +62,8 @@ class Teller:
 
         An attempt that is given up before it trains leaves the status of a run that lies in the folder as it was.
         """
-        file = self.folder / status.FILE
-        is_run = (self.folder / logbook.FILE).exists()
+        file = self.folder / STATUS
+        is_run = (self.folder / LEDGER).exists()
         self.before = file.read_bytes() if is_run and file.exists() else None
         self._write()
         try:
@@ -107,30 +99,24 @@ class Teller:
 
     def give_back(self) -> None:
         """Takes note that the folder's files are those of the run before again."""
-        self.now = replace(self.now, trains=False)
+        self._set(trains=False)
 
     def _put_back(self) -> None:
+        if not self.speaks:
+            return
         if self.before is not None:
-            self._replace(self.before)
-        elif self.speaks:
+            write_status(self.folder, self.before)
+        else:
             with contextlib.suppress(OSError):
-                (self.folder / status.FILE).unlink()
+                (self.folder / STATUS).unlink()
+
+    def _set(self, **changes: Any) -> None:
+        self.now = self.now.model_copy(update=changes)
 
     def _write(self) -> None:
         self._written = self.now.updated
-        self._replace(self.now.to_json().encode())
-
-    def _replace(self, content: bytes) -> None:
-        if not self.speaks:
-            return
-        # Not `atomic_path`, which would make the folder of a run anew that someone has removed.
-        part = self.folder / f".{status.FILE}.{os.getpid()}"
-        try:
-            part.write_bytes(content)
-            part.replace(self.folder / status.FILE)
-        except OSError:
-            with contextlib.suppress(OSError):
-                part.unlink()
+        if self.speaks:
+            write_status(self.folder, self.now)
 
 
 class LiveLog(TrainerCallback):
@@ -151,8 +137,7 @@ class LiveLog(TrainerCallback):
         self.teller.speaks = state.is_world_process_zero
         self._written = len(state.log_history)
         if self.teller.speaks:
-            with contextlib.suppress(DataError), atomic_path(self.teller.folder / log.FILE) as temporary:
-                temporary.write_text("".join(map(_line, state.log_history)), encoding="utf-8")
+            begin_log(self.teller.folder, state.log_history)
         self.teller.begin("training", state.max_steps, state.global_step, trains=True)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -164,8 +149,7 @@ class LiveLog(TrainerCallback):
         new = state.log_history[self._written :]
         self._written = len(state.log_history)
         if self.teller.speaks and new:
-            with contextlib.suppress(OSError), (self.teller.folder / log.FILE).open("a", encoding="utf-8") as file:
-                file.write("".join(map(_line, new)))
+            extend_log(self.teller.folder, new)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -174,7 +158,3 @@ class LiveLog(TrainerCallback):
         self.teller.reach(state.global_step)
         if self.teller.ends_with_training:
             self.teller.end(FINISHED)
-
-
-def _line(entry: dict[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=False, default=str) + "\n"

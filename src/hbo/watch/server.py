@@ -1,37 +1,31 @@
 """The report of a run that goes on, at an address of this machine: three things to GET, and nothing else.
 
 `/` is a frame that asks for `/state` again and again, and shows `/page`, the report as it would be written now.
-
-The frame around a report that refreshes itself.
 """
 
 from __future__ import annotations
 
-import base64
 import errno
-import hashlib
 import json
 import socketserver
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from importlib import resources
-from string import Template
 from typing import Any
 
 from hbo.errors import ConfigError, DataError, visible
+from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, LOG, METRICS, MIXTURE, TRAINER_STATE, Stamp, stamp_of
 from hbo.folder.run import read_run
-from hbo.report.markup import text
+from hbo.report.markup import allowed, asset, rendered
 from hbo.report.page import render
-from hbo.watch import words
-from hbo.watch.view import Stamp, Watcher, stamp_of
+from hbo.text import one_line
+from hbo.watch.lines import ending, headline
+from hbo.watch.view import Watcher
 
 ADDRESS = "127.0.0.1"
 # A page elsewhere whose name is made to point here (DNS rebinding) would ask with its own name.
 _HOSTS = ("127.0.0.1", "localhost")
-_FILES = (
-    *("balance.jsonl", "log.jsonl", "config.yaml", "mixture.json", "metrics.json", "eval.json", "trainer_state.json"),
-)
+_FILES = (LEDGER, LOG, CONFIG, MIXTURE, METRICS, EVALUATION, TRAINER_STATE)
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -72,7 +66,7 @@ class Pages:
             return {"text": visible(str(error)), "state": "failed", "ended": False, "version": None}
         is_shown = bool(view.rows)
         return {
-            "text": words.ending(view) if view.has_ended else words.headline(view),
+            "text": ending(view) if view.has_ended else headline(view),
             "state": view.state,
             "ended": view.has_ended,
             "version": str(hash(tuple(self._stamps()))) if is_shown and view.state != "removed" else None,
@@ -169,21 +163,13 @@ def serve(watcher: Watcher, port: int, interval: float, say: Callable[[str], Non
         ConfigError: The port is taken, or not ours to take.
     """
     with Server(Pages(watcher, interval), port) as server:
-        say(f"{words.one_line(watcher.name)}: {server.url} (Ctrl-C ends the page, not the run)")
+        say(f"{one_line(watcher.name)}: {server.url} (Ctrl-C ends the page, not the run)")
         server.serve_forever()
 
 
-def _file(name: str) -> str:
-    return resources.files("hbo.watch").joinpath(name).read_text(encoding="utf-8")
-
-
-def _hashed(content: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
-
-
-_SCRIPT, _STYLE = _file("shell.js"), _file("shell.css")
+_SCRIPT, _STYLE = asset("watch/shell.js"), asset("watch/shell.css")
 POLICY = (
-    f"default-src 'none'; script-src {_hashed(_SCRIPT)}; style-src {_hashed(_STYLE)}; connect-src 'self'; "
+    f"default-src 'none'; script-src {allowed(_SCRIPT)}; style-src {allowed(_STYLE)}; connect-src 'self'; "
     "frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
@@ -194,10 +180,6 @@ def shell(name: str, interval: float) -> str:
     Args:
         name: The run's.
         interval: Seconds between two looks.
-
-    Raises:
-        Nothing.
     """
-    return Template(_file("shell.html")).substitute(
-        title=text(name), style=_STYLE, script=_SCRIPT, interval=f"{1000 * interval:.0f}"
-    )
+    milliseconds = f"{1000 * interval:.0f}"
+    return rendered("watch/shell.html", title=name, style=_STYLE, script=_SCRIPT, interval=milliseconds)

@@ -10,13 +10,12 @@ from pathlib import Path
 from hbo.errors import DataError
 from hbo.folder import log
 from hbo.folder.ledger import Line, read_lines
+from hbo.folder.paths import CONFIG, LEDGER, METRICS, Stamp, stamp_of
 from hbo.folder.run import read_config
 from hbo.folder.status import FINISHED, INTERRUPTED, Status, is_gone, read_status
 
 WAITING, RUNNING, REMOVED = "waiting", "running", "removed"
-LEDGER, CONFIG, METRICS = "balance.jsonl", "config.yaml", "metrics.json"
 _KILLED = "its process is gone and left no word; it was killed, or the machine went down"
-Stamp = tuple[int, int, int]
 Point = tuple[int, float]
 
 
@@ -182,15 +181,6 @@ class Watcher:
         stamp = self._stamps.get(LEDGER)
         spoke = told.updated if told else stamp[1] / 1e9 if stamp else time.time()
         return max(time.time() - spoke, 0.0)
-
-
-def stamp_of(file: Path) -> Stamp | None:
-    """What tells one content of the file from another without reading it; None if there is no such file."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _start_of(file: Path) -> bytes:

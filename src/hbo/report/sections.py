@@ -1,0 +1,379 @@
+"""The sections of a page, in one table: for each its template, when it shows, and what the template needs.
+
+A page shows one run, or several side by side, and every section takes all of them. A new section is a template of its
+name and an entry in `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from hbo.folder.benchmarks import Measure
+from hbo.folder.metrics import Accuracy, Metrics, Score
+from hbo.folder.mixture import Mixture
+from hbo.folder.run import Run
+from hbo.report.balance_sections import (
+    Facts,
+    Figures,
+    Runs,
+    drawn_facts,
+    global_facts,
+    labels_of,
+    legend_facts,
+    local_facts,
+    marked,
+    rewards_facts,
+)
+from hbo.report.markup import MISSING, Grid, count, in_percent, markup, name, number, swatch, with_error
+from hbo.report.series import Shown, places
+from hbo.report.words import PAPER_NAMES, reasons, summary, task
+
+_MOST_SETTINGS = 40
+_FEW_SETTINGS = 12  # more of them are folded up
+_CONSTANTS = {"None": "null", "True": "true", "False": "false", "inf": "∞"}
+_APART_ANYWAY = frozenset({"output"})
+_METRICS = {"ifd": "IFD (how little the instruction helps)", "perplexity": "perplexity", "loss": "loss"}
+_ENVIRONMENT = {"python": "Python", "machine": "Machine", "date": "Date"}  # what is no package
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section: `templates/<anchor>.html`.
+
+    Attributes:
+        anchor: Its id in the page, and its template's name.
+        link: What the navigation calls it; nothing leaves it out there.
+        facts: From the runs and the figures to what the template needs.
+        shows: Whether these runs have the section.
+    """
+
+    anchor: str
+    link: str
+    facts: Callable[[Runs, Figures], Facts]
+    shows: Callable[[Runs], bool] = bool
+
+
+def _header_facts(runs: Runs, figures: Figures) -> Facts:
+    if len(runs) > 1:
+        return {"differences": list(_differences(runs))}
+    run, series = runs[0].run, runs[0].series
+    planned = run.training.max_steps if run.training else 0
+    did = _sentences(summary(run, series, name))
+    result = [did.pop()] if run.metrics and run.metrics.after else []
+    why = _sentences(reasons(run, series, name))
+    about = {
+        "Method": run.method,
+        "Model": run.model_name,
+        "Seed": run.seed,
+        "Steps": f"{run.steps:,} of {planned:,}" if planned > run.steps else f"{run.steps:,}",
+        "Updates": f"{len(run.lines) - 1:,}",
+        "Groups per dataset": series.groups,
+    }
+    story = [("What happened", did), ("Why", why), ("The result", result)]
+    return {"task": task(run, series), "story": story, "about": about.items()}
+
+
+def _differences(runs: Runs) -> Iterator[str]:
+    """Where not all runs have the same datasets, or not as many groups."""
+    for dataset in places(runs):
+        having = [name(shown.label) for shown in runs if dataset in shown.run.datasets]
+        if len(having) < len(runs):
+            yield markup("{} is only in {}", name(dataset), Markup(", ").join(having))
+    if len({shown.series.groups for shown in runs}) > 1:
+        cut = [markup("{} {}", name(shown.label), shown.series.groups) for shown in runs]
+        yield markup("the datasets are cut into different numbers of groups: {}", Markup(", ").join(cut))
+
+
+def _glance_facts(runs: Runs, figures: Figures) -> Facts:
+    head = ["Run", "Method", "Seed", "Steps", "Updates", "Held-out loss before", "After", "Change", "Overhead"]
+    caption = "Runs; held-out loss is the mean over datasets, in nats per response token"
+    differing = list(_differing_settings(runs))
+    told = [
+        (name(s.label), _joined(summary(s.run, s.series, name)), _joined(reasons(s.run, s.series, name))) for s in runs
+    ]
+    return {
+        "runs_table": Grid(caption, head, [_glance_row(shown) for shown in runs]),
+        "told": told,
+        "differing": Grid("Settings that differ", ["Setting", *labels_of(runs)], differing[:_MOST_SETTINGS]),
+        "left_out": len(differing) - _MOST_SETTINGS,
+        "folded": f"{len(differing)} settings that differ" if len(differing) > _FEW_SETTINGS else "",
+    }
+
+
+def _glance_row(shown: Shown) -> list[str]:
+    run, metrics = shown.run, shown.run.metrics
+    planned = run.training.max_steps if run.training else 0
+    state = "" if metrics else f" of {planned:,}, unfinished" if planned > run.steps else ", unfinished"
+    before, after = (metrics.macro_before, metrics.macro_nll) if metrics else (None, None)
+    steps = [f"{run.steps:,}{state}", f"{len(run.lines) - 1:,}"]
+    overhead = in_percent(metrics.balance_overhead if metrics else None)
+    return [name(shown.label), run.method, run.seed, *steps, *_before_and_after(before, after), overhead]
+
+
+def _differing_settings(runs: Runs) -> Iterator[list[str]]:
+    flat = [dict(_flat(shown.run.config)) for shown in runs]
+    for key in dict.fromkeys(key for each in flat for key in each):
+        values = [each.get(key, "–") for each in flat]
+        if len(set(values)) > 1 and key not in _APART_ANYWAY:
+            yield [markup("<code>{}</code>", key), *values]
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, _CONSTANTS.get(str(value), str(value)[:80])
+
+
+def _held_out_facts(runs: Runs, figures: Figures) -> Facts:
+    facts: Facts = {"why_none": "", "accuracies": None, "relative": None}
+    if len(runs) > 1:
+        rows = _by_dataset(runs, _loss_after, also_scored=True)
+        known = [shown.run.metrics for shown in runs]
+        rows.append([Markup("<strong>Mean (macro)</strong>"), *(number(m.macro_nll if m else None) for m in known)])
+        ratios = [number(m.relative_nll if m else None) for m in known]
+        rows.append(["After ÷ before, mean over datasets", *ratios])
+        facts["losses"] = Grid("Held-out loss after training", ["Dataset", *labels_of(runs)], rows)
+        right = [row for row in _by_dataset(runs, _accuracy_after, also_scored=True) if set(row[1:]) != {MISSING}]
+        if right:
+            facts["accuracies"] = Grid("Accuracy after training", ["Dataset", *labels_of(runs)], right)
+        return facts
+    run, metrics = runs[0].run, runs[0].run.metrics
+    if metrics is None or not (metrics.after or metrics.before):
+        why = "The run has written no metrics.json yet." if metrics is None else "No rows were held out."
+        return {**facts, "why_none": why}
+    was_asked = bool(metrics.right or metrics.right_before)
+    head = ["Dataset", "Loss before", "Loss after", "Change", "Perplexity before", "Perplexity after", "Rows"]
+    head += ["Accuracy before", "Accuracy after", "Rows asked"] * was_asked
+    datasets = [*run.datasets, *sorted({*metrics.after, *metrics.before} - {*run.datasets})]
+    rows = [_held_out_row(metrics, dataset)[: len(head)] for dataset in datasets]
+    macro = _before_and_after(metrics.macro_before, metrics.macro_nll)
+    rows.append([Markup("<strong>Mean (macro)</strong>"), *macro, *[""] * (len(head) - 4)])
+    grid = Grid("Held-out rows before and after training", head, rows)
+    return {**facts, "was_asked": was_asked, "losses": grid, "relative": metrics.relative_nll}
+
+
+def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
+    first, last = metrics.before.get(dataset), metrics.after.get(dataset)
+    losses = _before_and_after(*(score.nll if score else None for score in (first, last)))
+    perplexities = [number(score.perplexity if score else None, 2) for score in (first, last)]
+    right = [metrics.right_before.get(dataset), metrics.right.get(dataset)]
+    shares = [in_percent(answers.value if answers else None) for answers in right]
+    return [name(dataset), *losses, *perplexities, _rows_of(last or first), *shares, _rows_of(right[1] or right[0])]
+
+
+def _rows_of(scored: Score | Accuracy | None) -> str:
+    return count(scored.n if scored else None)
+
+
+def _loss_after(shown: Shown, dataset: str) -> str:
+    metrics = shown.run.metrics
+    if metrics is None or (after := metrics.after.get(dataset)) is None:
+        return MISSING
+    before = metrics.before.get(dataset)
+    moved = markup("<small>{}</small>", _change(before.nll, after.nll)) if before else ""
+    return markup("{} {}", number(after.nll), moved)
+
+
+def _accuracy_after(shown: Shown, dataset: str) -> str:
+    metrics = shown.run.metrics
+    if metrics is None or (right := metrics.right.get(dataset)) is None:
+        return MISSING
+    first = metrics.right_before.get(dataset)
+    return markup(
+        "{}{}", in_percent(right.value), markup(" <small>was {}</small>", in_percent(first.value)) if first else ""
+    )
+
+
+def _before_and_after(before: float | None, after: float | None) -> list[str]:
+    return [number(before), number(after), _change(before, after)]
+
+
+def _change(before: float | None, after: float | None) -> str:
+    """By how much a loss fell or rose, in percent."""
+    if before is None or after is None or not np.isfinite([before, after]).all() or before <= 0:
+        return MISSING
+    change = 100 * (after / before - 1)
+    css, mark, said = ("better", "▼", "lower") if change < 0 else ("worse", "▲", "higher")
+    if change == 0:
+        css, mark, said = "same", "=", "equal"
+    pattern = '<span class="{}"><span role="img" aria-label="{}">{}</span> {:,.1f} %</span>'
+    return markup(pattern, css, said, mark, abs(change))
+
+
+def _evaluation_facts(runs: Runs, figures: Figures) -> Facts:
+    found = runs[0].run.evaluation
+    assert found
+    languages = list(dict.fromkeys(each for rows in found.languages.values() if len(rows) > 1 for each in rows))
+    rows = []
+    for task_name, measure in found.tasks.items():
+        of = found.languages[task_name]
+        rows.append([name(task_name), *(_accuracy(each) for each in (measure, *map(of.get, languages)))])
+    for key, mean in found.averages.items():
+        label = markup("<strong>{}</strong>", PAPER_NAMES.get(key, key))
+        rows.append([label, _accuracy(mean), *[""] * len(languages)])
+    return {"accuracy": Grid("Accuracy on benchmarks", ["Task", "Accuracy", *languages], rows)}
+
+
+def _accuracy(measure: Measure | None) -> str:
+    return "" if measure is None else with_error(100 * measure.accuracy, 100 * measure.error, 1)
+
+
+def _loss_facts(runs: Runs, figures: Figures) -> Facts:
+    is_drawn = any(key.endswith("loss") for key in figures)
+    if len(runs) > 1:
+        return {"why_none": "" if is_drawn else "No run has logged a training loss yet."}
+    run = runs[0].run
+    if run.training is None or not is_drawn:
+        why = "has written no trainer_state.json yet" if run.training is None else "logged no training loss"
+        return {"why_none": f"The run {why}."}
+    keys = {"overall": "all datasets"} | {f"d{k}": name(dataset) for k, dataset in enumerate(run.datasets)}
+    rows = []
+    for key, logged in zip(keys, ["loss", *(f"loss/{dataset}" for dataset in run.datasets)], strict=True):
+        steps, values = run.training.series(logged)
+        lowest = min(filter(math.isfinite, values), default=None)
+        cells = [number(values[0]), number(values[-1]), number(lowest), f"{len(values):,}"] if steps else []
+        rows += [[swatch(key) + keys[key], *cells]] if cells else []
+    drawn = {"overall"} | {trace["key"] for trace in figures["loss"]["traces"]}
+    return {
+        "why_none": "",
+        "keys": [(key, shown) for key, shown in keys.items() if key in drawn],
+        "numbers": Grid("Training loss", ["Series", "First", "Last", "Lowest", "Points"], rows),
+    }
+
+
+def _mixture_facts(runs: Runs, figures: Figures) -> Facts:
+    examples = [(d, found) for d in places(runs) if (found := _with_examples(runs, d))]
+    facts = {"examples": examples, "score": _score, "is_finite": math.isfinite, "missing": MISSING}
+    if len(runs) > 1:
+        rows = _by_dataset(runs, _size_and_start)
+        return {**facts, "sizes": Grid("Rows per dataset", ["Dataset", *labels_of(runs)], rows)}
+    run, series = runs[0].run, runs[0].series
+    total, rows = sum(map(sum, run.sizes.values())), []
+    for k, dataset in enumerate(run.datasets):
+        size = sum(run.sizes[dataset]) if dataset in run.sizes else None
+        share, start = in_percent(size / total if size else None), number(series.p_SK[0, k])
+        rows.append([marked(k, dataset), count(size), share, start, _held_back(run, dataset)])
+    head = ["Dataset", "Rows to train on", "Share of all rows", "Probability at the start", "Rows held out"]
+    metric = _METRICS.get(run.mixture.metric, run.mixture.metric) if run.mixture else ""
+    return {**facts, "groups": series.groups, "metric": metric, "sizes": Grid("What was trained on", head, rows)}
+
+
+def _with_examples(runs: Runs, dataset: str) -> Mixture | None:
+    """The mixture of the first run that tells of example rows of the dataset."""
+    known = [shown.run.mixture for shown in runs if shown.run.mixture]
+    return next((m for m in known if any(group.examples for group in m.groups.get(dataset, ()))), None)
+
+
+def _size_and_start(shown: Shown, dataset: str) -> str:
+    if dataset not in shown.run.datasets:
+        return MISSING
+    size, start = shown.run.sizes.get(dataset), shown.series.p_SK[0, shown.run.datasets.index(dataset)]
+    return markup("{} <small>p = {}</small>", count(sum(size) if size else None), number(start))
+
+
+def _held_back(run: Run, dataset: str) -> str:
+    if run.mixture and dataset in run.mixture.datasets:
+        return count(run.mixture.datasets[dataset].held_out)
+    return _rows_of(run.metrics.before.get(dataset) if run.metrics else None)
+
+
+def _score(value: float) -> str:
+    """Two decimals, or two digits of what would be 0.00: easy groups often lie below."""
+    if abs(value) >= 0.1 or abs(value) < 1e-6:
+        return number(value, 2)
+    return number(value, 1 - math.floor(math.log10(abs(value))))
+
+
+def _cost_facts(runs: Runs, figures: Figures) -> Facts:
+    found = [dict(_costs(shown.run)) for shown in runs]
+    if len(runs) == 1:
+        return {"costs": found[0].items()}
+    terms = dict.fromkeys(term for each in found for term in each)
+    rows = [[term, *(each.get(term, MISSING) for each in found)] for term in terms]
+    return {"costs": Grid("Cost and environment", ["", *labels_of(runs)], rows)}
+
+
+def _costs(run: Run) -> Iterator[tuple[str, str]]:
+    """What the run cost, and the environment it ran in."""
+    metrics, probed = run.metrics, f"{sum(line.probes for line in run.lines):,}"
+    balancing = metrics.balance_seconds if metrics else None
+    if balancing is None:
+        balancing = sum(line.seconds for line in run.lines)
+    if metrics:
+        yield "Training", _duration(metrics.train_seconds)
+    yield "Balancing", _duration(balancing)
+    if not metrics:
+        yield "Rows probed", probed
+        return
+    yield "Overhead of balancing", in_percent(metrics.balance_overhead)
+    yield "Rows probed", probed
+    yield "Tokens", count(metrics.tokens)
+    tokens, seconds = metrics.tokens, metrics.train_seconds
+    yield "Tokens per second", number(tokens / seconds if tokens and seconds else None, 0)
+    yield from ((_ENVIRONMENT.get(key, key), value) for key, value in metrics.environment.items())
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return MISSING
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _no_facts(runs: Runs, figures: Figures) -> Facts:
+    return {}
+
+
+def _by_dataset(runs: Runs, cell: Callable[[Shown, str], str], *, also_scored: bool = False) -> list[list[str]]:
+    """A row for each dataset of the mixtures, and for any other that was `also_scored`; a cell for each run."""
+    found: dict[str, int | None] = dict(places(runs))
+    for metrics in (shown.run.metrics for shown in runs if also_scored):
+        found |= {dataset: None for dataset in (metrics.after if metrics else ()) if dataset not in found}
+    return [[marked(place, d), *(cell(shown, d) for shown in runs)] for d, place in found.items()]
+
+
+def _sentences(told: Sequence[str]) -> list[Markup]:
+    """Sentences in which names are HTML already, and all else is ours."""
+    return [Markup(sentence) for sentence in told]
+
+
+def _joined(told: Sequence[str]) -> Markup:
+    return Markup(" ").join(_sentences(told))
+
+
+def _several(runs: Runs) -> bool:
+    return len(runs) > 1
+
+
+def _has_benchmarks(runs: Runs) -> bool:
+    found = runs[0].run.evaluation
+    return len(runs) == 1 and found is not None and bool(found.tasks)
+
+
+SECTIONS = (
+    Part("header", "", _header_facts),
+    Part("glance", "At a glance", _glance_facts, _several),
+    Part("legend", "", legend_facts, _several),
+    Part("global-p", "Datasets", global_facts),
+    Part("local-p", "Groups", local_facts),
+    Part("rewards", "Rewards", rewards_facts),
+    Part("held-out", "Held-out", _held_out_facts),
+    Part("evaluation", "Benchmarks", _evaluation_facts, _has_benchmarks),
+    Part("loss", "Loss", _loss_facts),
+    Part("mixture", "Mixture", _mixture_facts),
+    Part("drawn", "Rows drawn", drawn_facts),
+    Part("cost", "Cost", _cost_facts),
+    Part("config", "Configuration", _no_facts),
+)
+"""In the order in which a page shows them."""
