@@ -90,7 +90,7 @@ def _json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 SPLITS = {
     "train": "train",
@@ -125,7 +125,7 @@ def by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def one_split(dataset: str, folder: Path, found: Mapping[str, T], split: str) -> T:
+def one_split(dataset: str, folder: Path, found: Mapping[str, _T], split: str) -> _T:
     """What belongs to the split.
 
     Raises:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import xxhash
 from pydantic import ValidationError
 
-from hbo.config.data import DatasetConfig, SourceConfig
+from hbo.config.data import DatasetConfig, Scalar, SourceConfig
 from hbo.config.section import truth
 from hbo.data.files import Placed, is_columnar, read_file
 from hbo.data.folders import Value, partition_columns
@@ -28,7 +28,6 @@ from hbo.text import first_line, nearest
 
 _BATCH = 1000
 
-Scalar = str | bool | int | float
 Wanted = Mapping[str, Scalar | Sequence[Scalar]]
 """Column → the value, or one of the values, that a row must have there."""
 

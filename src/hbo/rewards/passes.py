@@ -34,7 +34,7 @@ from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
 from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.scoring.batches import Rows, pack, pad, reader
+from hbo.scoring.batches import TokenRows, pack, pad, reader
 from hbo.scoring.devices import device_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes, power_of_two, tokens_on
@@ -46,7 +46,7 @@ Batch = dict[str, torch.Tensor]
 
 def over_rows(
     model: nn.Module,
-    rows: Rows,
+    rows: TokenRows,
     number_P: Ints,
     measure: Callable[[Ints, Batch], Floats],
     width: int,
@@ -94,7 +94,7 @@ def over_rows(
 class Sets:
     """Sets of rows, one for each choice, of which a reward of the whole is measured, and how to look at them."""
 
-    rows: Rows | PackedExamples
+    rows: TokenRows | PackedExamples
     """Where they are, with `input_ids` and `labels`."""
     row_C: list[Ints]
     """The rows of each choice."""

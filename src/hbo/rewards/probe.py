@@ -25,7 +25,7 @@ from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.passes import Sizing, over_rows, pool_of, probes_of
-from hbo.scoring.batches import Row, Rows, pad, reader
+from hbo.scoring.batches import TokenRow, TokenRows, pad, reader
 from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.losses import Scorer
 from hbo.scoring.measure import without_instruction
@@ -135,7 +135,9 @@ class Probe:
             losses = self._losses(model, rows, np.arange(len(rows)), processes)
             self.reference_alone = dict(zip(pool.tolist(), losses.tolist(), strict=True))
 
-    def _losses(self, model: nn.Module, rows: Rows | PackedExamples, number_P: Ints, processes: Processes) -> Floats:
+    def _losses(
+        self, model: nn.Module, rows: TokenRows | PackedExamples, number_P: Ints, processes: Processes
+    ) -> Floats:
         scorer, room = Scorer(model), Room.of(model, self.config.probe_tokens)
         room.tokens, room.lockstep = processes.least(room.tokens), processes.count > 1 and not is_whole(model)
 
@@ -148,7 +150,7 @@ class Probe:
         loss_P: Floats = found_1P[0]
         return loss_P
 
-    def _alone(self, rows: Sequence[Row]) -> list[Row]:
+    def _alone(self, rows: Sequence[TokenRow]) -> list[TokenRow]:
         return [without_instruction(row, self._opening) for row in rows]
 
     def state_dict(self) -> dict[str, Any]:

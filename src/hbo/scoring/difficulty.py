@@ -50,8 +50,8 @@ def stratify(
     """`data` with the column `hbo_level`: each row's difficulty group in its dataset, 0 the easiest.
 
     The groups of a dataset differ in size by at most one; of one with fewer rows than groups each row is a group, with
-    a warning. Rows that the score can't rank (plain text has no IFD) go
-    to the hardest groups, with a warning. Scores are cached: the same rows and the same model are never scored twice.
+    a warning. Rows that the score can't rank (plain text has no IFD) go to the hardest groups, with a warning. Scores
+    are cached: the same rows and the same model are never scored twice.
 
     Args:
         data: What `build_mixture` gives.

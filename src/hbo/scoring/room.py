@@ -27,7 +27,7 @@ MOST_TOKENS = 65536
 _SHARE = 0.5  # of what is free, that the activations of a forward without gradients may take
 _WIDTHS = 8  # times hidden and intermediate size: tensors that a layer has at once, generously
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Room:
         device = device_of(model)
         return cls(asked or _for_forwards(model, device))
 
-    def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], T]) -> Iterator[tuple[np.ndarray, T]]:
+    def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], _T]) -> Iterator[tuple[np.ndarray, _T]]:
         """What `measure` gives for these rows, in halves where they don't fit into memory together.
 
         Raises:

@@ -47,6 +47,10 @@ class Scores:
             return self.loss_N / alone
         return _exp(self.loss_N - self.loss_alone_N)  # the perplexities themselves could overflow
 
+    def by(self, metric: str) -> np.ndarray:
+        """What rows (N,) are sorted by: the IFD; or the loss, in whose order their perplexities are too."""
+        return self.ifd_N if metric == "ifd" else self.loss_N
+
     @property
     def perplexity_N(self) -> np.ndarray:
         """exp(loss), held at the largest float where it would overflow."""
@@ -106,7 +110,8 @@ def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
         scored, ifd = (each[mine & ~np.isnan(each)] for each in (values[metric], values["ifd"]))
         spread = np.quantile(scored, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(scored) else [math.nan] * 5
         suspect = float((ifd >= 1).mean()) if len(ifd) else math.nan
-        found.append(Quantiles(name, int(mine.sum()), len(scored), *spread, suspect=suspect))
+        least, q25, q50, q75, most = spread
+        found.append(Quantiles(name, int(mine.sum()), len(scored), least, q25, q50, q75, most, suspect))
     return found
 
 
