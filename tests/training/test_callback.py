@@ -35,7 +35,7 @@ def test_an_update_takes_effect_at_a_recorded_step(make_trainer, tmp_path):
     trainer, callback = make_trainer(rows=token_rows(sizes=(24, 12)), gradient_accumulation_steps=3)
     trainer.train()
     for record in ledger(tmp_path / "out")[1:]:
-        assert record["start"] == (record["step"] + 1 + callback.lag) * 12
+        assert record["start"] == (record["step"] + 1 + callback.balancing.lag) * 12
 
 
 def test_drawn_counts_the_rows_of_the_steps_between_two_lines(make_trainer, tmp_path):
@@ -57,7 +57,7 @@ def test_the_model_sees_exactly_the_stream(make_trainer, accumulation, workers):
         with_kwargs=True,
     )
     trainer.train()
-    position = callback.schedule.position
+    position = callback.balancing.schedule.position
     names = trainer.train_dataset["input_ids"][:]
     at = 0
     for step in range(20):
@@ -136,8 +136,8 @@ def test_resume_is_bitwise(make_trainer, tmp_path, workers, accumulation, peft, 
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
     assert_same_weights(weights(again), expected[0])
     assert ledger(tmp_path / "whole") == expected[1]
-    rows = balance.balancer.stream.rows(0, balance.schedule.position(12))
-    assert callback.tokens == balance.tokens == balance.groups.length_N[rows].sum()
+    rows = balance.balancer.stream.rows(0, balance.balancing.schedule.position(12))
+    assert callback.balancing.tokens == balance.balancing.tokens == balance.balancing.groups.length_N[rows].sum()
 
 
 def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
@@ -211,8 +211,8 @@ def test_a_last_step_with_fewer_batches_is_drawn_to_size(make_trainer):
     # 31 rows in batches of 4 are 8 batches: two steps of 3 and one of 2 per epoch.
     trainer, callback = make_trainer(gradient_accumulation_steps=3, max_steps=7)
     trainer.train()
-    assert callback.schedule.rows_per_epoch == 32
-    assert callback.schedule.last_rows == 8
+    assert callback.balancing.schedule.rows_per_epoch == 32
+    assert callback.balancing.schedule.last_rows == 8
     assert callback.drawn_so_far(7).sum() == 2 * 32 + 12
 
 

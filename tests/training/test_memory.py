@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from hbo.check.memory import Alive, estimate, peak_of
-from hbo.check.notes import memory_notes
+from hbo.check.memory import estimate, memory_notes
+from hbo.check.weightless import Alive, peak_of
 from hbo.config.file import parse
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.run.arguments import CHECKPOINTING, training_arguments

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_training import tiny_model, token_rows
+from tiny_training import step, tiny_model, token_rows
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.modeling_outputs import CausalLMOutput
@@ -9,8 +9,8 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from hbo.scoring.batches import pad
 from hbo.training import group_losses as meters
-from hbo.training.attach import groups_of
 from hbo.training.group_losses import Meter
+from hbo.training.groups import groups_of
 
 ROWS = token_rows(sizes=(6, 4))
 
@@ -23,8 +23,7 @@ def forward(model, numbers):
 def test_losses_are_booked_on_the_group_of_their_row():
     model = tiny_model().train()
     meter = Meter(groups_of(ROWS))
-    meter.attach(model)
-    meter.expect([np.array([0, 7]), np.array([3])])
+    meter.before_step(model, step([0, 7], [3]))
     forward(model, [0, 7])
     forward(model, [3])
     sums, tokens = meter.read()
@@ -39,8 +38,7 @@ def test_losses_are_booked_on_the_group_of_their_row():
 def test_evaluation_and_passes_without_labels_are_not_booked():
     model = tiny_model()
     meter = Meter(groups_of(ROWS))
-    meter.attach(model)
-    meter.expect([np.array([2])])
+    meter.before_step(model, step([2]))
     forward(model.eval(), [1])
     model.train()(torch.tensor([[5, 6, 7]]))
     assert meter.read()[1].sum() == 0
@@ -54,19 +52,17 @@ def test_listening_changes_no_gradient():
         model = tiny_model().train()
         meter = Meter(groups_of(ROWS))
         if listens:
-            meter.attach(model)
-            meter.expect([np.array([0, 7])])
+            meter.before_step(model, step([0, 7]))
         forward(model, [0, 7]).loss.backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-def test_after_detaching_nothing_is_booked():
+def test_once_closed_nothing_is_booked():
     model = tiny_model().train()
     meter = Meter(groups_of(ROWS))
-    meter.attach(model)
-    meter.detach()
-    meter.expect([np.array([0])])
+    meter.before_step(model, step([0]))
+    meter.close()
     forward(model, [0])
     assert meter.read()[1].sum() == 0
 
@@ -93,8 +89,7 @@ def test_nothing_is_read_from_the_device_before_the_log_asks(is_fused):
         output = CausalLMOutput(logits=torch.zeros(2, 9, 320, device="meta"))
     model = Speaker(output).train()
     meter = Meter(groups_of(ROWS))
-    meter.attach(model)
-    meter.expect([np.array([0, 7])] * 2)
+    meter.before_step(model, step([0, 7], [0, 7]))
     for _ in range(2):
         model(labels=labels)
     with pytest.raises(NotImplementedError, match="meta"):
@@ -125,8 +120,7 @@ def test_logits_are_worked_on_in_slices_and_the_sums_are_those_of_all_at_once(mo
     labels[:, :100] = labels[1, 150:] = -100
     meter = Meter(groups_of(ROWS))
     model = Speaker(CausalLMOutput(logits=logits)).train()
-    meter.attach(model)
-    meter.expect([np.array(rows)])
+    meter.before_step(model, step(rows))
     with Largest() as seen:
         model(labels=labels)
     assert seen.most <= 2**20 < logits.numel()

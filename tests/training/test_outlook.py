@@ -2,13 +2,13 @@
 
 import pytest
 
-from hbo.check.warnings import capped, outlook
+from hbo.check.warnings import capped, size_warnings
 from hbo.config.file import parse
 
 
 def told(sizes, share=None, batch=16, passes=None, **sections):
     run = parse({"model": "m", "mixture": {"datasets": {name: f"{name}.jsonl" for name in sizes}}, **sections})
-    return list(outlook(run, sizes, sizes, share or {}, batch, passes or {}))
+    return list(size_warnings(run, sizes, sizes, share or {}, batch, passes or {}))
 
 
 def test_an_epoch_is_counted_for_the_mixture_and_for_each_dataset_at_its_share():

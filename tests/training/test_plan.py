@@ -6,7 +6,7 @@ import pytest
 import transformers as hf
 from commands import refused
 
-from hbo.check.notes import norms_notes
+from hbo.check.cost import norms_notes
 from hbo.check.plan import plan_of
 from hbo.config.file import parse
 from hbo.errors import ConfigError
@@ -106,7 +106,8 @@ def test_nothing_is_known_of_packed_rows_before_they_are_tokenised():
         ({"balance": {"method": "proportional"}}, 0),
         ({"balance": {"rewards": "stream"}}, None),
         ({"balance": {"method": "multidds"}}, None),
-        ({"balance": {"global_reward": "hbo.rewards.per_row:perplexity_ratio"}}, None),
+        ({"balance": {"global_reward": "hbo.rewards.per_row:gradient_norm"}}, (9 * 64 * 3 + 512) / (180 * 4 * 4)),
+        ({"balance": {"global_reward": "math:exp"}}, None),  # as good as any function of the user's
     ],
 )
 def test_the_overhead_of_updates_is_their_passes_over_those_of_training(sections, expected):

@@ -8,7 +8,8 @@ from tiny_training import ledger, token_rows
 
 from hbo.config.file import parse
 from hbo.errors import ResumeError
-from hbo.training.resume import check_config, fingerprints
+from hbo.run.resume import check_config
+from hbo.training.state import fingerprints
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
 MINIMAL = {"model": "m", "mixture": {"datasets": {"a": "a.jsonl", "b": {"path": "b.jsonl", "weight": 2}}}}
@@ -74,11 +75,11 @@ def test_new_settings_open_a_recorded_stage_at_the_first_row_not_drawn(make_trai
     assert [record["step"] for record in records] == [0, 2, 4, 5, 6, 9, 12]
     (stage,) = [record for record in records if "changed" in record]
     assert stage["changed"] == ["min_probability", "update_every"]
-    assert stage["start"] == callback.schedule.position(5)
+    assert stage["start"] == callback.balancing.schedule.position(5)
     assert stage["global_reward"] is None
     assert sum(map(sum, stage["drawn"].values())) == 4
     drawn = sum(sum(map(sum, record["drawn"].values())) for record in records)
-    assert drawn == callback.schedule.position(12)
+    assert drawn == callback.balancing.schedule.position(12)
     assert min(min(q) for record in records[3:] for q in record["local"].values()) >= 0.2 - 1e-12
 
 

@@ -156,7 +156,9 @@ def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, 
     # The rows of a step, as they were drawn and as they are found again: by data_seed, and not by seed.
     (callback,) = made
     rows = callback.trainer.train_dataset
-    drawn = [[rows[name][i] for name in ("hbo_dataset", "hbo_row")] for i in callback.sampler.window(1).tolist()]
+    drawn = [
+        [rows[name][i] for name in ("hbo_dataset", "hbo_row")] for i in callback.balancing.sampler.window(1).tolist()
+    ]
     replay = [json.loads(line) for line in hbo("replay", tmp_path / "run", "--step", "2").stdout.splitlines()]
     assert [[line["dataset"], line["row"]] for line in replay] == drawn
     file = tmp_path / "run" / "config.yaml"

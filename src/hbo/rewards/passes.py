@@ -70,9 +70,9 @@ def over_rows(
         alike: All processes measure all batches instead, as the plain gradients of a sharded model need it.
     """
     value_WP = np.zeros((width, len(number_P)))
+    sharing = ALONE if alike else processes
     read = reader(rows)
     length_P = np.array([len(ids) for ids, _ in read(number_P)])
-    rank, count = (0, 1) if alike else (processes.rank, processes.count)
     tokens = room.tokens or tokens_on(device_of(model))
 
     def found(index_B: Ints) -> Floats:
@@ -80,14 +80,12 @@ def over_rows(
 
     with left_as_found(model):
         batches = list(pack(length_P, np.arange(len(number_P)), tokens))
-        # As many passes in every process, because a sharded model needs all of them for each of its passes.
-        for first in range(0, len(batches), count):
-            together = batches[first : first + count]
-            for index_B, value_WB in room.tried(together[min(rank, len(together) - 1)], found):
-                if rank < len(together):
+        for number, is_own in sharing.turns(len(batches)):
+            for index_B, value_WB in room.tried(batches[number], found):
+                if is_own:
                     value_WP[:, index_B] = value_WB
     room.tokens = processes.least(room.tokens)
-    return value_WP if alike else processes.total(value_WP)
+    return sharing.total(value_WP)
 
 
 @dataclass(frozen=True)
@@ -132,14 +130,14 @@ class Sizing:
 
     Args:
         asked: Tokens per batch; None: by memory.
+        of_training: Tokens of a training batch, if these are known.
     """
 
-    def __init__(self, asked: int | None = None) -> None:
+    def __init__(self, asked: int | None = None, of_training: int | None = None) -> None:
         self.room = Room(asked)
         self.longest = 1
         """Tokens of the longest row."""
-        self.of_training: int | None = None
-        """Tokens of a training batch."""
+        self.of_training = of_training
         self.bytes_per_token: float | None = None
 
     @contextmanager

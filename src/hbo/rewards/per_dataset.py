@@ -18,6 +18,7 @@ from hbo.core.algorithm import Rewards
 from hbo.core.keys import Purpose
 from hbo.errors import ConfigError, DataError
 from hbo.rewards import built_in
+from hbo.rewards.measurer import Measurer
 from hbo.rewards.passes import Sets, chosen
 from hbo.rewards.probe import Probe
 from hbo.scoring.processes import ALONE, Processes
@@ -26,7 +27,7 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
-class PerDataset:
+class PerDataset(Measurer):
     """Measures as a Probe does, the datasets' reward (of mos+: the groups') as a whole.
 
     Args:

@@ -23,6 +23,7 @@ from hbo.errors import DataError, RewardError
 from hbo.rewards import Reward, reward_function
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
+from hbo.rewards.measurer import Measurer
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.passes import Sizing, over_rows, pool_of, probes_of
 from hbo.scoring.batches import TokenRow, TokenRows, pad, reader
@@ -38,7 +39,7 @@ Floats = NDArray[np.float64]
 _TRIED = 3  # rows, as many as `settle` compares
 
 
-class Probe:
+class Probe(Measurer):
     """Measures both rewards of a mixture without leaving a trace on the model.
 
     Each group has a pool of rows, drawn once without replacement; an update looks at some of them, drawn anew by its
@@ -53,6 +54,7 @@ class Probe:
         seed: Key of the pool and the probes; no other random number is used.
         opening: Token ids that stand before a response without its instruction (`hbo.data.tokens.opening`), needed by
             the reward `ifd_ratio` only.
+        training_tokens: Tokens of a training batch, as far as that is known.
 
     Raises:
         ConfigError: A reward isn't known.
@@ -68,6 +70,7 @@ class Probe:
         pad_token_id: int,
         seed: int = 0,
         opening: Sequence[int] = (),
+        training_tokens: int | None = None,
     ) -> None:
         self.rows, self.groups, self.config = rows, groups, config
         self.pad_token_id, self.seed = pad_token_id, seed
@@ -88,7 +91,7 @@ class Probe:
         self.reference_alone: dict[int, float] = {}
         self._opening = np.asarray(opening, dtype=np.int64)
         self.facts: Facts | None = None
-        self.sizing = Sizing(config.probe_tokens)
+        self.sizing = Sizing(config.probe_tokens, training_tokens)
 
     @property
     def room(self) -> Room:
@@ -229,7 +232,7 @@ class Probe:
             return measured(alike=False)
         if self.facts.batched:
             value_FP = measured(alike=False)
-            if not processes.total(np.array([float(len(findings))]))[0]:
+            if not processes.any(bool(findings)):
                 return value_FP
             # All processes turn to single rows together: each needs the others for every pass.
             self.facts.batched, self.facts.why = False, (findings or ["another process says why"])[0]

@@ -14,7 +14,6 @@ C = K · L groups. Hooks are on the model during the window only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from hbo.config.rewards import REWARDS, needs, spec_of
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError
 from hbo.rewards.gradients import unwrapped
+from hbo.rewards.measurer import Measurer, Step
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.observer import Observer
 from hbo.rewards.per_row import gradient_norm, loss
@@ -42,7 +42,7 @@ _NORM, _LOSS = 0, 1
 _RARE = 4  # a group that was seen less often than this part of its probes is topped up until it was
 
 
-class Window:
+class Window(Measurer):
     """Measures as a Probe does, on the batches that training shows it; a process sees its own batches.
 
     Args:
@@ -95,33 +95,23 @@ class Window:
         self._sums = np.array(state.get("seen", np.zeros_like(self._sums)))
         self.failed = bool(state.get("failed"))
 
-    def watch(
-        self, model: nn.Module, batches: Sequence[Ints], *, step: int, is_due: Callable[[int], bool], rows: int
-    ) -> None:
-        """Looks at the coming step, if an update is so near that the steps until then have as many rows as the probes.
-
-        Args:
-            model: The model in training.
-            batches: Rows of the step's micro-batches in this process.
-            step: Steps done.
-            is_due: Whether an update follows a step.
-            rows: Rows of a step in all processes.
-        """
-        steps = -(-self.config.probes * len(self.groups.datasets) // rows)
-        ahead = next((ahead for ahead in range(1, 1 + steps) if is_due(step + ahead)), None)
+    def before_step(self, model: nn.Module, step: Step) -> None:
+        """Looks at the step, if an update is so near that the steps until then have as many rows as the probes."""
+        steps = -(-self.config.probes * len(self.groups.datasets) // step.rows)
+        ahead = next((ahead for ahead in range(1, 1 + steps) if step.is_due(step.done + ahead)), None)
         if self.failed or ahead is None:
             return
         self._reads_norms = self._wants_norms and ahead % 2 == 1  # so the last step before an update is one
-        self._expected = list(batches)
+        self._expected = list(step.batches)
         self._handles = [
             model.register_forward_pre_hook(self._before, with_kwargs=True),
             model.register_forward_hook(self._after),
         ]
 
-    def step_done(self, processes: Processes = ALONE) -> None:
-        """Takes in what all processes saw of the step that was watched, if one was."""
+    def after_step(self, processes: Processes = ALONE) -> float:
+        """Takes in what all processes saw of the step, if it was looked at; seconds that the hooks took of it."""
         if not self._handles:
-            return
+            return 0.0
         self.close()
         if self._expected:
             self._why = self._why or "the model was not called once for each batch"
@@ -135,6 +125,8 @@ class Window:
                 + (self._why or "another process says why"),
                 stacklevel=2,
             )
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
 
     def close(self) -> None:
         """Takes every hook off the model."""
@@ -142,11 +134,6 @@ class Window:
             handle.remove()
         self._handles = []
         self._take()
-
-    def spent(self) -> float:
-        """Seconds spent in hooks since the last call."""
-        seconds, self.seconds = self.seconds, 0.0
-        return seconds
 
     def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """As `Probe.measure`, but only groups seen too rarely since the last update are measured now."""

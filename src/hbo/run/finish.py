@@ -70,20 +70,21 @@ def metrics_of(
         before: Losses and accuracies of the untuned model on the held-out rows.
         after: Those of the trained model.
     """
-    steps, datasets = trainer.state.global_step, balance.groups.datasets
-    plain = max(balance.train_seconds - balance.balance_seconds, 1e-9)
+    steps, balancing = trainer.state.global_step, balance.balancing
+    datasets = balancing.groups.datasets
+    plain = max(balancing.train_seconds - balancing.balance_seconds, 1e-9)
     return {
         "method": config.balance.method,
         "seed": config.seed,
         "steps": steps,
-        "tokens": balance.tokens,
-        "train_seconds": round(balance.train_seconds, 3),
-        "balance_seconds": round(balance.balance_seconds, 3),
-        "balance_overhead": round(balance.balance_seconds / plain, 6),
+        "tokens": balancing.tokens,
+        "train_seconds": round(balancing.train_seconds, 3),
+        "balance_seconds": round(balancing.balance_seconds, 3),
+        "balance_overhead": round(balancing.balance_seconds / plain, 6),
         "eval": after[0],
         "eval_before": before[0],
         **averages(after[0], before[0]),
-        "sizes": dict(zip(datasets, balance.groups.sizes_KL.tolist(), strict=True)),
+        "sizes": dict(zip(datasets, balancing.groups.sizes_KL.tolist(), strict=True)),
         "drawn": dict(zip(datasets, balance.drawn_so_far(steps).tolist(), strict=True)),
         "environment": {
             "python": platform.python_version(),

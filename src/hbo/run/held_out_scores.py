@@ -33,6 +33,7 @@ _VERSION = "1"  # part of the cache's key: raised when the same model gets anoth
 
 ByDataset = dict[str, dict[str, Any]]
 """Dataset → what was measured, by name."""
+Measure = Callable[[], ByDataset]
 
 
 @dataclass(frozen=True)
@@ -56,47 +57,37 @@ class HeldOut:
     def before(self, model: nn.Module) -> tuple[ByDataset, ByDataset]:
         """Those of the untuned model; found again in the cache folder when the same model meets the same rows."""
         key = self._key(model)
-        losses = cached(key, lambda: self._losses(model, "before"))
-        answers_key = f"{key}-accuracy{_VERSION}-{self.data.max_length}"
-        return losses, cached(answers_key, lambda: self._answers(model, "before")) if self.asks else {}
+        return self._measured(model, "before", lambda kind, measure: cached(key + kind, measure))
 
     def after(self, model: nn.Module) -> tuple[ByDataset, ByDataset]:
         """Those of the trained model."""
-        return self._losses(model, "after"), self._answers(model, "after") if self.asks else {}
+        return self._measured(model, "after", lambda _, measure: measure())
 
     def _key(self, model: nn.Module) -> str:
         rows, args = self.data.held_out, self.args
         content = content_fingerprint(rows, ["input_ids", "labels", "hbo_dataset"]) if len(rows) else "none"
         return f"{model_fingerprint(model)}-{content}-{'bf16' if args.bf16 else 'fp32'}-{args.device.type}"
 
-    def _losses(self, model: nn.Module, when: str) -> ByDataset:
-        with self._autocast():
-            return held_out_losses(
-                model,
-                self.data.held_out,
-                list(self.data.sizes),
-                pad_token_id=int(self.tokenizer.pad_token_id),
-                phase=f"held-out loss {when}",
-                track=self.track,
-            )
+    def _measured(
+        self, model: nn.Module, when: str, result_of: Callable[[str, Measure], ByDataset]
+    ) -> tuple[ByDataset, ByDataset]:
+        rows, names, tokenizer, length = self.data.held_out, list(self.data.sizes), self.tokenizer, self.data.max_length
+        pad = int(tokenizer.pad_token_id)
 
-    def _answers(self, model: nn.Module, when: str) -> ByDataset:
-        with self._autocast():
-            return accuracy(
-                model,
-                self.data.held_out,
-                list(self.data.sizes),
-                self.tokenizer,
-                max_length=self.data.max_length,
-                phase=f"held-out answers {when}",
-                track=self.track,
-            )
+        def losses() -> ByDataset:
+            phase = f"held-out loss {when}"
+            return held_out_losses(model, rows, names, pad_token_id=pad, phase=phase, track=self.track)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16))
+        def answers() -> ByDataset:
+            phase = f"held-out answers {when}"
+            return accuracy(model, rows, names, tokenizer, max_length=length, phase=phase, track=self.track)
+
+        with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16)):
+            found = result_of("", losses)
+            return found, result_of(f"-accuracy{_VERSION}-{length}", answers) if self.asks else {}
 
 
-def cached(key: str, measure: Callable[[], ByDataset]) -> ByDataset:
+def cached(key: str, measure: Measure) -> ByDataset:
     """What `measure()` gave the first time under `key`; kept in the cache folder.
 
     The untuned model's held-out loss doesn't change between runs, nor between a run and its resumption.

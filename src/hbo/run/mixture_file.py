@@ -15,7 +15,7 @@ from hbo.core.groups import Groups
 from hbo.data.canonical import conversation_of
 from hbo.folder.mixture import Example, Group, Mixture, Rows
 from hbo.scoring.scores import Scores
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 _CHARACTERS = 500  # of a prompt and of a response: enough to see what a row is like
 _IN_ALL = 400  # examples per run, so that a report of many datasets stays light

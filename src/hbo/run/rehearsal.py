@@ -39,13 +39,7 @@ def check_model(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
 def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, adapter: LoraConfig | None) -> None:
     """Refuses what the trainer would find missing only when rows are read and scored.
 
-    A model whose configuration can't be read, or that can't be made without its weights, is left to be loaded.
-
-    Args:
-        spec: Where the model is.
-        model: Its configuration; None: it can't be read.
-        args: What the trainer is asked for.
-        adapter: What is put on the model; None: nothing.
+    A model whose configuration can't be read (None), or that can't be made without its weights, is left to be loaded.
 
     Raises:
         ConfigError: A key asks for a part that the model doesn't have.

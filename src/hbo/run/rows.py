@@ -33,9 +33,10 @@ from hbo.progress import Track
 from hbo.run.model import limits_of_model
 from hbo.scoring.levels import check_level_sizes, count_left
 from hbo.scoring.limits import Limits
-from hbo.training.attach import check_aside, check_passes
 from hbo.training.balance_log import check_names
+from hbo.training.checks import check_max_passes
 from hbo.training.fit import Fit
+from hbo.training.groups import check_aside
 
 _BATCH = 1000
 
@@ -161,7 +162,7 @@ def check_length(config: RunConfig, sizes: Mapping[str, int], args: SFTConfig) -
     """
     if not args.packing:  # how many rows packed ones are is not known yet
         left = sum(count_left(size, config.difficulty.drop_easiest) for size in sizes.values())
-        check_passes(args, left, config.mixture.max_passes)
+        check_max_passes(args, left, config.mixture.max_passes)
 
 
 def weights_of(config: RunConfig, names: list[str]) -> dict[str, float]:

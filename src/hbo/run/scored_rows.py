@@ -27,9 +27,9 @@ from hbo.scoring.devices import scoring_autocast, to_device, uses_bf16
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 from hbo.training.fit import limits_of
-from hbo.training.processes import all_processes
 
 
 def needs_scores(config: RunConfig) -> bool:
@@ -143,7 +143,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     scores = scored(config, rows, model, tokenizer, args, track)
     table = score_table(rows, scores)
     processes = all_processes()
-    if processes.rank == 0:
+    if processes.is_first:
         with atomic_path(output.absolute()) as temporary:
             pq.write_table(table, temporary)
     processes.from_first(None)  # when any process is through, the file is there

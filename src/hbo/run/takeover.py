@@ -27,11 +27,7 @@ _MOVING, _FORMER, _GONE = ".former.part", ".former", ".former.gone"
 
 
 def set_aside(folder: Path, said: bytes | None = None) -> None:
-    """Moves the files of the folder's run out of the way of another.
-
-    Args:
-        folder: The run's.
-        said: Its status, over which the new run has written.
+    """Moves the files of the folder's run out of another's way; `said` is its status, which the new one's overwrote.
 
     Raises:
         DataError: They can't be moved; they lie where they were.
@@ -125,9 +121,7 @@ class Takeover(TrainerCallback):
             set_aside(self.folder, self.teller.before)
             self._is_aside = True
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Lets go of it."""
         self._let_go()
 

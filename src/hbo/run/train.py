@@ -31,7 +31,7 @@ from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
 from hbo.folder.mixture import write_mixture
 from hbo.progress import Track, silent
-from hbo.run.arguments import adapter, draw_seed, for_trainer, keep_steps, training_arguments, typed
+from hbo.run.arguments import adapter, draw_seed, for_trainer, steps_of, training_arguments, typed
 from hbo.run.compact_head import targets_only
 from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
 from hbo.run.held_out_scores import ByDataset, HeldOut
@@ -39,19 +39,20 @@ from hbo.run.mixture_file import mixture_of
 from hbo.run.model import find_model, load_weights, quiet_libraries
 from hbo.run.packages import check_packages
 from hbo.run.rehearsal import check_model, rehearse
+from hbo.run.resume import check_config
 from hbo.run.rows import Data, paths_of, plain_template_of, read_data, weights_of
 from hbo.run.saving import save_model, saving_to
 from hbo.run.scored_rows import grouped, left_over, needs_scores, scored
 from hbo.run.signals import StopOnSignal
 from hbo.run.takeover import Takeover, recover
 from hbo.scoring.devices import to_device
+from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Scores
-from hbo.training import resume as changes
 from hbo.training.best import check_metric, evaluated
 from hbo.training.callback import HBOCallback
 from hbo.training.live_log import Teller
 from hbo.training.packing import as_drawn
-from hbo.training.processes import all_processes, from_first
+from hbo.training.state import check_data, fingerprints
 
 Say = Callable[[str], None]
 
@@ -116,7 +117,7 @@ def train(
         examples = grouped(run.config, data.train, scores, run.args)
         rows = as_drawn(examples, run.args, run.track)
         if run.config.difficulty.drop_easiest:
-            keep_steps(run.args, len(data.train))
+            run.args.max_steps = steps_of(run.args, len(data.train))  # as long as with the rows that are dropped
         held_out = HeldOut(data, tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
         to_device(model, run.args.device)
         before = held_out.before(model)
@@ -147,7 +148,7 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
 
 
 def _check_resumed(run: _Run) -> None:
-    changes.check_config(config_file.load(run.folder / run_folder.CONFIG), run.config)
+    check_config(config_file.load(run.folder / run_folder.CONFIG), run.config)
     if run.checkpoint:
         run.say(f"going on from {run.checkpoint}")
     else:
@@ -161,9 +162,9 @@ def _read(run: _Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Data, dict[str
     for note in data.notes:
         if note.is_warning:
             warnings.warn(note.text, UserWarning, stacklevel=1)
-    prints = changes.fingerprints(data.train, data.held_out)
+    prints = fingerprints(data.train, data.held_out)
     if run.checkpoint:
-        changes.check_data(run_folder.snapshot(run.checkpoint)["data"], prints, paths_of(run.config, data.sizes))
+        check_data(run_folder.snapshot(run.checkpoint)["data"], prints, paths_of(run.config, data.sizes))
     return data, prints
 
 
@@ -222,7 +223,7 @@ def _train(run: _Run, training: _Training, take_folder: Callable[[], None]) -> N
     """Trains to the end, or to the step at which a signal stops it."""
     trainer = training.trainer
     # Another run is moved aside at the last moment; where there is none, this one can be resumed from now on.
-    if from_first(trainer.accelerator, run.checkpoint is None and bool(run_folder.files_of(run.folder))):
+    if all_processes().from_first(run.checkpoint is None and bool(run_folder.files_of(run.folder))):
         training.balance.ready = take_folder
     else:
         take_folder()

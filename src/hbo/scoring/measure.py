@@ -84,7 +84,7 @@ def score(
         return Scores(loss_N, alone_N, scan.target_N, ifd, cached=True)
     read, is_scored = reader(data), scan.target_N > 0
 
-    given, alone = (journals(path.with_suffix(name), processes.rank, processes.count) for name in (".given", ".alone"))
+    given, alone = (journals(path.with_suffix(name), processes) for name in (".given", ".alone"))
     sides = (
         _Side("scoring", read, scan.length_N, is_scored, given),
         _Side(
@@ -103,7 +103,7 @@ def score(
     for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
         is_broken = side.is_wanted_N & ~np.isfinite(measured_N)
         loss_N[is_broken] = alone_N[is_broken] = np.nan
-    if processes.rank == 0:
+    if processes.is_first:
         keep_losses(path, loss_N, alone_N)
     processes.from_first(None)  # no journal goes before all is saved
     for journal in (*given, *alone):

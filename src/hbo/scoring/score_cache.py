@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from hbo.atomic import atomic_path
 from hbo.errors import DataError
+from hbo.scoring.processes import Processes
 
 _RECORD = np.dtype([("row", "<i8"), ("loss", "<f8")])
 
@@ -60,18 +61,19 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def journals(path: Path, rank: int, processes: int) -> list[Journal]:
+def journals(path: Path, processes: Processes) -> list[Journal]:
     """The journals that this process answers for: its own, which comes first and may not be there yet, and leftovers.
 
     Leftovers are those of an interrupted run by more processes; each is read by exactly one process. `path` is the
     journal of the first process; those of the others have their number added.
     """
-    found = {0: path, rank: path.with_name(f"{path.name}{rank or ''}")}
+    own = processes.rank
+    found = {0: path, own: path.with_name(f"{path.name}{own or ''}")}
     for other in path.parent.glob(f"{path.name}*"):
         number = other.name.removeprefix(path.name)
         if number.isdecimal():
             found[int(number)] = other
-    mine = sorted((number for number in found if number % processes == rank), key=lambda number: number != rank)
+    mine = sorted((number for number in found if number % processes.count == own), key=lambda number: number != own)
     return [Journal(found[number]) for number in mine]
 
 

@@ -1,26 +1,20 @@
-"""The rows of a run and the models that take them, compared before anything is computed on them."""
+"""Makes the rows of a run fit the model that takes them, before anything is computed on them."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from datasets import Dataset
-from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer
+from transformers import PreTrainedTokenizerBase
 
 from hbo.data.trainable import cut_rows
-from hbo.errors import ModelError
-from hbo.rewards.examples import PACKED
-from hbo.scoring.batches import lengths
-from hbo.scoring.limits import Limits, check_ids, has_position_table
+from hbo.scoring.limits import Limits, check_ids
 from hbo.scoring.models import model_config
 
 _OPTIONS = ("max_position_embeddings", "n_positions", "rope_parameters", "rope_scaling", "vocab_size")
-_BATCH = 1000
-_UNKNOWN = Limits(None, None)
 
 
 def limits_of(spec: str, *, trust_remote_code: bool, options: Any = None) -> Limits:
@@ -33,7 +27,7 @@ def limits_of(spec: str, *, trust_remote_code: bool, options: Any = None) -> Lim
     """
     given = {key: value for key, value in options.items() if key in _OPTIONS} if isinstance(options, Mapping) else {}
     config = model_config(spec, trust_remote_code=trust_remote_code, options=given)
-    return _UNKNOWN if config is None else Limits.of(config)
+    return Limits(None, None) if config is None else Limits.of(config)
 
 
 def pad_within(tokenizer: PreTrainedTokenizerBase, limits: Limits) -> None:
@@ -102,34 +96,3 @@ class Fit:
             UserWarning,
             stacklevel=2,
         )
-
-
-def check_fit(trainer: Trainer) -> None:
-    """Refuses a trainer's rows that its model can't be given; warns of those that it wasn't made for.
-
-    Rows without `input_ids`, such as pairs, are taken as they are.
-
-    Raises:
-        ModelError: A row holds a token that the model has no embedding for, or is longer than its table of positions.
-    """
-    rows, model = trainer.train_dataset, trainer.model
-    if not isinstance(model, PreTrainedModel | PeftModel) or "input_ids" not in rows.column_names:
-        return
-    known, stated = model.get_input_embeddings().weight.shape[0], Limits.of(model.config)
-    limits = replace(stated, ids=known or stated.ids)  # under ZeRO-3 no process holds any of them
-    check_ids(rows, trainer.processing_class, limits, "the model")
-    longest = _longest(rows)
-    if limits.positions is None or longest <= limits.positions:
-        return
-    told = f"a row of {longest} tokens is longer than the {limits.positions} positions that the model"
-    if has_position_table(model, limits.positions):
-        raise ModelError(f"{told} has; lower max_length to at most {limits.positions}")
-    warnings.warn(f"{told} was made for; lower max_length to {limits.positions}", UserWarning, stacklevel=2)
-
-
-def _longest(rows: Dataset) -> int:
-    """Tokens of the longest example; those of a packed row each have positions of their own."""
-    if PACKED not in rows.column_names:
-        return int(lengths(rows).max(initial=0))
-    tables = rows.select_columns([PACKED]).with_format("arrow").iter(_BATCH)
-    return max(int(table[PACKED].combine_chunks().flatten().to_numpy().max(initial=0)) for table in tables)

@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from peft import PeftModel
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from transformers import Trainer, TrainingArguments
 
 from hbo.errors import ConfigError
+from hbo.scoring.head import output_layer
 
 _SHARED = (
     "processes of a group share their rows or hold parts of layers, while HBO takes each to see rows of its own "
@@ -84,6 +86,21 @@ def check_placement(model: nn.Module) -> None:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad and parameter.is_meta:
             _refuse(_OFFLOADED, f"{name} lies on no device, but on the CPU or a disk")
+
+
+def tell_deepspeed_of_head(model: Any) -> None:
+    """Tells DeepSpeed ZeRO-3 that the model's forward reads the head's weight outside of the head's own call.
+
+    TRL's loss does. DeepSpeed would find out in the first training step, if the weight isn't whole then; after a
+    measurement it may have been fetched already, is let go again, and missing in the backward.
+    """
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    head = output_layer(inner)
+    if head is not None and hasattr(getattr(head, "weight", None), "ds_id"):
+        import deepspeed  # type: ignore[import-not-found]
+
+        for parameter in head.parameters(recurse=False):
+            deepspeed.zero.register_external_parameter(inner, parameter)
 
 
 def _refuse(way: _Way, where: str) -> None:

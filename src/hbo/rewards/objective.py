@@ -19,6 +19,7 @@ from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.rewards import Reward, reward_function
 from hbo.rewards.gradients import gradient_norm_of, trainable_parameters
+from hbo.rewards.measurer import Measurer
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.passes import pool_of, probes_of
 from hbo.rewards.per_row import loss
@@ -39,7 +40,7 @@ class Objective(Protocol):
         """The trainer's loss () of a batch, which leaves nothing in the trainer's records."""
 
 
-class OwnLossProbe:
+class OwnLossProbe(Measurer):
     """Measures as a Probe does, on a trainer's own loss of each row.
 
     Args:
@@ -95,14 +96,12 @@ class OwnLossProbe:
     def _values(
         self, model: nn.Module, number_P: Ints, functions: Sequence[Reward | None], processes: Processes
     ) -> Floats:
-        rank, ranks = processes.rank, processes.count
         value_FP = np.zeros((len(functions), len(number_P)))
         with left_as_found(model):
-            # As many passes in every process: a trainer's loss may gather its records over all of them.
-            for first in range(0, len(number_P), ranks):
-                at = min(first + rank, len(number_P) - 1)
+            # In turns also because a trainer's loss may gather its records over all processes.
+            for at, is_own in processes.turns(len(number_P)):
                 found_F = self._one_row(model, int(number_P[at]), functions)
-                if first + rank < len(number_P):
+                if is_own:
                     value_FP[:, at] = found_F
         return processes.total(value_FP)
 

@@ -1,20 +1,15 @@
-"""What a resumed run must have in common with its first start, and what may change."""
+"""What the configuration of a resumed run must have in common with that of its first start."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import yaml
-from datasets import Dataset
 
 from hbo.config import RunConfig
 from hbo.config import file as config_file
 from hbo.errors import ResumeError
-from hbo.scoring.fingerprint import content_fingerprint
 
-_COLUMNS = ("input_ids", "labels", "hbo_dataset", "seq_lengths", "prompt_ids", "chosen_ids", "rejected_ids")
 # A file may move, and transformers decides about `train:`, save for what the rows and the draws depend on.
 _MAY_CHANGE = {
     "output",
@@ -28,40 +23,6 @@ _FIXED_IN_TRAIN = {
     *("max_length", "truncation_mode", "packing", "seed", "data_seed"),
     *("chat_template_path", "eos_token", "pad_token"),
 }
-
-
-def fingerprints(*tables: Dataset) -> dict[str, str]:
-    """Dataset → what stands for the content of its tokenised rows in these tables."""
-    found: dict[str, str] = {}
-    for rows in tables:
-        if not len(rows):
-            continue
-        columns = [name for name in _COLUMNS if name in rows.column_names]
-        name_N = np.array(rows["hbo_dataset"][:])
-        for name in np.unique(name_N).tolist():
-            mine = rows.select(np.flatnonzero(name_N == name))
-            found[name] = found.get(name, "") + content_fingerprint(mine, columns)
-    return found
-
-
-def check_data(then: Mapping[str, str], now: Mapping[str, str], paths: Mapping[str, str]) -> None:
-    """Refuses data that has changed since the checkpoint.
-
-    Args:
-        then: Fingerprints in the checkpoint.
-        now: Fingerprints of this run's data.
-        paths: Dataset → where it was read from, for the message.
-
-    Raises:
-        ResumeError: A dataset has changed; it and its file are named.
-    """
-    for name in then:
-        if name in now and then[name] != now[name]:
-            where = f"{paths[name]}: " if name in paths else ""
-            raise ResumeError(
-                f"{where}dataset '{name}' has changed since the run began; put its former rows back to resume, or "
-                "begin a new run"
-            )
 
 
 def check_config(then: RunConfig, now: RunConfig) -> None:
