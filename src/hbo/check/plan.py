@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +15,14 @@ from hbo.check.warnings import capped, size_warnings
 from hbo.config import RunConfig
 from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
-from hbo.data.inspect_rows import look, told
+from hbo.data.inspect_rows import inspect_rows, inspected_in_words
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import of_reading
 from hbo.data.sources import is_on_hub, open_source
-from hbo.errors import ConfigError
 from hbo.progress import Track, silent
-from hbo.rewards.choose import check_rewards
-from hbo.run.arguments import adapter, steps_of, training_arguments, typed
+from hbo.run.arguments import steps_of
 from hbo.run.model import find_model
-from hbo.run.packages import check_packages
-from hbo.run.rehearsal import check_model, rehearse
+from hbo.run.rehearsal import check_model, checked_settings
 from hbo.run.rows import Data, check_datasets, check_length, read_data, weights_of
 from hbo.run.scored_rows import needs_scores, scorer_rows
 from hbo.scoring import models
@@ -62,19 +58,9 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     Raises:
         HBOError: The configuration, the model's name or what is read can't be used.
     """
-    config = typed(config)
-    try:
-        check_packages(config.train)
-    except ConfigError as error:
-        if not offline:  # that may be meant for another machine
-            raise
-        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
-    args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
-    lora = adapter(config)
-    check_rewards(config.balance)
-    rehearse(args)
+    config, args, lora = checked_settings(config, elsewhere=offline)
     if offline and not _is_all_here(config):
-        here = models.resolve(config.model) if models.is_here(config.model) else None
+        here = models.resolve(config.model) if models.needs_no_network(config.model) else None
         memory = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return _stated(config, args, track) | {"memory": memory}
     spec, tokenizer = find_model(config, track)
@@ -86,16 +72,16 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
     if config.difficulty.model is not None and needs_scores(config):
         scorer_rows(config, data.train, args, track)  # says what is wrong with them
-    seen = look(data.train, data.held_out, data.max_length)
+    seen = inspect_rows(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
     notes = [note.text for note in data.notes]
-    return plan | {"seen": [*notes, *told(seen, data.max_length)], "memory": memory}
+    return plan | {"seen": [*notes, *inspected_in_words(seen, data.max_length)], "memory": memory}
 
 
 def _is_all_here(config: RunConfig) -> bool:
     """Whether a run could begin without a network: its models and every source lie on this machine."""
-    named = [models.is_here(name) for name in (config.model, config.difficulty.model) if name is not None]
+    named = [models.needs_no_network(name) for name in (config.model, config.difficulty.model) if name is not None]
     sources = [source for entry in config.mixture.datasets.values() for source in entry.sources]
     return all(named) and not any(map(is_on_hub, sources))
 

@@ -13,7 +13,7 @@ from hbo.errors import ConfigError
 if TYPE_CHECKING:
     from hbo.compare.runner import EvalCommand
 
-Data = Annotated[
+DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder with local copies of the tasks' rows; absent: the Hub's.")
 ]
 ChatTemplate = Annotated[
@@ -23,12 +23,12 @@ Limit = Annotated[int | None, typer.Option("--limit", help="Rows per task and la
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Rows at once.")]
 
 
-def evaluate(
+def evaluate_command(
     name: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="Run folder, or what `model:` accepts.")],
     tasks: Annotated[
         str, typer.Option("--tasks", help="multilingual, multitask, or names of tasks, separated by commas.")
     ],
-    data: Data = None,
+    data: DataFolder = None,
     output: Annotated[Path | None, typer.Option("--output", help="Results; absent: RUN/eval.json.")] = None,
     chat_template: ChatTemplate = False,
     limit: Limit = None,

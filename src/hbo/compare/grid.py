@@ -15,9 +15,8 @@ from hbo.config.methods import method_of
 from hbo.errors import ConfigError
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import METRICS
-from hbo.run.arguments import adapter, training_arguments, typed
-from hbo.run.packages import check_packages
-from hbo.run.rehearsal import rehearse
+from hbo.run.arguments import typed
+from hbo.run.rehearsal import checked_settings
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
@@ -117,15 +116,12 @@ def _axes(methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str]) -> 
 
 def _check_trainer(run: RunConfig, varied: Sequence[str]) -> None:
     """Refuses, before anything runs, what TRL or PEFT would refuse of the run."""
-    check_packages(run.train)
-    args = training_arguments(run)
+    _, args, _ = checked_settings(run)
     if args.max_steps <= 0 and "mixture.train_fraction" in varied:
         raise ConfigError(
             "--vary mixture.train_fraction: epochs over less data are fewer steps, but all runs have the same budget; "
             "set train.max_steps in CONFIG"
         )
-    adapter(run)
-    rehearse(args)
 
 
 def plan(grid: Sequence[Cell]) -> Iterator[str]:

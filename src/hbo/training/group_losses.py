@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
-from hbo.data.tokens import IGNORED
+from hbo.data.tokens import IGNORED, predicts_target
 from hbo.rewards.measurer import Step, Watcher
 from hbo.scoring.head import targets_at_once
 from hbo.scoring.processes import ALONE, Processes
@@ -129,7 +130,7 @@ def _token_losses(kwargs: dict[str, Any], output: Any) -> tuple[Tensor, Tensor] 
         loss_P[place] = functional.cross_entropy(
             logits_PV[place].float(), label_P[place], ignore_index=IGNORED, reduction="none"
         )
-    return loss_P.view_as(label_BT)[:, :-1], label_BT[:, :-1] != IGNORED
+    return loss_P.view_as(label_BT)[:, :-1], predicts_target(labels.to(logits.device))
 
 
 def _places(label_P: Tensor, size: int, *, counted: bool) -> Sequence[Tensor | slice]:
@@ -208,14 +209,9 @@ class _Replayed:
     def __init__(self, parts: Outputs, scalars: Outputs) -> None:
         self.parts, self.scalars = parts, scalars
 
-    def __call__(self, input_ids: Tensor, **_: Any) -> _Output:
+    def __call__(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
         width = input_ids.shape[1] - 1  # the batch's padding may be longer than the row's own
-        return _Output({**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars})
-
-
-class _Output:
-    def __init__(self, fields: Outputs) -> None:
-        vars(self).update(fields)
+        return SimpleNamespace(**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars)
 
 
 def _kept(output: Any) -> Outputs:

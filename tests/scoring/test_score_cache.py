@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from hbo.errors import DataError
-from hbo.scoring import score_cache as kept
-from hbo.scoring.score_cache import Journal
+from hbo.scoring.score_cache import Journal, keep_losses, kept_losses
 
 
 def write(journal, *batches):
@@ -47,16 +46,16 @@ def test_a_record_cut_short_is_measured_again(tmp_path, cut):
 
 def test_the_final_file_gives_back_what_was_saved(tmp_path):
     path = tmp_path / "new" / "scores.parquet"
-    assert kept.load(path) is None
-    kept.save(path, np.array([0.1, np.nan]), np.array([np.nan, 3.0]))
-    np.testing.assert_array_equal(kept.load(path), [[0.1, np.nan], [np.nan, 3.0]])
+    assert kept_losses(path) is None
+    keep_losses(path, np.array([0.1, np.nan]), np.array([np.nan, 3.0]))
+    np.testing.assert_array_equal(kept_losses(path), [[0.1, np.nan], [np.nan, 3.0]])
 
 
 def test_a_damaged_file_is_named(tmp_path):
     path = tmp_path / "scores.parquet"
     path.write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match=r"scores\.parquet: the cached scores can't be read .*; delete the file"):
-        kept.load(path)
+        kept_losses(path)
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
@@ -67,4 +66,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     ):
         pass
     with pytest.raises(DataError, match="HBO_CACHE"):
-        kept.save(tmp_path / "file" / "x", np.zeros(1), np.zeros(1))
+        keep_losses(tmp_path / "file" / "x", np.zeros(1), np.zeros(1))

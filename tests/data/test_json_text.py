@@ -1,6 +1,6 @@
 import pytest
 
-from hbo.data.tools import calls_of, tools_of
+from hbo.data.json_text import calls_of, tools_of
 
 FUNCTION = {"name": "add", "description": "Adds", "parameters": {"type": "object", "properties": {"a": {}}}}
 TOOL = {"type": "function", "function": FUNCTION}
