@@ -27,7 +27,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.rewards.probe import Probe
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 _LEVELS, _PROBES, _TOKENS, _VOCABULARY = 4, 8, 24, 512
 _CHUNK = 100_000

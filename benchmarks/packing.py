@@ -26,7 +26,7 @@ from hbo import HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.run.compact_head import targets_only
 from hbo.scoring.batches import lengths
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 from hbo.training.packing import pack_within_groups
 
 

@@ -27,7 +27,7 @@ from support.side_by_side import say, seconds, side_by_side
 
 from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 _CHUNK = 1_000_000
 

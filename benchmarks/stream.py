@@ -101,7 +101,7 @@ def timed(
         trainer.add_callback(balance)
         with targets_only(trainer.args.device):
             trainer.train()
-    assert balance.balancer is not None and not (balance.window and balance.window.failed)
+    assert not getattr(balance.balancing.measurer, "failed", False)
     return np.array(clock.steps).reshape(rounds, _PERIOD), [entry.seconds for entry in balance.balancer.ledger][1:]
 
 

@@ -25,7 +25,7 @@ from trl import SFTTrainer
 from hbo import HBOCallback, HBOConfig
 from hbo.core.algorithm import HBO
 from hbo.run.compact_head import targets_only
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 
 class _Unsorted(TrainerCallback):

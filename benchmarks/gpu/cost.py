@@ -29,7 +29,7 @@ from torch.nn.utils import get_total_norm
 
 from hbo import HBOConfig
 from hbo.rewards.probe import Probe
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 from .clock import free_memory, peak_gib, reset_peak, seconds
 from .engine import Engine

@@ -23,7 +23,7 @@ from transformers import TrainerCallback
 from hbo import HBOConfig
 from hbo.config.balance import ActorConfig
 from hbo.rewards.probe import Probe
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 from .clock import free_memory
 from .machine import device

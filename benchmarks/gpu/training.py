@@ -19,7 +19,7 @@ from torch import nn
 
 from hbo import HBOConfig
 from hbo.rewards.probe import Probe
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 from .clock import free_memory, host_syncs, seconds
 from .machine import device

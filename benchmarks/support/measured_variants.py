@@ -36,7 +36,7 @@ def measured(model: nn.Module, batch: dict[str, Tensor]) -> Way:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            from hbo.rewards.norms import settle  # type: ignore[import-not-found,unused-ignore]
+            from hbo.rewards.gradients import settle
         except ImportError:
             norm_B = per_example_gradient_norms(model, batch)
             slow = next((str(w.message) for w in caught if "one row at a time" in str(w.message)), "")

@@ -9,8 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hbo.config import HBOConfig
-    from hbo.config.methods import METHODS
+    from hbo.config import METHODS, HBOConfig
     from hbo.core.algorithm import HBO
     from hbo.core.groups import Groups
     from hbo.core.ledger import Ledger
@@ -32,7 +31,7 @@ _HOME = {
     "Stream": "hbo.core.stream",
     "Ledger": "hbo.core.ledger",
     "HBOSampler": "hbo.training.sampler",
-    "METHODS": "hbo.config.methods",
+    "METHODS": "hbo.config",
 }
 
 __all__ = [

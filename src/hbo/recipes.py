@@ -1,3 +1,3 @@
-"""Where `METHODS` stood before; it lives in `hbo.config.methods`."""
+"""Where `METHODS` stood before; it lives in `hbo.config`."""
 
-from hbo.config.methods import METHODS as METHODS
+from hbo.config import METHODS as METHODS

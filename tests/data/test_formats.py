@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hbo.data.columns import Cells
-from hbo.data.formats import FORMATS, detect
+from hbo.data.formats import FORMATS, Format, detect
 from hbo.data.reader import Reader
-from hbo.data.turns import ROLES
+from hbo.data.turns import ROLES, TurnReader
 from hbo.errors import DataError
 
 storable = st.text(st.characters(exclude_categories=["Cs"]))
@@ -348,3 +348,20 @@ def test_a_chosen_answer_to_nothing_says_what_to_do():
     assert read({"chosen": "H: hi A: yo", "rejected": "bad"}, columns={"text": "chosen"})[1][0]["role"] == "text"
     with pytest.raises(DataError, match=r"line 1: nothing stands before `chosen`"):
         read({"chosen": "good", "rejected": "bad"})
+
+
+def test_a_new_format_is_one_entry_whatever_its_columns_are_called():
+    def read(cells, turns):
+        return [], [
+            {"role": "user", "content": cells.get("scenes")},
+            {"role": "assistant", "content": cells.get("ending")},
+        ]
+
+    story, cells = (
+        Format("story", ("scenes", "ending"), read),
+        Cells({"scenes": "A dog.", "ending": "Peace.", "year": 1}),
+    )
+    assert story.fits(cells)
+    assert story.conversation(cells, TurnReader()).completion == [{"role": "assistant", "content": "Peace."}]
+    assert cells.unread() == ["year"]
+    assert not story.fits(Cells({"scenes": "A dog."}))

@@ -1,4 +1,8 @@
+"""Whatever an entry may name is read as it was meant; `where` takes the rows that were meant and no others."""
+
 import json
+from pathlib import Path
+from types import MappingProxyType
 
 import datasets
 import pyarrow as pa
@@ -7,8 +11,9 @@ import pytest
 from datasets import Dataset, DatasetDict, Features, Value
 
 from hbo.config.data import DatasetConfig, SourceConfig
-from hbo.data.sources import from_dataset, is_on_hub, open_source
-from hbo.errors import DataError
+from hbo.data.mixture import read_mixture
+from hbo.data.sources import from_dataset, is_on_hub, is_wanted, open_entry, open_source
+from hbo.errors import ConfigError, DataError
 
 
 def rows(source):
@@ -328,3 +333,156 @@ def test_what_lies_here_is_not_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "owner" / "name").mkdir(parents=True)
     assert not is_on_hub(SourceConfig(path="owner/name"))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a"}\n')
+    return path
+
+
+@pytest.mark.parametrize(
+    "spell",
+    [
+        str,
+        Path,
+        lambda path: {"path": path},
+        lambda path: MappingProxyType({"path": str(path)}),
+        lambda path: DatasetConfig(path=str(path)),
+    ],
+)
+def test_a_file_may_be_given_in_any_spelling(file, spell):
+    entry = open_entry("d", spell(file))
+    assert (entry.name, entry.config.path, [len(source.parts) for _, source in entry.sources]) == ("d", str(file), [1])
+
+
+def test_a_dataset_is_taken_as_it_is():
+    data = Dataset.from_dict({"text": ["a"]})
+    assert open_entry("d", data).sources[0][1].fingerprint == data._fingerprint
+    with pytest.raises(DataError, match="has the splits train"):
+        open_entry("d", DatasetDict(train=data))
+
+
+@pytest.mark.parametrize("name", ["数学", "a/b", "with space", "🙂"])
+def test_any_text_is_a_name(file, name):
+    assert open_entry(name, file).name == name
+
+
+@pytest.mark.parametrize("name", ["", "  ", 3, None, "\ud800"])
+def test_what_is_no_text_is_no_name(file, name):
+    with pytest.raises(ConfigError, match="name"):
+        open_entry(name, file)
+
+
+def test_an_unknown_key_is_named_with_the_nearest():
+    with pytest.raises(
+        ConfigError, match=r"dataset 'd': unknown key 'colums' \(did you mean 'columns'\?\); known keys: path"
+    ):
+        open_entry("d", {"path": "a.jsonl", "colums": {}})
+
+
+def test_a_wrong_value_is_named(file):
+    with pytest.raises(ConfigError, match="dataset 'd': `weight`: Input should be greater than 0"):
+        open_entry("d", {"path": file, "weight": -1})
+    with pytest.raises(ConfigError, match="`path`: Field required"):
+        open_entry("d", {})
+
+
+ROWS = [
+    {"prompt": f"q{i}", "completion": f"a{i}", "language": language, "toxic": i == 1, "turn": i}
+    for i, language in enumerate(["English", "Hindi", "English", None, "Swahili"])
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"language": "English"}, [0, 2]),
+        ({"language": ["Hindi", "Swahili"]}, [1, 4]),
+        ({"language": ["English", "Hindi"], "toxic": False}, [0, 2]),
+        ({"turn": 1}, [1]),  # not true, which is 1 to Python
+        ({"turn": 1.0}, [1]),
+        ({"toxic": True}, [1]),
+        ({"toxic": 1}, []),
+        ({"turn": "1"}, []),
+        ({}, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_a_row_is_wanted_when_every_column_has_one_of_its_values(wanted, expected):
+    assert [i for i, row in enumerate(ROWS) if is_wanted(row, wanted)] == expected
+
+
+def write_rows(path, rows):
+    if path.suffix == ".parquet":
+        Dataset.from_list(rows).to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(params=["jsonl", "parquet", "Dataset"])
+def filtered(request, tmp_path):
+    if request.param == "Dataset":  # as a Hub dataset is read
+        return lambda where: from_dataset("d", Dataset.from_list(ROWS), where)
+    path = write_rows(tmp_path / f"rows.{request.param}", ROWS)
+    return lambda where: open_source("d", SourceConfig(path=str(path), where=where))
+
+
+def read(filtered):
+    return [(row, place) for part in filtered.parts for row, place in part()]
+
+
+def test_every_kind_of_source_is_filtered_and_keeps_its_places(filtered):
+    everything = read(filtered(None))
+    assert [row for row, _ in everything] == ROWS
+    assert read(filtered({"language": "English"})) == [everything[0], everything[2]]
+    assert read(filtered({"language": "Greek"})) == []
+
+
+def test_the_same_rows_chosen_otherwise_are_another_mixture(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    for where, count in (({"language": "English"}, 2), ({"language": "Hindi"}, 1), (None, 5)):
+        data = read_mixture({"a": {"path": path, "where": where}})
+        assert (len(data), data["hbo_row"][:]) == (count, list(range(count)))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet", "Hub"])
+def test_a_column_that_no_row_has_is_named_with_the_nearest(kind, tmp_path):
+    path = tmp_path / f"rows.{kind}"
+    with pytest.raises(DataError, match=r"no column 'langage', by which `where` chooses \(did you mean 'language'\?\)"):
+        if kind == "Hub":
+            read(from_dataset("d", Dataset.from_list(ROWS), {"langage": "English"}))
+        write_rows(path, ROWS)
+        read_mixture({"a": {"path": path, "where": {"langage": "English"}}})
+
+
+def test_a_column_that_some_rows_lack_is_null_there(tmp_path):
+    path = write_rows(tmp_path / "rows.jsonl", [{"prompt": "q", "completion": "a"}, *ROWS])
+    data = read_mixture({"a": {"path": path, "where": {"language": "Hindi"}}})
+    assert data["prompt"][:] == [[{"role": "user", "content": "q1"}]]
+
+
+def test_a_value_that_no_row_has_is_said(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    with pytest.raises(
+        DataError, match=r"dataset 'a': no row of .*rows\.jsonl has what `where` asks for \(language is"
+    ):
+        read_mixture({"a": {"path": path, "where": {"language": ["Greek", "Latin"]}}})
+
+
+def test_where_a_column_holds_truths_their_old_words_choose_them(tmp_path):
+    rows = [{"prompt": "a", "completion": "b", "toxic": True, "lang": "no"},
+            {"prompt": "c", "completion": "d", "toxic": False, "lang": "sv"}]  # fmt: skip
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def asked(where):
+        return [row[0]["content"] for row in read_mixture({"a": {"path": path, "where": where}})["prompt"]]
+
+    assert asked({"toxic": "no"}) == asked({"toxic": False}) == ["c"]
+    assert asked({"toxic": ["Yes"]}) == asked({"lang": "no"}) == ["a"]
+    with pytest.raises(DataError, match="no row of"):
+        asked({"lang": False})

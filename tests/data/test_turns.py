@@ -2,7 +2,8 @@
 
 import pytest
 
-from hbo.data.turns import BadRowError, TurnReader, split_turns
+from hbo.data.turns import TurnReader, split_turns
+from hbo.data.unusable import BadRowError
 
 WEATHER = {"name": "get_weather", "arguments": {"town": "Oslo"}}
 CALL = {"type": "function", "function": WEATHER}

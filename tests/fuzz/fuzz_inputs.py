@@ -15,11 +15,11 @@ import atheris
 with atheris.instrument_imports(include=["hbo", "yaml"]):
     from hbo.config import file as config_file
     from hbo.data import files, turns  # noqa: F401 - instrumented
-    from hbo.data.canonical import conversation_of, stored
+    from hbo.data.canonical import cells_of, conversation_of
     from hbo.data.columns import SPELLINGS
     from hbo.data.files import read_file
     from hbo.data.reader import Reader
-    from hbo.data.turns import BadRowError
+    from hbo.data.unusable import BadRowError
     from hbo.errors import HBOError
 
 FOLDER = Path(tempfile.mkdtemp())
@@ -58,7 +58,7 @@ def rows(data: bytes) -> None:
         row[given.PickValueInList([*COLUMNS, text])] = given.PickValueInList([value, text, [turn], [turn, value]])
     try:
         conversation = Reader("d").read(row, "row 0")
-        cells = stored(conversation)
+        cells = cells_of(conversation)
     except (HBOError, BadRowError):
         return
     assert conversation_of(cells) == conversation

@@ -136,7 +136,9 @@ def _child(folder, rank, asked, options, environment):
         warnings.simplefilter("always")
         trainer, callback = _trained(folder, asked, options, said)
     state = callback.state.state()["attributes"]["snapshot"]
-    ledger = [{**entry.to_record(callback.groups.datasets), "seconds": 0} for entry in callback.balancer.ledger]
+    ledger = [
+        {**entry.to_record(callback.balancing.groups.datasets), "seconds": 0} for entry in callback.balancer.ledger
+    ]
     named = {name.replace("_checkpoint_wrapped_module.", ""): p for name, p in trainer.model.named_parameters()}
     notes = {
         "facts": state["rewards"]["facts"],

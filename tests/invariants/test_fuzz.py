@@ -13,11 +13,11 @@ from hbo.config import RunConfig
 from hbo.config import file as config_file
 from hbo.config.balance import ActorConfig
 from hbo.config.data import DatasetConfig, DifficultyConfig, MixtureConfig
-from hbo.data.canonical import conversation_of, stored
+from hbo.data.canonical import cells_of, conversation_of
 from hbo.data.columns import SPELLINGS
 from hbo.data.formats import FORMATS
 from hbo.data.reader import Reader
-from hbo.data.turns import BadRowError
+from hbo.data.unusable import BadRowError
 from hbo.errors import ConfigError, DataError, HBOError
 
 MANY = settings(
@@ -129,7 +129,7 @@ def test_any_row_becomes_messages_or_a_data_error(rows, format, columns):
     for row in rows:
         try:
             conversation = reader.read(row, "row 0")
-            cells = stored(conversation)
+            cells = cells_of(conversation)
         except (DataError, BadRowError) as error:
             assert str(error)
         else:

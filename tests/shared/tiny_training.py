@@ -3,6 +3,7 @@
 import json
 import random
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -12,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from trl import SFTConfig, SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
+from hbo.rewards.measurer import Step
 from hbo.run.arguments import CHECKPOINTING
 
 CHATML = (
@@ -162,6 +164,11 @@ def make_trainer(tmp_path, tokenizer):
 
 # Probabilities that move visibly within a few steps: a frozen policy would prove nothing.
 MOVING = {"update_every": 2, "probes": 4, "probe_pool": 4, "actor": {"learning_rate": 3e-3}}
+
+
+def step(*batches):
+    """A step with these rows in its micro-batches, and no update near."""
+    return Step(0, [np.array(rows) for rows in batches], sum(map(len, batches)), lambda done: False)
 
 
 def weights(trainer):

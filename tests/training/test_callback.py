@@ -1,5 +1,4 @@
 import copy
-import json
 
 import numpy as np
 import pytest
@@ -8,8 +7,7 @@ from peft import LoraConfig
 from tiny_training import MOVING, assert_same_weights, ledger, token_rows, weights
 
 from hbo.core.stream import Stream
-from hbo.errors import ConfigError, DataError, ResumeError
-from hbo.training.state import HBOState
+from hbo.errors import ConfigError
 
 # The mixtures here are tiny on purpose; the warning has its own test.
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
@@ -35,7 +33,7 @@ def test_an_update_takes_effect_at_a_recorded_step(make_trainer, tmp_path):
     trainer, callback = make_trainer(rows=token_rows(sizes=(24, 12)), gradient_accumulation_steps=3)
     trainer.train()
     for record in ledger(tmp_path / "out")[1:]:
-        assert record["start"] == (record["step"] + 1 + callback.lag) * 12
+        assert record["start"] == (record["step"] + 1 + callback.balancing.lag) * 12
 
 
 def test_drawn_counts_the_rows_of_the_steps_between_two_lines(make_trainer, tmp_path):
@@ -57,7 +55,7 @@ def test_the_model_sees_exactly_the_stream(make_trainer, accumulation, workers):
         with_kwargs=True,
     )
     trainer.train()
-    position = callback.schedule.position
+    position = callback.balancing.schedule.position
     names = trainer.train_dataset["input_ids"][:]
     at = 0
     for step in range(20):
@@ -136,8 +134,8 @@ def test_resume_is_bitwise(make_trainer, tmp_path, workers, accumulation, peft, 
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-5"))
     assert_same_weights(weights(again), expected[0])
     assert ledger(tmp_path / "whole") == expected[1]
-    rows = balance.balancer.stream.rows(0, balance.schedule.position(12))
-    assert callback.tokens == balance.tokens == balance.groups.length_N[rows].sum()
+    rows = balance.balancer.stream.rows(0, balance.balancing.schedule.position(12))
+    assert callback.balancing.tokens == balance.balancing.tokens == balance.balancing.groups.length_N[rows].sum()
 
 
 def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
@@ -160,29 +158,6 @@ def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
     spy("_cells")
     again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-6"))
     assert min(asked) == 24
-
-
-def test_a_checkpoint_without_hbo_is_refused(make_trainer, tmp_path):
-    trainer, _callback = make_trainer(save_strategy="steps", save_steps=6)
-    trainer.train()
-    file = tmp_path / "out" / "checkpoint-6" / "trainer_state.json"
-    state = json.loads(file.read_text())
-    del state["stateful_callbacks"]["HBOState"]
-    file.write_text(json.dumps(state))
-    again, _ = make_trainer()
-    with pytest.raises(ResumeError, match="made without HBO"):
-        again.train(resume_from_checkpoint=str(file.parent))
-
-
-def test_a_rebuilt_state_is_linked_again(make_trainer, tmp_path):
-    options = {"save_strategy": "steps", "save_steps": 6, "restore_callback_states_from_checkpoint": True}
-    trainer, _ = make_trainer(**options)
-    trainer.train()
-    again, callback = make_trainer(**options)
-    again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-6"))
-    assert isinstance(callback.state, HBOState)
-    assert callback.state in again.callback_handler.callbacks
-    assert callback.state.state()["attributes"]["snapshot"]["balancer"]["ledger"][-1]["step"] == 12
 
 
 def test_the_log_has_losses_and_probabilities_per_dataset(make_trainer):
@@ -211,8 +186,8 @@ def test_a_last_step_with_fewer_batches_is_drawn_to_size(make_trainer):
     # 31 rows in batches of 4 are 8 batches: two steps of 3 and one of 2 per epoch.
     trainer, callback = make_trainer(gradient_accumulation_steps=3, max_steps=7)
     trainer.train()
-    assert callback.schedule.rows_per_epoch == 32
-    assert callback.schedule.last_rows == 8
+    assert callback.balancing.schedule.rows_per_epoch == 32
+    assert callback.balancing.schedule.last_rows == 8
     assert callback.drawn_so_far(7).sum() == 2 * 32 + 12
 
 
@@ -249,24 +224,6 @@ def test_a_loss_that_is_nan_moves_nothing(make_trainer, tmp_path, monkeypatch):
 
 def nan(batch):
     return torch.full((len(batch["labels"]),), np.nan)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy"),
-        ({"packing": True}, "packing"),
-        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches"),
-    ],
-)
-def test_options_that_would_undo_balancing_are_refused_by_name(make_trainer, options, message):
-    with pytest.raises(ConfigError, match=message):
-        make_trainer(**options)
-
-
-def test_rows_without_a_dataset_are_refused(make_trainer):
-    with pytest.raises(DataError, match="hbo_dataset"):
-        make_trainer(rows=token_rows().remove_columns("hbo_dataset"))
 
 
 def test_defaults_of_these_tests_really_move_the_policy():

@@ -10,7 +10,7 @@ from hbo import METHODS, HBOConfig
 from hbo.config.rewards import REWARDS, is_of_dataset, needs
 from hbo.errors import ConfigError, DataError
 from hbo.rewards import alignment
-from hbo.training.attach import parts_of
+from hbo.training.balancing import parts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
 
@@ -71,7 +71,7 @@ def test_rows_set_aside_are_never_trained_on(make_trainer, reward):
         with_kwargs=True,
     )
     trainer.train()
-    aside = callback.measurer.dev_K
+    aside = callback.balancing.measurer.dev_K
     assert [len(rows) for rows in aside] == [8, 8]
     rows = trainer.train_dataset
     assert not seen & {tuple(rows[number]["input_ids"][:2]) for number in np.concatenate(aside).tolist()}

@@ -19,7 +19,7 @@ from trl import DPOConfig, DPOTrainer
 
 from hbo import HBOCallback, HBOConfig
 from hbo.errors import ConfigError, ResumeError
-from hbo.training.attach import parts_of
+from hbo.training.balancing import parts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
 
@@ -210,13 +210,13 @@ def test_the_model_sees_the_stream_and_the_stream_follows_the_probabilities(make
         lambda model, args, kwargs: seen.extend(map(tuple, kwargs["input_ids"][:4].tolist())), with_kwargs=True
     )
     trainer.train()
-    rows = callback.balancer.stream.rows(0, callback.schedule.position(40)).tolist()
+    rows = callback.balancer.stream.rows(0, callback.balancing.schedule.position(40)).tolist()
     names = Counter(trainer.train_dataset["hbo_dataset"][row] for row in rows)
     assert abs(names["b"] / len(rows) - 0.9) < 0.06  # 160 draws: two standard deviations are 0.05
     prompts = trainer.train_dataset["prompt_ids"][:]
     at = 0
     for step in range(40):
-        window = callback.balancer.stream.rows(*map(callback.schedule.position, (step, step + 1))).tolist()
+        window = callback.balancer.stream.rows(*map(callback.balancing.schedule.position, (step, step + 1))).tolist()
         begins = Counter(tuple(prompts[row]) for row in window)
         found = seen[at : at + len(window)]
         assert all(sum(ids[: len(prompt)] == prompt for ids in found) >= n for prompt, n in begins.items())
@@ -236,7 +236,7 @@ def test_the_logged_loss_of_a_dataset_is_the_trainers_own(make_dpo, options):
     trainer.train()
     line = next(line for line in trainer.state.log_history if "loss/a" in line)
     plain = next(line for line in trainer.state.log_history if "loss" in line)
-    rows = callback.balancer.stream.rows(0, callback.schedule.position(3)).tolist()
+    rows = callback.balancer.stream.rows(0, callback.balancing.schedule.position(3)).tolist()
     losses = {"a": [], "b": []}
     trainer.model.eval()
     for row in rows:

@@ -6,15 +6,15 @@ import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import assert_same_weights, ledger, tiny_model, token_rows, weights
+from tiny_training import assert_same_weights, ledger, step, tiny_model, token_rows, weights
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from hbo.config import HBOConfig
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.probe import Probe
 from hbo.scoring.batches import pad, reader
-from hbo.training.attach import groups_of
 from hbo.training.group_losses import Meter
+from hbo.training.groups import groups_of
 from hbo.training.packing import pack_within_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
@@ -107,9 +107,8 @@ def test_losses_of_a_flattened_batch_are_booked_on_the_group_of_each_token():
     found = packed(rows)
     model = tiny_model().train()
     meter = Meter(groups_of(found))
-    meter.attach(model)
     numbers = [0, len(found) - 1, 1]
-    meter.expect([np.array(numbers)])
+    meter.before_step(model, step(numbers))
     collate = DataCollatorForLanguageModeling(pad_token_id=1, padding_free=True)
     model(**collate([found[i] for i in numbers]), use_cache=False)
     sums, tokens = meter.read()
@@ -157,8 +156,10 @@ def test_a_resumed_run_on_packed_rows_equals_one_that_never_stopped(make_trainer
     assert_same_weights(weights(again), weights(whole))
     assert ledger(tmp_path / "parts") == ledger(tmp_path / "whole")
     assert ledger(tmp_path / "whole")[0]["global"] != ledger(tmp_path / "whole")[-1]["global"]
-    tokens = callback.groups.length_N[callback.balancer.stream.rows(0, callback.schedule.position(12))].sum()
-    assert callback.tokens == tokens
+    tokens = callback.balancing.groups.length_N[
+        callback.balancer.stream.rows(0, callback.balancing.schedule.position(12))
+    ].sum()
+    assert callback.balancing.tokens == tokens
     assert {"loss/a", "loss/b/1"} <= {key for line in whole.state.log_history for key in line}
 
 

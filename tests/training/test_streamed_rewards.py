@@ -13,8 +13,10 @@ from hbo import HBOConfig
 from hbo.errors import ConfigError
 from hbo.rewards.choose import measurer_for
 from hbo.rewards.gradients import gradient_norms_and_losses
+from hbo.rewards.probe import Probe
+from hbo.rewards.streamed import Window
 from hbo.scoring.batches import pad
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
 STREAM = {"rewards": "stream", "update_every": 3}  # windows of 2 steps of 4 rows
@@ -40,13 +42,13 @@ def test_rewards_are_those_of_the_training_rows_in_the_window(make_trainer, tmp_
     )
     trainer.train()
     window = 8 // accumulation
-    position = callback.schedule.position
+    position = callback.balancing.schedule.position
     seen = callback.balancer.stream.rows(position(max(0, 6 - window)), position(6))
-    cells = callback.groups.cell_N[seen]
+    cells = callback.balancing.groups.cell_N[seen]
     counts = np.bincount(cells, minlength=4)
     assert counts.min() >= 2  # no group is topped up
     norm, loss = measured_alone(trainer.model, seen, rows)
-    has_norm = (len(seen) - 1 - np.arange(len(seen))) // callback.schedule.rows % 2 == 0  # every second step
+    has_norm = (len(seen) - 1 - np.arange(len(seen))) // callback.balancing.schedule.rows % 2 == 0  # every second step
     assert np.bincount(cells[has_norm], minlength=4).min() >= 1
     assert not has_norm.all()
     record = ledger(tmp_path / "out")[1]
@@ -55,7 +57,7 @@ def test_rewards_are_those_of_the_training_rows_in_the_window(make_trainer, tmp_
         groups = [norm[has_norm & (cells == 2 * k + j)].mean() for j in range(2)]
         assert record["global_reward"][name] == pytest.approx(np.mean(groups), rel=1e-3)
         for j in range(2):
-            pool = callback.measurer.probe.pool[2 * k + j]
+            pool = callback.balancing.measurer.probe.pool[2 * k + j]
             start = measured_alone(trainer.model, pool, rows)[1].mean()
             expected = np.exp(loss[cells == 2 * k + j].mean() - start)
             assert record["local_reward"][name][j] == pytest.approx(expected, rel=1e-3)
@@ -69,7 +71,7 @@ def test_watching_leaves_no_trace_on_training(make_trainer, checkpointing):
     watched.train()
     plain, _ = make_trainer("off", balance={"method": "proportional"}, **options)
     plain.train()
-    assert not callback.measurer.failed
+    assert not callback.balancing.measurer.failed
     assert_same_weights(weights(watched), weights(plain))
     # TRL and accelerate leave hooks of their own; ours are gone.
     assert not any(
@@ -97,7 +99,7 @@ def test_resume_is_bitwise_also_in_the_middle_of_a_window(make_trainer, tmp_path
     expected = weights(whole), ledger(tmp_path / "whole")
     again, callback = make_trainer("whole", **copy.deepcopy(options))
     again.train(resume_from_checkpoint=str(tmp_path / "whole" / f"checkpoint-{save_steps}"))
-    assert not callback.measurer.failed
+    assert not callback.balancing.measurer.failed
     assert_same_weights(weights(again), expected[0])
     assert ledger(tmp_path / "whole") == expected[1]
     assert expected[1][-1]["global"] != expected[1][0]["global"]
@@ -119,7 +121,7 @@ def test_a_group_seen_too_rarely_is_topped_up_by_what_it_lacks(make_trainer):
         balance={**STREAM, "probes": 32, "probe_pool": 16}, rows=token_rows(sizes=(40, 40))
     )
     trainer.train()
-    window = callback.window
+    window = callback.balancing.measurer
     assert [len(rows) for rows in window.probe.probes(3)] == [16] * 4  # so 4 are enough
     seen = np.ones((2, 3, 4))
     seen[:, 0] = [0, 1, 2, 9], [7, 3, 4, 0]  # rows with a norm, rows with a loss
@@ -136,7 +138,7 @@ def test_a_group_seen_too_rarely_is_topped_up_by_what_it_lacks(make_trainer):
 def test_losses_alone_need_no_gradient(make_trainer, tmp_path):
     trainer, callback = make_trainer(balance={**STREAM, "global_reward": "loss"})
     trainer.train()
-    assert not callback.measurer.failed
+    assert not callback.balancing.measurer.failed
     assert all(value > 0 for value in ledger(tmp_path / "out")[-1]["global_reward"].values())
 
 
@@ -145,7 +147,7 @@ def test_another_loss_falls_back_to_probes_with_one_warning(make_trainer, tmp_pa
         trainer, callback = make_trainer(balance=STREAM, loss_type="dft")
         trainer.train()
     assert sum("on probes" in str(warning.message) for warning in said) == 1
-    assert callback.measurer.failed
+    assert callback.balancing.measurer.failed
     probed, _ = make_trainer("probed", balance={**STREAM, "rewards": "probe"}, loss_type="dft")
     probed.train()
     assert ledger(tmp_path / "out") == ledger(tmp_path / "probed")
@@ -161,23 +163,23 @@ def test_a_parameter_without_rule_falls_back_before_training(make_trainer, tmp_p
         stray(trainer)
         with pytest.warns(UserWarning, match="up_proj.weight' is used outside of its own layer"):
             trainer.train()
-        assert callback.window is None or callback.window.failed
+        assert rewards == "probe" or callback.balancing.measurer.failed
     assert ledger(tmp_path / "stream") == ledger(tmp_path / "probe")
 
 
 def test_time_in_hooks_counts_as_balancing(make_trainer, monkeypatch):
-    spent = []
+    original, spent = Window.after_step, []
 
-    def counted(window):
-        spent.append(window.seconds)
-        return 1000.0
+    def counted(window, processes):
+        spent.append(original(window, processes))
+        return 100.0
 
-    monkeypatch.setattr("hbo.rewards.streamed.Window.spent", counted)
+    monkeypatch.setattr(Window, "after_step", counted)
     trainer, callback = make_trainer(balance=STREAM)
     trainer.train()
-    assert len(spent) == 4
-    assert spent[0] > 0
-    assert callback.balance_seconds > 4000
+    assert len(spent) == 12
+    assert max(spent) > 0
+    assert callback.balancing.balance_seconds > 1200
 
 
 def own_reward(model, batch, *, loss, **_):
@@ -208,7 +210,7 @@ def test_what_cannot_be_streamed_is_refused(make_trainer, balance, train, messag
 def test_without_streaming_nothing_is_watched(make_trainer):
     trainer, callback = make_trainer(balance={"rewards": "probe"})
     trainer.train()
-    assert callback.window is None
+    assert isinstance(callback.balancing.measurer, Probe)
 
 
 def test_a_window_survives_json():

@@ -8,34 +8,33 @@ those of the weights; under LoRA it is one, since nearly all weights are frozen.
     a row of a pool     1, once, for its loss under the untuned model; `ifd_ratio` takes 1 more
     a row scored        2, once, with its instruction and without
 
-A norm takes the place of a weight's gradient and never more operations than that (`hbo.rewards.norms.outer_products`).
-Rows count as equally long.
+A norm takes the place of a weight's gradient and never more operations than that (`hbo.rewards.norms.outer_products`),
+but for layers that are run again for each row. Rows count as equally long.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
+import torch
 from trl import SFTConfig
 
+from hbo.check.weightless import builder
 from hbo.config import HBOConfig, RunConfig
 from hbo.config.rewards import needs, spec_of
+from hbo.errors import first_line
+from hbo.rewards.norms.facts import Facts
+from hbo.rewards.norms.recorder import owners_of
 from hbo.run.arguments import is_checkpointing
 from hbo.run.scored_rows import needs_scores
+from hbo.scoring.models import model_config
 
 
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:
     """The work of all updates over that of training, at most; None where a reward's work isn't known beforehand.
 
-    Args:
-        config: Run.
-        args: Its `train:`.
-        steps: Optimizer steps.
-        examples: Rows trained on per step.
-        datasets: Number of datasets.
-
-    Raises:
-        Nothing.
+    `examples` are the rows trained on in one of the `steps`.
     """
     balance = config.balance
     if balance.is_static:
@@ -45,23 +44,42 @@ def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float
     if balance.rewards != "probe" or not all(known):
         return None
     probes = datasets * max(balance.probes, config.difficulty.groups)
-    work: float = sum(probes * _probe(config, step) for step in range(1, steps + 1) if any(balance.due(step)))
     pool = datasets * config.difficulty.groups * balance.probe_pool
-    work += pool * (1 + ("without_instruction" in needs(*both)))
-    return work / _training(config, args, steps, examples)
+    work = probes * sum(_probe(config, step) for step in range(1, steps + 1) if any(balance.due(step)))
+    return (work + pool * (1 + ("without_instruction" in needs(*both)))) / _training(config, args, steps, examples)
 
 
 def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, rows: int) -> float | None:
-    """The work of scoring `rows` rows once over that of training, at most; None where a separate model does it.
-
-    Raises:
-        Nothing.
-    """
+    """The work of scoring `rows` rows once over that of training, at most; None where a separate model does it."""
     if not needs_scores(config):
         return 0.0
     if config.difficulty.model is not None:
         return None
     return 2 * rows / _training(config, args, steps, examples)
+
+
+def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[str]:
+    """How gradient norms will be measured, as `hbo check` prints it; nothing where no reward needs them.
+
+    Whether each layer really goes that way is found out before the first step (`hbo.rewards.norms.settle`). `spec` is
+    the model's folder or Hub name; None: what of it lies on this machine.
+    """
+    balance = config.balance
+    if "gradient_norm" not in needs(balance.global_reward, balance.local_reward):
+        return []
+    trusts = bool(args.trust_remote_code)
+    model = model_config(spec or config.model, trust_remote_code=trusts, offline=spec is None)
+    if model is None:
+        return []  # the estimate of memory says so already
+    try:
+        with torch.device("meta"):
+            owners = owners_of(builder(config, args)(model), Facts())
+    except Exception as error:  # a model that transformers doesn't know raises anything
+        return [f"how gradient norms are measured can't be told: this model can't be made ({first_line(error)[:200]})"]
+    again = Counter(type(owner.layer).__name__ for owner in owners.values() if owner.again)
+    kinds = ", ".join(f"{name} ({count} of them)" for name, count in again.most_common())
+    how = f"but run again for each row, which is slower: {kinds}" if kinds else "as far as its layers tell"
+    return [f"gradient norms: a batch in one pass, {how}; a few rows are tried before the first step"]
 
 
 def _probe(config: RunConfig, step: int) -> int:

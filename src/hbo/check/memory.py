@@ -5,7 +5,7 @@
     weights             parameters × bytes of a number (fp32 unless `train.model_init_kwargs.dtype` says otherwise)
     gradients           the same of the trained parameters: all of them, or the adapter's; DDP has them twice
     optimizer states    numbers per trained parameter by `train.optim`
-    of a batch          longest row × `per_device_train_batch_size`, forward and backward (`hbo.check.memory`);
+    of a batch          longest row × `per_device_train_batch_size`, forward and backward (`hbo.check.weightless`);
                         of its logits one tile, since TRL never has those of a batch at once
     of an update        no more than of a batch, since probes are sized to it (`hbo.rewards.passes`); if
                         `balance.probe_tokens` is set, as many tokens, checkpointed as training is, a slice of logits
@@ -14,62 +14,52 @@ FSDP leaves each of N processes a part of N of the first three and one gathered 
 holds the whole model to score the rows. DeepSpeed's ZeRO shares by its stage.
 Not counted: Python and its libraries, CUDA's context, fragmentation.
 
-How much memory the activations of a step take, found by running the step without computing anything.
-
-Under torch's fake tensors every operation of the model says the shape of its result and no number is computed or
-stored, so a model of any size runs from its `config.json` alone. What is alive at the same time is added up.
-
-B rows of a batch, T tokens of a row.
+B rows of a batch, T tokens of a row, H numbers of a hidden state.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 import os
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from peft import PeftModel, get_peft_model
-from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, PretrainedConfig
+from peft import PeftModel
+from transformers import PretrainedConfig
 from trl import SFTConfig
 
+from hbo.check.weightless import Build, builder, peak_of, sizes_of
 from hbo.config import RunConfig
-from hbo.run.arguments import CHECKPOINTING, adapter, is_checkpointing
+from hbo.errors import first_line
+from hbo.run.arguments import is_checkpointing
 from hbo.run.model import dtype_of
 from hbo.scoring.head import targets_at_once
+from hbo.scoring.models import model_config
 
 _TILE = 4096, 32768  # tokens × words of the logits that TRL has at once
 # Numbers that an optimizer keeps per trained parameter, by the beginning of its name; others are taken for Adam's two.
 _STATES = {"sgd": 0, "adagrad": 1, "rmsprop": 1, "lion": 1, "schedule_free_sgd": 1, "ademamix": 3}
+_OTHERS = 8  # processes of the hint what sharding would save
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on one process.
-
-    Attributes:
-        weights: The parameters that it holds.
-        gradients: Of those that are trained.
-        optimizer: Its states.
-        activations: The most of a batch or an update; None where it can't be told.
-        whole: All parameters, which every process holds while rows are scored.
-        block: Those of one layer.
-    """
+    """Bytes on one process."""
 
     weights: int
+    """The parameters that it holds."""
     gradients: int
+    """Of those that are trained."""
     optimizer: int
+    """Its states."""
     activations: int | None
+    """The most of a batch or an update; None where it can't be told."""
     whole: int
+    """All parameters, which every process holds while rows are scored."""
     block: int
+    """Those of one layer."""
 
     @property
     def total(self) -> int:
@@ -77,14 +67,10 @@ class Memory:
         return max(self.weights + self.gradients + self.optimizer + (self.activations or 0), self.whole)
 
     def on(self, processes: int, *, sharded: bool) -> Memory:
-        """The same on each of several processes, by FSDP or by DDP."""
-        if processes == 1:
-            return self
-        if not sharded:
-            return replace(self, gradients=2 * self.gradients)
-        parts = (math.ceil(value / processes) for value in (self.weights, self.gradients, self.optimizer))
-        weights, gradients, optimizer = parts
-        return replace(self, weights=weights + self.block, gradients=gradients, optimizer=optimizer)
+        """The same on each of several processes, by FSDP, which shares as ZeRO-3 does, or by DDP."""
+        if sharded:
+            return self.under_zero(3, processes)
+        return self if processes == 1 else replace(self, gradients=2 * self.gradients)
 
     def under_zero(self, stage: int, processes: int, *, narrowed: int | None = None) -> Memory:
         """The same on each of several processes, by DeepSpeed without offloading.
@@ -99,21 +85,36 @@ class Memory:
         if narrowed:
             optimizer = (optimizer + gradients) * 4 // narrowed
             weights, gradients = weights * 2 // narrowed, gradients * 2 // narrowed
-        shares = [processes if stage >= least else 1 for least in (3, 2, 1)]
-        parts = (math.ceil(n / by) for n, by in zip((weights, gradients, optimizer), shares, strict=True))
-        weights, gradients, optimizer = parts
-        gathered = self.block if shares[0] > 1 else 0
-        return replace(self, weights=weights + gathered, gradients=gradients, optimizer=optimizer)
+        parts = ((weights, 3), (gradients, 2), (optimizer, 1))
+        weights, gradients, optimizer = (math.ceil(n / processes) if stage >= least else n for n, least in parts)
+        if stage >= 3 and processes > 1:
+            weights += self.block  # gathered when its turn comes
+        return replace(self, weights=weights, gradients=gradients, optimizer=optimizer)
+
+
+def memory_notes(config: RunConfig, args: SFTConfig, spec: str | None, length: int | None) -> list[str]:
+    """The estimate as `hbo check` prints it, a line each, or why there is none.
+
+    `spec` is the model's folder or Hub name; None: what of it lies on this machine. `length` is of the longest row, in
+    tokens; None if that isn't known.
+    """
+    trusts = bool(args.trust_remote_code)
+    model = model_config(spec or config.model, trust_remote_code=trusts, offline=spec is None)
+    if model is None:
+        where = "isn't on this machine; hbo check asks the network for it" if spec is None else "can't be read"
+        return [f"memory can't be estimated without the model's config.json, which {where}"]
+    length = length or getattr(model, "max_position_embeddings", None)
+    if length is None:
+        return ["memory can't be estimated without the length of the longest row; set train.max_length"]
+    try:
+        found = estimate(config, args, model, length)
+    except Exception as error:  # a model that transformers doesn't know raises anything
+        return [f"memory can't be estimated: transformers can't make this model ({first_line(error)[:200]})"]
+    return list(_told(args, found, length))
 
 
 def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length: int) -> Memory:
-    """What a process takes that shares nothing with others.
-
-    Args:
-        config: Run.
-        args: Its `train:`.
-        model: The model's `config.json`.
-        length: Tokens of the longest row.
+    """What a process takes that shares nothing with others, if the longest row has `length` tokens.
 
     Raises:
         Exception: Whatever transformers raises for a model that it doesn't know.
@@ -132,12 +133,41 @@ def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length
     return Memory(weights, gradients, optimizer, activations, weights, block)
 
 
-def is_sharded(args: SFTConfig) -> bool:
+def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
+    processes, sharded, stage = args.world_size, _is_sharded(args), _zero_stage(args)
+    found, kind = alone.on(processes, sharded=sharded), "FSDP" if sharded else "DDP"
+    if stage is not None:
+        narrowed = dtype_of(args).itemsize if args.bf16 or args.fp16 else None
+        found, kind = alone.under_zero(stage, processes, narrowed=narrowed), f"DeepSpeed's ZeRO-{stage}"
+    where = f" on each of {processes} processes, {kind}" if processes > 1 else ""
+    parts = [
+        f"weights {_size(found.weights)}",
+        f"gradients {_size(found.gradients)}",
+        f"states of {args.optim.value} {_size(found.optimizer)}",
+    ]
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    kept = "computed twice" if is_checkpointing(args) else "all kept: train.activation_checkpointing is false"
+    if found.activations is None:
+        parts.append("and on top the activations, which can't be told for this architecture")
+    else:
+        batch = f"{args.per_device_train_batch_size} rows of {length} tokens, {precision}, {kept}"
+        parts.append(f"activations {_size(found.activations)} ({batch})")
+    yield f"memory at the peak{where}, an estimate: {_size(found.total)} ({', '.join(parts)})"
+    if processes == 1 and stage is None:
+        total = _size(alone.on(_OTHERS, sharded=True).total)
+        yield f"sharded by FSDP over {_OTHERS} processes, an estimate: {total} on each"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def _is_sharded(args: SFTConfig) -> bool:
     """Whether FSDP is asked for, by `train.fsdp` or by accelerate's launcher."""
     return bool(args.fsdp) or os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
 
 
-def zero_stage(args: SFTConfig) -> int | None:
+def _zero_stage(args: SFTConfig) -> int | None:
     """The stage of ZeRO that `train.deepspeed` or accelerate's launcher asks for; None without DeepSpeed."""
     plugin: Any = getattr(args, "deepspeed_plugin", None)
     if plugin is None:
@@ -146,49 +176,21 @@ def zero_stage(args: SFTConfig) -> int | None:
     return stage if isinstance(stage, int) else 0
 
 
-def builder(config: RunConfig, args: SFTConfig) -> Callable[[PretrainedConfig], nn.Module]:
-    lora = adapter(config)
-
-    def build(model: PretrainedConfig) -> nn.Module:
-        made: Any = AutoModelForCausalLM.from_config(
-            model, dtype=dtype_of(args), trust_remote_code=args.trust_remote_code
-        )
-        made.config.use_cache = False
-        if is_checkpointing(args):
-            enable = getattr(made, f"{CHECKPOINTING}_enable")
-            enable(getattr(args, f"{CHECKPOINTING}_kwargs"))
-            made.enable_input_require_grads()
-        module: nn.Module = made if lora is None else get_peft_model(made, lora)
-        return module
-
-    return build
-
-
-def _activations(
-    config: RunConfig,
-    args: SFTConfig,
-    model: PretrainedConfig,
-    build: Callable[[PretrainedConfig], nn.Module],
-    length: int,
-) -> int:
-    batch = args.per_device_train_batch_size
-    words = int(model.get_text_config().vocab_size)
+def _activations(config: RunConfig, args: SFTConfig, model: PretrainedConfig, build: Build, length: int) -> int:
+    batch, words = args.per_device_train_batch_size, int(model.get_text_config().vocab_size)
     number = 2 if args.bf16 or args.fp16 else 4
 
-    def forward(shape: tuple[int, int]) -> Callable[[Any], torch.Tensor]:
-        def hidden(made: Any) -> torch.Tensor:
+    def passes(rows: int, logits: int) -> int:
+        def forward(made: Any) -> torch.Tensor:
             made.train()
             inner = made.get_base_model() if isinstance(made, PeftModel) else made
-            ids_BT = torch.zeros(shape, dtype=torch.long)
+            ids_BT = torch.zeros((rows, length), dtype=torch.long)
             with torch.autocast("cpu", torch.bfloat16, enabled=number == 2):
                 hidden_BTH: torch.Tensor = inner.base_model(input_ids=ids_BT, use_cache=False)[0]
             return hidden_BTH
 
-        return hidden
-
-    def passes(rows: int, logits: int) -> int:
         # Of logits the product, and its softmax and gradient in fp32.
-        return peak_of(build, model, forward((rows, length))) + logits * (number + 8)
+        return peak_of(build, model, forward) + logits * (number + 8)
 
     step = passes(batch, min(batch * length, _TILE[0]) * min(words, _TILE[1]))
     if config.balance.is_static or config.balance.rewards != "probe" or config.balance.probe_tokens is None:
@@ -206,96 +208,3 @@ def _states(optim: str, shape: torch.Size, width: int) -> int:
     name = optim.removeprefix("paged_")
     numbers = next((count for start, count in _STATES.items() if name.startswith(start)), 2)
     return shape.numel() * numbers * (1 if "bit" in name else width)
-
-
-_SHALLOW = 1, 2  # layers of the two models from which deeper ones are concluded
-
-Build = Callable[[PretrainedConfig], nn.Module]
-Forward = Callable[[nn.Module], torch.Tensor]
-
-
-class Alive(TorchDispatchMode):
-    """Adds up the bytes of all tensors that are alive, but for those known before."""
-
-    def __init__(self, known: Iterable[torch.Tensor]) -> None:
-        super().__init__()
-        self.seen = {tensor.untyped_storage()._cdata for tensor in known}
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage())
-        return result
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        if key in self.seen:
-            return
-        self.seen.add(key)
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, key, size)
-
-    def _gone(self, key: int, size: int) -> None:
-        self.seen.discard(key)
-        self.now -= size
-
-
-def peak_of(build: Build, config: PretrainedConfig, forward: Forward) -> int:
-    """The most bytes that a forward and its backward have alive besides the model and its gradients.
-
-    A deep model is concluded from two shallow ones: each further layer keeps as much for the backward as the second.
-
-    Args:
-        build: A configuration → the model; called where tensors are fake.
-        config: The model's.
-        forward: The model → what the backward starts from; likewise.
-
-    Raises:
-        Exception: Whatever the model raises if its passes depend on the numbers in its tensors.
-    """
-    depth = getattr(config, "num_hidden_layers", 0)
-    if depth <= max(_SHALLOW):
-        return _passes(build, config, forward)[1]
-    (kept, _), (kept_deeper, peak) = (_passes(build, _shallow(config, layers), forward) for layers in _SHALLOW)
-    return peak + (kept_deeper - kept) * (depth - max(_SHALLOW))
-
-
-def sizes_of(build: Build, config: PretrainedConfig) -> list[tuple[torch.Size, bool, int]]:
-    """Shape, whether it is trained, and bytes of a number, of every parameter of the model.
-
-    Raises:
-        Exception: Whatever transformers raises for a configuration that it doesn't know.
-    """
-    with torch.device("meta"):
-        model = build(config)
-    return [(each.shape, each.requires_grad, each.element_size()) for each in model.parameters()]
-
-
-def _passes(build: Build, config: PretrainedConfig, forward: Forward) -> tuple[int, int]:
-    """Bytes kept between forward and backward, and the most at any time."""
-    with FakeTensorMode():
-        model = build(config)
-        for parameter in model.parameters():
-            if parameter.requires_grad:  # gradients are counted apart; with accumulation they are there all the time
-                parameter.register_post_accumulate_grad_hook(_forget)
-        alive = Alive([*model.parameters(), *model.buffers()])
-        with alive:
-            result = forward(model)
-            kept = alive.now
-            result.sum().backward()
-    return kept, alive.peak
-
-
-def _forget(parameter: torch.Tensor) -> None:
-    parameter.grad = None
-
-
-def _shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:
-    shallow = copy.deepcopy(config)
-    shallow.num_hidden_layers = layers
-    if getattr(config, "layer_types", None):
-        shallow.layer_types = config.layer_types[:layers]
-    return shallow

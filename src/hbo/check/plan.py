@@ -3,43 +3,43 @@
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from trl import SFTConfig
 
-from hbo.check.cost import scoring_share, update_share
-from hbo.check.notes import memory_notes, norms_notes
-from hbo.check.warnings import capped, outlook
+from hbo.check.cost import norms_notes, scoring_share, update_share
+from hbo.check.memory import memory_notes
+from hbo.check.warnings import capped, size_warnings
 from hbo.config import RunConfig
 from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
-from hbo.data.inspect_rows import look, told
+from hbo.data.inspect_rows import inspect_rows, inspected_in_words
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import of_reading
 from hbo.data.sources import is_on_hub, open_source
-from hbo.errors import ConfigError
 from hbo.progress import Track, silent
-from hbo.rewards.choose import check_rewards
-from hbo.run.arguments import adapter, steps_of, training_arguments, typed
+from hbo.run.arguments import steps_of
 from hbo.run.model import find_model
-from hbo.run.packages import check_packages
-from hbo.run.rehearsal import check_model, rehearse
+from hbo.run.rehearsal import check_model, checked_settings
 from hbo.run.rows import Data, check_datasets, check_length, read_data, weights_of
 from hbo.run.scored_rows import needs_scores, scorer_rows
 from hbo.scoring import models
 from hbo.scoring.levels import count_left
-from hbo.training.attach import groups_of
 from hbo.training.best import check_metric
+from hbo.training.groups import groups_of
+
+Sizes = dict[str, int | None]
+"""Dataset → rows; None where that isn't known."""
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """How many rows each dataset has; None where that isn't known."""
+    """How many rows each dataset has."""
 
-    train: dict[str, int | None]
-    held_out: dict[str, int | None]
+    train: Sizes
+    held_out: Sizes
     packed: dict[str, int] | None = None
     unread: tuple[str, ...] = ()
     open_ended: bool = False
@@ -58,21 +58,11 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     Raises:
         HBOError: The configuration, the model's name or what is read can't be used.
     """
-    config = typed(config)
-    try:
-        check_packages(config.train)
-    except ConfigError as error:
-        if not offline:  # that may be meant for another machine
-            raise
-        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
-    args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
-    lora = adapter(config)
-    check_rewards(config.balance)
-    rehearse(args)
-    if offline and not is_here(config):
-        here = models.resolve(config.model) if models.is_here(config.model) else None
-        notes = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
-        return plan_offline(config, args, track) | {"memory": notes}
+    config, args, lora = checked_settings(config, elsewhere=offline)
+    if offline and not _is_all_here(config):
+        here = models.resolve(config.model) if models.needs_no_network(config.model) else None
+        memory = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
+        return _stated(config, args, track) | {"memory": memory}
     spec, tokenizer = find_model(config, track)
     check_model(spec, args, lora)
     data = read_data(config, tokenizer, args, track)
@@ -82,33 +72,35 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     plan = _plan(config, args, _Rows({**data.sizes}, {**held}, packed))
     if config.difficulty.model is not None and needs_scores(config):
         scorer_rows(config, data.train, args, track)  # says what is wrong with them
-    seen = look(data.train, data.held_out, data.max_length)
+    seen = inspect_rows(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
     notes = [note.text for note in data.notes]
-    return plan | {"seen": [*notes, *told(seen, data.max_length)], "memory": memory}
+    return plan | {"seen": [*notes, *inspected_in_words(seen, data.max_length)], "memory": memory}
 
 
-def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> dict[str, Any]:
-    """The same as far as it can be known without a network and without the model's tokenizer.
+def _is_all_here(config: RunConfig) -> bool:
+    """Whether a run could begin without a network: its models and every source lie on this machine."""
+    named = [models.needs_no_network(name) for name in (config.model, config.difficulty.model) if name is not None]
+    sources = [source for entry in config.mixture.datasets.values() for source in entry.sources]
+    return all(named) and not any(map(is_on_hub, sources))
+
+
+def _stated(config: RunConfig, args: SFTConfig, track: Track) -> dict[str, Any]:
+    """The plan as far as it can be known without a network and without the model's tokenizer.
 
     A dataset on the Hub has the rows that its `max_rows` allows, or None. Local ones are read and counted, with the
     rows that `max_length` may leave without a response.
-
-    Raises:
-        ConfigError: Two names can't go together, or training is longer than `mixture.max_passes` allows.
-        DataError: A local file can't be used, or a dataset has too few rows.
     """
     mixture = config.mixture
     unread = tuple(name for name, entry in mixture.datasets.items() if any(map(is_on_hub, entry.sources)))
     counted, held_out, notes = _counted(config, [name for name in mixture.datasets if name not in unread], track)
-    train: dict[str, int | None] = {}
-    held: dict[str, int | None] = {}
+    train: Sizes = {}
+    held: Sizes = {}
     for source, entry in mixture.datasets.items():
         if source in unread:
-            for config_here in entry.sources:
-                if not is_on_hub(config_here):
-                    open_source(source, config_here)  # says what is wrong with a file that isn't there
+            for local in (each for each in entry.sources if not is_on_hub(each)):
+                open_source(source, local)  # says what is wrong with a file that isn't there
             name, most = f"{source}/*" if entry.group_by else source, None if entry.group_by else entry.max_rows
             held[name] = None if most is None else count_held_out(most, mixture.eval_fraction)
             train[name] = None if most is None else count_used(most - (held[name] or 0), mixture.train_fraction)
@@ -116,91 +108,13 @@ def plan_offline(config: RunConfig, args: SFTConfig, track: Track = silent) -> d
             parts = [name for name in counted if name == source or (entry.group_by and name.startswith(f"{source}/"))]
             train |= {name: counted[name] for name in parts}
             held |= {name: held_out.get(name, 0) for name in parts}
-    known = {name: size for name, size in train.items() if size is not None}
+    known = _known(train)
     check_datasets(config, known)
     if len(known) == len(train):
         check_length(config, known, args)
         check_metric(args, [name for name, count in held.items() if count])
     open_ended = any(mixture.datasets[name].group_by for name in unread)
     return _plan(config, args, _Rows(train, held, None, unread, open_ended, tokenized=False)) | {"seen": notes}
-
-
-def is_here(config: RunConfig) -> bool:
-    """Whether a run could begin without a network: its model and every source lie on this machine.
-
-    Raises:
-        ModelError: The model's name is a path that isn't there, or no name at all.
-    """
-    named = [models.is_here(name) for name in (config.model, config.difficulty.model) if name is not None]
-    sources = [source for entry in config.mixture.datasets.values() for source in entry.sources]
-    return all(named) and not any(map(is_on_hub, sources))
-
-
-def _plan(config: RunConfig, args: SFTConfig, rows: _Rows) -> dict[str, Any]:
-    if not rows.open_ended:
-        check_floor(config.balance.min_probability, len(rows.train), config.difficulty.groups)
-    share = config.difficulty.drop_easiest
-    left = {name: None if size is None else count_left(size, share) for name, size in rows.train.items()}
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    # What steps are made of: rows, or packed rows, of which nothing is known before they are tokenised.
-    whole = rows.train if not args.packing else rows.packed or dict.fromkeys(left)
-    known = {name: size for name, size in whole.items() if size is not None}
-    steps = steps_of(args, sum(known.values())) if args.max_steps > 0 or len(known) == len(whole) else None
-    drawn = {name: count_left(size, share) for name, size in known.items()}
-    prior = {} if rows.open_ended else _prior(config, left)
-    # Of packed rows, those of a dataset whose rows hold more examples are drawn less often.
-    odds = {name: q * drawn[name] / (left[name] or 1) for name, q in prior.items() if name in drawn}
-    total = sum(odds.values()) if odds and len(odds) == len(left) else None
-    found: dict[str, Any] = {
-        "method": config.balance.method,
-        "rows": left,
-        "packed_rows": drawn if args.packing and rows.packed else None,
-        "packing": bool(args.packing),
-        "held_out": rows.held_out,
-        "unread": rows.unread,
-        "tokenized": rows.tokenized,
-        "prior": {name: prior.get(name) for name in left},
-        "datasets": None if rows.open_ended else len(left),
-        "groups": config.difficulty.groups,
-        "batch": batch,
-        "steps": steps,
-        "updates": steps and sum(any(config.balance.due(step)) for step in range(1, steps + 1)),
-        "epochs": dict.fromkeys(left),
-    }
-    if steps and total:
-        passes = {name: steps * batch * odds[name] / total / drawn[name] for name in left}
-        found["epochs"] = capped(passes, drawn, config.mixture.max_passes)
-    shares = {name: value / total for name, value in odds.items()} if total else {}
-    examples = {name: size for name, size in left.items() if size is not None}
-    passes = {name: count for name, count in found["epochs"].items() if count is not None}
-    found["outlook"] = list(outlook(config, examples, drawn, shares, batch, passes))
-    return found | _costs(config, args, found, rows, batch / total if args.packing and total else float(batch))
-
-
-def _costs(config: RunConfig, args: SFTConfig, plan: dict[str, Any], rows: _Rows, examples: float) -> dict[str, Any]:
-    datasets, steps = plan["datasets"], plan["steps"]
-    costs = {
-        "probes_per_update": datasets and max(config.balance.probes, config.difficulty.groups) * datasets,
-        "update_share": None,
-        "scoring_share": None,
-    }
-    if not steps or datasets is None or (args.packing and not plan["packed_rows"]):
-        return costs
-    costs["update_share"] = update_share(config, args, steps, examples, datasets)
-    sizes = [size for size in rows.train.values() if size is not None]
-    if len(sizes) == datasets:
-        costs["scoring_share"] = scoring_share(config, args, steps, examples, sum(sizes))
-    return costs
-
-
-def _prior(config: RunConfig, sizes: dict[str, int | None]) -> dict[str, float]:
-    """Dataset → probability; nothing where it depends on sizes that aren't known."""
-    weight = weights_of(config, list(sizes))
-    temperature = config.balance.temperature
-    if any(size is None and name not in weight and temperature != math.inf for name, size in sizes.items()):
-        return {}
-    q_K = weighted_prior({name: size or 1 for name, size in sizes.items()}, temperature, weight)
-    return dict(zip(sizes, q_K.tolist(), strict=True))
 
 
 def _counted(config: RunConfig, names: list[str], track: Track) -> tuple[dict[str, int], dict[str, int], list[str]]:
@@ -224,3 +138,73 @@ def _packed_sizes(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, i
         tokens = int(groups.length_N[groups.rows(groups.datasets.index(name), 0)].sum())
         found[name] = max(config.difficulty.groups, math.ceil(tokens / args.max_length))
     return found
+
+
+def _plan(config: RunConfig, args: SFTConfig, rows: _Rows) -> dict[str, Any]:
+    if not rows.open_ended:
+        check_floor(config.balance.min_probability, len(rows.train), config.difficulty.groups)
+    share = config.difficulty.drop_easiest
+    left = {name: None if size is None else count_left(size, share) for name, size in rows.train.items()}
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    # What steps are made of: rows, or packed rows, of which nothing is known before they are tokenised.
+    whole = rows.train if not args.packing else rows.packed or dict.fromkeys(left)
+    known = _known(whole)
+    steps = steps_of(args, sum(known.values())) if args.max_steps > 0 or len(known) == len(whole) else None
+    drawn = {name: count_left(size, share) for name, size in known.items()}
+    prior = {} if rows.open_ended else _prior(config, left)
+    # Of packed rows, those of a dataset whose rows hold more examples are drawn less often.
+    odds = {name: q * drawn[name] / (left[name] or 1) for name, q in prior.items() if name in drawn}
+    total = sum(odds.values()) if odds and len(odds) == len(left) else None
+    passes: dict[str, float] = {}
+    if steps and total:
+        passes = {name: steps * batch * odds[name] / total / drawn[name] for name in left}
+        passes = capped(passes, drawn, config.mixture.max_passes)
+    shares = {name: value / total for name, value in odds.items()} if total else {}
+    found = {
+        "method": config.balance.method,
+        "rows": left,
+        "packed_rows": drawn if args.packing and rows.packed else None,
+        "packing": bool(args.packing),
+        "held_out": rows.held_out,
+        "unread": rows.unread,
+        "tokenized": rows.tokenized,
+        "prior": {name: prior.get(name) for name in left},
+        "datasets": None if rows.open_ended else len(left),
+        "groups": config.difficulty.groups,
+        "batch": batch,
+        "steps": steps,
+        "updates": steps and sum(any(config.balance.due(step)) for step in range(1, steps + 1)),
+        "epochs": passes or dict.fromkeys(left),
+        "outlook": list(size_warnings(config, _known(left), drawn, shares, batch, passes)),
+    }
+    return found | _costs(config, args, found, rows, batch / total if args.packing and total else float(batch))
+
+
+def _known(sizes: Mapping[str, int | None]) -> dict[str, int]:
+    return {name: size for name, size in sizes.items() if size is not None}
+
+
+def _prior(config: RunConfig, sizes: Sizes) -> dict[str, float]:
+    """Dataset → probability; nothing where it depends on sizes that aren't known."""
+    weight = weights_of(config, list(sizes))
+    temperature = config.balance.temperature
+    if any(size is None and name not in weight and temperature != math.inf for name, size in sizes.items()):
+        return {}
+    q_K = weighted_prior({name: size or 1 for name, size in sizes.items()}, temperature, weight)
+    return dict(zip(sizes, q_K.tolist(), strict=True))
+
+
+def _costs(config: RunConfig, args: SFTConfig, plan: dict[str, Any], rows: _Rows, examples: float) -> dict[str, Any]:
+    datasets, steps = plan["datasets"], plan["steps"]
+    costs = {
+        "probes_per_update": datasets and max(config.balance.probes, config.difficulty.groups) * datasets,
+        "update_share": None,
+        "scoring_share": None,
+    }
+    if not steps or datasets is None or (args.packing and not plan["packed_rows"]):
+        return costs
+    costs["update_share"] = update_share(config, args, steps, examples, datasets)
+    sizes = _known(rows.train)
+    if len(sizes) == datasets:
+        costs["scoring_share"] = scoring_share(config, args, steps, examples, sum(sizes.values()))
+    return costs

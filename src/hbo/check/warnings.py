@@ -12,7 +12,7 @@ FEW = 16
 """Rows of a group below which its mean reward is mostly chance, however often it is measured."""
 
 
-def outlook(
+def size_warnings(
     config: RunConfig,
     examples: Mapping[str, int],
     rows: Mapping[str, int],
@@ -30,13 +30,10 @@ def outlook(
         batch: Rows per step.
         passes: Dataset → how often each of its rows is expected under the prior; may be empty.
 
-    Raises:
-        Nothing.
-
     Example:
         >>> from hbo.config.file import parse
         >>> run = parse({"model": "m", "mixture": {"datasets": {"a": "a.jsonl"}}})
-        >>> list(outlook(run, {"a": 1024}, {"a": 1024}, {"a": 1.0}, 8, {"a": 1.0}))
+        >>> list(size_warnings(run, {"a": 1024}, {"a": 1024}, {"a": 1.0}, 8, {"a": 1.0}))
         ['one epoch of the mixture is 128 steps; at its share of the draws, a dataset is gone through in: a 128 steps']
     """
     if rows and share.keys() == rows.keys():
@@ -57,9 +54,6 @@ def outlook(
 
 def capped(passes: Mapping[str, float], rows: Mapping[str, int], most: int | None) -> dict[str, float]:
     """The passes expected where no row may have more than `most`; what one dataset leaves goes to the others.
-
-    Raises:
-        Nothing.
 
     Example:
         >>> capped({"a": 1.0, "b": 5.0}, {"a": 100, "b": 20}, 4)

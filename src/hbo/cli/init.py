@@ -9,19 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hbo.cli.screen import bars, out
-from hbo.errors import ConfigError, DataError, ModelError, visible
+from hbo.cli.console import bars, tell
+from hbo.errors import ConfigError, DataError, ModelError
+from hbo.text import one_line, visible
 
 if TYPE_CHECKING:
     from hbo.data.chat import Renderer
-    from hbo.data.find_datasets import Found
+    from hbo.data.find_datasets import FoundDataset
 
 _EPOCHS, _BATCH, _GROUPS, _HELD_OUT = 3, 16, 4, 0.05
 _UPDATES = 10  # at the least, where steps are few
-_PAPER_UPDATE, _PAPER_STEP = 200, 1e-4
+_PAPER_UPDATES, _PAPER_STEP = 52, 1e-4
 
 
-def init(
+def init_command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder in which your datasets lie.")],
     output: Annotated[Path, typer.Option("--output", help="YAML file to write.")] = Path("run.yaml"),
     model: Annotated[
@@ -46,39 +47,32 @@ def init(
         raise ConfigError(f"{output}: can't be written ({error.strerror}); give --output another name") from None
     for each in found:
         for line in (_told(each), *each.notes):
-            out.print(visible(line), soft_wrap=True, markup=False)
-    out.print(f"written {output}; next: hbo check {output}", soft_wrap=True, markup=False)
+            tell(visible(line))
+    tell(f"written {output}; next: hbo check {output}")
 
 
 def _renderer(model: str) -> Renderer | None:
     """What renders conversations for a model that lies on this machine; None for any other."""
     from hbo.data.chat import Renderer
-    from hbo.scoring.models import is_here, load_tokenizer
+    from hbo.scoring.models import load_tokenizer, needs_no_network
 
     try:
-        return Renderer(load_tokenizer(model)) if is_here(model) else None
+        return Renderer(load_tokenizer(model)) if needs_no_network(model) else None
     except ModelError:
         return None  # hbo check says what is wrong with it
 
 
-def configuration(found: Sequence[Found], model: str) -> str:
-    """The YAML for these datasets, of which one at least can be used.
+def configuration(found: Sequence[FoundDataset], model: str) -> str:
+    """The YAML for these datasets, of which one at least can be used."""
+    from hbo.config.methods import UPDATE_EVERY
 
-    Raises:
-        Nothing.
-    """
     usable = [each for each in found if each.rows]
     rows = sum(each.rows for each in usable)
     steps = max(1, math.ceil(_EPOCHS * rows / _BATCH))
-    every = max(1, min(_PAPER_UPDATE, steps // _UPDATES))
-    mixture = []
-    for each in found:
-        if each.rows:
-            mixture += _entry(each, rows)
-        else:
-            mixture += [f"    # {_plain(each.name)} can't be used: {_plain(str(each.problem))}"]
-    # Fewer updates than the paper's 52 leave an actor near its prior unless its step grows with the lack of them.
-    step = _PAPER_STEP * min(10.0, max(1.0, 52 * every / steps))
+    every = max(1, min(UPDATE_EVERY, steps // _UPDATES))
+    mixture = [line for each in found for line in _entry(each, rows)]
+    # Fewer updates than the paper's leave an actor near its prior unless its step grows with the lack of them.
+    step = _PAPER_STEP * min(10.0, max(1.0, _PAPER_UPDATES * every / steps))
     return "\n".join(
         [
             "# Written by `hbo init`. docs/configuration.md has every key; what isn't here has its default.",
@@ -112,7 +106,7 @@ def configuration(found: Sequence[Found], model: str) -> str:
     )
 
 
-def _groups(usable: Sequence[Found]) -> int:
+def _groups(usable: Sequence[FoundDataset]) -> int:
     """The default number of groups, or as many as the largest dataset has rows to train on."""
     from hbo.data.held_out import count_held_out
 
@@ -120,17 +114,19 @@ def _groups(usable: Sequence[Found]) -> int:
     return min(_GROUPS, most - count_held_out(most, _HELD_OUT))
 
 
-def _entry(each: Found, rows: int) -> list[str]:
+def _entry(each: FoundDataset, rows: int) -> list[str]:
+    if not each.rows:
+        return [f"    # {one_line(each.name)} can't be used: {one_line(str(each.problem))}"]
     told = f"{each.rows} rows in format '{each.format}', {each.rows / rows:.1%} of the mixture"
     lines = [f"    {_scalar(each.name)}:   # {told}"]
     lines += [f"      {key}: {_scalar(value)}" for key, value in each.settings.items() if key != "drop_unusable"]
-    lines += [f"      # {_plain(note)}" for note in each.notes]
+    lines += [f"      # {one_line(note)}" for note in each.notes]
     if each.unusable:
-        lines += [f"      drop_unusable: true   # {each.unusable} rows; the first: {_plain(str(each.problem))}"]
+        lines += [f"      drop_unusable: true   # {each.unusable} rows; the first: {one_line(str(each.problem))}"]
     return lines
 
 
-def _told(each: Found) -> str:
+def _told(each: FoundDataset) -> str:
     if not each.rows:
         return f"{each.name}: can't be used: {each.problem}"
     left = f", {each.unusable} can't be used ({each.problem})" if each.unusable else ""
@@ -141,10 +137,4 @@ def _scalar(value: Any) -> str:
     """A value as YAML on one line, whatever characters it has."""
     from hbo.config.yaml_text import write_yaml
 
-    text = write_yaml(value, width=math.inf, default_flow_style=True)
-    return text.removesuffix("...\n").strip()
-
-
-def _plain(text: str) -> str:
-    """On one line, as a comment has to be."""
-    return " ".join(visible(text).split())
+    return write_yaml(value, width=math.inf, default_flow_style=True).removesuffix("...\n").strip()

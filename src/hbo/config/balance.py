@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from hbo.config.data import Temperature
+from hbo.config.methods import SETTINGS, UPDATE_EVERY, method_of
 from hbo.config.rewards import is_signed
 from hbo.config.section import Section, shown, truth
 from hbo.errors import ConfigError
 
 TIERS: tuple[Literal["global", "local"], ...] = ("global", "local")
 Steps = Annotated[int, Field(ge=1)]
-Reward = str | Callable[..., Any] | None
+RewardChoice = str | Callable[..., Any] | None
 
 
 class ActorConfig(Section):
@@ -44,9 +45,11 @@ class HBOConfig(Section):
         True
     """
 
+    also_takes: ClassVar[tuple[str, ...]] = TIERS
+
     method: str = "hbo"
     """A name in `hbo.METHODS`; it sets the defaults of the fields below."""
-    update_every: Steps | dict[Literal["global", "local"], Steps] = 200
+    update_every: Steps | dict[Literal["global", "local"], Steps] = UPDATE_EVERY
     """Optimizer steps between two updates (F in the paper), or `{global: …, local: …}` where the levels differ."""
     probes: Annotated[int, Field(ge=1)] = 32
     """Rows per dataset on which an update measures its rewards, spread evenly over the groups."""
@@ -56,9 +59,9 @@ class HBOConfig(Section):
     """Padded tokens per batch of probes; absent: as many as a training step has memory for, on a CPU 1024 at most."""
     rewards: Literal["probe", "stream"] = "probe"
     """Where rewards come from: rows measured for the purpose (the paper), or the training batches before an update."""
-    global_reward: Reward = "gradient_norm"
+    global_reward: RewardChoice = "gradient_norm"
     """Reward of the datasets: a name, `pkg.module:function` or a callable; null freezes the global actor."""
-    local_reward: Reward = "perplexity_ratio"
+    local_reward: RewardChoice = "perplexity_ratio"
     """Reward of the groups, likewise; null freezes the local actors."""
     actor: ActorConfig = ActorConfig()
     """Actor used on both levels."""
@@ -82,16 +85,13 @@ class HBOConfig(Section):
     def _from_method(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        from hbo.config.methods import settings  # recipes is written in terms of this class
-
-        given = dict(data)
         try:
-            merged = {**settings(given.get("method", "hbo")), **given}
+            defaults = method_of(data.get("method", "hbo")).defaults
         except ConfigError as error:
             raise ValueError(str(error)) from None
-        own = settings(given.get("method", "hbo")).get("actor")
-        if own and isinstance(given.get("actor"), Mapping):
-            merged["actor"] = {**own, **given["actor"]}
+        merged = {**defaults, **data}
+        if isinstance(data.get("actor"), Mapping):
+            merged["actor"] = {**defaults.get("actor", {}), **data["actor"]}
         for tier in TIERS:
             if tier in merged:
                 learns, reward = truth(merged.pop(tier)), f"{tier}_reward"
@@ -104,18 +104,13 @@ class HBOConfig(Section):
         return merged
 
     @model_validator(mode="after")
-    def _temperature_by_name(self) -> HBOConfig:
-        from hbo.config.methods import FIXED_TEMPERATURE, SETTINGS
-
-        if self.method in FIXED_TEMPERATURE and self.temperature != (own := SETTINGS[self.method]["temperature"]):
+    def _settings_fit(self) -> HBOConfig:
+        method = SETTINGS[self.method]
+        if method.means_temperature and self.temperature != (own := method.defaults["temperature"]):
             raise ValueError(
                 f"method {self.method} means temperature {own:g}, but {self.temperature:g} is asked for; leave it out, "
                 "or choose method temperature"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _rewards_fit(self) -> HBOConfig:
         if self.is_flat and self.global_reward is not None:
             raise ValueError(f"method {self.method} has one actor over all groups: leave 'global_reward' out")
         if self.rewards == "stream" and isinstance(self.update_every, dict):
@@ -130,25 +125,28 @@ class HBOConfig(Section):
     @property
     def is_flat(self) -> bool:
         """Whether one actor holds the groups of all datasets."""
-        return self.method == "mos+"
+        return SETTINGS[self.method].is_flat
 
     @property
     def is_stratified(self) -> bool:
         """Whether the rows of every step have the exact shares."""
-        return self.method == "stratified"
-
-    def due(self, step: int) -> tuple[bool, bool]:
-        """Whether the datasets and the groups learn after `step`, counted from 1."""
-        every = self.update_every
-        each = [every.get(tier, 200) for tier in TIERS] if isinstance(every, dict) else [every, every]
-        known = self.global_reward is not None, self.local_reward is not None
-        return known[0] and step > 0 and step % each[0] == 0, known[1] and step > 0 and step % each[1] == 0
-
-    def measured(self, step: int) -> tuple[bool, bool]:
-        """Which level's reward a measurement after `step` is for: both, unless their intervals differ."""
-        return self.due(step) if isinstance(self.update_every, dict) else (True, True)
+        return SETTINGS[self.method].is_stratified
 
     @property
     def is_static(self) -> bool:
         """Whether both levels are frozen, so that nothing is ever measured."""
         return self.global_reward is None and self.local_reward is None
+
+    def due(self, step: int) -> tuple[bool, bool]:
+        """Whether the datasets and the groups learn after `step`, counted from 1."""
+        every = self.update_every if isinstance(self.update_every, dict) else dict.fromkeys(TIERS, self.update_every)
+        datasets, groups = (step > 0 and step % every.get(tier, UPDATE_EVERY) == 0 for tier in TIERS)
+        return datasets and self.global_reward is not None, groups and self.local_reward is not None
+
+    def measured(self, step: int) -> tuple[bool, bool]:
+        """Which level's reward a measurement after `step` is for: both, unless their intervals differ."""
+        return self.due(step) if isinstance(self.update_every, dict) else (True, True)
+
+
+METHODS: dict[str, HBOConfig] = {name: HBOConfig(method=name) for name in SETTINGS}
+"""Every method as a configuration."""

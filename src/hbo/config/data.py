@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, Valid
 from hbo.config.section import Section, Switch, written
 
 Temperature = Annotated[float, Field(gt=0)]
-Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
+YamlScalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
 def stem(entry: Any) -> str:
@@ -39,7 +39,7 @@ class SourceConfig(Section):
     """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
     roles: dict[str, str] | None = None
     """Role in the source → system, user, assistant or tool; also the other way round, each with a list of names."""
-    where: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = None
+    where: dict[str, YamlScalar | Annotated[list[YamlScalar], Field(min_length=1)]] | None = None
     """Column → the value, or one of the values, that a row must have there; all other rows are left out."""
 
     @field_validator("columns", "where", mode="before")
@@ -93,7 +93,7 @@ class MixtureConfig(Section):
     """Name → dataset. A list of entries (TRL's style) is accepted too; each takes its path's stem as name."""
     temperature: Temperature | None = None
     """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo).
-    The methods proportional and uniform keep theirs."""
+    The methods proportional and uniform keep theirs. What holds in the end is `balance.temperature`."""
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of each dataset held out and never trained on; at least one row unless 0."""
     eval_accuracy: Switch = True

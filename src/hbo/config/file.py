@@ -44,7 +44,7 @@ def parse(data: Mapping[str, Any], source: str = "configuration", lines: Mapping
         ConfigError: Some key or value can't be used; the first is named with its place.
     """
     try:
-        return RunConfig.model_validate(data).resolved()
+        return RunConfig.model_validate(data)
     except ValidationError as error:
         line = (lines or {}).get(place(error, RunConfig))
         raise ConfigError(f"{source}{f', line {line}' if line else ''}: {sentence(error, RunConfig)}") from None
@@ -69,13 +69,13 @@ def read_text(file: Path) -> str:
 
 
 def dump(config: RunConfig) -> str:
-    """The configuration as YAML that `load` reads back to an equal one."""
+    """The configuration as YAML that `load` reads back to the same settings."""
     data = config.model_dump(mode="python", by_alias=True)
     for tier in ("global_reward", "local_reward"):
         if callable(reward := data["balance"][tier]):
             data["balance"][tier] = f"{reward.__module__}:{reward.__qualname__}"
-    # The prior stands under `mixture:`; written twice, a later edit of one would be a contradiction.
-    del data["balance"]["temperature"]
+    # YAML has it here; written twice, a later edit of one would be a contradiction.
+    data["mixture"]["temperature"] = data["balance"].pop("temperature")
     return write_yaml(data)
 
 

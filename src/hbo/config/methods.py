@@ -1,58 +1,78 @@
-"""Every method as one set of defaults: a new method is one entry of `SETTINGS`.
+"""Every method of `balance.method`: a new one is one entry of `SETTINGS`.
 
-A level whose reward is None is frozen, so a static sampler is HBO with both levels frozen and
-shares every line of code with it.
+A method is a set of defaults, `hbo.METHODS` has each as an HBOConfig. A level whose reward is None is frozen, so a
+static sampler is HBO with both levels frozen and shares every line of code with it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from hbo.config import HBOConfig
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.text import nearest
+
+UPDATE_EVERY = 200
+"""Steps between two updates in the paper."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """Defaults of HBOConfig's fields, and what no field can say."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    is_flat: bool = False
+    """One actor holds the groups of all datasets, instead of one for the datasets and one inside each."""
+    is_stratified: bool = False
+    """The rows of every step have the exact shares."""
+    means_temperature: bool = False
+    """The name says what τ is, so that a `mixture.temperature` written for other methods doesn't apply."""
+
 
 _GLOBAL: dict[str, Any] = {"local_reward": None}
 _STATIC: dict[str, Any] = {"global_reward": None, "local_reward": None}
+_BY_LOSS: dict[str, Any] = _GLOBAL | {"global_reward": "loss"}
 
-SETTINGS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, Method] = {
     # Wang et al. 2025: gradient norm over datasets, perplexity ratio over groups.
-    "hbo": {},
+    "hbo": Method(),
     # The paper's static baselines, q ∝ n^(1/τ) with τ = 1, 10 and ∞.
-    "proportional": _STATIC | {"temperature": 1.0},
-    "temperature": _STATIC | {"temperature": 10.0},
-    "uniform": _STATIC | {"temperature": math.inf},
+    "proportional": Method(_STATIC | {"temperature": 1.0}, means_temperature=True),
+    "temperature": Method(_STATIC | {"temperature": 10.0}),
+    "uniform": Method(_STATIC | {"temperature": math.inf}, means_temperature=True),
     # Beyond the paper: the prior's exact shares in every step.
-    "stratified": _STATIC,
+    "stratified": Method(_STATIC, is_stratified=True),
     # The paper's dynamic baselines, each after its own paper; their rewards say more: hbo.rewards.alignment,
     # .uncertainty and .transferability.
-    "multidds": _GLOBAL
-    | {"global_reward": "gradient_alignment", "probes": 8, "update_every": 1000, "min_probability": 0.01},
-    "multiuat": _GLOBAL | {"global_reward": "entropy", "update_every": 1000},
-    "mos": _GLOBAL | {"global_reward": "transferability", "probes": 64},
-    "mos+": {"global_reward": None},
+    "multidds": Method(
+        _GLOBAL | {"global_reward": "gradient_alignment", "probes": 8, "update_every": 1000, "min_probability": 0.01}
+    ),
+    "multiuat": Method(_GLOBAL | {"global_reward": "entropy", "update_every": 1000}),
+    "mos": Method(_GLOBAL | {"global_reward": "transferability", "probes": 64}),
+    "mos+": Method({"global_reward": None}, is_flat=True),
     # Beyond the paper; hbo.core.closed_form.
-    "loss_softmax": _GLOBAL | {"global_reward": "loss", "actor": {"kind": "loss_softmax"}},
-    "exp3": _GLOBAL | {"global_reward": "loss", "actor": {"kind": "exp3"}},
-    "odm": _GLOBAL | {"global_reward": "loss", "actor": {"kind": "odm"}},
+    "loss_softmax": Method(_BY_LOSS | {"actor": {"kind": "loss_softmax"}}),
+    "exp3": Method(_BY_LOSS | {"actor": {"kind": "exp3"}}),
+    "odm": Method(_BY_LOSS | {"actor": {"kind": "odm"}}),
 }
 
 
-def settings(method: object) -> dict[str, Any]:
-    """The fields of HBOConfig that `method` sets.
+def method_of(name: object) -> Method:
+    """The method of this name.
 
     Raises:
-        ConfigError: No such method.
+        ConfigError: There is none.
     """
-    if not isinstance(method, str) or method not in SETTINGS:
+    if not isinstance(name, str) or name not in SETTINGS:
         raise ConfigError(
-            f"the method is {method!r}, which is no method{nearest(str(method), SETTINGS)}; "
+            f"the method is {name!r}, which is no method{nearest(str(name), SETTINGS)}; "
             f"choose one of {', '.join(SETTINGS)}"
         )
-    return SETTINGS[method]
+    return SETTINGS[name]
 
 
-# Their names say what τ is, so a `mixture.temperature` written for other methods doesn't apply to them.
-FIXED_TEMPERATURE = frozenset({"proportional", "uniform"})
-
-METHODS: dict[str, HBOConfig] = {name: HBOConfig(method=name) for name in SETTINGS}
+def is_flat(name: str) -> bool:
+    """Whether one actor holds all groups; False for the method of another release."""
+    return name in SETTINGS and SETTINGS[name].is_flat

@@ -6,14 +6,14 @@ where these libraries are loaded (`hbo.run.arguments`), and not here.
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from hbo.config.balance import HBOConfig
 from hbo.config.data import DifficultyConfig, MixtureConfig
+from hbo.config.methods import SETTINGS
 from hbo.config.section import Section
 
 
@@ -32,41 +32,32 @@ class RunConfig(Section):
     """Datasets and prior."""
     difficulty: DifficultyConfig = DifficultyConfig()
     """Scores and groups."""
-    balance: HBOConfig = Field(default_factory=HBOConfig)
+    balance: HBOConfig = Field(default_factory=HBOConfig, validate_default=True)
     """Method and its settings."""
     train: dict[str, Any] = Field(default_factory=dict)
     """Keys of `trl.SFTConfig`; docs/train-keys.md says what becomes of each."""
     lora: dict[str, Any] | None = None
     """Keys of `peft.LoraConfig`; absent: full fine-tuning."""
 
-    @model_validator(mode="after")
-    def _one_temperature(self) -> RunConfig:
-        tau = self.mixture.temperature
-        if tau is not None and math.isnan(tau):
-            raise ValueError("mixture.temperature is not a number; give a value above 0, or .inf for uniform")
-        return self
+    @field_validator("balance")
+    @classmethod
+    def _prior_of_the_mixture(cls, balance: HBOConfig, info: ValidationInfo) -> HBOConfig:
+        """With the temperature that the YAML has under `mixture:`, unless the method means another."""
+        mixture = info.data.get("mixture")  # missing if it can't be used, which is told first
+        tau = None if mixture is None else mixture.temperature
+        if tau in (None, balance.temperature):
+            return balance
+        if SETTINGS[balance.method].means_temperature:
+            warnings.warn(
+                f"mixture.temperature is {tau:g}, which does not apply: method {balance.method} means "
+                f"{balance.temperature:g}",
+                UserWarning,
+                stacklevel=1,  # the caller is pydantic, and hbo's own warnings are known by their file
+            )
+            return balance
+        return balance.model_copy(update={"temperature": tau})
 
     @property
     def split_seed(self) -> int:
         """Seed of the held-out rows, and of those chosen where not all are used."""
         return self.seed if self.mixture.split_seed is None else self.mixture.split_seed
-
-    def resolved(self) -> RunConfig:
-        """This configuration with the prior's temperature written in both places it may stand."""
-        from hbo.config.methods import FIXED_TEMPERATURE
-
-        own, tau = self.balance.temperature, self.mixture.temperature
-        if tau is None or self.balance.method in FIXED_TEMPERATURE:
-            if tau not in (None, own):
-                warnings.warn(
-                    f"mixture.temperature is {tau:g}, which does not apply: method {self.balance.method} means {own:g}",
-                    UserWarning,
-                    stacklevel=2,
-                )
-            tau = own
-        return self.model_copy(
-            update={
-                "mixture": self.mixture.model_copy(update={"temperature": tau}),
-                "balance": self.balance.model_copy(update={"temperature": tau}),
-            }
-        )

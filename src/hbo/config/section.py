@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     BaseModel,
@@ -14,7 +14,8 @@ from pydantic import (
     field_validator,
 )
 
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.text import nearest
 
 _TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
@@ -41,6 +42,8 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    also_takes: ClassVar[tuple[str, ...]] = ()
+    """Keys that are turned into others when the section is read."""
 
     def __init__(self, /, **data: Any) -> None:
         try:
@@ -67,14 +70,14 @@ Key = tuple[str | int, ...]
 _SHOWN = 80
 
 
-def place(error: ValidationError, model: type[BaseModel]) -> Key:
+def place(error: ValidationError, model: type[Section]) -> Key:
     """The key that the sentence is about; of a missing one, the section that lacks it."""
     problem = _first(error)
     path = _without_types(tuple(problem["loc"]), model)
     return path[:-1] if problem["type"] == "missing" else path
 
 
-def sentence(error: ValidationError, model: type[BaseModel]) -> str:
+def sentence(error: ValidationError, model: type[Section]) -> str:
     """What is wrong with the first value that `model` refused; an unknown key comes first."""
     problem = _first(error)
     path = _without_types(tuple(problem["loc"]), model)
@@ -125,7 +128,7 @@ def _first(error: ValidationError) -> Any:
     return min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
 
 
-def _without_types(path: Key, model: type[BaseModel]) -> Key:
+def _without_types(path: Key, model: type[Section]) -> Key:
     # Where a value may have one of several types, pydantic appends the type to the path of its key.
     for depth, part in enumerate(path):
         if part in model.model_fields:
@@ -136,14 +139,14 @@ def _without_types(path: Key, model: type[BaseModel]) -> Key:
     return path
 
 
-def _section(model: type[BaseModel], field: str) -> type[BaseModel] | None:
+def _section(model: type[Section], field: str) -> type[Section] | None:
     annotation = model.model_fields[field].annotation
-    inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+    inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Section)]
     return inner[0] if inner else None
 
 
-def _fields_at(path: Key, model: type[BaseModel]) -> list[str]:
+def _fields_at(path: Key, model: type[Section]) -> list[str]:
     for part in path:
         if part in model.model_fields:  # else a dataset's own name: its entry is the model below
             model = _section(model, str(part)) or model
-    return list(model.model_fields) + (["global", "local"] if model.__name__ == "HBOConfig" else [])
+    return [*model.model_fields, *model.also_takes]

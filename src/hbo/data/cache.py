@@ -2,24 +2,82 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+from datasets import Dataset, DatasetInfo, Features
+from datasets.table import MemoryMappedTable
 
 from hbo.atomic import atomic_path, write_file
 from hbo.errors import DataError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset, Features
 
 
 def cache_root() -> Path:
     """`$HBO_CACHE`, or `~/.cache/hbo`; it need not exist yet."""
     chosen = os.environ.get("HBO_CACHE")
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hbo"
+
+
+def folder_beside(data: Dataset, chosen: Path | None = None) -> Path:
+    """Where what is made of `data` is kept: the chosen folder, else beside the file of `data`, else `cache_root()`."""
+    return chosen or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` to fill; it takes `target`'s name when the block ends well.
+
+    When another process was faster its folder is kept. When the block raises, nothing is left behind.
+
+    Raises:
+        DataError: The cache can't be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
+    except OSError as error:
+        raise DataError(
+            f"{target.parent}: can't be written to ({error.strerror}); set HBO_CACHE to a folder that can"
+        ) from None
+    try:
+        yield staging
+        for path in (staging, *staging.rglob("*")):
+            _open_to_others(path)
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if not target.is_dir():
+                raise DataError(f"{target}: can't be written ({error.strerror}); move away what lies there") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal.
+
+    Raises:
+        DataError: The file can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from None
+
+
+def _open_to_others(path: Path) -> None:
+    # tempfile makes everything private, which a shared cache must not be.
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def stored_table(
@@ -31,16 +89,11 @@ def stored_table(
         path: The file; its stem becomes the dataset's fingerprint, so it must stand for the content.
         features: Columns.
         tables: Read only if there is no such file.
-        notes: What is to be known of the rows later, asked for when all are read; `notes_of` gives it back, in this
-            process or another.
+        notes: What `notes_of` shall give back, asked for when all rows are read.
 
     Raises:
         DataError: The file can't be written, or the one that is there is damaged; or whatever reading `tables` raises.
     """
-    import pyarrow as pa
-    from datasets import Dataset, DatasetInfo
-    from datasets.table import MemoryMappedTable
-
     if not path.exists():
         schema = features.arrow_schema
         with (
@@ -51,7 +104,7 @@ def stored_table(
             for table in tables:
                 writer.write_table(table.cast(schema))
             if notes is not None:  # first, so that no table is ever without its notes
-                write_file(_beside(path), json.dumps(notes()))
+                write_file(path.with_suffix(".json"), json.dumps(notes()))
     try:
         table = MemoryMappedTable.from_file(str(path))
     except (pa.ArrowException, OSError) as error:
@@ -60,22 +113,16 @@ def stored_table(
 
 
 def notes_of(data: Dataset) -> Any:
-    """What was noted when the rows of `data` were stored; None if nothing was, or if they lie in no file.
-
-    Rows chosen from a table have the notes of the table.
+    """What was noted when the rows of `data`, or those that they were chosen from, were stored; None if nothing was.
 
     Raises:
         DataError: The notes can't be read.
     """
     for file in data.cache_files:
-        path = _beside(Path(file["filename"]))
+        path = Path(file["filename"]).with_suffix(".json")
         try:
             if path.exists():
                 return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: can't be read ({error}); delete it and the file beside it") from None
     return None
-
-
-def _beside(path: Path) -> Path:
-    return path.with_suffix(".json")

@@ -1,4 +1,4 @@
-"""The canonical row: a conversation cut into prompt and completion, and how it is stored in a table.
+"""The canonical row: a conversation cut into prompt and completion, how a table stores it, and how SFTTrainer takes it.
 
     prompt, completion    lists of {role, content}; a plain text is the completion [{role: text, content}]
     hbo_extra             JSON text, null in most rows: what the chat template gets beside the messages (`tools`,
@@ -7,8 +7,6 @@
     hbo_dataset, hbo_row  where it comes from
 
 So the schema is the same whatever the rows hold, and reading what most rows are, role and content alone, stays quick.
-
-Canonical rows → rows that SFTTrainer tokenizes by itself.
 """
 
 from __future__ import annotations
@@ -16,18 +14,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+from datasets import Dataset, Features, Json, List, Value
 
 from hbo.data.cache import stored_table
-from hbo.data.json_text import written
-from hbo.data.turns import BadRowError, Turn
+from hbo.data.json_text import json_text
+from hbo.data.turns import Turn
+from hbo.data.unusable import BadRowError
 from hbo.errors import DataError
-
-if TYPE_CHECKING:
-    from datasets import Features
 
 EXTRA = "hbo_extra"
 """The column of what is more than role and content; absent where no row has any."""
+
+_BATCH = 1000
+_TEXT = Value("string")
+_MESSAGES = List({"role": _TEXT, "content": _TEXT})
+_ORIGIN = {"hbo_dataset": _TEXT, "hbo_row": Value("int64")}
+
+FEATURES = Features({"prompt": _MESSAGES, "completion": _MESSAGES, EXTRA: _TEXT, **_ORIGIN})
+"""The columns of the canonical table."""
 
 
 class Conversation(NamedTuple):
@@ -44,17 +51,8 @@ class Conversation(NamedTuple):
         return {**(self.template_kwargs or {}), **({"tools": self.tools} if self.tools else {})}
 
 
-def features() -> Features:
-    """The columns of the canonical table."""
-    from datasets import Features, List, Value
-
-    messages = List({"role": Value("string"), "content": Value("string")})
-    text, number = Value("string"), Value("int64")
-    return Features({"prompt": messages, "completion": messages, EXTRA: text, "hbo_dataset": text, "hbo_row": number})
-
-
-def stored(row: Conversation) -> dict[str, Any]:
-    """The cells of a conversation.
+def cells_of(row: Conversation) -> dict[str, Any]:
+    """The cells of a conversation; `conversation_of` gives it back.
 
     Raises:
         BadRowError: Something in it can't be written as JSON.
@@ -67,15 +65,15 @@ def stored(row: Conversation) -> dict[str, Any]:
     extra = {"tools": row.tools, "chat_template_kwargs": row.template_kwargs, "turns": turns}
     kept = {key: value for key, value in extra.items() if value}
     try:
-        text = written(kept) if kept else None
+        text = json_text(kept) if kept else None
     except ValueError as error:
         raise BadRowError(f"{', '.join(kept)} can't be written as JSON ({error})") from None
     return {"prompt": row.prompt, "completion": row.completion, EXTRA: text}
 
 
 def conversation_of(row: Mapping[str, Any]) -> Conversation:
-    """The conversation of a canonical row."""
-    prompt, completion = ([_turn(turn) for turn in row[side]] for side in ("prompt", "completion"))
+    """The conversation of a canonical row, or of one that `for_trl` gives."""
+    prompt, completion = ([dict(_value(turn)) for turn in row[side]] for side in ("prompt", "completion"))
     if not (text := row.get(EXTRA)):
         return Conversation(prompt, completion, _value(row.get("tools")), _value(row.get("chat_template_kwargs")))
     extra = json.loads(text)
@@ -85,25 +83,11 @@ def conversation_of(row: Mapping[str, Any]) -> Conversation:
     return Conversation(prompt, completion, extra.get("tools"), extra.get("chat_template_kwargs"))
 
 
-def _turn(turn: Any) -> Turn:
-    return dict(_value(turn))
-
-
-def _value(value: Any) -> Any:
-    # Tables for SFTTrainer hold turns and tools as JSON, which Arrow shows as text.
-    return json.loads(value) if isinstance(value, str) else value
-
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-_BATCH = 1000
-
-
 def for_trl(data: Dataset, folder: Path) -> Dataset:
-    """`data` itself; or with a column `text` in the place of `prompt` and `completion` when all rows are plain text; or
-    with all that its turns have, and the columns `tools` and `chat_template_kwargs`, where rows have such.
+    """Canonical rows as SFTTrainer tokenizes them by itself.
+
+    That is `data` itself; or, when all rows are plain text, with a column `text` in the place of `prompt` and
+    `completion`; or, where rows have such, with all that their turns have, `tools` and `chat_template_kwargs`.
 
     Raises:
         DataError: SFTTrainer can't take the rows, or would train on what is context.
@@ -114,7 +98,7 @@ def for_trl(data: Dataset, folder: Path) -> Dataset:
             is_text = row["completion"][0]["role"] == "text"
             kinds.setdefault(is_text, row["hbo_dataset"])
             if not is_text:
-                _check(row)
+                _check_for_trl(row)
     if len(kinds) == 2:
         raise DataError(
             f"'{kinds[True]}' is plain text and '{kinds[False]}' has prompts and responses, which SFTTrainer can't "
@@ -125,7 +109,21 @@ def for_trl(data: Dataset, folder: Path) -> Dataset:
     return _as_json(data, folder) if EXTRA in data.column_names else data
 
 
-def _check(row: Mapping[str, Any]) -> None:
+def from_text(data: Dataset, folder: Path) -> Dataset:
+    """Rows with a column `text`, as `for_trl` gives them, as canonical rows again."""
+
+    def tables() -> Iterator[pa.Table]:
+        for batch in data.select_columns(["text", *_ORIGIN]).with_format(None).iter(_BATCH):
+            texts = batch.pop("text")
+            batch["prompt"] = [[] for _ in texts]
+            batch["completion"] = [[{"role": "text", "content": text}] for text in texts]
+            yield pa.table(batch, schema=features.arrow_schema)
+
+    features = Features({"prompt": _MESSAGES, "completion": _MESSAGES, **_ORIGIN})
+    return stored_table(folder / f"canonical-{data._fingerprint}.arrow", features, tables())
+
+
+def _check_for_trl(row: Mapping[str, Any]) -> None:
     where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
     if not row["prompt"]:
         raise DataError(
@@ -140,50 +138,45 @@ def _check(row: Mapping[str, Any]) -> None:
 
 
 def _as_text(data: Dataset, folder: Path) -> Dataset:
-    from datasets import Features, Value
-
     def tables() -> Iterator[pa.Table]:
-        import pyarrow as pa
-
         for batch in data.with_format("arrow").iter(_BATCH):
             texts = [completion[0]["content"] for completion in batch["completion"].to_pylist()]
-            yield batch.select(["hbo_dataset", "hbo_row"]).add_column(0, "text", pa.array(texts, pa.string()))
+            yield batch.select(list(_ORIGIN)).add_column(0, "text", pa.array(texts, pa.string()))
 
-    features = Features({"text": Value("string"), "hbo_dataset": Value("string"), "hbo_row": Value("int64")})
-    return stored_table(folder / f"text-{data._fingerprint}.arrow", features, tables())
+    return stored_table(folder / f"text-{data._fingerprint}.arrow", Features({"text": _TEXT, **_ORIGIN}), tables())
 
 
 def _as_json(data: Dataset, folder: Path) -> Dataset:
     """Turns as JSON objects: each has the keys that are its own, since templates ask whether a key is there."""
-    from datasets import Features, Json, List
-
     types = {"prompt": List(Json()), "completion": List(Json()), "tools": Json(), "chat_template_kwargs": Json()}
-    features = Features({**types, "hbo_dataset": data.features["hbo_dataset"], "hbo_row": data.features["hbo_row"]})
+    text = pa.string()
+    schema = pa.schema({name: pa.list_(text) if isinstance(kind, List) else text for name, kind in types.items()})
 
     def tables() -> Iterator[pa.Table]:
-        import pyarrow as pa
-
-        text = pa.string()
-        stored = {name: pa.list_(text) if name in ("prompt", "completion") else text for name in types}
-        schema = pa.schema(stored)
         for batch in data.with_format("arrow").iter(_BATCH):
-            table = pa.Table.from_pylist([_written(row) for row in batch.to_pylist()], schema=schema)
-            for name in ("hbo_dataset", "hbo_row"):
+            table = pa.Table.from_pylist([_json_cells(row) for row in batch.to_pylist()], schema=schema)
+            for name in _ORIGIN:
                 table = table.append_column(name, batch[name])
             yield table
 
+    features = Features({**types, **{name: data.features[name] for name in _ORIGIN}})
     return stored_table(folder / f"turns-{data._fingerprint}.arrow", features, tables())
 
 
-def _written(row: Mapping[str, Any]) -> dict[str, Any]:
+def _json_cells(row: Mapping[str, Any]) -> dict[str, Any]:
     found = conversation_of(row)
     prompt, completion = (
-        [written({key: value for key, value in turn.items() if key != "weight"}) for turn in side]
+        [json_text({key: value for key, value in turn.items() if key != "weight"}) for turn in side]
         for side in (found.prompt, found.completion)
     )
     return {
         "prompt": prompt,
         "completion": completion,
-        "tools": written(found.tools) if found.tools else None,
-        "chat_template_kwargs": written(found.template_kwargs or {}),
+        "tools": json_text(found.tools) if found.tools else None,
+        "chat_template_kwargs": json_text(found.template_kwargs or {}),
     }
+
+
+def _value(value: Any) -> Any:
+    # Tables for SFTTrainer hold turns and tools as JSON, which Arrow shows as text.
+    return json.loads(value) if isinstance(value, str) else value

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from jinja2 import TemplateError
+
 from hbo.data.turns import is_target
 from hbo.data.unusable import UnusableRowError
 
@@ -110,13 +112,15 @@ class Renderer:
             span = chat.by_prefix(i) or chat.by_mark(i)
             names = [call["function"]["name"] for call in messages[i].get("tool_calls", ())]
             if not all(name in (text[slice(*span)] if span else text) for name in names):
-                how = (
-                    f"doesn't write the tool_calls of answer {number} into it, so the model would learn to call nothing"
+                return (
+                    f"doesn't write the tool_calls of answer {number} into it, so the model would learn to call "
+                    "nothing; use a model or a chat template that renders tool_calls"
                 )
-                return f"{how}; use a model or a chat template that renders tool_calls"
             if span is None:
-                how = f"rewrites answer {number} so that its tokens can't be told from the rest"
-                return f"{how}; use a simpler chat template"
+                return (
+                    f"rewrites answer {number} so that its tokens can't be told from the rest; use a simpler chat "
+                    "template"
+                )
             spans.append(span)
         return text, spans
 
@@ -124,8 +128,6 @@ class Renderer:
         self, messages: Sequence[Message], given: Mapping[str, Any], opens_answer: bool = False
     ) -> str | Exception:
         """The text of messages as the template reads them, or what it says against them."""
-        from jinja2 import TemplateError
-
         try:
             return str(
                 self._tokenizer.apply_chat_template(
@@ -140,9 +142,6 @@ class Renderer:
             return error
 
     def _spellings(self, turns: Sequence[Message]) -> Iterator[list[Message]]:
-        if all(len(turn) == 2 for turn in turns):
-            yield list(turns)
-            return
         messages: list[Message] = [{key: value for key, value in turn.items() if key != "weight"} for turn in turns]
         yield messages
         if any("tool_calls" in message for message in messages):
@@ -183,8 +182,7 @@ class _Chat:
 
     def _around(self, i: int, marked: Message, part: str = "") -> Span | None:
         """The answer of which `marked` replaces a part by the mark; `part` is what later turns may repeat of it."""
-        found = self._marked(i, marked)
-        if found is None:
+        if (found := self._marked(i, marked)) is None:
             return None
         (head, tail), (_, alone_tail) = found
         tail, alone_tail = tail.replace(_MARK, part), alone_tail.replace(_MARK, part)
@@ -196,11 +194,9 @@ class _Chat:
     def _start(self, i: int, marked: Message) -> int | None:
         """Where the answer begins of which `marked` replaces a part by the mark."""
         found = self._marked(i, marked)
-        if found is None:
+        if found is None or not self.text.startswith(found[0][0]):
             return None
         (head, _), (alone_head, alone_tail) = found
-        if not self.text.startswith(head):
-            return None
         opened = self._opened(i, alone_head + _MARK + alone_tail)
         lead = "" if opened is None else alone_head[opened:]  # such as a space that stands before every answer
         return len(head) - len(lead) if head.endswith(lead) else len(head)

@@ -6,17 +6,15 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any
 
 from hbo.data.json_text import listed
-from hbo.data.turns import BadRowError, is_filled, text_of
-from hbo.errors import DataError, nearest
+from hbo.data.turns import is_filled, text_of
+from hbo.data.unusable import BadRowError
+from hbo.errors import DataError
+from hbo.text import nearest
 
-Row = Mapping[str, Any]
+RawRow = Mapping[str, Any]
 
 SPELLINGS: dict[str, tuple[str, ...]] = {
-    "messages": (),
-    "conversations": (),
-    "prompt": (),
-    "completion": (),
-    "instruction": (),
+    **dict.fromkeys(("messages", "conversations", "prompt", "completion", "instruction"), ()),
     "input": ("context", "contexts", "passage", "paragraph", "document", "article", "background", "knowledge"),
     "output": ("response",),
     "chosen": (),
@@ -27,40 +25,39 @@ SPELLINGS: dict[str, tuple[str, ...]] = {
     "chat_template_kwargs": (),
     "text": (),
 }
-"""Every column that a format reads → the other names that it goes by."""
+"""Columns that formats read → the other names that they go by."""
 
 Names = Mapping[str, tuple[str, ...]]
-"""Column that a format reads → those of its names that a row has, its own first."""
+"""Column that a format may read → those of its names that a row has, its own first."""
 
 
 def names_in(columns: Collection[str]) -> Names:
-    """The columns that formats read, by the names that they have among these.
+    """The columns that formats may read, by the names that they have among these.
 
     Example:
-        >>> names_in(["instruction", "context", "response"])
-        {'instruction': ('instruction',), 'input': ('context',), 'output': ('response',)}
+        >>> names_in(["instruction", "context"])
+        {'instruction': ('instruction',), 'context': ('context',), 'input': ('context',)}
     """
     found = ((name, tuple(each for each in (name, *others) if each in columns)) for name, others in SPELLINGS.items())
-    return {name: present for name, present in found if present}
+    return {name: (name,) for name in columns} | {name: present for name, present in found if present}
 
 
 class Cells:
     """One row.
 
-    Attributes:
-        read: The columns that were asked for and found.
+    Args:
+        row: Its columns, renamed.
+        names: `names_in` of them, where that is known.
+        renamed: Those to which the user gave their names.
     """
 
-    def __init__(self, row: Row, names: Names | None = None, renamed: Collection[str] = ()) -> None:
-        """
-        Args:
-            row: Its columns, renamed.
-            names: `names_in` of them, where that is known.
-            renamed: Those to which the user gave their names.
-        """
+    read: set[str]
+    """The columns that were asked for and found."""
+
+    def __init__(self, row: RawRow, names: Names | None = None, renamed: Collection[str] = ()) -> None:
         self.row, self.renamed = row, renamed
         self.names = names_in(row) if names is None else names
-        self.read = set[str]()
+        self.read = set()
 
     def first(self, column: str) -> Any:
         """What stands under the name of a column that `named` chooses; None if it has none."""
@@ -75,22 +72,14 @@ class Cells:
         return next(filled, None) or next((name for name in names if self.row[name] is not None), names[0])
 
     def get(self, column: str) -> Any:
-        """What stands in a column that the row must have.
-
-        Raises:
-            BadRowError: It hasn't.
-        """
+        """What stands in a column that the row must have; BadRowError if it hasn't."""
         if column not in self.row:
             raise BadRowError(f"the column '{column}' is missing (columns: {', '.join(map(str, self.row)) or 'none'})")
         self.read.add(column)
         return self.row[column]
 
     def text(self, column: str) -> str:
-        """The text of a column that may be absent, or of the first other spelling of it that holds text; else "".
-
-        Raises:
-            BadRowError: The column of that very name holds something else.
-        """
+        """The text of a column that may be absent, or of the first other spelling of it that holds text; else ""."""
         if column not in self.names:
             return ""
         if self.row.get(column) is not None and (text := text_of(self.get(column), column)):
@@ -98,11 +87,7 @@ class Cells:
         return next(self._texts(column), "")
 
     def contexts(self) -> list[str]:
-        """The texts that belong to an instruction, however their columns are called.
-
-        Raises:
-            BadRowError: `input` is no text.
-        """
+        """The texts that belong to an instruction, however their columns are called."""
         if "input" not in self.names:
             return []
         found = [] if self.row.get("input") is None else [text_of(self.get("input"), "input")]
@@ -140,31 +125,37 @@ class Cells:
 
 
 class Selector:
-    """`columns:` of one source: renames columns, or keeps some, and knows which of them no row has had so far."""
+    """`columns:` of one source: renames columns, or keeps some, and knows which of them no row has had so far.
 
-    def __init__(self, dataset: str, columns: Mapping[str, str] | Collection[str] | None) -> None:
-        """
-        Args:
-            dataset: Name, for errors.
-            columns: Name that hbo reads → column of the source; or the columns to keep.
+    Args:
+        dataset: Name, for errors.
+        columns: Name that hbo reads → column of the source; or the columns to keep.
+        readable: Columns that formats read.
 
-        Raises:
-            DataError: It renames to what no format reads.
-        """
+    Raises:
+        DataError: It renames to what no format reads.
+    """
+
+    def __init__(
+        self,
+        dataset: str,
+        columns: Mapping[str, str] | Collection[str] | None,
+        readable: Collection[str] = tuple(SPELLINGS),
+    ) -> None:
         self.dataset = dataset
         self.renamed = dict(columns) if isinstance(columns, Mapping) else {}
         self.kept = None if columns is None or isinstance(columns, Mapping) else set(columns)
         self.missing = set(self.renamed.values()) if self.kept is None else set(self.kept)
-        known = [*SPELLINGS, *(other for others in SPELLINGS.values() for other in others)]
+        known = [*readable, *(other for others in SPELLINGS.values() for other in others)]
         for name in self.renamed:
             if name not in known:
                 raise DataError(
                     f"dataset '{dataset}': `columns` renames to '{name}', which no format reads"
                     f"{nearest(name, known)}; write {{name that hbo reads: name in the file}}, "
-                    f"with one of {', '.join(SPELLINGS)}"
+                    f"with one of {', '.join(readable)}"
                 )
 
-    def __call__(self, row: Row) -> Row:
+    def __call__(self, row: RawRow) -> RawRow:
         """The row's columns, renamed."""
         if self.missing:
             self.missing -= row.keys()
@@ -176,20 +167,13 @@ class Selector:
         rest = {key: value for key, value in row.items() if key not in sources and key not in self.renamed}
         return rest | {name: row[source] for name, source in self.renamed.items() if source in row}
 
-    def shadowed(self, row: Row) -> list[str]:
+    def shadowed(self, row: RawRow) -> list[str]:
         """The columns that another one takes the name of."""
         sources = self.renamed.values()
         return [name for name in self.renamed if name not in sources and is_filled(row.get(name))]
 
     def check(self, seen: Collection[str]) -> None:
-        """Refuses columns that no row has had.
-
-        Args:
-            seen: Columns of a row, for the error.
-
-        Raises:
-            DataError: There is such a column.
-        """
+        """Refuses columns that no row has had, with a DataError that names those `seen` in a row."""
         for column in [*self.renamed.values(), *sorted(self.kept or ())]:
             if column in self.missing:
                 raise DataError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain, count, islice
 from pathlib import Path
@@ -14,7 +14,7 @@ from hbo.data.files import SUFFIXES, why_unknown
 from hbo.data.folders import by_split, card_patterns, is_saved, saved_splits, split_named
 from hbo.data.formats import renamed
 from hbo.data.listing import holds_rows, looks_like_rows
-from hbo.data.notes import reading_notes
+from hbo.data.notes import of_account
 from hbo.data.reader import Reader
 from hbo.data.sources import open_source
 from hbo.data.turns import is_filled
@@ -25,29 +25,26 @@ _LOOKED_AT = 1000  # rows by which columns are renamed: any of them may be empty
 
 
 @dataclass(frozen=True)
-class Found:
-    """One file, or one folder of files, that would be a dataset of the mixture.
-
-    Attributes:
-        name: Its name in the mixture.
-        settings: `path`, and `data_files`, `columns` and `drop_unusable` where they are needed.
-        format: Row formats in which its rows were read.
-        rows: Rows that can be used.
-        unusable: Rows that can't be.
-        problem: Why it can't be used, or what is wrong with the first row that can't be.
-        notes: What else is to be said of it, such as columns that are not read.
-    """
+class FoundDataset:
+    """One file, or one folder of files, that would be a dataset of the mixture."""
 
     name: str
+    """Its name in the mixture."""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    """`path`, and `data_files`, `columns` and `drop_unusable` where they are needed."""
     format: str | None = None
+    """Row formats in which its rows were read."""
     rows: int = 0
+    """Rows that can be used."""
     unusable: int = 0
+    """Rows that can't be."""
     problem: str | None = None
+    """Why it can't be used, or what is wrong with the first row that can't be."""
     notes: tuple[str, ...] = ()
+    """What else is to be said of it, such as columns that are not read."""
 
 
-def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = silent) -> list[Found]:
+def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = silent) -> list[FoundDataset]:
     """What lies directly in `folder`: every file with rows and every folder of such files is a dataset.
 
     A folder that `save_to_disk` wrote, or a clone whose README says what its files are, is one dataset itself. A file
@@ -80,7 +77,7 @@ def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = sil
             names.add(name)
             found.append(_look(name, place, renderer))
             advance(1)
-    return found + [Found(place.name, problem=why) for place, why in left.items()]
+    return found + [FoundDataset(place.name, problem=why) for place, why in left.items()]
 
 
 def _is_one(folder: Path) -> bool:
@@ -90,13 +87,14 @@ def _is_one(folder: Path) -> bool:
         return True  # reading it says what is wrong
 
 
-def _look(name: str, place: Path, renderer: Renderer | None) -> Found:
+def _look(name: str, place: Path, renderer: Renderer | None) -> FoundDataset:
     settings: dict[str, Any] = {"path": str(place)}
     if place.is_dir() and not _is_one(place) and _names_say_train(place):
         settings["data_files"] = "**/*train*"
     rows, unusable, problem = 0, 0, None
     try:
-        placed = _rows(name, settings)
+        source = open_source(name, SourceConfig.model_validate(settings))
+        placed = chain.from_iterable(part() for part in source.parts)
         first = list(islice(placed, _LOOKED_AT))
         if columns := renamed(_union(row for row, _ in first)):
             settings["columns"] = columns
@@ -110,14 +108,14 @@ def _look(name: str, place: Path, renderer: Renderer | None) -> Found:
             except DataError as error:
                 unusable, problem = unusable + 1, problem or str(error)
     except DataError as error:
-        return Found(name, settings, problem=str(error))
+        return FoundDataset(name, settings, problem=str(error))
     format = " and ".join(reader.account.formats) or None
     if not rows:
-        return Found(name, settings, format, problem=problem or f"{place} is empty")
+        return FoundDataset(name, settings, format, problem=problem or f"{place} is empty")
     if unusable:
         settings["drop_unusable"] = True
-    notes = tuple(note.text for note in reading_notes(reader.account))
-    return Found(name, settings, format, rows, unusable, problem, notes)
+    notes = tuple(note.text for note in of_account(reader.account))
+    return FoundDataset(name, settings, format, rows, unusable, problem, notes)
 
 
 def _union(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -134,8 +132,3 @@ def _names_say_train(folder: Path) -> bool:
     """Whether the files of several splits lie there, of which those to train on are the ones called so."""
     found = by_split(folder, [place for place in folder.rglob("*") if place.is_file() and holds_rows(place)])
     return len(found) > 1 and all("train" in file.name for file in found.get("train", ()))
-
-
-def _rows(name: str, settings: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    for part in open_source(name, SourceConfig.model_validate(dict(settings))).parts:
-        yield from part()

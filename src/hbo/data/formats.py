@@ -15,7 +15,7 @@ spellings of a turn are read in every format that has turns. All but `text` read
 An empty string is text like any other: an empty prompt is no instruction, an empty response leaves the end-of-turn
 token as its target. Null, or anything that isn't text, is an error that names the row.
 
-Columns by names that are common elsewhere → the names that a format has for them.
+A new format is one more `Format` in `FORMATS`, and a function where none of those that are here reads it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hbo.data.canonical import Conversation
-from hbo.data.columns import Cells, Names
-from hbo.data.json_text import listed
-from hbo.data.tools import tools_of
-from hbo.data.turns import BadRowError, Turn, TurnReader, is_filled, split_turns, text_of
+from hbo.data.columns import SPELLINGS, Cells, Names
+from hbo.data.json_text import listed, tools_of
+from hbo.data.turns import Turn, TurnReader, is_filled, split_turns, text_of
+from hbo.data.unusable import BadRowError
 
 Parts = tuple[list[Turn], list[Turn]]
 """Turns of which none is a target, and turns of which every answer is."""
@@ -50,6 +50,8 @@ class Format:
     """Its columns, in words."""
     is_chat: bool = True
     """Whether it becomes messages."""
+    context: str | None = "input"
+    """The column that a text beside them goes to which stands before the answer; None where nothing can."""
     also: Callable[[Cells], bool] = lambda cells: True
     """What must hold beside that before a row is taken for one."""
 
@@ -150,24 +152,27 @@ def _text(cells: Cells, turns: TurnReader) -> Parts:
 
 
 FORMATS: tuple[Format, ...] = (
-    Format("messages", ("messages",), _chat("messages"), ("openai",)),
-    Format("conversations", ("conversations",), _chat("conversations"), ("sharegpt",)),
+    Format("messages", ("messages",), _chat("messages"), ("openai",), context="system"),
+    Format("conversations", ("conversations",), _chat("conversations"), ("sharegpt",), context="system"),
     Format("prompt", ("prompt", "completion"), _prompt, ("prompt_completion",), "prompt, completion"),
     Format("instruction", ("instruction", "output"), _instruction, ("alpaca", "dolly"), "instruction, input, output"),
     Format("preference", ("chosen",), _preference, ("chosen",), "prompt, chosen", also=_has_start),
-    Format("text", ("text",), _text, is_chat=False),
+    Format("text", ("text",), _text, is_chat=False, context=None),
 )
 """The formats, in the order in which they are detected."""
 
-KNOWN = "; ".join(f"{each.name} ({each.shown})" if each.shown else each.name for each in FORMATS)
+READABLE = tuple(dict.fromkeys([*SPELLINGS, *(name for each in FORMATS for name in each.needs)]))
+"""The columns that they read."""
+
+KNOWN_FORMATS = "; ".join(f"{each.name} ({each.shown})" if each.shown else each.name for each in FORMATS)
 
 
-def named(name: str) -> Format | None:
+def format_named(name: str) -> Format | None:
     """The format of that name, or of one of its other names; of `prompt/completion` and the like the first word counts.
 
     Example:
-        >>> named("alpaca").name, named("instruction/input/output").name, named("wizard")
-        ('instruction', 'instruction', None)
+        >>> format_named("alpaca").name, format_named("text/anything").name, format_named("wizard")
+        ('instruction', 'text', None)
     """
     return next((each for each in FORMATS if name in each.aliases or name.split("/")[0] == each.name), None)
 

@@ -1,19 +1,21 @@
-"""Which rows belong to which dataset, and which of them are held out."""
+"""Which rows belong to which dataset, and which of them are used: held-out rows, a share of them, no more than some.
+
+Rows are chosen by a random number that depends on the seed, the dataset and the row alone. So what is chosen of one
+dataset doesn't change with the others, and of one seed a smaller choice is a part of a larger one.
+"""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import xxhash
+from datasets import Dataset
 from numpy.typing import NDArray
 
 from hbo.core.keys import GOLDEN, mixed
 from hbo.errors import ConfigError
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _BATCH = 100_000
 _NAMED = 5  # datasets that are warned of by name
@@ -23,8 +25,6 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
     """The rows to train on and the held-out ones; each dataset gives its share, at least one row unless it is 0.
 
     Of a dataset of a single row none is held out, with a warning.
-
-    Which rows of a dataset are held out depends on the seed, its name and its rows alone, not on the other datasets.
 
     Raises:
         ConfigError: `eval_fraction` is not in [0, 1).
@@ -49,20 +49,14 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
 
 
 def fraction_of(data: Dataset, fraction: float, seed: int) -> Dataset:
-    """This share of each dataset's rows, at least one; a smaller share of the same seed is part of a larger one."""
+    """This share of each dataset's rows, at least one."""
     if fraction == 1:
         return data
     return _chosen(data, lambda name, size: count_used(size, fraction), "part", seed)
 
 
 def at_most(data: Dataset, limits: Mapping[str, int], seed: int) -> Dataset:
-    """No more rows of a dataset than its limit; fewer of the same seed are among more.
-
-    Args:
-        data: Rows of all datasets.
-        limits: Dataset → rows; that of `a` is also the limit of each of its parts `a/…`.
-        seed: Chooses the rows.
-    """
+    """No more rows of a dataset than its limit; that of `a` is also the limit of each of its parts `a/…`."""
 
     def limit_of(name: str, size: int) -> int:
         own = [limit for entry, limit in limits.items() if name == entry or name.startswith(f"{entry}/")]
@@ -134,7 +128,5 @@ def _positions(data: Dataset) -> dict[str, tuple[NDArray[np.int64], NDArray[np.i
 
 def _keys(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """A random number per row that depends on seed, dataset and row number alone (SplitMix64)."""
-    import xxhash
-
     base = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode()))
     return mixed(base + (rows.astype(np.uint64) + 1) * GOLDEN)

@@ -5,42 +5,36 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xxhash
+from datasets import Dataset
 from numpy.typing import NDArray
 
 from hbo.data.canonical import EXTRA
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _BATCH = 1000
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One dataset.
-
-    Attributes:
-        median: Tokens of the row in the middle.
-        longest: Tokens of the longest row.
-        full: Share of rows that fill `max_length`, nearly all of which were cut.
-        repeats: Rows to train on that say the same as an earlier one of this dataset.
-        elsewhere: Rows to train on that stand in another dataset too.
-        leaked: Held-out rows that are trained on as well, in whatever dataset.
-    """
+    """What was found of one dataset."""
 
     median: int
+    """Tokens of the row in the middle."""
     longest: int
+    """Tokens of the longest row."""
     full: float
+    """Share of rows that fill `max_length`, nearly all of which were cut."""
     repeats: int
+    """Rows to train on that say the same as an earlier one of this dataset."""
     elsewhere: int
+    """Rows to train on that stand in another dataset too."""
     leaked: int
+    """Held-out rows that are trained on as well, in whatever dataset."""
 
 
-def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str, Seen]:
+def inspect_rows(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str, Seen]:
     """Dataset → what was found. Rows are the same if their messages are, but for space around and case.
 
     Args:
@@ -50,19 +44,16 @@ def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str,
     """
     name_N, content_N = _contents(train)
     held_name_H, held_content_H = _contents(held_out)
-    length_N = np.fromiter(_lengths(train), dtype=np.int64, count=len(train))
+    batches = train.select_columns(["input_ids"]).iter(_BATCH)
+    length_N = np.array([len(ids) for batch in batches for ids in batch["input_ids"]])
     first = dict[int, str]()
-    shared = set[int]()
-    for name, content in zip(name_N, content_N.tolist(), strict=True):
-        if first.setdefault(content, name) != name:
-            shared.add(content)
-    datasets = np.array(name_N, dtype=object)
-    held_datasets = np.array(held_name_H, dtype=object)
+    pairs = zip(content_N.tolist(), name_N, strict=True)
+    shared = {content for content, name in pairs if first.setdefault(content, name) != name}
+    shared_N = np.isin(content_N, np.array(list(shared), dtype=np.uint64))
     leaked_H = np.isin(held_content_H, content_N)
-    shared_N = np.isin(content_N, np.fromiter(shared, dtype=np.uint64, count=len(shared)))
     found = {}
-    for name in dict.fromkeys(name_N):
-        mine = datasets == name
+    for name in dict.fromkeys(name_N.tolist()):
+        mine = name_N == name
         length = length_N[mine]
         found[name] = Seen(
             median=int(np.median(length)),
@@ -70,12 +61,12 @@ def look(train: Dataset, held_out: Dataset, max_length: int | None) -> dict[str,
             full=float((length >= max_length).mean()) if max_length else 0.0,
             repeats=int(mine.sum() - len(np.unique(content_N[mine]))),
             elsewhere=int(shared_N[mine].sum()),
-            leaked=int(leaked_H[held_datasets == name].sum()),
+            leaked=int(leaked_H[held_name_H == name].sum()),
         )
     return found
 
 
-def told(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
+def inspected_in_words(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
     """What of it a user should know, a line each; lengths first."""
     full = f" and share that fills max_length {max_length}" if max_length else ""
     lengths = (
@@ -95,8 +86,8 @@ def told(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
             )
 
 
-def _contents(rows: Dataset) -> tuple[list[str], NDArray[np.uint64]]:
-    """The dataset of each row (N), and a number (N,) that is the same for rows that say the same."""
+def _contents(rows: Dataset) -> tuple[NDArray[np.object_], NDArray[np.uint64]]:
+    """The dataset (N,) of each row, and a number (N,) that is the same for rows that say the same."""
     names: list[str] = []
     contents: list[int] = []
     if len(rows):
@@ -109,9 +100,4 @@ def _contents(rows: Dataset) -> tuple[list[str], NDArray[np.uint64]]:
                 said = [[turn["role"], " ".join((turn["content"] or "").casefold().split())] for turn in turns]
                 said += [[EXTRA, extra]] if extra else []
                 contents.append(xxhash.xxh3_64_intdigest(json.dumps(said).encode()))
-    return names, np.array(contents, dtype=np.uint64)
-
-
-def _lengths(rows: Dataset) -> Iterator[int]:
-    for batch in rows.select_columns(["input_ids"]).iter(_BATCH):
-        yield from map(len, batch["input_ids"])
+    return np.array(names, dtype=object), np.array(contents, dtype=np.uint64)

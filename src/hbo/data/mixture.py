@@ -9,26 +9,35 @@ from dataclasses import asdict
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
+import xxhash
+from datasets import Dataset, DatasetDict
 
 from hbo.config.data import SourceConfig
 from hbo.data.cache import cache_root, stored_table
-from hbo.data.canonical import EXTRA, features, for_trl, stored
+from hbo.data.canonical import EXTRA, FEATURES, cells_of, for_trl
 from hbo.data.files import Placed
 from hbo.data.held_out import at_most, dataset_names, dataset_sizes, fraction_of, hold_out
 from hbo.data.notes import of_lost, of_reading, of_tokens
 from hbo.data.reader import Account, Reader
-from hbo.data.sources import Entry, Source, Wanted, check_columns, drops_unusable, open_entry, open_source, shown_wanted
+from hbo.data.sources import (
+    MixtureEntry,
+    RowSource,
+    check_wanted,
+    drops_unusable,
+    open_entry,
+    open_source,
+    shown_wanted,
+)
 from hbo.data.tokens import tokenize
 from hbo.data.trainable import refuse_empty, without_unusable
-from hbo.data.turns import BadRowError, kind, text_of
-from hbo.data.unusable import UnusableRowError, count, reason_of, total
-from hbo.errors import ConfigError, DataError, nearest
+from hbo.data.turns import kind, text_of
+from hbo.data.unusable import BadRowError, UnusableRowError, count_rows, counted_rows, reason_of
+from hbo.errors import ConfigError, DataError
 from hbo.progress import Track, silent
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset, DatasetDict
+from hbo.text import nearest
 
 __all__ = ["build_mixture", "dataset_names", "dataset_sizes", "fraction_of", "hold_out", "read_mixture"]
 
@@ -74,8 +83,6 @@ def build_mixture(
         >>> build_mixture({"math": chat}, cache_dir=tempfile.mkdtemp())[0]["completion"]
         [{'role': 'assistant', 'content': '4'}]
     """
-    from datasets import DatasetDict
-
     folder = Path(cache_dir) if cache_dir is not None else None
     data = read_mixture(sources, seed=seed, cache_dir=folder)
     notes = [*of_reading(data)]
@@ -117,7 +124,7 @@ def read_mixture(
     path = (cache_dir or cache_root()) / f"mixture-{_fingerprint(entries)}.arrow"
     accounts: list[Account] = []
     data = stored_table(
-        path, features(), _tables(entries, accounts, track), lambda: [asdict(account) for account in accounts]
+        path, FEATURES, _tables(entries, accounts, track), lambda: [asdict(account) for account in accounts]
     )
     if data.data.column(EXTRA).null_count == len(data):
         data = data.remove_columns(EXTRA)
@@ -125,20 +132,17 @@ def read_mixture(
     return at_most(data, limits, seed) if limits else data
 
 
-def _tables(entries: list[Entry], accounts: list[Account], track: Track) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
-    schema = features().arrow_schema
+def _tables(entries: list[MixtureEntry], accounts: list[Account], track: Track) -> Iterator[pa.Table]:
     origin: dict[str, str] = {}
     with track("reading", sum(len(source.parts) for entry in entries for _, source in entry.sources)) as advance:
         for entry in entries:
             rows = _rows(entry, origin, accounts, advance)
             while batch := list(islice(rows, _BATCH)):
-                yield pa.Table.from_pylist(batch, schema=schema)
+                yield pa.Table.from_pylist(batch, schema=FEATURES.arrow_schema)
 
 
 def _rows(
-    entry: Entry, origin: dict[str, str], accounts: list[Account], advance: Callable[[int], None]
+    entry: MixtureEntry, origin: dict[str, str], accounts: list[Account], advance: Callable[[int], None]
 ) -> Iterator[dict[str, Any]]:
     for number, (dataset, cells, _) in enumerate(_usable(entry, accounts, advance)):
         if origin.setdefault(dataset, entry.name) != entry.name:
@@ -147,7 +151,7 @@ def _rows(
 
 
 def _usable(
-    entry: Entry, accounts: list[Account], advance: Callable[[int], None]
+    entry: MixtureEntry, accounts: list[Account], advance: Callable[[int], None]
 ) -> Iterator[tuple[str, dict[str, Any], str]]:
     """The dataset, the cells and the place of every row that can be used."""
     for config, source in entry.sources:
@@ -160,12 +164,12 @@ def _usable(
                 if not entry.config.drop_unusable:
                     raise
                 first = first or str(error)
-                count(reader.account.unusable, reason_of(error), place)
+                count_rows(reader.account.unusable, reason_of(error), place)
                 continue
             found = True
             yield dataset, cells, place
         if not found:
-            unusable = total(reader.account.unusable)
+            unusable = counted_rows(reader.account.unusable)
             raise DataError(f"dataset '{entry.name}': {_nothing_in(entry.name, config, unusable, first)}")
         reader.check_columns()
 
@@ -192,7 +196,7 @@ def lenient_datasets(datasets: Mapping[str, Any], names: Iterable[str]) -> set[s
     return {name for name in names if any(name == entry or name.startswith(f"{entry}/") for entry in entries)}
 
 
-def _reader(entry: Entry, config: SourceConfig, source: Source) -> Reader:
+def _reader(entry: MixtureEntry, config: SourceConfig, source: RowSource) -> Reader:
     used = {*(config.where or ()), *([entry.config.group_by] if entry.config.group_by else ())}
     return Reader(
         entry.name,
@@ -207,35 +211,30 @@ def _reader(entry: Entry, config: SourceConfig, source: Source) -> Reader:
 
 def _cells(reader: Reader, row: Mapping[str, Any], place: str) -> dict[str, Any]:
     try:
-        return stored(reader.read(row, place))
+        return cells_of(reader.read(row, place))
     except BadRowError as error:
         raise UnusableRowError(f"{place}: {error}", str(error)) from None
 
 
-def _read(source: Source, advance: Callable[[int], None]) -> Iterator[Placed]:
+def _read(source: RowSource, advance: Callable[[int], None]) -> Iterator[Placed]:
     for part in source.parts:
         yield from part()
         advance(1)
-
-
-def _check_where(dataset: str, config: SourceConfig, where: Wanted) -> None:
-    source = open_source(dataset, config.model_copy(update={"where": None}))
-    placed = islice((placed for part in source.parts for placed in part()), _BATCH)
-    seen = {column: None for row, _ in placed for column in row}
-    if seen:
-        check_columns(seen, where, config.path)
 
 
 def _nothing_in(dataset: str, config: SourceConfig, unusable: int, reason: str) -> str:
     if unusable:
         return f"none of {unusable} rows of {config.path} can be used; the first: {reason}"
     if config.where:
-        _check_where(dataset, config, config.where)
+        source = open_source(dataset, config.model_copy(update={"where": None}))
+        placed = islice(_read(source, lambda _: None), _BATCH)
+        if seen := {column: None for row, _ in placed for column in row}:
+            check_wanted(seen, config.where, config.path)
         return f"no row of {config.path} has what `where` asks for ({shown_wanted(config.where)}); check the values"
     return f"{config.path} is empty; add rows, or leave it out"
 
 
-def _dataset_of(row: Mapping[str, Any], entry: Entry, where: str) -> str:
+def _dataset_of(row: Mapping[str, Any], entry: MixtureEntry, where: str) -> str:
     column = entry.config.group_by
     if column is None:
         return entry.name
@@ -254,9 +253,7 @@ def _dataset_of(row: Mapping[str, Any], entry: Entry, where: str) -> str:
         raise UnusableRowError(f"{where}: {error}", str(error)) from None
 
 
-def _fingerprint(entries: list[Entry]) -> str:
-    import xxhash
-
+def _fingerprint(entries: list[MixtureEntry]) -> str:
     parts: list[list[Any]] = []
     for entry in entries:
         for config, source in entry.sources:

@@ -4,39 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from hbo.data.canonical import Conversation
-from hbo.data.columns import Cells, Names, Row, Selector, names_in
-from hbo.data.formats import FORMATS, KNOWN, Format, detect, named, possible, renamed
-from hbo.data.turns import ROLES, BadRowError, TurnReader
-from hbo.data.unusable import MOST, Counted, UnusableRowError, count
-from hbo.errors import ConfigError, DataError, nearest
+from hbo.data.columns import Cells, Names, RawRow, Selector, names_in
+from hbo.data.formats import FORMATS, KNOWN_FORMATS, READABLE, Format, detect, format_named, possible, renamed
+from hbo.data.turns import ROLES, TurnReader
+from hbo.data.unusable import MOST_REASONS, BadRowError, Counted, UnusableRowError, count_rows
+from hbo.errors import ConfigError, DataError
+from hbo.text import nearest
 
 _NOT_TEXT = {"image", "images", "video", "videos", "audio", "audios"}
 
 
 @dataclass
 class Account:
-    """What became of the rows of one source.
-
-    Attributes:
-        dataset: Name in the mixture.
-        path: Of the source.
-        formats: Format → rows that were read in it.
-        unread: Column, or key of a turn, that says something and isn't read → rows.
-        unusable: Why rows can't be used → rows that were left out.
-    """
+    """What became of the rows of one source."""
 
     dataset: str
+    """Its name in the mixture."""
     path: str
     formats: Counted = field(default_factory=dict)
+    """Format → rows that were read in it."""
     unread: Counted = field(default_factory=dict)
+    """Column, or key of a turn, that says something and isn't read → rows."""
     unusable: Counted = field(default_factory=dict)
+    """Why rows can't be used → rows that were left out."""
 
 
 class Reader:
-    """Reads the rows of one source; `account` holds what it has come across."""
+    """Reads the rows of one source; `account` holds what it has come across.
+
+    Args:
+        dataset: Its name, for errors.
+        path: Of the source, likewise.
+        format: One of `FORMATS`, or another name of it; found row by row when absent.
+        columns: Name that hbo reads → column of the source; or the columns to keep.
+        roles: Role in the source → role.
+        used: Columns that serve another purpose, such as choosing rows.
+        fills_nulls: Whether the source gives each object the keys of all others, as columnar files do.
+
+    Raises:
+        ConfigError: A role is none.
+        DataError: The format is unknown, or `columns` renames to what no format reads.
+    """
 
     def __init__(
         self,
@@ -49,31 +59,17 @@ class Reader:
         used: Collection[str] = (),
         fills_nulls: bool = False,
     ) -> None:
-        """
-        Args:
-            dataset: Its name, for errors.
-            path: Of the source, likewise.
-            format: One of `FORMATS`, or another name of it; found row by row when absent.
-            columns: Name that hbo reads → column of the source; or the columns to keep.
-            roles: Role in the source → role.
-            used: Columns that serve another purpose, such as choosing rows.
-            fills_nulls: Whether the source gives each object the keys of all others, as columnar files do.
-
-        Raises:
-            ConfigError: A role is none.
-            DataError: The format is unknown, or `columns` renames to what no format reads.
-        """
         self.account = Account(dataset, path)
         self._format = None if format is None else _format(dataset, format)
-        self._select = Selector(dataset, columns)
+        self._select = Selector(dataset, columns, READABLE)
         self._turns = TurnReader(_checked(dataset, roles or {}), fills_nulls=fills_nulls)
         self._used = used
         self._last: Format | None = None
         self._names: tuple[tuple[str, ...], Names] = ((), {})
         self._possible: list[Format] = []
-        self._columns: Row = {}
+        self._columns: RawRow = {}
 
-    def read(self, row: Row, where: str) -> Conversation:
+    def read(self, row: RawRow, where: str) -> Conversation:
         """The row's conversation.
 
         Raises:
@@ -98,22 +94,18 @@ class Reader:
             told = f"{where}: {error} (dataset '{self.account.dataset}', format '{format.name}')"
             raise UnusableRowError(told, str(error)) from None
         self._last = format
-        count(self.account.formats, format.name, where)
+        count_rows(self.account.formats, format.name, where)
         names = [self._select.renamed.get(name, name) for name in unread]
         for name in (*names, *self._select.shadowed(row), *self._turns.unread):
-            if name in self.account.unread or len(self.account.unread) < MOST:
-                count(self.account.unread, str(name), where)
+            if name in self.account.unread or len(self.account.unread) < MOST_REASONS:
+                count_rows(self.account.unread, str(name), where)
         return found
 
     def check_columns(self) -> None:
-        """Refuses columns of `columns:` that no row has had so far.
-
-        Raises:
-            DataError: There is such a column.
-        """
+        """Refuses columns of `columns:` that no row has had so far, with a DataError."""
         self._select.check(list(map(str, self._columns)))
 
-    def _cells(self, row: Row) -> Cells:
+    def _cells(self, row: RawRow) -> Cells:
         columns = tuple(row)
         if columns != self._names[0]:  # most rows have the columns of the one before
             self._names = columns, names_in(row)
@@ -127,27 +119,27 @@ class Reader:
         return f"'{name}' is filled, but hbo trains on text alone; to do so without it, {way}"
 
 
-def _unknown(row: Row) -> str:
+def _unknown(row: RawRow) -> str:
     seen = ", ".join(map(str, row)) or "none"
     proposed = renamed(row) or {"prompt": "<column>", "completion": "<column>"}
     columns = ", ".join(f"{name}: {column}" for name, column in proposed.items())
     return (
-        f"no known row format; columns seen: {seen}; formats known: {KNOWN}; set `format:`, or rename with "
+        f"no known row format; columns seen: {seen}; formats known: {KNOWN_FORMATS}; set `format:`, or rename with "
         f"`columns: {{{columns}}}`"
     )
 
 
 def _format(dataset: str, name: str) -> Format:
-    if (found := named(name)) is not None:
+    if (found := format_named(name)) is not None:
         return found
     known = [other for each in FORMATS for other in (each.name, *each.aliases)]
     raise DataError(
-        f"dataset '{dataset}': format '{name}' is unknown{nearest(name, known)}; formats known: {KNOWN}; leave "
+        f"dataset '{dataset}': format '{name}' is unknown{nearest(name, known)}; formats known: {KNOWN_FORMATS}; leave "
         "`format:` out, or rename with `columns: {prompt: <column>, completion: <column>}`"
     )
 
 
-def _checked(dataset: str, roles: Mapping[str, str]) -> Mapping[str, Any]:
+def _checked(dataset: str, roles: Mapping[str, str]) -> Mapping[str, str]:
     for spelling, role in roles.items():
         if role not in ROLES:
             raise ConfigError(

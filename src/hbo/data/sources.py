@@ -1,11 +1,8 @@
-"""What an entry of the mixture names → its rows, lazily, and a fingerprint of their content.
+"""What a user may write for one dataset of the mixture → its sources: rows, lazily, and a fingerprint of their content.
 
 A path that exists is a file or a folder; one that looks like a file is never sought elsewhere; any other is the name
-of a Hub dataset. Rows count from 0, lines from 1.
-
-What a user may write for one dataset of the mixture → its checked name, its settings and its sources.
-
-Which rows of a source are wanted: those whose columns have the values that `where` asks for.
+of a Hub dataset. Of a source only those rows are wanted whose columns have the values that `where` asks for. Rows count
+from 0, lines from 1.
 """
 
 from __future__ import annotations
@@ -14,22 +11,29 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import datasets
+import pyarrow as pa
+import xxhash
 from pydantic import ValidationError
 
-from hbo.config.data import DatasetConfig, SourceConfig
+from hbo.config.data import DatasetConfig, SourceConfig, YamlScalar
 from hbo.config.section import truth
 from hbo.data.files import Placed, is_columnar, read_file
 from hbo.data.folders import Value, partition_columns
 from hbo.data.listing import BUILDERS, ending_of, is_local, local_files
-from hbo.errors import ConfigError, DataError, nearest
+from hbo.errors import ConfigError, DataError
+from hbo.text import first_line, nearest
 
 _BATCH = 1000
 
+Wanted = Mapping[str, YamlScalar | Sequence[YamlScalar]]
+"""Column → the value, or one of the values, that a row must have there."""
+
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """Where the rows of one entry come from."""
 
     fingerprint: str
@@ -40,7 +44,7 @@ class Source:
     """Whether each object in it has the keys of all others, null where it had none, as columnar files do."""
 
 
-def open_source(dataset: str, config: SourceConfig) -> Source:
+def open_source(dataset: str, config: SourceConfig) -> RowSource:
     """The source that `config` describes; `dataset` is its name in the mixture.
 
     Raises:
@@ -52,7 +56,7 @@ def open_source(dataset: str, config: SourceConfig) -> Source:
             columns, ending = partition_columns(files), ending_of(config)
             readers = [_reader(file, more, ending, config.where) for file, more in zip(files, columns, strict=True)]
             columnar = any(is_columnar(file, ending) for file in files)
-            return Source(_fingerprint(files, columns, ending), readers, columnar)
+            return RowSource(_fingerprint(files, columns, ending), readers, columnar)
     except (OSError, RuntimeError, ValueError, NotImplementedError) as error:  # a name too long; a home of nobody
         raise DataError(f"dataset '{dataset}': '{config.path[:200]}' can't be looked up ({error})") from None
     return from_dataset(dataset, _from_hub(dataset, config), config.where)
@@ -66,14 +70,12 @@ def is_on_hub(config: SourceConfig) -> bool:
         return False  # opening it says what is wrong
 
 
-def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> Source:
+def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> RowSource:
     """The source of a `datasets.Dataset` object, without the rows that are not `wanted`.
 
     Raises:
         DataError: It is of another kind: streaming, or with several splits.
     """
-    import datasets
-
     if isinstance(data, datasets.IterableDataset | datasets.IterableDatasetDict):
         raise DataError(
             f"dataset '{dataset}': a streaming dataset has no fixed rows to score and draw; load it with "
@@ -99,7 +101,7 @@ def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> Sourc
                 yield row, f"dataset '{dataset}', row {start + i}"
             start += len(table)
 
-    return Source(data._fingerprint, [rows], fills_nulls=True)
+    return RowSource(data._fingerprint, [rows], fills_nulls=True)
 
 
 def _reader(
@@ -115,8 +117,6 @@ def _reader(
 
 
 def _from_hub(dataset: str, config: SourceConfig) -> Any:
-    import datasets
-
     try:
         return datasets.load_dataset(
             config.path,
@@ -127,8 +127,7 @@ def _from_hub(dataset: str, config: SourceConfig) -> Any:
             streaming=False,
         )
     except Exception as error:  # builders, network and parsers of a Hub dataset raise anything
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        said = f"({type(error).__name__}: {reason[:300]})"
+        said = f"({type(error).__name__}: {first_line(error)[:300]})"
         if config.path in BUILDERS:
             raise DataError(
                 f"dataset '{dataset}': the builder '{config.path}' of datasets can't read its data_files {said}; check "
@@ -141,8 +140,6 @@ def _from_hub(dataset: str, config: SourceConfig) -> Any:
 
 
 def _fingerprint(files: Sequence[Path], columns: Sequence[Mapping[str, Value]], ending: str | None) -> str:
-    import xxhash
-
     whole = xxhash.xxh3_128()
     for path, more in zip(files, columns, strict=True):
         digest = xxhash.xxh3_128()
@@ -159,15 +156,15 @@ def _fingerprint(files: Sequence[Path], columns: Sequence[Mapping[str, Value]], 
 
 
 @dataclass(frozen=True)
-class Entry:
+class MixtureEntry:
     """One dataset of the mixture, not yet read."""
 
     name: str
     config: DatasetConfig
-    sources: list[tuple[SourceConfig, Source]]
+    sources: list[tuple[SourceConfig, RowSource]]
 
 
-def open_entry(name: Any, value: Any) -> Entry:
+def open_entry(name: Any, value: Any) -> MixtureEntry:
     """The entry that `value` stands for: a path, a Hub name, a mapping, a DatasetConfig or a datasets.Dataset.
 
     Raises:
@@ -183,9 +180,9 @@ def open_entry(name: Any, value: Any) -> Entry:
     if type(value) is dict:
         value = _config(name, value)
     if isinstance(value, DatasetConfig):
-        return Entry(name, value, [(config, open_source(name, config)) for config in value.sources])
+        return MixtureEntry(name, value, [(config, open_source(name, config)) for config in value.sources])
     config = DatasetConfig(path="a datasets.Dataset")
-    return Entry(name, config, [(config, from_dataset(name, value))])
+    return MixtureEntry(name, config, [(config, from_dataset(name, value))])
 
 
 def drops_unusable(value: Any) -> bool:
@@ -233,20 +230,8 @@ def _with_text(given: Any) -> Any:
     return given
 
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-Scalar = str | bool | int | float
-Wanted = Mapping[str, Scalar | Sequence[Scalar]]
-"""Column → the value, or one of the values, that a row must have there."""
-
-
 def is_wanted(row: Mapping[str, Any], wanted: Wanted) -> bool:
-    """Whether each column of `wanted` holds the value, or one of the values, asked for.
-
-    Args:
-        row: A row of the source, its columns as they are named there; one that it lacks is null.
-        wanted: What is asked for.
+    """Whether each column of `wanted` holds the value, or one of the values, asked for; one that is missing is null.
 
     Example:
         >>> is_wanted({"language": "Hindi"}, {"language": ["English", "Hindi"]})
@@ -255,17 +240,8 @@ def is_wanted(row: Mapping[str, Any], wanted: Wanted) -> bool:
     return all(any(_same(row.get(column), value) for value in _several(values)) for column, values in wanted.items())
 
 
-def check_columns(seen: Collection[str], wanted: Wanted, place: str) -> None:
-    """Refuses to choose by a column that no row has.
-
-    Args:
-        seen: The columns that rows have.
-        wanted: What is asked for.
-        place: Where they stand, for the error.
-
-    Raises:
-        DataError: One isn't among them.
-    """
+def check_wanted(seen: Collection[str], wanted: Wanted, place: str) -> None:
+    """Refuses to choose by a column that isn't among those `seen`, with a DataError that names the `place`."""
     for column in wanted:
         if column not in seen:
             raise DataError(
@@ -280,11 +256,9 @@ def wanted_rows(table: pa.Table, wanted: Wanted | None, place: str) -> tuple[lis
     Raises:
         DataError: The table has no such column.
     """
-    import pyarrow as pa
-
     if not wanted:
         return list(range(len(table))), table
-    check_columns(table.column_names, wanted, place)
+    check_wanted(table.column_names, wanted, place)
     # Only these columns become Python values for every row: the others may hold long conversations.
     numbers = [i for i, row in enumerate(table.select(list(wanted)).to_pylist()) if is_wanted(row, wanted)]
     return numbers, table.take(pa.array(numbers, pa.int64()))
@@ -300,11 +274,11 @@ def shown_wanted(wanted: Wanted) -> str:
     return ", ".join(f"{column} is {' or '.join(map(repr, _several(values)))}" for column, values in wanted.items())
 
 
-def _several(values: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
+def _several(values: YamlScalar | Sequence[YamlScalar]) -> Sequence[YamlScalar]:
     return [values] if isinstance(values, str | bool | int | float) else values
 
 
-def _same(found: Any, value: Scalar) -> bool:
+def _same(found: Any, value: YamlScalar) -> bool:
     # 1 and true are equal to Python, but not to whoever wrote them. Where a column holds truths, `no` is one of them.
     if isinstance(found, bool):
         return found is truth(value)

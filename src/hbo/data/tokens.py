@@ -8,22 +8,22 @@ before it if the tokenizer adds one by itself, EOS after it) is a target from it
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import xxhash
+from datasets import Dataset, Features, List, Value
 
-from hbo.data.cache import cache_root, notes_of, stored_table
+from hbo.data.cache import folder_beside, notes_of, stored_table
 from hbo.data.canonical import conversation_of
 from hbo.data.chat import Message, Renderer, adds_bos, render_opening
-from hbo.data.left_out import LeftOut
-from hbo.data.unusable import Counted, UnusableRowError, count
+from hbo.data.notes import LeftOut
+from hbo.data.unusable import Counted, UnusableRowError, count_rows
 from hbo.errors import ModelError
 from hbo.progress import Track, silent
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
 
 IGNORED = -100
 """The label of a token that is no target."""
@@ -73,8 +73,6 @@ def tokenize(
         UnusableRowError: The chat template refuses a row.
         ModelError: The tokenizer can't say which characters a token stands for (it is no fast tokenizer).
     """
-    from datasets import Features, List, Value
-
     if not getattr(tokenizer, "is_fast", False):
         raise ModelError(
             f"{type(tokenizer).__name__} can't map tokens to characters; use a fast tokenizer (one with tokenizer.json)"
@@ -82,12 +80,15 @@ def tokenize(
     features = Features({k: v for k, v in data.features.items() if k not in ("input_ids", "labels")})
     kept = data.select_columns(list(features))
     added = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
-    folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
     part = slice(-max_length, None) if keep_end and max_length is not None else slice(max_length)
-    path = folder / f"tokens-{_fingerprint(data, tokenizer, part)}.arrow"
+    path = folder_beside(data, cache_dir) / f"tokens-{_fingerprint(data, tokenizer, part)}.arrow"
     encoder = _Encoder(tokenizer, part, lenient, place)
-    notes = lambda: {name: left.state() for name, left in encoder.left_out.items()}  # noqa: E731
-    found = stored_table(path, Features({**features, **added}), _tables(kept, encoder, track), notes)
+    found = stored_table(
+        path,
+        Features({**features, **added}),
+        _tables(kept, encoder, track),
+        lambda: {name: asdict(left) for name, left in encoder.left_out.items()},
+    )
     for name, counted in refused(found).items():
         if name not in lenient:  # they were, when the rows were stored
             row, reason = min((int(first.removeprefix(_ROW)), reason) for reason, (_, first) in counted.items())
@@ -130,6 +131,35 @@ def opening(tokenizer: Any) -> list[int]:
     )
 
 
+def predicts_target(labels: Any) -> Any:
+    """Whether each token but the last predicts a target: labels (…, T) → (…, T − 1), of arrays and tensors alike.
+
+    The one place that says what a target is. A label on the first token is none, as nothing predicts it.
+
+    Example:
+        >>> predicts_target(np.array([5, -100, -100, 7, 8])).tolist()
+        [False, False, True, True]
+    """
+    return labels[..., 1:] != IGNORED
+
+
+def count_targets(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens (N,) and targets (N,) of each row.
+
+    Example:
+        >>> count_targets(pa.array([[-100, 7, 8], [], [5]]))
+        (array([3, 0, 1]), array([2, 0, 0]))
+    """
+    length = labels.value_lengths().to_numpy().astype(np.int64)
+    end = length.cumsum()
+    flat = labels.flatten().to_numpy()
+    is_target = np.zeros(len(flat), dtype=bool)
+    is_target[1:] = predicts_target(flat)
+    is_target[(end - length)[length > 0]] = False  # the last token of one row doesn't predict the first of the next
+    before = np.append(0, is_target.cumsum())
+    return length, before[end] - before[end - length]
+
+
 def drop_without_target(data: Dataset) -> tuple[Dataset, dict[str, list[int]]]:
     """The rows that have a target left, and the `hbo_row` of the dropped ones per dataset."""
     keep: list[int] = []
@@ -137,23 +167,15 @@ def drop_without_target(data: Dataset) -> tuple[Dataset, dict[str, list[int]]]:
     at = 0
     columns = data.select_columns(["labels", "hbo_dataset", "hbo_row"])
     for batch in columns.with_format("arrow").iter(_BATCH):
-        names = batch["hbo_dataset"].to_pylist()
-        for i, (name, row, has) in enumerate(zip(names, batch["hbo_row"].to_pylist(), _any_target(batch), strict=True)):
-            if has:
-                keep.append(at + i)
-            else:
-                dropped.setdefault(name, []).append(row)
-        at += len(names)
+        _, target_N = count_targets(batch["labels"].combine_chunks())
+        keep += (at + np.flatnonzero(target_N)).tolist()
+        for row in batch.select(["hbo_dataset", "hbo_row"]).filter(pa.array(target_N == 0)).to_pylist():
+            dropped.setdefault(row["hbo_dataset"], []).append(row["hbo_row"])
+        at += len(batch)
     return (data.select(keep) if dropped else data), dropped
 
 
-def _any_target(batch: pa.Table) -> list[bool]:
-    return [bool((np.asarray(labels) != IGNORED).any()) for labels in batch["labels"].to_pylist()]
-
-
 def _tables(data: Dataset, encoder: _Encoder, track: Track) -> Iterator[pa.Table]:
-    import pyarrow as pa
-
     wanted = pa.list_(pa.int32())
     with track("tokenizing", len(data)) as advance:
         for table in data.with_format("arrow").iter(_BATCH):
@@ -212,7 +234,7 @@ class _Encoder:
         except UnusableRowError as error:
             if name not in self._lenient:
                 raise UnusableRowError(f"{self._place(name, number)}{error}, {_REMEDY}", error.reason) from None
-            count(left.refused, error.reason, f"{_ROW}{number}")
+            count_rows(left.refused, error.reason, f"{_ROW}{number}")
             return None
         left.folded += self._renderer.folds(conversation.prompt)
         left.add(conversation, text, spans, number)
@@ -234,8 +256,6 @@ def targets_of(
 
 
 def _fingerprint(data: Dataset, tokenizer: Any, kept: slice) -> str:
-    import xxhash
-
     digest = xxhash.xxh3_128()
     parts = (
         _VERSION,

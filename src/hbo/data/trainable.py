@@ -1,24 +1,22 @@
-"""Tokenised rows without those that can't be trained on, and why they can't.
-
-Tokenised rows → the same, none longer than a model has positions.
-"""
+"""Tokenised rows → those that can be trained on, none longer than a model has positions; and why others can't be."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset
 
-from hbo.data.cache import cache_root, notes_of, stored_table
+from hbo.data.cache import folder_beside, notes_of, stored_table
 from hbo.data.notes import accounts_of
 from hbo.data.tokens import IGNORED, drop_without_target, refused
-from hbo.data.unusable import Counted, count, shown, total
+from hbo.data.unusable import Counted, count_rows, counted_rows, reasons_told
 from hbo.errors import DataError
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+_BATCH = 1000
 
 
 def without_unusable(data: Dataset, max_length: int | None) -> tuple[Dataset, dict[str, Counted]]:
@@ -32,14 +30,14 @@ def without_unusable(data: Dataset, max_length: int | None) -> tuple[Dataset, di
     lost: dict[str, Counted] = {name: {} for name in dropped}
     for name, counted in refused(data).items():
         for reason, (rows, first) in counted.items():
-            count(lost.setdefault(name, {}), reason, first, rows)
+            count_rows(lost.setdefault(name, {}), reason, first, rows)
     within = "" if max_length is None else f" within max_length {max_length}"
     for name, rows_of in dropped.items():
-        if cut := len(rows_of) - total(lost[name]):
+        if cut := len(rows_of) - counted_rows(lost[name]):
             firsts = {first for _, first in lost[name].values()}
             places = [f"row {row}" for row in rows_of]
             first = next((place for place in places if place not in firsts), places[0])
-            count(lost[name], f"no response token is left{within}", first, cut)
+            count_rows(lost[name], f"no response token is left{within}", first, cut)
     return kept, lost
 
 
@@ -50,42 +48,27 @@ def left_out_of(mixture: Dataset, lost: Iterable[Mapping[str, Counted]]) -> dict
         mixture: Rows as `read_mixture` gives them.
         lost: As `without_unusable` gives it, of one table or several.
     """
-    found: dict[str, dict[str, int]] = {}
+    found: dict[str, Counter[str]] = {}
     read = [{account.dataset: account.unusable} for account in accounts_of(mixture)]
     for each in (*read, *lost):
         for name, counted in each.items():
-            reasons = found.setdefault(name, {})
-            for reason, (rows, _) in counted.items():
-                reasons[reason] = reasons.get(reason, 0) + rows
-    return {name: reasons for name, reasons in found.items() if reasons}
+            found.setdefault(name, Counter()).update({reason: rows for reason, (rows, _) in counted.items()})
+    return {name: dict(reasons) for name, reasons in found.items() if reasons}
 
 
 def refuse_empty(names: Iterable[str], sizes: Mapping[str, int], lost: Mapping[str, Counted]) -> None:
-    """Refuses a dataset of which no row can be used.
-
-    Args:
-        names: Datasets that must have rows.
-        sizes: Dataset → rows that are left.
-        lost: Dataset → why others are not.
+    """Refuses a dataset of which no row can be used, by the rows that are left and why others are not.
 
     Raises:
-        DataError: There is such a dataset.
+        DataError: There is such a dataset among those named.
     """
     for name in names:
         if not sizes.get(name):
             reasons = lost.get(name, {})
             raise DataError(
-                f"dataset '{name}': none of its {total(reasons)} rows to train on can be used: {shown(reasons)}; "
-                "change the rows, raise max_length if that is why, or leave the dataset out"
+                f"dataset '{name}': none of its {counted_rows(reasons)} rows to train on can be used: "
+                f"{reasons_told(reasons)}; change the rows, raise max_length if that is why, or leave the dataset out"
             )
-
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-    from datasets import Dataset
-
-_BATCH = 1000
-_CUT = ("input_ids", "labels")
 
 
 def cut_rows(
@@ -102,27 +85,21 @@ def cut_rows(
     Raises:
         DataError: The rows can't be written.
     """
-    longer: dict[str, int] = {}
+    longer = Counter[str]()
     if positions is None:
         return data, longer
     for table in data.select_columns(["input_ids", "hbo_dataset"]).with_format("arrow").iter(_BATCH):
-        is_longer = table["input_ids"].combine_chunks().value_lengths().to_numpy() > positions
-        if is_longer.any():
-            for name in np.array(table["hbo_dataset"].to_pylist(), dtype=object)[is_longer]:
-                longer[name] = longer.get(name, 0) + 1
+        is_longer = pc.greater(pc.list_value_length(table["input_ids"]), positions)
+        longer.update(table["hbo_dataset"].filter(is_longer).to_pylist())
     if not longer:
         return data, longer
-    folder = cache_dir or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
-    path = folder / f"cut-{positions}{'-end' * keep_end}-{data._fingerprint}.arrow"
+    path = folder_beside(data, cache_dir) / f"cut-{positions}{'-end' * keep_end}-{data._fingerprint}.arrow"
     return stored_table(path, data.features, _tables(data, positions, keep_end), lambda: notes_of(data)), longer
 
 
 def _tables(data: Dataset, positions: int, keep_end: bool) -> Iterator[pa.Table]:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     for table in data.with_format("arrow").iter(_BATCH):
-        for name in _CUT:
+        for name in ("input_ids", "labels"):
             at, kind = table.schema.get_field_index(name), table.schema.field(name).type
             whole = table[name].combine_chunks()
             if keep_end:

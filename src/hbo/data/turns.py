@@ -7,38 +7,21 @@ A canonical turn has `role` and `content`, which is null only where a turn consi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any
 
-from hbo.data.json_text import listed, written
-from hbo.data.tools import calls_of
+from hbo.data.json_text import calls_of, json_text, listed
+from hbo.data.unusable import BadRowError
 
 Turn = dict[str, Any]
 
-ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-    "chatbot": "assistant",
-    "ai": "assistant",
-    "model": "assistant",
-    "function_call": "assistant",
-    "tool_call": "assistant",
-    "tool_calls": "assistant",
-    "tool": "tool",
-    "function": "tool",
-    "observation": "tool",
-    "ipython": "tool",
-    "tool_response": "tool",
-    "tool_result": "tool",
-    "tool_output": "tool",
-    "function_response": "tool",
+_SPELLINGS = {
+    "system": "system developer",
+    "user": "user human prompter",
+    "assistant": "assistant gpt chatgpt bot chatbot ai model function_call tool_call tool_calls",
+    "tool": "tool function observation ipython tool_response tool_result tool_output function_response",
 }
+ROLES = {spelling: role for role, spellings in _SPELLINGS.items() for spelling in spellings.split()}
 """Every spelling of a role that is understood, and the role it becomes."""
 
 _CALLS = {"function_call", "tool_call", "tool_calls"}  # roles whose text is the JSON of a call
@@ -49,9 +32,15 @@ _MADE = ("tool_calls", "function_call")
 _TARGET = ("weight", "train", "training", "loss")
 _CARRIED = ("name", "tool_call_id")
 
-
-class BadRowError(Exception):
-    """A row that can't be used; says why, and the caller knows where."""
+_KINDS: dict[type, str] = {
+    NoneType: "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
 
 
 def text_of(value: Any, field: str) -> str:
@@ -90,14 +79,7 @@ def kind(value: Any) -> str:
         >>> kind(None), kind(3), kind(["a"])
         ('null', 'a number', 'a list')
     """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    names: dict[type, str] = {str: "a string", list: "a list", dict: "an object"}
-    return names.get(type(value), f"a {type(value).__name__}")
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 
 def is_target(turn: Mapping[str, Any]) -> bool:
@@ -130,19 +112,18 @@ def split_turns(turns: list[Turn]) -> tuple[list[Turn], list[Turn]]:
 class TurnReader:
     """Turns of one source → canonical ones.
 
-    Attributes:
-        unread: The keys of the turns that were read since it was last cleared and that are not used.
+    Args:
+        roles: Further spellings of roles, and the role that each becomes.
+        fills_nulls: Whether the source gives each object the keys of all others.
     """
 
+    unread: set[str]
+    """Keys of the turns that were read since it was last cleared, of which no use is made."""
+
     def __init__(self, roles: Mapping[str, str] | None = None, *, fills_nulls: bool = False) -> None:
-        """
-        Args:
-            roles: Further spellings of roles, and the role that each becomes.
-            fills_nulls: Whether the source gives each object the keys of all others.
-        """
         self.roles = ROLES | {name.strip().lower(): ROLES[role] for name, role in (roles or {}).items()}
         self.fills_nulls = fills_nulls
-        self.unread = set[str]()
+        self.unread = set()
 
     def turns(self, value: Any, field: str) -> list[Turn]:
         """The messages of a list of turns, which may be JSON text.
@@ -191,18 +172,15 @@ class TurnReader:
             )
         role, said = self.roles[spelled], turn.get(text_key)
         calls = calls_of(said, fills_nulls=self.fills_nulls) if spelled in _CALLS else None
-        is_call = bool(calls)
-        if is_call:
-            said = None
         more = self._more(turn, role, place) if len(turn) > 2 else {}
         if calls:
-            more["tool_calls"] = calls + more.get("tool_calls", [])
+            said, more["tool_calls"] = None, calls + more.get("tool_calls", [])
         content, thought = _content(said, role, more, f"{place}.{text_key}")
         if thought:
             more["reasoning_content"] = thought
         if len(turn) > 2:
             self._note_unread(turn, {role_key, text_key}, role, field)
-        return {"role": role, "content": content, **more}, is_call
+        return {"role": role, "content": content, **more}, bool(calls)
 
     def _more(self, turn: Mapping[str, Any], role: str, place: str) -> Turn:
         """What a turn has beyond its role and content."""
@@ -261,9 +239,8 @@ def _is_context(value: Any, key: str, place: str) -> bool:
     if value is None or (key == "loss" and not isinstance(value, bool)):  # a loss that someone measured
         return False
     if not isinstance(value, int | float) or value not in (0, 1):
-        shown = (
-            f"'{value[:20]}'" if isinstance(value, str) else value if isinstance(value, int | float) else kind(value)
-        )
+        is_short = isinstance(value, str | int | float)
+        shown = f"'{value[:20]}'" if isinstance(value, str) else value if is_short else kind(value)
         raise BadRowError(f"{place} is {shown}, but hbo trains on a turn (1, true) or doesn't (0, false)")
     return not value
 
@@ -278,7 +255,7 @@ def _content(said: Any, role: str, more: Turn, field: str) -> tuple[str | None, 
         return _joined(said, field)
     if role == "tool" and isinstance(said, list | dict):
         try:
-            return written(said), None
+            return json_text(said), None
         except ValueError as error:
             raise BadRowError(f"{field} can't be written as JSON ({error})") from None
     return text_of(said, field), None

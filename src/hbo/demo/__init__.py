@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hbo.config import RunConfig
-from hbo.config import file as config_file
+from hbo.config.file import parse
 from hbo.demo.corpora import DEMO, write_datasets
-from hbo.demo.multilingual import LANGUAGES, write_languages
-from hbo.errors import ConfigError, nearest
+from hbo.demo.multilingual import DEMO_LANGUAGES, write_languages
+from hbo.errors import ConfigError
 from hbo.progress import Track, silent
+from hbo.text import nearest
 
 __all__ = ["MODEL", "SETUPS", "STEPS", "Setup", "demo_config", "write_datasets", "write_languages"]
 
@@ -42,7 +43,7 @@ class Setup:
 SETUPS = {
     "multitask": Setup(tuple(DEMO), write_datasets, eval_fraction=0.1, probes=12),
     # A tenth of the smallest language would be three rows. Twice as many datasets, so fewer probes of each.
-    "multilingual": Setup(tuple(LANGUAGES), write_languages, eval_fraction=0.15, probes=8),
+    "multilingual": Setup(tuple(DEMO_LANGUAGES), write_languages, eval_fraction=0.15, probes=8),
 }
 
 
@@ -76,10 +77,10 @@ def demo_config(
         raise ConfigError(f"--steps is {count}; it must be at least 1")
     chosen = SETUPS[setup]
     settings = _settings(str(output), chosen, method, count, seed)
-    config_file.parse(settings, source="the demo")  # a wrong method is told before anything is downloaded
+    parse(settings, source="the demo")  # a wrong method is told before anything is downloaded
     folder = chosen.write(track=track)
     settings["mixture"]["datasets"] = {name: {"path": str(folder / f"{name}.jsonl")} for name in chosen.datasets}
-    return config_file.parse(settings, source="the demo")
+    return parse(settings, source="the demo")
 
 
 def _settings(output: str, setup: Setup, method: str, steps: int, seed: int) -> dict[str, Any]:

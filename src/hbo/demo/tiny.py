@@ -30,13 +30,12 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 from trl import pack_dataset
 
-from hbo.data.cache import cache_root
+from hbo.data.cache import cache_root, new_folder
 from hbo.demo import corpora
 from hbo.progress import Track, silent
 from hbo.run.model import quiet_libraries
 from hbo.scoring.devices import scoring_autocast, uses_bf16
 from hbo.scoring.losses import row_losses
-from hbo.scoring.wheels import new_folder
 
 SUMMARY = "tiny.json"
 """The file in the model's folder that says how it was built and how well it learned."""
@@ -86,7 +85,7 @@ class Recipe:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def folder_of(recipe: Recipe = Recipe(), cache_dir: Path | None = None) -> Path:
+def tiny_folder(recipe: Recipe = Recipe(), cache_dir: Path | None = None) -> Path:
     """Where the model lies once it is built; a folder that is there is whole."""
     return (cache_dir or cache_root()) / "models" / f"tiny-{recipe.digest}"
 
@@ -104,7 +103,7 @@ def build(recipe: Recipe = Recipe(), *, cache_dir: Path | None = None, track: Tr
     Raises:
         DataError: The corpora can't be fetched, or the cache can't be written to.
     """
-    folder = folder_of(recipe, cache_dir)
+    folder = tiny_folder(recipe, cache_dir)
     if folder.is_dir():
         return folder
     quiet_libraries()

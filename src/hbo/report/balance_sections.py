@@ -12,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from hbo.arrays import Floats
+from hbo.config.methods import is_flat
 from hbo.core.prior import MANY_PASSES
 from hbo.report.figures import Figure
 from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, with_error
@@ -73,6 +74,7 @@ def rewards_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     last = max(np.flatnonzero(np.isfinite(series.reward_SKL).any(axis=(1, 2))), default=0)
     caption = f"Reward of each group at step {series.step_S[last]:,}, ± standard error"
     facts["every_update"] = _over_updates(runs[0], series.reward_SK, of_dataset)
+    facts["inside"] = "of all groups" if is_flat(run.method) else "inside one dataset"
     return facts | {"last": _by_group(caption, runs[0], of_group)}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hbo.arrays import Floats, Ints
+from hbo.config.methods import is_flat
 from hbo.core.stream import row_odds
 from hbo.errors import ConfigError
 from hbo.folder.ledger import Line
@@ -135,7 +136,7 @@ def reward_shares(run: Run, series: Series) -> tuple[Floats, Floats]:
     if not _OTHER_FIXED_POINT.isdisjoint({run.actor, run.method}):
         return np.full(series.reward_SK.shape, np.nan), np.full(series.reward_SKL.shape, np.nan)
     reward_SK = series.reward_SK
-    if run.method == "mos+":
+    if is_flat(run.method):
         measured = np.isfinite(series.reward_SKL).any(axis=-1)
         reward_SK = np.where(measured, np.nansum(series.reward_SKL, axis=-1), np.nan)
     return target(reward_SK), target(series.reward_SKL)

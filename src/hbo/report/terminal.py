@@ -12,7 +12,7 @@ from rich.text import Text
 from hbo.core.prior import MANY_PASSES
 from hbo.errors import visible
 from hbo.folder.benchmarks import Evaluation, Measure
-from hbo.folder.metrics import Metrics, Score, parse_metrics
+from hbo.folder.metrics import Metrics, Score
 from hbo.report.words import PAPER_NAMES
 
 
@@ -28,7 +28,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
         >>> metrics_table({"eval": {"math": {"nll": 0.0, "perplexity": 1.0, "n": 5}}}).row_count
         2
     """
-    found = parse_metrics(metrics)
+    found = Metrics.checked(dict(metrics), "metrics.json")
     was_asked = bool(found.right or found.right_before)
     columns = ["rows", "before", "after", "change", *(["accuracy"] if was_asked else [])]
     table = _by_dataset(columns, "Held-out perplexity")
@@ -99,9 +99,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             *([] if packed is None else [_count(packed[name])]),
             _count(plan["held_out"].get(name, 0)),
             "unknown" if prior is None else f"{prior:.4f}",
-            "unknown"
-            if passes is None
-            else Text(f"{passes:.2f}", style="bold red" if passes > MANY_PASSES - 0.5 else ""),
+            _passes(passes),
         )
     return table
 
@@ -132,6 +130,12 @@ def _share(value: float | None) -> str:
     if value is None:
         return "unknown"
     return f"at most {value:.1%}" if value else "none"
+
+
+def _passes(value: float | None) -> Text | str:
+    if value is None:
+        return "unknown"
+    return Text(f"{value:.2f}", style="bold red" if value > MANY_PASSES - 0.5 else "")
 
 
 def _count(value: int | None) -> str:

@@ -1,44 +1,23 @@
-"""What training asks of whoever measures the rewards, and which measurer a configuration asks for."""
+"""Which measurer a configuration asks for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from datasets import Dataset
 from numpy.typing import NDArray
-from torch import nn
 
 from hbo.config import HBOConfig
 from hbo.config.rewards import is_of_dataset
-from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
 from hbo.rewards import reward_function
+from hbo.rewards.measurer import Measurer
 from hbo.rewards.per_dataset import PerDataset
 from hbo.rewards.probe import Probe
 from hbo.rewards.streamed import Window
-from hbo.scoring.processes import ALONE, Processes
-
-
-class Measurer(Protocol):
-    """Measures rewards without leaving a trace on the model."""
-
-    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
-        """Tries, before the first step, all that an update does; how it will be done, in a sentence."""
-
-    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
-        """Notes what later measurements are compared with; `model` is the untuned one."""
-
-    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
-        """Rewards on `model` as it stands after `step` optimizer steps; each process measures its share."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """All it has noted, as JSON values: it goes into the checkpoints, and from the first process to all."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
 
 
 def measurer_for(
@@ -50,17 +29,9 @@ def measurer_for(
     seed: int = 0,
     dev_K: Sequence[NDArray[np.int64]] = (),
     opening: Sequence[int] = (),
+    training_tokens: int | None = None,
 ) -> Measurer:
-    """The measurer of `config`; arguments as `Probe` takes them.
-
-    Args:
-        rows: As there.
-        groups: As there.
-        config: As there.
-        pad_token_id: As there.
-        seed: As there.
-        dev_K: Rows of each dataset that are set aside.
-        opening: As there.
+    """The measurer of `config`; arguments as `Probe` takes them, and `dev_K`, the rows that are set aside.
 
     Raises:
         ConfigError: A reward isn't known, or can't be measured in the way asked for.
@@ -68,7 +39,9 @@ def measurer_for(
     """
     key, whole = check_rewards(config)
     left = config.model_copy(update={key: None}) if is_of_dataset(whole) else config
-    probe = Probe(rows, groups, left, pad_token_id=pad_token_id, seed=seed, opening=opening)
+    probe = Probe(
+        rows, groups, left, pad_token_id=pad_token_id, seed=seed, opening=opening, training_tokens=training_tokens
+    )
     if is_of_dataset(whole):
         return PerDataset(probe, config, whole, list(dev_K))
     return Window(probe) if config.rewards == "stream" and not config.is_static else probe

@@ -15,12 +15,10 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from hbo.errors import RewardError
-from hbo.rewards.norms import Facts, Uncovered
-from hbo.rewards.norms import settle as settle_inner
-from hbo.rewards.norms.batched import batched_pass
+from hbo.rewards.norms import Facts, Uncovered, facts_of
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.rewards.norms.loop import squares_from, squares_of_row, total
 from hbo.rewards.norms.settle import row_alone, with_other_sizes
+from hbo.rewards.norms.squares import batched_pass, norm_of, squares_from, squares_of_row
 from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.targets import Targets
 
@@ -105,7 +103,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any],
     model = unwrapped(model)
     trainable_parameters(model)
     with _eager():
-        facts = settle_inner(model, batch, agree)
+        facts = facts_of(model, batch, agree)
     if not facts.batched:
         warnings.warn(facts.sentence(), stacklevel=2)
     return facts
@@ -155,7 +153,7 @@ def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
         for row, count in enumerate(targets.counts):
             if count:
                 squares, loss_B[row] = squares_of_row(model, row_alone(targets, row))
-                norm_B[row] = total(squares, targets.device)
+                norm_B[row] = norm_of(squares, targets.device)
     return norm_B, loss_B
 
 
@@ -172,4 +170,4 @@ def _any_batch() -> dict[str, Tensor]:
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm () of the gradient of `value`, in fp32; 0 where no parameter had a part."""
     named = {str(number): parameter for number, parameter in enumerate(parameters)}
-    return total(squares_from(value, named), value.device).float()
+    return norm_of(squares_from(value, named), value.device).float()

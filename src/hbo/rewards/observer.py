@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.head import HeadPass, tied_to
-from hbo.rewards.norms.outer_products import HeadUse, widened
+from hbo.rewards.norms.outer_products import Squares, widened
 from hbo.rewards.norms.recorder import Owner, Recorder
 from hbo.scoring.devices import Autocast
 from hbo.scoring.head import head_of
@@ -165,7 +165,7 @@ class Observer(Recorder):
         own = self.of_head.parameters if self.of_head else {}
         if use := self._work.weight_use:
             at_ids = None if use.at_ids_BTH is None else use.at_ids_BTH * multiple_B[:, None, None]
-            self.collect(own["weight"], HeadUse(use.square_B * multiple_B.square(), at_ids))
+            self.collect(own["weight"], Squares(use.square_B * multiple_B.square(), at_ids))
         if self._work.bias_BV is not None:
             self.collect(own["bias"], self._work.bias_BV * multiple_B[:, None])
 

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hbo.data.tokens import predicts_target
+
 
 def perplexity_ratio(model: nn.Module, batch: Any, *, loss: Tensor, reference: Tensor, **_: Any) -> Tensor:
     """PPL(y|x; θ) / PPL(y|x; θ₀) of each row (B,) (Eq. 8): high where training has helped little."""
@@ -53,5 +55,5 @@ def token_gradient_norm(model: nn.Module, batch: Any, *, gradient_norm: Tensor, 
     The mean of n gradients that point in unrelated directions has 1/√n of their norm: two rows with as much left to
     learn in each token differ in `gradient_norm` if one response is longer, and not in this.
     """
-    targets_B: Tensor = (batch["labels"][:, 1:] != -100).sum(1)
+    targets_B: Tensor = predicts_target(batch["labels"]).sum(1)
     return gradient_norm * targets_B.to(gradient_norm.device, gradient_norm.dtype).sqrt()

@@ -14,7 +14,6 @@ C = K · L groups. Hooks are on the model during the window only.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,25 +23,24 @@ from peft import PeftModel
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from hbo.arrays import Floats, Ints
 from hbo.config.rewards import REWARDS, needs, spec_of
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError
 from hbo.rewards.gradients import unwrapped
+from hbo.rewards.measurer import Measurer, Step
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.observer import Observer
 from hbo.rewards.per_row import gradient_norm, loss
-from hbo.rewards.probe import Probe, per_row, rewards_of
+from hbo.rewards.probe import Probe, rewards_of, value_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.targets import Targets
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 _NORM, _LOSS = 0, 1
 _RARE = 4  # a group that was seen less often than this part of its probes is topped up until it was
 
 
-class Window:
+class Window(Measurer):
     """Measures as a Probe does, on the batches that training shows it; a process sees its own batches.
 
     Args:
@@ -54,7 +52,7 @@ class Window:
 
     def __init__(self, probe: Probe) -> None:
         self.probe, self.groups, self.config = probe, probe.groups, probe.config
-        self.functions = probe.global_fn, probe.local_fn
+        self.functions = probe.functions
         for key, function in zip(("global_reward", "local_reward"), self.functions, strict=True):
             spec = spec_of(function)
             if function is not None and not (spec and spec.is_streamable):
@@ -95,33 +93,23 @@ class Window:
         self._sums = np.array(state.get("seen", np.zeros_like(self._sums)))
         self.failed = bool(state.get("failed"))
 
-    def watch(
-        self, model: nn.Module, batches: Sequence[Ints], *, step: int, is_due: Callable[[int], bool], rows: int
-    ) -> None:
-        """Looks at the coming step, if an update is so near that the steps until then have as many rows as the probes.
-
-        Args:
-            model: The model in training.
-            batches: Rows of the step's micro-batches in this process.
-            step: Steps done.
-            is_due: Whether an update follows a step.
-            rows: Rows of a step in all processes.
-        """
-        steps = -(-self.config.probes * len(self.groups.datasets) // rows)
-        ahead = next((ahead for ahead in range(1, 1 + steps) if is_due(step + ahead)), None)
+    def before_step(self, model: nn.Module, step: Step) -> None:
+        """Looks at the step, if an update is so near that the steps until then have as many rows as the probes."""
+        steps = -(-self.config.probes * len(self.groups.datasets) // step.rows)
+        ahead = next((ahead for ahead in range(1, 1 + steps) if step.is_due(step.done + ahead)), None)
         if self.failed or ahead is None:
             return
         self._reads_norms = self._wants_norms and ahead % 2 == 1  # so the last step before an update is one
-        self._expected = list(batches)
+        self._expected = list(step.batches)
         self._handles = [
             model.register_forward_pre_hook(self._before, with_kwargs=True),
             model.register_forward_hook(self._after),
         ]
 
-    def step_done(self, processes: Processes = ALONE) -> None:
-        """Takes in what all processes saw of the step that was watched, if one was."""
+    def after_step(self, processes: Processes = ALONE) -> float:
+        """Takes in what all processes saw of the step, if it was looked at; seconds that the hooks took of it."""
         if not self._handles:
-            return
+            return 0.0
         self.close()
         if self._expected:
             self._why = self._why or "the model was not called once for each batch"
@@ -135,6 +123,8 @@ class Window:
                 + (self._why or "another process says why"),
                 stacklevel=2,
             )
+        seconds, self.seconds = self.seconds, 0.0
+        return seconds
 
     def close(self) -> None:
         """Takes every hook off the model."""
@@ -142,11 +132,6 @@ class Window:
             handle.remove()
         self._handles = []
         self._take()
-
-    def spent(self) -> float:
-        """Seconds spent in hooks since the last call."""
-        seconds, self.seconds = self.seconds, 0.0
-        return seconds
 
     def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """As `Probe.measure`, but only groups seen too rarely since the last update are measured now."""
@@ -179,14 +164,13 @@ class Window:
                 shifted = self._of_means(function, mean_2C + np.sqrt(variance_2C))
                 with np.errstate(over="ignore", invalid="ignore"):
                     spread_2C[tier] = (shifted - value_2C[tier]) ** 2
-        learns = self.functions[0] is not None, self.functions[1] is not None
-        return rewards_of(self.groups, value_2C, spread_2C, learns, examples=int(count_2C[_LOSS].sum()))
+        return rewards_of(self.groups, value_2C, spread_2C, self.functions, examples=int(count_2C[_LOSS].sum()))
 
     def _of_means(self, function: Any, mean_2C: Floats) -> Floats:
         reference_C = [_mean([self.probe.reference[row] for row in rows.tolist()]) for rows in self.probe.pool]
         values = {"gradient_norm": mean_2C[_NORM], "loss": mean_2C[_LOSS], "reference": np.array(reference_C)}
         context = {name: torch.from_numpy(value) for name, value in values.items()}
-        return per_row(function, None, None, context, mean_2C.shape[1])
+        return np.asarray(value_of(function, None, None, context, mean_2C.shape[1]).numpy())
 
     def _before(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if self._why or not self._expected or not model.training or not torch.is_grad_enabled():

@@ -5,37 +5,26 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Mapping
 from copy import copy
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
 from peft import LoraConfig
-from pydantic import Field
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
 
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, first_line
 from hbo.run.field_types import built, fit, fit_all, kinds_of
-from hbo.run.keys import FORMER, KINDS, AtLeastOne, check_keys, reaches_trainer, without_effect
+from hbo.run.keys import FORMER, KINDS, LORA_KINDS, check_keys, reaches_trainer, without_effect
 from hbo.scoring.devices import is_bf16_native
-from hbo.training.attach import check_dispatching, check_packing_options, check_stream_options
+from hbo.training.checks import check_options
 from hbo.training.parallel import check_parallelism
 
 _OLD, _NEW = "gradient_checkpointing", "activation_checkpointing"
 CHECKPOINTING, _OTHER = (_NEW, _OLD) if _NEW in SFTConfig.__dataclass_fields__ else (_OLD, _NEW)
 """What this release of transformers calls computing activations twice; the name changed in 5.23."""
-_INITS = r"(?i)gaussian|eva|olora|pissa(_niter_\d+)?|corda|loftq|orthogonal|mica|lora_ga"
-LORA_KINDS: dict[str, Any] = {
-    "r": AtLeastOne,
-    "lora_alpha": int | float,
-    "lora_dropout": Annotated[float, Field(ge=0, le=1)],
-    "rank_pattern": dict[str, int] | None,
-    "alpha_pattern": dict[str, float] | None,
-    "init_lora_weights": kinds_of(LoraConfig)["init_lora_weights"]
-    | Annotated[str, Field(pattern=f"^({_INITS})$", description="pissa_niter_4 and the like")],
-}
-"""What these fields of LoraConfig take, where peft says something else, or too little."""
 
 
 def typed(config: RunConfig) -> RunConfig:
@@ -87,16 +76,31 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     kinds = kinds_of(SFTConfig) | KINDS
     own = typed(config).train
     given = {key: built(value, kinds[key]) for key, value in own.items() if reaches_trainer(key)}
-    if config.global_batch_size is not None:
-        if "gradient_accumulation_steps" in given:
-            raise ConfigError(
-                "global_batch_size sets train.gradient_accumulation_steps, which is set too; leave one of them out"
-            )
-        batch = given.get("per_device_train_batch_size", SFTConfig.per_device_train_batch_size)
-        processes = int(os.environ.get("WORLD_SIZE", "1"))  # asked before SFTConfig, which wants the result
-        given["gradient_accumulation_steps"] = batches_per_step(config.global_batch_size, batch, processes)
     if given.get("output_dir", config.output) != config.output:
         raise ConfigError("train.output_dir differs from output; leave it out, a run has one folder")
+    # Our rows are tokenised, labelled and truncated already.
+    prepared = {"output_dir": config.output or "runs/unnamed", "dataset_kwargs": {"skip_prepare_dataset": True}}
+    options = {**_defaults(config, given), **given, **_accumulation(config, given), **prepared}
+    try:
+        args = SFTConfig(**options)
+    except Exception as error:  # it checks its values by using them, so anything may come out
+        raise ConfigError(f"train: {first_line(error)}") from None
+    for sentence in without_effect(own, SFTConfig.__dataclass_fields__):
+        warnings.warn(sentence, UserWarning, stacklevel=2)
+    use_one_gpu(args)
+    check_parallelism(args)
+    check_options(args, config.balance)
+    if config.difficulty.drop_easiest and args.packing and args.max_steps <= 0:
+        raise ConfigError(
+            "difficulty.drop_easiest keeps the number of steps, but with packing that depends on what is dropped; set "
+            "train.max_steps"
+        )
+    unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
+    return args
+
+
+def _defaults(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What a key is that was left out, where TRL's default would not do."""
     defaults: dict[str, Any] = {
         "seed": config.seed,
         "disable_tqdm": True,
@@ -105,26 +109,20 @@ def training_arguments(config: RunConfig) -> SFTConfig:
     }
     if given.get("use_cpu", defaults["use_cpu"]) and not is_bf16_native("cpu"):
         defaults["bf16"] = False  # TRL's default is true, which is several times slower where it has to be emulated
-    try:
-        # Our rows are tokenised, labelled and truncated already.
-        prepared = {"output_dir": config.output, "dataset_kwargs": {"skip_prepare_dataset": True}}
-        args = SFTConfig(**{**defaults, **given, **prepared})
-    except Exception as error:  # it checks its values by using them, so anything may come out
-        raise ConfigError(f"train: {first_line(error)}") from None
-    for sentence in without_effect(own, SFTConfig.__dataclass_fields__):
-        warnings.warn(sentence, UserWarning, stacklevel=2)
-    use_one_gpu(args)
-    check_parallelism(args)
-    check_packing_options(args)
-    check_dispatching(args)
-    check_stream_options(args, config.balance)
-    if config.difficulty.drop_easiest and args.packing and args.max_steps <= 0:
+    return defaults
+
+
+def _accumulation(config: RunConfig, given: Mapping[str, Any]) -> dict[str, int]:
+    """The gradient accumulation that makes up `global_batch_size`, if that is set."""
+    if config.global_batch_size is None:
+        return {}
+    if "gradient_accumulation_steps" in given:
         raise ConfigError(
-            "difficulty.drop_easiest keeps the number of steps, but with packing that depends on what is dropped; set "
-            "train.max_steps"
+            "global_batch_size sets train.gradient_accumulation_steps, which is set too; leave one of them out"
         )
-    unset_hf_deepspeed_config()  # under ZeRO-3 models would be loaded in parts, but rows are scored on whole ones
-    return args
+    batch = given.get("per_device_train_batch_size", SFTConfig.per_device_train_batch_size)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))  # asked before SFTConfig, which wants the result
+    return {"gradient_accumulation_steps": batches_per_step(config.global_batch_size, batch, processes)}
 
 
 def for_trainer(args: SFTConfig) -> SFTConfig:
@@ -163,12 +161,6 @@ def batches_per_step(global_batch_size: int, batch: Any, processes: int) -> int:
             f"{global_batch_size}"
         )
     return global_batch_size // (batch * processes)
-
-
-def keep_steps(args: SFTConfig, rows: int) -> None:
-    """Makes training as long as its epochs are over `rows` rows, before any are dropped."""
-    if args.max_steps <= 0:
-        args.max_steps = steps_of(args, rows)
 
 
 def steps_of(args: SFTConfig, rows: int) -> int:

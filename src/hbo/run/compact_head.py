@@ -25,9 +25,6 @@ def targets_only(device: torch.device, *, enabled: bool = True) -> Iterator[None
     Args:
         device: Where the model is trained; anything but a CPU is left alone.
         enabled: False leaves the CPU alone too: `torch.compile` wants shapes that don't change.
-
-    Raises:
-        Nothing.
     """
     before = getattr(utils, _CHOICE, None)
     if not enabled or device.type != "cpu" or before is None:

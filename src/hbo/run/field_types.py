@@ -48,7 +48,7 @@ def fit_all(
         owner: The dataclass whose fields the keys are.
         section: Where the keys stand, for messages.
         name: What users call the dataclass.
-        kinds: Fields that take something else than their own library says.
+        kinds: What fields take that take something else than their own library says.
 
     Raises:
         ConfigError: A key is no field, or a value is none that it takes.
@@ -65,13 +65,7 @@ def fit_all(
 
 
 def fit(value: Any, kind: Any, key: str, choices: Sequence[str] = ()) -> Any:
-    """`value` as `kind` takes it.
-
-    Args:
-        value: What is written.
-        kind: A type, or a union of some.
-        key: Where; messages begin with it.
-        choices: The only texts that will do, if there are such.
+    """`value` as `kind`, a type or a union of some, takes it; if there are `choices`, no other text will do.
 
     Raises:
         ConfigError: It can't be taken.
@@ -96,11 +90,7 @@ def fit(value: Any, kind: Any, key: str, choices: Sequence[str] = ()) -> Any:
 
 
 def built(value: Any, kind: Any) -> Any:
-    """`value`, which fits, as an object where its kind is a dataclass and a mapping wouldn't do.
-
-    Raises:
-        Nothing of its own: the dataclass may refuse its values.
-    """
+    """`value`, which fits, as an object where its kind is a dataclass and a mapping wouldn't do."""
     options = list(_options(kind))
     owner: Any = next((option for option in options if dataclasses.is_dataclass(option)), None)
     if owner is None or not isinstance(value, Mapping) or any(_origin(option) is dict for option in options):

@@ -19,12 +19,12 @@ from torch import nn
 from trl import SFTConfig
 
 from hbo.atomic import write_file
-from hbo.data.answers import Choice, Number, right_answer
+from hbo.data.answers import Choice, NumberAnswer, right_answer
 from hbo.data.cache import cache_root
 from hbo.data.canonical import Conversation, conversation_of
 from hbo.progress import Track, silent
 from hbo.run.rows import Data
-from hbo.scoring.answering import chosen, encode, greedy_answers
+from hbo.scoring.answering import greedy_answers, likeliest_options, question_of
 from hbo.scoring.batches import reader
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.losses import row_losses
@@ -33,70 +33,56 @@ _VERSION = "1"  # part of the cache's key: raised when the same model gets anoth
 
 ByDataset = dict[str, dict[str, Any]]
 """Dataset → what was measured, by name."""
+Measure = Callable[[], ByDataset]
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Measures a model on a run's held-out rows; each answer is (losses, accuracies).
-
-    Args:
-        data: Rows of the run.
-        tokenizer: The one that they were tokenised with.
-        args: For device and precision.
-        asks: Whether accuracy is wanted.
-        track: Hears of progress.
-    """
+    """Measures a model on a run's held-out rows; what comes back is (losses, accuracies)."""
 
     data: Data
     tokenizer: Any
+    """The one that the rows were tokenised with."""
     args: SFTConfig
+    """For device and precision."""
     asks: bool
+    """Whether accuracy is wanted."""
     track: Track
 
     def before(self, model: nn.Module) -> tuple[ByDataset, ByDataset]:
         """Those of the untuned model; found again in the cache folder when the same model meets the same rows."""
         key = self._key(model)
-        losses = cached(key, lambda: self._losses(model, "before"))
-        answers_key = f"{key}-accuracy{_VERSION}-{self.data.max_length}"
-        return losses, cached(answers_key, lambda: self._answers(model, "before")) if self.asks else {}
+        return self._measured(model, "before", lambda kind, measure: cached(key + kind, measure))
 
     def after(self, model: nn.Module) -> tuple[ByDataset, ByDataset]:
         """Those of the trained model."""
-        return self._losses(model, "after"), self._answers(model, "after") if self.asks else {}
+        return self._measured(model, "after", lambda _, measure: measure())
 
     def _key(self, model: nn.Module) -> str:
         rows, args = self.data.held_out, self.args
         content = content_fingerprint(rows, ["input_ids", "labels", "hbo_dataset"]) if len(rows) else "none"
         return f"{model_fingerprint(model)}-{content}-{'bf16' if args.bf16 else 'fp32'}-{args.device.type}"
 
-    def _losses(self, model: nn.Module, when: str) -> ByDataset:
-        with self._autocast():
-            return held_out_losses(
-                model,
-                self.data.held_out,
-                list(self.data.sizes),
-                pad_token_id=int(self.tokenizer.pad_token_id),
-                phase=f"held-out loss {when}",
-                track=self.track,
-            )
+    def _measured(
+        self, model: nn.Module, when: str, result_of: Callable[[str, Measure], ByDataset]
+    ) -> tuple[ByDataset, ByDataset]:
+        rows, names, tokenizer, length = self.data.held_out, list(self.data.sizes), self.tokenizer, self.data.max_length
+        pad = int(tokenizer.pad_token_id)
 
-    def _answers(self, model: nn.Module, when: str) -> ByDataset:
-        with self._autocast():
-            return accuracy(
-                model,
-                self.data.held_out,
-                list(self.data.sizes),
-                self.tokenizer,
-                max_length=self.data.max_length,
-                phase=f"held-out answers {when}",
-                track=self.track,
-            )
+        def losses() -> ByDataset:
+            phase = f"held-out loss {when}"
+            return held_out_losses(model, rows, names, pad_token_id=pad, phase=phase, track=self.track)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16))
+        def answers() -> ByDataset:
+            phase = f"held-out answers {when}"
+            return accuracy(model, rows, names, tokenizer, max_length=length, phase=phase, track=self.track)
+
+        with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=bool(self.args.bf16)):
+            found = result_of("", losses)
+            return found, result_of(f"-accuracy{_VERSION}-{length}", answers) if self.asks else {}
 
 
-def cached(key: str, measure: Callable[[], ByDataset]) -> ByDataset:
+def cached(key: str, measure: Measure) -> ByDataset:
     """What `measure()` gave the first time under `key`; kept in the cache folder.
 
     The untuned model's held-out loss doesn't change between runs, nor between a run and its resumption.
@@ -125,13 +111,7 @@ def held_out_losses(
 ) -> ByDataset:
     """Dataset → `nll` (mean over rows of the mean target-token loss, nats), `perplexity` and `n`.
 
-    Args:
-        model: Runs in eval mode; under the caller's autocast, if any.
-        rows: Held-out rows with `input_ids`, `labels` and `hbo_dataset`.
-        datasets: Order of the result.
-        pad_token_id: Any valid token id.
-        phase: What the progress is called.
-        track: Hears of progress.
+    The model runs in eval mode, under the caller's autocast, if any. `phase` is what the progress is called.
     """
     if not len(rows):
         return {}
@@ -166,14 +146,7 @@ def accuracy(
 ) -> ByDataset:
     """Dataset → `accuracy`, `n` and `kind` (`choice`, `numeric` or `mixed`); one without such rows is absent.
 
-    Args:
-        model: Runs in eval mode; under the caller's autocast, if any.
-        rows: Held-out rows, canonical and tokenised.
-        datasets: Order of the result.
-        tokenizer: The one that `rows` were tokenised with.
-        max_length: A question that is longer with one of its options isn't asked; None: all are.
-        phase: What the progress is called.
-        track: Hears of progress.
+    The model runs as for the losses. A question that is longer than `max_length` with one of its options isn't asked.
 
     Raises:
         DataError: The chat template refuses a row.
@@ -202,13 +175,13 @@ def _choices(
     at, questions, right = [], [], []
     for i, row, turns, answer in _answers(rows, Choice):
         where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
-        question = encode(turns.prompt, answer.options, tokenizer, where, turns.given)
+        question = question_of(turns.prompt, answer.options, tokenizer, where, turns.given)
         if max_length is None or max(len(ids) for ids, _ in question.rows) <= max_length:
             at.append(i)
             questions.append(question)
             right.append(answer.right)
     if at:
-        picked = chosen(model, questions, pad_token_id=int(tokenizer.pad_token_id), track=track, phase=phase)
+        picked = likeliest_options(model, questions, pad_token_id=int(tokenizer.pad_token_id), track=track, phase=phase)
         right_N[at] = picked == np.array(right)
     return right_N
 
@@ -216,7 +189,7 @@ def _choices(
 def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track: Track) -> np.ndarray:
     """1 or 0 (N,) for each row with a numeric answer, NaN elsewhere."""
     right_N = np.full(len(rows), np.nan)
-    found = [(i, number) for i, _, _, number in _answers(rows, Number)]
+    found = [(i, number) for i, _, _, number in _answers(rows, NumberAnswer)]
     if found:
         asked = reader(rows)(np.array([i for i, _ in found]))
         written = greedy_answers(model, asked, tokenizer, track=track, phase=phase)
@@ -225,7 +198,7 @@ def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track:
 
 
 def _answers(rows: Dataset, kind: type) -> Iterator[tuple[int, dict[str, Any], Conversation, Any]]:
-    """Number, row, conversation and right answer of each row that has an answer of this kind."""
+    """NumberAnswer, row, conversation and right answer of each row that has an answer of this kind."""
     tokens = [name for name in ("input_ids", "labels") if name in rows.column_names]
     for i, row in enumerate(rows.remove_columns(tokens)):
         turns = conversation_of(row)

@@ -1,7 +1,8 @@
-"""What becomes of each key of `train:`: one table of all fields of `trl.SFTConfig`, those of transformers among them.
+"""What becomes of each key of `train:`, and what some keys take that their own libraries don't say.
 
-SFTTrainer prepares rows by some of its keys; here hbo does, so each of these is obeyed here, or refused by name. The
-page docs/train-keys.md is this table: `python -m hbo.run.keys` prints it.
+`RULES` is one table of all fields of `trl.SFTConfig`, those of transformers among them. SFTTrainer prepares rows by
+some of its keys; here hbo does, so each of these is obeyed here, or refused by name. The page docs/train-keys.md is
+this table: `python -m hbo.run.keys` prints it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
 from accelerate.parallelism_config import ParallelismConfig
+from peft import LoraConfig
 from pydantic import Field
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_pt_utils import AcceleratorConfig
@@ -18,9 +20,10 @@ from transformers.trainer_pt_utils import AcceleratorConfig
 from hbo.config.section import written
 from hbo.config.yaml_text import write_yaml
 from hbo.errors import ConfigError
+from hbo.run.field_types import kinds_of
 
 _Tracker: Any = Literal[(*INTEGRATION_TO_CALLBACK, "all", "none")]
-AtLeastOne = Annotated[int, Field(ge=1)]
+_AT_LEAST_ONE = Annotated[int, Field(ge=1)]
 KINDS: dict[str, Any] = {
     "accelerator_config": AcceleratorConfig | dict | str | None,
     "parallelism_config": ParallelismConfig | None,
@@ -28,9 +31,9 @@ KINDS: dict[str, Any] = {
     "dataset_kwargs": dict[str, Any] | None,
     "fsdp": bool | str | list[str] | None,
     "report_to": Union[_Tracker, list[_Tracker], None],  # noqa: UP007 - no operator joins what is made here
-    "per_device_train_batch_size": AtLeastOne,
-    "per_device_eval_batch_size": AtLeastOne,
-    "gradient_accumulation_steps": AtLeastOne,
+    "per_device_train_batch_size": _AT_LEAST_ONE,
+    "per_device_eval_batch_size": _AT_LEAST_ONE,
+    "gradient_accumulation_steps": _AT_LEAST_ONE,
     "num_train_epochs": Annotated[float, Field(gt=0)],
     "learning_rate": Annotated[float, Field(ge=0, allow_inf_nan=False)],
     "max_length": Annotated[int, Field(ge=2)] | None,  # a token, and one that is predicted from it
@@ -38,24 +41,29 @@ KINDS: dict[str, Any] = {
     "packing_strategy": Literal["bfd", "bfd_split", "bfd-requeue", "wrapped"],
 }
 """What these fields take, where their own libraries say something else, or too little."""
+_INITS = r"(?i)gaussian|eva|olora|pissa(_niter_\d+)?|corda|loftq|orthogonal|mica|lora_ga"
+LORA_KINDS: dict[str, Any] = {
+    "r": _AT_LEAST_ONE,
+    "lora_alpha": int | float,
+    "lora_dropout": Annotated[float, Field(ge=0, le=1)],
+    "rank_pattern": dict[str, int] | None,
+    "alpha_pattern": dict[str, float] | None,
+    "init_lora_weights": kinds_of(LoraConfig)["init_lora_weights"]
+    | Annotated[str, Field(pattern=f"^({_INITS})$", description="pissa_niter_4 and the like")],
+}
+"""What these fields of LoraConfig take, where peft says something else, or too little."""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What becomes of some keys.
-
-    Attributes:
-        does: Whether hbo hands them on to the trainer, obeys them itself, says that they have no effect, or refuses.
-        keys: Fields of SFTConfig.
-        how: What that means, for the documentation and for whoever is refused.
-        only: The values that are taken; None: all.
-        reaches_trainer: Whether the trainer gets them too.
-    """
+    """What becomes of some fields of SFTConfig."""
 
     does: Literal["hands on", "obeys", "says so", "refuses"]
     keys: tuple[str, ...]
     how: str
+    """What that means, for the documentation and for whoever is refused."""
     only: tuple[Any, ...] | None = None
+    """The values that are taken; None: all."""
     reaches_trainer: bool = True
 
 
@@ -63,8 +71,12 @@ def _on(how: str, keys: str) -> Rule:
     return Rule("hands on", tuple(keys.split()), how)
 
 
-def _obeyed(how: str, keys: str, only: tuple[Any, ...] | None = None, *, reaches_trainer: bool = True) -> Rule:
-    return Rule("obeys", tuple(keys.split()), how, only, reaches_trainer)
+def _obeyed(how: str, keys: str) -> Rule:
+    return Rule("obeys", tuple(keys.split()), how)
+
+
+def _obeyed_here(how: str, keys: str, only: tuple[Any, ...] | None = None) -> Rule:
+    return Rule("obeys", tuple(keys.split()), how, only, reaches_trainer=False)
 
 
 def _said(how: str, keys: str) -> Rule:
@@ -133,47 +145,35 @@ RULES = (
         "model_init_kwargs",
     ),
     _obeyed("whether code of the model, its tokenizer and `difficulty.model` may run", "trust_remote_code"),
-    _obeyed(
+    _obeyed_here(
         "the chat template of every row, which is saved with the model: a `.jinja` file, or that of a tokenizer "
         "(folder or Hub name), whose end token is taken too unless `eos_token` is given; tokens in it that the model's "
         "own tokenizer lacks are refused",
         "chat_template_path",
-        reaches_trainer=False,
     ),
-    _obeyed(
+    _obeyed_here(
         "the tokenizer's end and padding tokens, in rows, in training and in what is saved; they must be in its "
         "vocabulary",
         "eos_token pad_token",
-        reaches_trainer=False,
     ),
     _obeyed("tokens of a row, at least 2; null: rows are never cut", "max_length"),
-    _obeyed(
-        "whether a longer row keeps its start or its end, in training and held out",
-        "truncation_mode",
-        reaches_trainer=False,
-    ),
+    _obeyed_here("whether a longer row keeps its start or its end, in training and held out", "truncation_mode"),
     _obeyed(
         "rows are packed [within their group](method.md#packing); `wrapped` is refused", "packing packing_strategy"
     ),
     _obeyed("batches without padding; rows are cut to `max_length` all the same", "padding_free"),
-    _obeyed("rows are drawn at random, so they are shuffled either way", "shuffle_dataset", reaches_trainer=False),
-    _obeyed(
+    _obeyed_here("rows are drawn at random, so they are shuffled either way", "shuffle_dataset"),
+    _obeyed_here(
         "as always, answers alone are targets; a dataset of plain text, which has none, is refused with it",
         "assistant_only_loss",
-        reaches_trainer=False,
     ),
-    _obeyed(
+    _obeyed_here(
         "as always, answers alone are targets; for a loss on everything give rows as plain text (format text)",
         "completion_only_loss",
         (None, True),
-        reaches_trainer=False,
     ),
-    _obeyed(
-        "at SIGTERM a checkpoint is saved and the run stops, always", "enable_jit_checkpoint", reaches_trainer=False
-    ),
-    _obeyed(
-        "hbo train trains; held-out rows are evaluated before and after it", "do_train do_eval", reaches_trainer=False
-    ),
+    _obeyed_here("at SIGTERM a checkpoint is saved and the run stops, always", "enable_jit_checkpoint"),
+    _obeyed_here("hbo train trains; held-out rows are evaluated before and after it", "do_train do_eval"),
     _refused("do_predict", "there is no third set of rows; use hbo eval", False),
     _refused("resume_from_checkpoint", "a run goes on from its last whole checkpoint with hbo train … --resume", None),
     _refused(
@@ -221,28 +221,22 @@ FORMER = {
 """Keys that people know from other releases and other places → what to write."""
 
 
-def rule_of(key: str) -> Rule | None:
-    """The rule of a field; None for one that a newer release has brought, which is handed on."""
-    return next((rule for rule in RULES if key in rule.keys), None)
+_RULE_OF = {key: rule for rule in RULES for key in rule.keys}
 
 
 def reaches_trainer(key: str) -> bool:
-    """Whether the trainer is given the key too."""
-    rule = rule_of(key)
-    return rule is None or rule.reaches_trainer
+    """Whether the trainer is given the key too; one that a newer release has brought is handed on."""
+    return key not in _RULE_OF or _RULE_OF[key].reaches_trainer
 
 
 def check_keys(train: Mapping[str, Any]) -> None:
-    """Refuses what hbo neither obeys nor can leave to the trainer.
-
-    Args:
-        train: Key → value, of the type that its field takes.
+    """Refuses keys, whose values are typed already, that hbo neither obeys nor can leave to the trainer.
 
     Raises:
         ConfigError: There is such a key; why, and what to do.
     """
     for key, value in train.items():
-        rule = rule_of(key)
+        rule = _RULE_OF.get(key)
         if rule is not None and rule.only is not None and value not in rule.only:
             raise ConfigError(f"train.{key} is {written(value)}, which can't be had; leave it out: {rule.how}")
 
@@ -250,7 +244,7 @@ def check_keys(train: Mapping[str, Any]) -> None:
 def without_effect(train: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[str]:
     """A sentence for each key that is set to something else than its field's default and changes nothing."""
     for key, value in train.items():
-        rule = rule_of(key)
+        rule = _RULE_OF.get(key)
         if rule is not None and rule.does == "says so" and value not in (fields[key].default, []):
             yield f"train.{key} has no effect: {rule.how}"
 

@@ -22,21 +22,16 @@ from hbo.errors import ConfigError, ModelError, first_line
 
 @dataclass(frozen=True)
 class Need:
-    """A value of `train:` and the package that it needs.
-
-    Attributes:
-        key: Below `train.`; with a dot, a key of a mapping.
-        values: Patterns of the values, as text.
-        is_there: Whether the package can be used.
-        package: Its name.
-        mend: How to get it; absent: `pip install` and its name.
-    """
+    """A value of `train:` and the package that it needs."""
 
     key: str
+    """Below `train.`; with a dot, a key of a mapping."""
     values: tuple[str, ...]
+    """Patterns of the values, as text."""
     is_there: Callable[[], bool]
     package: str
     mend: str = ""
+    """How to get it; absent: `pip install` and its name."""
 
 
 def _is_installed(name: str) -> bool:
@@ -47,79 +42,71 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _has_attention(name: str) -> Callable[[], bool]:
+def _optimizer(package: str, is_there: Callable[[], bool], *values: str, mend: str = "") -> Need:
+    return Need("optim", values, is_there, package, mend)
+
+
+def _tracker(value: str, is_there: Callable[[], bool], package: str = "", mend: str = "") -> Need:
+    return Need("report_to", (value,), is_there, package or value, mend)
+
+
+def _attention(value: str, package: str, mend: str) -> Need:
     # Without it transformers takes the same attention from the Hub through `kernels`; two kinds of devices bring it.
-    return lambda: (
-        _is_installed(name)
-        or libraries.is_kernels_available()
-        or libraries.is_torch_npu_available()
-        or libraries.is_torch_xpu_available()
-    )
+    def is_there() -> bool:
+        instead = libraries.is_kernels_available, libraries.is_torch_npu_available, libraries.is_torch_xpu_available
+        return _is_installed(package) or any(is_available() for is_available in instead)
+
+    return Need(_ATTENTION, (value,), is_there, package, mend)
 
 
-_OPTIMIZER, _TRACKER = "optim", "report_to"
 _ATTENTION = "model_init_kwargs.attn_implementation"
 _BITS = ("adamw_8bit", "adamw_bnb_*", "ademamix*", "lion_*", "paged_*", "rmsprop_bnb*")
+_FLASH_3 = "run pip install kernels, or build it from github.com/Dao-AILab/flash-attention"
 
 NEEDS = (
-    Need(_OPTIMIZER, _BITS, libraries.is_bitsandbytes_available, "bitsandbytes"),
-    Need(_OPTIMIZER, ("galore_*",), libraries.is_galore_torch_available, "galore-torch"),
-    Need(_OPTIMIZER, ("apollo_*",), libraries.is_apollo_torch_available, "apollo-torch"),
-    Need(_OPTIMIZER, ("lomo", "adalomo"), libraries.is_lomo_available, "lomo-optim"),
-    Need(_OPTIMIZER, ("grokadamw",), libraries.is_grokadamw_available, "grokadamw"),
-    Need(_OPTIMIZER, ("adamw_torch_4bit", "adamw_torch_8bit"), libraries.is_torchao_available, "torchao"),
-    Need(_OPTIMIZER, ("schedule_free_*",), libraries.is_schedulefree_available, "schedulefree"),
-    Need(_OPTIMIZER, ("stable_adamw",), libraries.is_torch_optimi_available, "torch-optimi"),
-    Need(_OPTIMIZER, ("adamw_torch_xla",), libraries.is_torch_xla_available, "torch_xla"),
-    Need(_OPTIMIZER, ("adamw_torch_npu_fused",), libraries.is_torch_npu_available, "torch_npu"),
-    Need(
-        *(_OPTIMIZER, ("adamw_anyprecision",), libraries.is_torchdistx_available, "torchdistx"),
-        "install it from github.com/pytorch/torchdistx",
+    _optimizer("bitsandbytes", libraries.is_bitsandbytes_available, *_BITS),
+    _optimizer("galore-torch", libraries.is_galore_torch_available, "galore_*"),
+    _optimizer("apollo-torch", libraries.is_apollo_torch_available, "apollo_*"),
+    _optimizer("lomo-optim", libraries.is_lomo_available, "lomo", "adalomo"),
+    _optimizer("grokadamw", libraries.is_grokadamw_available, "grokadamw"),
+    _optimizer("torchao", libraries.is_torchao_available, "adamw_torch_4bit", "adamw_torch_8bit"),
+    _optimizer("schedulefree", libraries.is_schedulefree_available, "schedule_free_*"),
+    _optimizer("torch-optimi", libraries.is_torch_optimi_available, "stable_adamw"),
+    _optimizer("torch_xla", libraries.is_torch_xla_available, "adamw_torch_xla"),
+    _optimizer("torch_npu", libraries.is_torch_npu_available, "adamw_torch_npu_fused"),
+    _optimizer(
+        *("torchdistx", libraries.is_torchdistx_available, "adamw_anyprecision"),
+        mend="install it from github.com/pytorch/torchdistx",
     ),
-    Need(_TRACKER, ("azure_ml",), trackers.is_azureml_available, "azureml", "run pip install azureml-sdk"),
-    Need(_TRACKER, ("clearml",), trackers.is_clearml_available, "clearml"),
-    Need(_TRACKER, ("codecarbon",), trackers.is_codecarbon_available, "codecarbon"),
-    Need(
-        *(_TRACKER, ("comet_ml",), trackers.is_comet_available, "comet_ml with an API key"),
+    _tracker("azure_ml", trackers.is_azureml_available, "azureml", "run pip install azureml-sdk"),
+    _tracker("clearml", trackers.is_clearml_available),
+    _tracker("codecarbon", trackers.is_codecarbon_available),
+    _tracker(
+        *("comet_ml", trackers.is_comet_available, "comet_ml with an API key"),
         "run pip install comet-ml and set COMET_API_KEY",
     ),
-    Need(_TRACKER, ("dagshub",), trackers.is_dagshub_available, "dagshub", "run pip install dagshub mlflow"),
-    Need(_TRACKER, ("dvclive",), trackers.is_dvclive_available, "dvclive"),
-    Need(_TRACKER, ("flyte",), trackers.is_flytekit_available, "flytekit"),
-    Need(
-        *(_TRACKER, ("kubeflow",), trackers.is_kubeflow_available, "a Kubeflow TrainJob around it"),
-        "start it as one",
-    ),
-    Need(_TRACKER, ("mlflow",), trackers.is_mlflow_available, "mlflow"),
-    Need(_TRACKER, ("neptune",), trackers.is_neptune_available, "neptune"),
-    Need(_TRACKER, ("swanlab",), trackers.is_swanlab_available, "swanlab"),
-    Need(_TRACKER, ("tensorboard",), trackers.is_tensorboard_available, "tensorboard"),
-    Need(_TRACKER, ("trackio",), trackers.is_trackio_available, "trackio"),
-    Need(_TRACKER, ("wandb",), trackers.is_wandb_available, "wandb"),
+    _tracker("dagshub", trackers.is_dagshub_available, mend="run pip install dagshub mlflow"),
+    _tracker("dvclive", trackers.is_dvclive_available),
+    _tracker("flyte", trackers.is_flytekit_available, "flytekit"),
+    _tracker("kubeflow", trackers.is_kubeflow_available, "a Kubeflow TrainJob around it", "start it as one"),
+    _tracker("mlflow", trackers.is_mlflow_available),
+    _tracker("neptune", trackers.is_neptune_available),
+    _tracker("swanlab", trackers.is_swanlab_available),
+    _tracker("tensorboard", trackers.is_tensorboard_available),
+    _tracker("trackio", trackers.is_trackio_available),
+    _tracker("wandb", trackers.is_wandb_available),
     Need("deepspeed", ("*",), trackers.is_deepspeed_available, "deepspeed"),
     Need("use_liger_kernel", ("True",), libraries.is_liger_kernel_available, "liger-kernel"),
     Need("model_init_kwargs.use_kernels", ("True",), libraries.is_kernels_available, "kernels"),
-    Need(
-        *(_ATTENTION, ("flash_attention_2",), _has_attention("flash-attn"), "flash-attn"),
-        "run pip install flash-attn, or pip install kernels",
-    ),
-    Need(
-        *(_ATTENTION, ("flash_attention_3",), _has_attention("flash-attn-3"), "flash-attn-3"),
-        "run pip install kernels, or build it from github.com/Dao-AILab/flash-attention",
-    ),
-    Need(
-        *(_ATTENTION, ("flash_attention_4",), _has_attention("flash-attn-4"), "flash-attn-4"),
-        "run pip install flash-attn-4, or pip install kernels",
-    ),
+    _attention("flash_attention_2", "flash-attn", "run pip install flash-attn, or pip install kernels"),
+    _attention("flash_attention_3", "flash-attn-3", _FLASH_3),
+    _attention("flash_attention_4", "flash-attn-4", "run pip install flash-attn-4, or pip install kernels"),
     Need(_ATTENTION, ("*/*",), libraries.is_kernels_available, "kernels"),
 )
 
 
 def check_packages(train: Mapping[str, Any]) -> None:
-    """Refuses settings for which a package is missing.
-
-    Args:
-        train: `train:` as it is written; trl.SFTConfig asks for some packages itself, in other words.
+    """Refuses settings of `train:` for which a package is missing; SFTConfig asks for some too, in other words.
 
     Raises:
         ConfigError: Names the key, its value and what to install.
@@ -139,9 +126,7 @@ def check_packages(train: Mapping[str, Any]) -> None:
 def check_stored(spec: str, model: PretrainedConfig | None) -> None:
     """Refuses a model whose weights lie in a format for which a package is missing.
 
-    Args:
-        spec: Folder or Hub name.
-        model: Its configuration; one that isn't known passes, and loading the weights will say it.
+    A model without a known configuration passes, and loading the weights will say it.
 
     Raises:
         ModelError: Says what is missing.

@@ -19,9 +19,34 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, Trainer, Traini
 from transformers.integrations import get_reporting_integration_callbacks
 from trl import SFTConfig
 
+from hbo.config import RunConfig
 from hbo.errors import ConfigError, first_line
-from hbo.run.packages import check_stored
+from hbo.rewards.choose import check_rewards
+from hbo.run.arguments import adapter as adapter_of
+from hbo.run.arguments import training_arguments, typed
+from hbo.run.packages import check_packages, check_stored
 from hbo.scoring.models import model_config
+
+
+def checked_settings(config: RunConfig, *, elsewhere: bool = False) -> tuple[RunConfig, SFTConfig, LoraConfig | None]:
+    """The configuration typed, what the trainer is given and the adapter, if all can be had.
+
+    Where the run is meant for `elsewhere`, a package that is missing here is only warned of.
+
+    Raises:
+        ConfigError: Something can't.
+    """
+    config = typed(config)
+    try:
+        check_packages(config.train)
+    except ConfigError as error:
+        if not elsewhere:
+            raise
+        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
+    args = training_arguments(config)
+    check_rewards(config.balance)
+    rehearse(args)
+    return config, args, adapter_of(config)
 
 
 def check_model(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
@@ -39,13 +64,7 @@ def check_model(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
 def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, adapter: LoraConfig | None) -> None:
     """Refuses what the trainer would find missing only when rows are read and scored.
 
-    A model whose configuration can't be read, or that can't be made without its weights, is left to be loaded.
-
-    Args:
-        spec: Where the model is.
-        model: Its configuration; None: it can't be read.
-        args: What the trainer is asked for.
-        adapter: What is put on the model; None: nothing.
+    A model whose configuration can't be read (None), or that can't be made without its weights, is left to be loaded.
 
     Raises:
         ConfigError: A key asks for a part that the model doesn't have.

@@ -20,7 +20,7 @@ from hbo.run.arguments import draw_seed, training_arguments, typed
 from hbo.run.model import find_model, load_weights, quiet_libraries
 from hbo.run.rows import read_data
 from hbo.run.scored_rows import grouped, needs_scores, scored
-from hbo.training.attach import drawn_groups
+from hbo.training.groups import drawn_groups
 from hbo.training.packing import as_drawn
 from hbo.training.sampler import HBOSampler, Schedule
 
@@ -44,7 +44,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     scores = None
     if needs_scores(config):
         scores = scored(config, data.train, load_weights(spec, args), tokenizer, args, silent)
-    examples = grouped(config, data.train, scores, args)
+    examples, _ = grouped(config, data.train, scores, args)
     rows = as_drawn(examples, args)
     seed = draw_seed(config, args)
     groups, _ = drawn_groups(rows, config.balance, seed)
@@ -59,14 +59,10 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     for number in HBOSampler(stream, _schedule(run, len(rows), args)).window(step - 1).tolist():
         for example in rows[number]["hbo_example"] if args.packing else [number]:
             row = examples[example]
-            shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
             turns = conversation_of(row)
-            said = {
-                "prompt": turns.prompt,
-                "completion": turns.completion,
-                **({"tools": turns.tools} if turns.tools else {}),
-            }
-            yield json.dumps({**shown, **said}, ensure_ascii=False)
+            shown = {"dataset": row["hbo_dataset"], "group": row["hbo_level"], "row": row["hbo_row"]}
+            shown |= {"prompt": turns.prompt, "completion": turns.completion}
+            yield json.dumps(shown | ({"tools": turns.tools} if turns.tools else {}), ensure_ascii=False)
 
 
 def _schedule(run: Path, rows: int, args: SFTConfig) -> Schedule:

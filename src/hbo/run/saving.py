@@ -1,10 +1,6 @@
-"""A run that can't be saved or read again: what the libraries then raise, each in its own way, is one sentence.
+"""Writing a run's model and checkpoints, and reading them again.
 
-Weights of a checkpoint under the names that it is saved with.
-
-transformers saves some models as the Hub has them, each expert for itself, and fuses experts when it loads a model.
-When its Trainer resumes, or loads the best checkpoint, it passes such names over without an error, and training goes on
-with other experts than were saved.
+What the libraries raise where that can't be done, each in its own way, is one sentence.
 """
 
 from __future__ import annotations
@@ -65,24 +61,13 @@ def _cannot_read(error: Exception) -> bool:
 def save_model(trainer: Trainer, folder: Path, chat_template: str | None = None) -> None:
     """Writes the whole model and its tokenizer, so that transformers alone can load them; all processes must call it.
 
-    Args:
-        trainer: Its model is saved.
-        folder: Where to.
-        chat_template: How the model was prompted in training, for a tokenizer without a template of its own.
-
-    Raises:
-        Nothing of its own.
+    A tokenizer without a chat template of its own is saved with `chat_template`, as the model was prompted in training.
     """
-    with _with_template(trainer.processing_class, chat_template):
-        _save(trainer, folder)
-
-
-@contextmanager
-def _with_template(tokenizer: Any, chat_template: str | None) -> Iterator[None]:
+    tokenizer: Any = trainer.processing_class
     own = tokenizer.chat_template
     tokenizer.chat_template = own or chat_template
     try:
-        yield
+        _save(trainer, folder)
     finally:
         tokenizer.chat_template = own  # what is measured from here on is what was before
 
@@ -112,7 +97,12 @@ def _reason(error: BaseException | None) -> str | None:
 
 
 def accept_stored_names(model: PreTrainedModel) -> None:
-    """From here on `model.load_state_dict` takes weights under the names that `save_pretrained` gives them, too."""
+    """From here on `model.load_state_dict` takes weights under the names that `save_pretrained` gives them, too.
+
+    transformers saves some models as the Hub has them, each expert for itself, and fuses experts when it loads a model.
+    When its Trainer resumes, or loads the best checkpoint, it passes such names over without an error, and training
+    goes on with other experts than were saved.
+    """
     model.register_load_state_dict_pre_hook(_as_named_here)  # type: ignore[no-untyped-call]
 
 

@@ -5,31 +5,27 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-import torch
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hbo.scoring.processes import Processes
 
 
 class StopOnSignal(TrainerCallback):
-    """Turns the first signal into an orderly stop of `trainer`.
-
-    Attributes:
-        received: The signal that stopped training, or None.
-    """
+    """Turns the first signal into an orderly stop of `trainer`."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.received: signal.Signals | None = None
+        """What stopped training, if anything."""
         self._saved = 0
         self._before: dict[signal.Signals, Any] = {}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Starts listening."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before.setdefault(number, signal.signal(number, self._note))
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Saves and stops if a signal has come, to any process."""
         if self._any_process_stops():
             self.received = self.received or signal.SIGTERM
@@ -38,19 +34,15 @@ class StopOnSignal(TrainerCallback):
             if args.save_total_limit == 1:
                 args.save_total_limit = 2  # at its end training removes all but the best, if that is another
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Remembers that this step is saved."""
         self._saved = state.global_step
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Saves after all, where an evaluation in between has found that the step isn't the best (`save_strategy`)."""
         control.should_save |= self.received is not None and self._saved != state.global_step
 
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Stops listening."""
         self._restore()
 
@@ -63,9 +55,5 @@ class StopOnSignal(TrainerCallback):
             signal.signal(number, handler)
 
     def _any_process_stops(self) -> bool:
-        accelerator = self.trainer.accelerator
-        if accelerator.num_processes == 1:
-            return self.received is not None
         # A signal reaches the processes at different steps; they must stop at the same one.
-        flag = torch.tensor(float(self.received is not None), device=accelerator.device)
-        return bool(accelerator.reduce(flag, reduction="sum").item() > 0)
+        return Processes.of(self.trainer.accelerator).any(self.received is not None)

@@ -27,11 +27,7 @@ _MOVING, _FORMER, _GONE = ".former.part", ".former", ".former.gone"
 
 
 def set_aside(folder: Path, said: bytes | None = None) -> None:
-    """Moves the files of the folder's run out of the way of another.
-
-    Args:
-        folder: The run's.
-        said: Its status, over which the new run has written.
+    """Moves the files of the folder's run out of another's way; `said` is its status, which the new one's overwrote.
 
     Raises:
         DataError: They can't be moved; they lie where they were.
@@ -108,11 +104,8 @@ def recover(folder: Path) -> bool:
 class Takeover(TrainerCallback):
     """Sets a run aside when another is ready to train, and lets go of it after the first step.
 
-    Args:
-        folder: Of both.
-        teller: Keeps the new run's status.
-        say: Hears that the former run is there again.
-        is_first: Whether this is the process that writes.
+    `teller` keeps the new run's status, and `say` hears that the former run is there again. Only the process that
+    `is_first` writes.
     """
 
     def __init__(self, folder: Path, teller: Teller, say: Callable[[str], None], *, is_first: bool) -> None:
@@ -125,9 +118,7 @@ class Takeover(TrainerCallback):
             set_aside(self.folder, self.teller.before)
             self._is_aside = True
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         """Lets go of it."""
         self._let_go()
 

@@ -1,9 +1,7 @@
-"""In which precision a scorer runs: bf16 where the processor multiplies in it, fp32 elsewhere.
+"""Where a model lies, and in which precision a scorer runs there: bf16 where the processor multiplies in it, else fp32.
 
 bf16 keeps three significant digits, which is enough to sort rows by difficulty. On a processor without such
 instructions it is emulated, and slower than fp32.
-
-Where a model lies, and where what it is given is to be sent.
 """
 
 from __future__ import annotations
@@ -15,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.text import nearest
 
 Precision = Literal["auto", "bf16", "fp32"]
 """`auto` is bf16 where it is native, else fp32."""
@@ -50,26 +49,18 @@ def uses_bf16(device: torch.device | str, precision: Precision) -> bool:
 
 
 def scoring_autocast(device: torch.device | str, precision: Precision) -> torch.autocast:
-    """What a scorer on `device` runs under; weights stay as they are.
-
-    Raises:
-        ConfigError: `precision` isn't one of the three.
-    """
+    """What a scorer on `device` runs under; weights stay as they are. It refuses a precision as `uses_bf16` does."""
     return torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=uses_bf16(device, precision))
 
 
 @dataclass(frozen=True)
 class Autocast:
-    """The autocast under which something ran, to be entered again.
-
-    Attributes:
-        device: Its kind, such as `cuda`.
-        dtype: What factors of matrix products become.
-        enabled: Whether it is on at all.
-    """
+    """The autocast under which something ran, to be entered again."""
 
     device: str
+    """Its kind, such as `cuda`."""
     dtype: torch.dtype
+    """What factors of matrix products become."""
     enabled: bool
 
     @classmethod

@@ -36,17 +36,13 @@ _SLICE, _CPU_SLICE = 2**26, 2**20  # logits at once: 256 MB in fp32; on a CPU 4 
 
 @dataclass(frozen=True)
 class Head:
-    """A head that may be passed by hidden states alone, and what becomes of its logits.
-
-    Attributes:
-        layer: The linear layer.
-        factor: Logits are multiplied by it.
-        cap: Then they are softly capped at it; 0: they aren't.
-    """
+    """A head that may be passed by hidden states alone, and what becomes of its logits."""
 
     layer: nn.Linear
     factor: float = 1.0
+    """Logits are multiplied by it."""
     cap: float = 0.0
+    """Then they are softly capped at it; 0: they aren't."""
 
     def raw(self, hidden_NH: Tensor) -> Tensor:
         """The layer's own output (N, V) for these hidden states, its hooks left alone."""
@@ -124,6 +120,8 @@ def through_head(
     def after(_: nn.Module, __: Any, output: Tensor) -> None:
         raw.append(output.detach())
 
+    # The first hook runs before those of FSDP, DeepSpeed and accelerate, the second after them, so that the weight is
+    # whole when `work` runs; the third sees the output before any of theirs changes it.
     handles = [
         head.layer.register_forward_pre_hook(first, prepend=True),
         head.layer.register_forward_pre_hook(before),
@@ -193,13 +191,7 @@ def of_targets(model: nn.Module, logits: Tensor, targets: Targets) -> Tensor:
 
 
 def targets_at_once(logits_NV: Tensor | None = None, *, words: int = 0, device: torch.device | None = None) -> int:
-    """How many targets' logits should be worked on at once in fp32.
-
-    Args:
-        logits_NV: The logits; or else
-        words: V, and
-        device: where they will be.
-    """
+    """How many targets' logits should be worked on at once in fp32: told by the logits, or by V and their device."""
     if logits_NV is not None:
         words, device = logits_NV.shape[-1], logits_NV.device
     return max(1, (_CPU_SLICE if device is None or device.type == "cpu" else _SLICE) // max(1, words))

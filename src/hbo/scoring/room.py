@@ -1,7 +1,4 @@
-"""How many tokens a batch may have: by the memory that is free, and by what was too many.
-
-T tokens, B rows of a batch.
-"""
+"""How many tokens a batch may have: by the memory that is free, and by what was too many. B rows of a batch."""
 
 from __future__ import annotations
 
@@ -16,8 +13,9 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
-from hbo.errors import RewardError, first_line
+from hbo.errors import RewardError
 from hbo.scoring.devices import device_of
+from hbo.text import first_line
 
 TOKEN_BUDGET = 2048
 """Padded tokens per batch where nothing is known of memory."""
@@ -29,20 +27,17 @@ MOST_TOKENS = 65536
 _SHARE = 0.5  # of what is free, that the activations of a forward without gradients may take
 _WIDTHS = 8  # times hidden and intermediate size: tensors that a layer has at once, generously
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass
 class Room:
-    """Tokens per batch; fewer once they were too many.
-
-    Attributes:
-        tokens: Padded tokens per batch; None: not decided yet.
-        lockstep: All processes run the model together, so that none may try again by itself.
-    """
+    """Tokens per batch; fewer once they were too many."""
 
     tokens: int | None = None
+    """Padded tokens per batch; None: not decided yet."""
     lockstep: bool = False
+    """All processes run the model together, so that none may try again by itself."""
 
     @classmethod
     def of(cls, model: nn.Module, asked: int | None = None) -> Room:
@@ -50,7 +45,7 @@ class Room:
         device = device_of(model)
         return cls(asked or _for_forwards(model, device))
 
-    def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], T]) -> Iterator[tuple[np.ndarray, T]]:
+    def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], _T]) -> Iterator[tuple[np.ndarray, _T]]:
         """What `measure` gives for these rows, in halves where they don't fit into memory together.
 
         Raises:
@@ -87,11 +82,7 @@ def lacks_memory(error: Exception) -> bool:
 
 @contextmanager
 def never_for_training() -> Iterator[None]:
-    """Inside, a lack of memory is a RewardError, which no trainer takes for a batch of its own that is too large.
-
-    Raises:
-        RewardError: There is too little memory.
-    """
+    """Inside, a lack of memory is a RewardError, which no trainer takes for a batch of its own that is too large."""
     try:
         yield
     except Exception as error:

@@ -13,22 +13,22 @@ import pyarrow.parquet as pq
 
 from hbo.atomic import atomic_path
 from hbo.errors import DataError
+from hbo.scoring.processes import Processes
 
 _RECORD = np.dtype([("row", "<i8"), ("loss", "<f8")])
 
 
 class Journal:
-    """An append-only file of (row, loss), so that an interrupted run loses one batch and no more."""
+    """An append-only file of (row, loss), so that an interrupted run loses one batch and no more.
+
+    Each method raises a DataError when the file can't be read or written.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self, loss_N: np.ndarray) -> np.ndarray:
-        """Fills in what an earlier run has measured, and tells which rows (N,) these are.
-
-        Raises:
-            DataError: The file can't be read.
-        """
+        """Fills in what an earlier run has measured, and tells which rows (N,) these are."""
         is_done = np.zeros(len(loss_N), dtype=bool)
         if self.path.exists():
             with _told(self.path):
@@ -41,11 +41,7 @@ class Journal:
 
     @contextmanager
     def appending(self) -> Iterator[BinaryIO]:
-        """The file, open for `write`; a record that was cut short by a crash is removed.
-
-        Raises:
-            DataError: The file can't be written.
-        """
+        """The file, open for `write`; a record that was cut short by a crash is removed."""
         with _told(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             file = self.path.open("ab", buffering=0)
@@ -54,11 +50,7 @@ class Journal:
             yield file
 
     def write(self, file: BinaryIO, rows_B: np.ndarray, loss_B: np.ndarray) -> None:
-        """Appends a batch at once.
-
-        Raises:
-            DataError: The file can't be written.
-        """
+        """Appends a batch at once."""
         records = np.empty(len(rows_B), _RECORD)
         records["row"], records["loss"] = rows_B, loss_B
         with _told(self.path):
@@ -69,28 +61,24 @@ class Journal:
         self.path.unlink(missing_ok=True)
 
 
-def journals(path: Path, rank: int, processes: int) -> list[Journal]:
+def journals(path: Path, processes: Processes) -> list[Journal]:
     """The journals that this process answers for: its own, which comes first and may not be there yet, and leftovers.
 
-    Leftovers are those of an interrupted run by more processes; each is read by exactly one process.
-
-    Args:
-        path: The journal of the first process; those of the others have their number added.
-        rank: This process.
-        processes: How many there are.
+    Leftovers are those of an interrupted run by more processes; each is read by exactly one process. `path` is the
+    journal of the first process; those of the others have their number added.
     """
-    own = rank
+    own = processes.rank
     found = {0: path, own: path.with_name(f"{path.name}{own or ''}")}
     for other in path.parent.glob(f"{path.name}*"):
         number = other.name.removeprefix(path.name)
         if number.isdecimal():
             found[int(number)] = other
-    mine = sorted((number for number in found if number % processes == rank), key=lambda number: number != own)
+    mine = sorted((number for number in found if number % processes.count == own), key=lambda number: number != own)
     return [Journal(found[number]) for number in mine]
 
 
-def load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """The losses (N,) given the instruction and alone that `save` has kept there, or None.
+def kept_losses(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The losses (N,) given the instruction and alone that `keep_losses` wrote there, or None.
 
     Raises:
         DataError: The file is damaged.
@@ -104,12 +92,8 @@ def load(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     return table["loss"].to_numpy(), table["loss_alone"].to_numpy()
 
 
-def save(path: Path, loss_N: np.ndarray, loss_alone_N: np.ndarray) -> None:
-    """Keeps the losses in `path`, all or nothing.
-
-    Raises:
-        DataError: The file can't be written.
-    """
+def keep_losses(path: Path, loss_N: np.ndarray, loss_alone_N: np.ndarray) -> None:
+    """Keeps the losses in `path`, all or nothing; DataError when the file can't be written."""
     with _told(path), atomic_path(path) as temporary:
         pq.write_table(pa.table({"loss": loss_N, "loss_alone": loss_alone_N}), temporary)
 

@@ -1,19 +1,13 @@
-"""How hard each row is: the scores, as arrays, as a table and as quantiles per dataset.
-
-Letters: N rows.
-"""
+"""How hard each row is: the scores, as arrays, as a table and as quantiles per dataset. Letters: N rows."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from datasets import Dataset
+from datasets import Dataset
 
 METRICS = ("ifd", "perplexity", "loss")
 IFD_KINDS = ("perplexity_ratio", "loss_ratio")
@@ -42,12 +36,8 @@ class Scores:
 
     def of(self, rows: np.ndarray) -> Scores:
         """The scores of some rows, by their numbers."""
-        return replace(
-            self,
-            loss_N=self.loss_N[rows],
-            loss_alone_N=self.loss_alone_N[rows],
-            tokens_N=self.tokens_N[rows],
-        )
+        chosen = {name: getattr(self, name)[rows] for name in ("loss_N", "loss_alone_N", "tokens_N")}
+        return replace(self, **chosen)
 
     @property
     def ifd_N(self) -> np.ndarray:
@@ -56,6 +46,10 @@ class Scores:
             alone = np.where(self.loss_alone_N > 0, self.loss_alone_N, np.nan)  # a sure response has no ratio
             return self.loss_N / alone
         return _exp(self.loss_N - self.loss_alone_N)  # the perplexities themselves could overflow
+
+    def by(self, metric: str) -> np.ndarray:
+        """What rows (N,) are sorted by: the IFD; or the loss, in whose order their perplexities are too."""
+        return self.ifd_N if metric == "ifd" else self.loss_N
 
     @property
     def perplexity_N(self) -> np.ndarray:
@@ -113,8 +107,7 @@ def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
     found = []
     for name in dict.fromkeys(names.tolist()):
         mine = names == name
-        scored = _known(values[metric][mine])
-        ifd = _known(values["ifd"][mine])
+        scored, ifd = (each[mine & ~np.isnan(each)] for each in (values[metric], values["ifd"]))
         spread = np.quantile(scored, [0, 0.25, 0.5, 0.75, 1]).tolist() if len(scored) else [math.nan] * 5
         suspect = float((ifd >= 1).mean()) if len(ifd) else math.nan
         least, q25, q50, q75, most = spread
@@ -125,11 +118,6 @@ def quantiles(table: pa.Table, metric: str = "ifd") -> list[Quantiles]:
 def _exp(values: np.ndarray) -> np.ndarray:
     perplexity: np.ndarray = np.exp(np.minimum(values, _LARGEST_LOG))
     return perplexity
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    known: np.ndarray = values[~np.isnan(values)]
-    return known
 
 
 def _nullable(values: np.ndarray) -> pa.Array:

@@ -12,30 +12,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hbo.data.tokens import IGNORED
+from hbo.data.tokens import predicts_target
 
 _INPUTS = ("input_ids", "attention_mask", "position_ids", "token_type_ids")
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a batch asks of the model: the inputs, and where each target token is predicted from.
-
-    Attributes:
-        inputs: What the model is called with.
-        shape: B and T.
-        index_N: The positions, of the B · T of the batch, whose logits predict a target; row after row.
-        label_N: The targets.
-        row_N: The row of each.
-        counts: Targets of each row.
-    """
+    """What a batch asks of the model: the inputs, and where each target token is predicted from."""
 
     inputs: dict[str, Tensor]
+    """What the model is called with."""
     shape: tuple[int, int]
+    """B and T."""
     index_N: Tensor
+    """The positions, of the B · T of the batch, whose logits predict a target; row after row."""
     label_N: Tensor
+    """The targets."""
     row_N: Tensor
+    """The row of each."""
     counts: list[int]
+    """Targets of each row."""
 
     @classmethod
     def of(cls, batch: Mapping[str, Tensor], device: torch.device) -> Targets:
@@ -51,7 +48,7 @@ class Targets:
         """
         labels_BT = batch["labels"].cpu()
         before_BT = torch.zeros_like(labels_BT, dtype=torch.bool)  # True where the logits predict a target
-        before_BT[:, :-1] = labels_BT[:, 1:] != IGNORED
+        before_BT[:, :-1] = predicts_target(labels_BT)
         mask = batch.get("attention_mask")
         if mask is not None and mask.dim() == 2:
             before_BT &= mask.cpu()[:, -labels_BT.shape[1] :].bool()
@@ -68,10 +65,9 @@ class Targets:
 
     def at(self, hidden_BTX: Tensor) -> Tensor:
         """The entries (N, …) of a tensor (B, T, …) from which targets are predicted; of more tokens the last T."""
-        B, T = self.shape  # prompt tuning puts learned tokens before every row
-        return (
-            hidden_BTX[:, -T:].reshape(B * T, *hidden_BTX.shape[2:]).index_select(0, self.index_N.to(hidden_BTX.device))
-        )
+        B, T = self.shape
+        flat = hidden_BTX[:, -T:].reshape(B * T, *hidden_BTX.shape[2:])  # prompt tuning puts tokens before every row
+        return flat.index_select(0, self.index_N.to(hidden_BTX.device))
 
     def sums(self, value_N: Tensor) -> Tensor:
         """Sums (B,) over the targets of each row, in the same order every time."""

@@ -1,22 +1,20 @@
-"""Whatever `build_mixture` gives → canonical rows with the scorer's own tokens.
+"""Whatever `build_mixture` gives → canonical rows with the scorer's own tokens, and what must be known of all of them.
 
-What scoring must know of all rows before it begins, read in one pass. Letters: N rows.
+Letters: N rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from datasets import Dataset, DatasetDict, Features, IterableDataset, IterableDatasetDict, List, Value
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, List
 
-from hbo.data.cache import cache_root, stored_table
-from hbo.data.canonical import EXTRA
-from hbo.data.tokens import IGNORED, has_instruction, tokenize
+from hbo.data.cache import cache_root
+from hbo.data.canonical import EXTRA, from_text
+from hbo.data.tokens import count_targets, has_instruction, tokenize
 from hbo.errors import DataError
 from hbo.progress import Track
 
@@ -26,8 +24,8 @@ _CANONICAL = ["prompt", "completion", "hbo_dataset", "hbo_row"]
 _MORE = [EXTRA, "tools", "chat_template_kwargs"]  # what some tables have as well
 
 
-def checked(data: Any) -> None:
-    """Nothing, when `data` is a Dataset with the columns that `build_mixture` gives.
+def check_mixture(data: Any) -> None:
+    """Refuses what is no Dataset with the columns that `build_mixture` gives.
 
     Raises:
         DataError: It is something else.
@@ -65,7 +63,7 @@ def tokenized(data: Dataset, tokenizer: Any, max_length: int | None, folder: Pat
         ModelError: The tokenizer is no fast one.
     """
     if "prompt" not in data.column_names:
-        data = _from_text(data, folder or cache_root())
+        data = from_text(data, folder or cache_root())
     canonical = [*_CANONICAL, *(name for name in _MORE if name in data.column_names)]
     rows = data.select_columns(canonical)
     if {"input_ids", "labels"} <= set(data.column_names):
@@ -79,25 +77,6 @@ def tokenized(data: Dataset, tokenizer: Any, max_length: int | None, folder: Pat
 def _begins(row: dict[str, Any], whole: dict[str, Any]) -> bool:
     count = len(row["input_ids"])
     return all(list(row[name]) == list(whole[name][:count]) for name in ("input_ids", "labels"))
-
-
-def _from_text(data: Dataset, folder: Path) -> Dataset:
-    messages = List({"role": Value("string"), "content": Value("string")})
-    kinds = {"prompt": messages, "completion": messages, "hbo_dataset": Value("string"), "hbo_row": Value("int64")}
-    features = Features(kinds)
-
-    def tables() -> Iterator[pa.Table]:
-        rows = data.select_columns(["text", "hbo_dataset", "hbo_row"])
-        for batch in rows.with_format(None).iter(_BATCH):
-            texts = batch.pop("text")
-            batch["prompt"] = [[] for _ in texts]
-            batch["completion"] = [[{"role": "text", "content": text}] for text in texts]
-            yield pa.table(batch, schema=features.arrow_schema)
-
-    return stored_table(folder / f"canonical-{data._fingerprint}.arrow", features, tables())
-
-
-_SCAN_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -117,10 +96,10 @@ class Scan:
         """The scan of canonical rows with `input_ids` and `labels`."""
         lengths, targets, instructed, largest = [], [], [], -1
         columns = data.select_columns(["input_ids", "labels", "prompt"])
-        for table in columns.with_format("arrow").iter(_SCAN_BATCH):
+        for table in columns.with_format("arrow").iter(_BATCH):
             ids = table["input_ids"].combine_chunks()
             largest = max(largest, int(ids.flatten().to_numpy().max(initial=-1)))
-            length, target = _counts(table["labels"].combine_chunks())
+            length, target = count_targets(table["labels"].combine_chunks())
             lengths.append(length)
             targets.append(target)
             instructed += [has_instruction(prompt) for prompt in table["prompt"].to_pylist()]
@@ -131,13 +110,3 @@ class Scan:
             np.array(instructed, dtype=bool),
             largest,
         )
-
-
-def _counts(labels: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens (N,) and targets (N,) of each row."""
-    length = labels.value_lengths().to_numpy().astype(np.int64)
-    end = length.cumsum()
-    is_target = labels.flatten().to_numpy() != IGNORED
-    is_target[(end - length)[length > 0]] = False
-    before = np.concatenate([[0], is_target.cumsum()])
-    return length, before[end] - before[end - length]

@@ -1,75 +1,74 @@
-"""The training loss of each dataset and group, read off the forward pass that trains anyway.
+"""The training loss of each dataset and group, read off the passes that train anyway.
 
-A hook looks at the model's inputs and outputs; no forward is added and no tensor of the step is changed. Nor is the
-device waited for: sums stay there until a line of the log asks for them. Letters: B rows of a batch, T tokens,
-P places (rows or tokens) that are booked, V vocabulary, C groups.
+A hook looks at the model's inputs and outputs; no pass is added and no tensor of the step is changed. Nor is the device
+waited for: sums stay there until a line of the log asks for them. No checkpoint holds them: as with the trainer's own
+loss, the first line of a resumed run is of the steps since.
 
-The training loss of each dataset and group under a trainer's own loss, read off the passes that train anyway.
+    Meter           trainers whose loss is a mean over target tokens: each token's loss, from the model's output
+    ReplayMeter     trainers with a loss of their own (DPO): the outputs of the model and of the reference are kept
+                    until the step is over; then the trainer computes its loss from each row's part of them
 
-The outputs of the model and of the reference are kept until the step is over; then the trainer computes its loss
-from each row's part of them. No forward is added and no tensor of the step is changed.
+Letters: B rows of a batch, T tokens, P places (rows or tokens) that are booked, V vocabulary, C groups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
+from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
-from hbo.data.tokens import IGNORED
+from hbo.data.tokens import IGNORED, predicts_target
+from hbo.rewards.measurer import Step, Watcher
 from hbo.scoring.head import targets_at_once
+from hbo.scoring.processes import ALONE, Processes
 from hbo.training.own_loss import TrainerLoss
 
-Ints = NDArray[np.int64]
+Outputs = dict[str, Tensor]
 
 
-class Meter:
-    """Sums of token losses per group (K·L,), since the last reading.
-
-    A step's rows are told to it by `expect`, batch by batch, in the order in which this process will see them. No
-    checkpoint holds the sums: as with the trainer's own loss, the first line of a resumed run is of the steps since.
-
-    Args:
-        groups: Groups of the rows.
-    """
+class Meter(Watcher):
+    """Sums of token losses per group, since the last reading."""
 
     def __init__(self, groups: Groups) -> None:
         self.groups = groups
         self._sums_2C: Tensor | None = None  # of losses and of tokens, where the model computes
-        self._expected: list[Ints] = []
+        self._expected: list[Ints] = []  # the rows of each batch of the step that is still to come
         self._handles: list[RemovableHandle] = []
 
-    def attach(self, model: nn.Module) -> None:
-        """Starts listening to `model`; a second call moves to another model."""
-        self.detach()
-        self._handles = [model.register_forward_hook(self._after, with_kwargs=True)]
+    def before_step(self, model: nn.Module, step: Step) -> None:
+        """Takes note of the rows that come; listens to `model` from the first step on."""
+        if not self._handles:
+            self._handles = [
+                module.register_forward_hook(self._after, with_kwargs=True) for module in self._heard(model)
+            ]
+        self._expected = list(step.batches)
 
-    def detach(self) -> None:
+    def close(self) -> None:
         """Stops listening."""
         for handle in self._handles:
             handle.remove()
         self._handles = []
 
-    def expect(self, batches: list[Ints]) -> None:
-        """The rows of the coming training batches of this process."""
-        self._expected = list(batches)
-
-    def read(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sums of token losses and numbers of target tokens per group (K, L) since the last call; starts anew."""
+    def read(self) -> tuple[Floats, Floats]:
+        """Sums of losses in nats and how many there were per group (K, L) since the last call; starts anew."""
         shape = self.groups.sizes_KL.shape
         if self._sums_2C is None:
             return np.zeros(shape), np.zeros(shape)
-        loss_C, tokens_C = self._sums_2C.cpu().double().numpy()
+        loss_C, count_C = self._sums_2C.cpu().double().numpy()
         self._sums_2C = None
-        return loss_C.reshape(shape), tokens_C.reshape(shape)
+        return loss_C.reshape(shape), count_C.reshape(shape)
+
+    def _heard(self, model: nn.Module) -> Iterable[nn.Module]:
+        return [model]
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         if not model.training or not self._expected:
@@ -91,7 +90,7 @@ class Meter:
         self._expected.pop(0)
         self._book(cells, *values)
 
-    def _book(self, cell_P: Ints, loss_P: Tensor, tokens_P: Tensor) -> None:
+    def _book(self, cell_P: Ints, loss_P: Tensor, count_P: Tensor) -> None:
         device = loss_P.device
         exact = torch.float32 if device.type == "mps" else torch.float64  # the one backend that has no more
         if self._sums_2C is None:
@@ -99,7 +98,7 @@ class Meter:
         place_P = torch.from_numpy(cell_P.astype(np.int64))
         if device.type == "cuda":
             place_P = place_P.pin_memory()  # a copy from other memory would wait for the GPU
-        values_2P = torch.stack([loss_P.to(exact), tokens_P.to(exact)])
+        values_2P = torch.stack([loss_P.to(exact), count_P.to(exact)])
         self._sums_2C.index_add_(1, place_P.to(device, non_blocking=True), values_2P)
 
     def _flattened(self, rows: Ints, shape: torch.Size) -> Ints | None:
@@ -131,7 +130,7 @@ def _token_losses(kwargs: dict[str, Any], output: Any) -> tuple[Tensor, Tensor] 
         loss_P[place] = functional.cross_entropy(
             logits_PV[place].float(), label_P[place], ignore_index=IGNORED, reduction="none"
         )
-    return loss_P.view_as(label_BT)[:, :-1], label_BT[:, :-1] != IGNORED
+    return loss_P.view_as(label_BT)[:, :-1], predicts_target(labels.to(logits.device))
 
 
 def _places(label_P: Tensor, size: int, *, counted: bool) -> Sequence[Tensor | slice]:
@@ -141,11 +140,8 @@ def _places(label_P: Tensor, size: int, *, counted: bool) -> Sequence[Tensor | s
     return [slice(start, start + size) for start in range(0, len(label_P), size)]
 
 
-Outputs = dict[str, Tensor]
-
-
-class ReplayMeter:
-    """Sums of row losses per group (K·L,), since the last reading; a `Meter` for trainers with a loss of their own.
+class ReplayMeter(Meter):
+    """Sums of row losses per group, since the last reading, by a trainer's own loss.
 
     Args:
         objective: The loss of a row.
@@ -154,38 +150,33 @@ class ReplayMeter:
     """
 
     def __init__(self, objective: TrainerLoss, groups: Groups, *, is_referred: bool) -> None:
-        self.objective, self.groups, self.is_referred = objective, groups, is_referred
-        self.sum_C = np.zeros(groups.sizes_KL.size)
-        self.rows_C = np.zeros(groups.sizes_KL.size)
-        self._expected: list[Ints] = []
+        super().__init__(groups)
+        self.objective, self.is_referred = objective, is_referred
         self._passes: list[_Pass] = []
-        self._handles: list[RemovableHandle] = []
 
-    def attach(self, model: nn.Module) -> None:
-        """Starts listening to `model` and to the trainer's reference model; a second call moves to another model."""
-        self.detach()
+    def after_step(self, processes: Processes = ALONE) -> float:
+        """Lets the trainer compute its loss of each row whose passes are complete."""
+        for each in self._passes:
+            if self.is_referred and each.reference is None:
+                continue
+            losses = []
+            for place, row in enumerate(each.rows.tolist()):
+                reference = None if each.reference is None else each.part(place, each.reference)
+                losses.append(self.objective.replayed(row, each.part(place, each.policy), reference))
+            self._book(
+                self.groups.cell_N[each.rows], torch.tensor(losses, dtype=torch.float64), torch.ones(len(losses))
+            )
+        self._passes = []
+        return 0.0
+
+    def close(self) -> None:
+        """Stops listening, and forgets passes whose step didn't end."""
+        super().close()
+        self._passes = []
+
+    def _heard(self, model: nn.Module) -> Iterable[nn.Module]:
         reference = self.objective.trainer.ref_model
-        for module in [model] if reference is None else [model, reference]:
-            self._handles.append(module.register_forward_hook(self._after, with_kwargs=True))
-
-    def detach(self) -> None:
-        """Stops listening."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles, self._passes = [], []
-
-    def expect(self, batches: list[Ints]) -> None:
-        """The rows of the coming training batches of this process."""
-        self._settle()
-        self._expected = list(batches)
-
-    def read(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Sums of row losses and numbers of rows per group (K, L) since the last call; starts anew."""
-        self._settle()
-        shape = self.groups.sizes_KL.shape
-        found = self.sum_C.reshape(shape), self.rows_C.reshape(shape)
-        self.sum_C, self.rows_C = np.zeros_like(self.sum_C), np.zeros_like(self.rows_C)
-        return found
+        return [model] if reference is None else [model, reference]
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         waiting = self._passes[-1] if self._passes and self.is_referred else None
@@ -193,17 +184,6 @@ class ReplayMeter:
             waiting.reference = _kept(output)
         elif model.training and torch.is_grad_enabled() and self._expected:
             self._passes.append(_Pass(self._expected.pop(0), kwargs["input_ids"].shape, _kept(output)))
-
-    def _settle(self) -> None:
-        for each in self._passes:
-            if self.is_referred and each.reference is None:
-                continue
-            for place, row in enumerate(each.rows.tolist()):
-                reference = None if each.reference is None else each.part(place, each.reference)
-                loss = self.objective.replayed(row, each.part(place, each.policy), reference)
-                self.sum_C[self.groups.cell_N[row]] += loss
-                self.rows_C[self.groups.cell_N[row]] += 1
-        self._passes = []
 
 
 @dataclass
@@ -229,14 +209,9 @@ class _Replayed:
     def __init__(self, parts: Outputs, scalars: Outputs) -> None:
         self.parts, self.scalars = parts, scalars
 
-    def __call__(self, input_ids: Tensor, **_: Any) -> _Output:
+    def __call__(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
         width = input_ids.shape[1] - 1  # the batch's padding may be longer than the row's own
-        return _Output({**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars})
-
-
-class _Output:
-    def __init__(self, fields: Outputs) -> None:
-        vars(self).update(fields)
+        return SimpleNamespace(**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars)
 
 
 def _kept(output: Any) -> Outputs:

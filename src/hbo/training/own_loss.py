@@ -31,21 +31,13 @@ _BATCH = 1000
 
 
 def has_own_loss(trainer: Trainer) -> bool:
-    """Whether the trainer is of a class named in `OWN_LOSS`.
-
-    Raises:
-        Nothing.
-    """
+    """Whether the trainer is of a class named in `OWN_LOSS`."""
     # By name, so that no trainer's module is imported for the asking.
     return any(f"{kind.__module__}.{kind.__qualname__}" in OWN_LOSS for kind in type(trainer).__mro__)
 
 
 def pair_lengths(rows: Dataset) -> NDArray[np.int32] | None:
-    """The tokens (N,) of each preference row, prompt + chosen + prompt + rejected; None when rows aren't such.
-
-    Raises:
-        Nothing.
-    """
+    """The tokens (N,) of each preference row, prompt + chosen + prompt + rejected; None when rows aren't such."""
     if not _PAIR.keys() <= set(rows.column_names):
         return None
     tables = rows.select_columns(list(_PAIR)).with_format("arrow").iter(_BATCH)
@@ -90,7 +82,7 @@ def own_loss_config(trainer: Trainer, config: HBOConfig) -> HBOConfig:
 
 
 class TrainerLoss:
-    """The loss of single rows by the trainer itself; an `hbo.rewards.own_loss.Objective`.
+    """The loss of single rows by the trainer itself; an `hbo.rewards.objective.Objective`.
 
     Args:
         trainer: Of a class named in `OWN_LOSS`.

@@ -24,10 +24,10 @@ from datasets import (
     enable_progress_bars,
 )
 from datasets.table import InMemoryTable
-from numpy.typing import NDArray
 from trl import SFTConfig
 from trl.data_utils import pack_dataset
 
+from hbo.arrays import Ints
 from hbo.core.groups import Groups
 from hbo.data.cache import cache_root, stored_table
 from hbo.errors import DataError
@@ -35,7 +35,7 @@ from hbo.progress import Track, silent
 from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths
 from hbo.scoring.fingerprint import content_fingerprint
-from hbo.training.attach import groups_of
+from hbo.training.groups import groups_of
 
 _BATCH = 4096  # rows of a group that are packed together
 _VERSION = "1"  # part of the cache file's name: raise it when the same rows are packed otherwise
@@ -120,7 +120,7 @@ def _tables(rows: Dataset, groups: Groups, max_length: int, track: Track) -> Ite
                     advance(len(row_B))
 
 
-def _packed(table: pa.Table, row_B: NDArray[np.int64], max_length: int) -> dict[str, pa.Array]:
+def _packed(table: pa.Table, row_B: Ints, max_length: int) -> dict[str, pa.Array]:
     """The packed rows of one batch, column by column."""
     ids = table["input_ids"].combine_chunks()
     length_B = pc.list_value_length(ids).to_numpy()

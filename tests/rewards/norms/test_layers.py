@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 from hbo.rewards.gradients import looped_gradient_norms, per_example_gradient_norms
 from hbo.rewards.norms import Outer, layers, register
 from hbo.rewards.norms.layers import Unruly, own_rule, rule_for
-from hbo.rewards.norms.outer_products import alone
+from hbo.rewards.norms.outer_products import norms_of_one
 
 ROWS, TOKENS, SIZE = 3, 5, 8
 
@@ -24,14 +24,6 @@ class Scaling(nn.Embedding):
 
     def forward(self, ids):
         return super().forward(ids) * 2.5
-
-
-class Positions(nn.Embedding):
-    """As BART's: is given ids, and looks up where they stand."""
-
-    def forward(self, ids):
-        places = torch.arange(ids.shape[1], device=ids.device).view(-1, *[1] * (ids.dim() - 2))
-        return super().forward(places.expand(ids.shape) + 2)
 
 
 class Norm(nn.Module):
@@ -48,9 +40,8 @@ class Norm(nn.Module):
     [
         nn.Linear(SIZE, 6), nn.Linear(SIZE, 6, bias=False), Conv1D(6, SIZE), nn.LayerNorm(SIZE),
         nn.LayerNorm(SIZE, bias=False), Norm(), nn.Embedding(9, SIZE), nn.Embedding(9, SIZE, padding_idx=3), Scaling(9, 4),
-        Positions(9, 4),
     ],
-    ids=["linear", "no bias", "conv1d", "layer norm", "no bias in norm", "any norm", "embedding", "padding", "scaled", "positions"],
+    ids=["linear", "no bias", "conv1d", "layer norm", "no bias in norm", "any norm", "embedding", "padding", "scaled"],
 )  # fmt: skip
 @pytest.mark.parametrize("groups", [(), (2,)], ids=["tokens", "tokens of groups"])
 def test_a_rule_gives_each_rows_gradient(layer, groups):
@@ -65,7 +56,7 @@ def test_a_rule_gives_each_rows_gradient(layer, groups):
     for row in range(ROWS):
         gradients = torch.autograd.grad(layer(x[row : row + 1]), list(layer.parameters()), slope[row : row + 1])
         for name, gradient in zip(names, gradients, strict=True):
-            torch.testing.assert_close(alone(found[name])[row], gradient.square().sum(), rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(norms_of_one(found[name])[row], gradient.square().sum(), rtol=1e-4, atol=1e-6)
 
 
 def test_a_subclass_that_changes_what_a_layer_does_has_no_rule_of_its_parent():

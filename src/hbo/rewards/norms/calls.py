@@ -8,18 +8,18 @@ How rows lie in the tensors of a call is judged from sizes, B rows of T tokens e
     r   (B, …)          a row of the batch in each entry
     t   (B · T, …)      a token in each entry, row after row: routers and experts have it so
     n   (N, …)          a target in each entry: what passes the head
-    1   (1, …)          the same for all rows, of an output: positions are looked up once
+    1   (1, …)          the same for all rows, of an output, which is then handed to each row: (B, …) from here on
     -   anything else   the same for all rows
 
-What no rule covers is run again in the backward, once for each row, and differentiated by autograd.
-
-That is exact for any layer or block in which rows don't meet, whatever it computes: fused experts (of which a row's
-tokens pass those that its router chose), routers, convolutions, state space mixers, attention with sinks, adapters that
-combine weights. It takes one more forward and backward of that block alone, and the gradient of one row at a time.
+A layer without a rule is run again once for each row and differentiated by autograd (`rerun`). That is exact for
+whatever doesn't let rows meet: fused experts (of which a row's tokens pass those that its router chose), convolutions,
+state space mixers, adapters that combine weights. It takes one more forward and backward of that layer or block, and
+the memory of one row's gradient.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,40 +60,41 @@ class Tap(torch.autograd.Function):
         return (None, None, None, *slopes, *[None] * ctx.inputs)
 
 
+def tapped(
+    results: list[Any], nesting: TreeSpec, places: list[int], outs: list[Tensor], inputs: list[Tensor], receive: Any
+) -> Any:
+    """A layer's output with these tensors at these places, each behind a `Tap`."""
+    anchor = torch.zeros((), device=outs[0].device, requires_grad=True)
+    for place, out in zip(places, Tap.apply(receive, anchor, len(outs), *outs, *inputs), strict=True):  # type: ignore[no-untyped-call]
+        results[place] = out
+    return tree_unflatten(results, nesting)
+
+
 @dataclass(frozen=True)
 class Call:
-    """What a layer was called with and gave, the tensors taken out.
+    """What a layer was called with and gave, the tensors taken out."""
 
-    Attributes:
-        inputs: How args and kwargs are made of values; tensors stand at `slots`.
-        values: These values, None where a tensor is.
-        slots: Which of them are tensors.
-        outputs: Indices of the outputs that have a slope, among all values of the output.
-        layouts: Of the tensors that go in, and of those that come out: a letter each, as above.
-        precision: Autocast.
-    """
-
-    inputs: TreeSpec
+    nesting: TreeSpec
+    """How args and kwargs are made of"""
     values: list[Any]
+    """these values, None where a tensor is, which are"""
     slots: list[int]
+    """these of them."""
     outputs: list[int]
+    """Indices of the outputs that have a slope, among all values of the output."""
     layouts: tuple[str, str]
+    """Of the tensors that go in, and of those that come out: a letter each, as above."""
     precision: Autocast
-
-    def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """args and kwargs with these tensors in their places."""
-        values = list(self.values)
-        for slot, tensor in zip(self.slots, tensors, strict=True):
-            values[slot] = tensor
-        found: tuple[tuple[Any, ...], dict[str, Any]] = tree_unflatten(values, self.inputs)
-        return found
 
     def again(self, layer: nn.Module, parameters: dict[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
         """The outputs that have a slope, of the layer with these parameters, differentiable in them.
 
         Its own hooks are left alone: what was noted is what they gave the layer, and what it gave them.
         """
-        args, kwargs = self.arguments(tensors)
+        values = list(self.values)
+        for slot, tensor in zip(self.slots, tensors, strict=True):
+            values[slot] = tensor
+        args, kwargs = tree_unflatten(values, self.nesting)
         with torch.enable_grad(), self.precision.again():
             result = functional_call(Bare(layer), {f"layer.{name}": p for name, p in parameters.items()}, args, kwargs)
         flat, _ = tree_flatten(result)
@@ -134,7 +135,7 @@ def by_row(tensor: Tensor, layout: str, targets: Targets) -> Tensor:
     """
     B, T = targets.shape
     match layout:
-        case "r":
+        case "r" | "1":
             return tensor
         case "t":
             return tensor.reshape(B, T, *tensor.shape[1:])
@@ -160,7 +161,7 @@ def row_of(tensor: Tensor, layout: str, row: int, targets: Targets) -> Tensor:
     """The part of a tensor that belongs to one row, laid out as the whole is."""
     T = targets.shape[1]
     match layout:
-        case "r":
+        case "r" | "1":
             return tensor[row : row + 1]
         case "t":
             return tensor[row * T : (row + 1) * T]
@@ -195,10 +196,8 @@ def rerun(
     Raises:
         Unruly: The layer gives something else than before for a row alone, or nothing that can be differentiated.
     """
-    if not set(call.layouts[0]) & {"r", "t", "n"}:
-        rows_known = "1" in call.layouts[1] or targets.shape[0] == 1
-        if not rows_known:
-            raise Unruly("is given nothing in which rows can be told apart")
+    if not ({*call.layouts[0]} & {*"rtn"} or "1" in call.layouts[1] or targets.shape[0] == 1):
+        raise Unruly("is given nothing in which rows can be told apart")
     # As they are now: a sharded block is whole during its own backward only.
     own = {name: layer.get_parameter(name).detach().requires_grad_() for name in names}
     found: dict[str, list[Tensor]] = {name: [] for name in names}
@@ -215,22 +214,19 @@ def rerun(
             for out, slope, lay in zip(outputs, slopes, call.layouts[1], strict=True)
             if slope is not None and out.requires_grad
         ]
-        gradients = (
-            torch.autograd.grad(
-                [out for out, _ in pairs], list(own.values()), [slope for _, slope in pairs], allow_unused=True
-            )
-            if pairs
-            else [None] * len(own)
-        )
+        gradients: Sequence[Tensor | None] = [None] * len(own)
+        if pairs:  # none: a row of which no token came by here, as with experts
+            outs, arrived = zip(*pairs, strict=True)
+            gradients = torch.autograd.grad(outs, list(own.values()), arrived, allow_unused=True)
         for (name, parameter), gradient in zip(own.items(), gradients, strict=True):
+            # One gradient is held at a time, unless it is to be added to those of other uses.
             dense = torch.zeros_like(parameter) if gradient is None else gradient
             found[name].append(dense if whole else square(dense))
     return {name: torch.stack(parts) for name, parts in found.items()}
 
 
 def _slope_of(out: Tensor, slope: Tensor, layout: str, row: int, targets: Targets) -> Tensor:
-    # An output that all rows share was given to each of them (see `recorder`), so its slopes have rows.
-    part = row_of(slope, "r" if layout == "1" else layout, row, targets)
+    part = row_of(slope, layout, row, targets)
     if part.shape != out.shape:
         raise Unruly(f"gives {tuple(out.shape)} for a row alone, not {tuple(part.shape)}")
     return part.to(out.dtype)

@@ -20,21 +20,18 @@ class Uncovered(Exception):  # noqa: N818 - a finding, caught by the caller, not
 
 @dataclass
 class Facts:
-    """What is known of a model.
-
-    Attributes:
-        batched: All rows of a batch are measured in one pass; else one row at a time.
-        why: What stands in the way of that.
-        rerun: Full name of a parameter → name of the layer or block that is run again for each row to measure it.
-        layouts: Name of such a block → how rows lie in each of its inputs and outputs (`hbo.rewards.norms.calls`).
-        sliced_head: The head is passed a slice of the targets at a time.
-    """
+    """What is known of a model."""
 
     batched: bool = True
+    """Whether all rows of a batch are measured in one pass; else one row at a time."""
     why: str = ""
+    """What stands in the way of that."""
     rerun: dict[str, str] = field(default_factory=dict)
+    """Full name of a parameter → name of the layer or block that is run again for each row to measure it."""
     layouts: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Name of such a block → how rows lie in each of its inputs and outputs (`hbo.rewards.norms.calls`)."""
     sliced_head: bool = True
+    """Whether the head is passed a slice of the targets at a time."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

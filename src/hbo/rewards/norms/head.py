@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from hbo.rewards.norms.outer_products import CHUNK, HeadUse, Outer, same_type, squared, widened
+from hbo.rewards.norms.outer_products import CHUNK, Outer, Squares, same_type, squared, widened
 from hbo.scoring.devices import Autocast
 from hbo.scoring.head import Head, targets_at_once
 from hbo.scoring.targets import Targets
@@ -23,25 +23,20 @@ from hbo.scoring.targets import Targets
 
 @dataclass
 class HeadPass:
-    """Work for `hbo.scoring.head.through_head`.
-
-    Attributes:
-        head: The model's head.
-        targets: Of the batch.
-        trained: Which of the head's own parameters are trained: `weight`, `bias`.
-        tied: Whether its weight is the input embedding as well.
-    """
+    """Work for `hbo.scoring.head.through_head`."""
 
     head: Head
     targets: Targets
     trained: frozenset[str] = frozenset()
+    """Which of the head's own parameters are trained: `weight`, `bias`."""
     tied: bool = False
+    """Whether its weight is the input embedding as well."""
     hidden: Tensor | None = None
     """What the backward starts from (N, H), and"""
     slope_NH: Tensor | None = None
     """its slopes."""
     loss_N: Tensor | None = None
-    weight_use: HeadUse | None = None
+    weight_use: Squares | None = None
     bias_BV: Tensor | None = None
     _squares: list[Tensor] = field(default_factory=list)
     _at_ids: list[Tensor] = field(default_factory=list)
@@ -59,13 +54,13 @@ class HeadPass:
             with torch.enable_grad():
                 raw = self.head.raw(h)
             slope, loss_N[at] = self._slope(raw, label_N[at], weight_N[at])
-            with torch.autocast(precision.device, enabled=False):
+            with torch.autocast(precision.device, enabled=False):  # slopes have the types of the forward already
                 (slope_NH[at],) = torch.autograd.grad(raw, h, slope)
                 if self.trained:
                     self._of_parameters(slope, precision.multiplied(h.detach()), rows)
         self.hidden, self.slope_NH, self.loss_N = hidden_NH, slope_NH, loss_N
         if "weight" in self.trained:
-            self.weight_use = HeadUse(torch.stack(self._squares), torch.stack(self._at_ids) if self.tied else None)
+            self.weight_use = Squares(torch.stack(self._squares), torch.stack(self._at_ids) if self.tied else None)
         if "bias" in self.trained:
             self.bias_BV = torch.stack(self._bias)
 
@@ -81,19 +76,19 @@ class HeadPass:
         while row < len(counts):
             stop, last = start + counts[row], row + 1
             if counts[row] > max(most, self.head.layer.in_features):
+                # A long row goes by itself, in parts: its gradient (V, H) is smaller than its logits would be.
                 for at in range(start, stop, most):
                     yield slice(at, min(at + most, stop)), range(row, last)
-                row, start = last, stop
-                continue
-            while last < len(counts) and stop + counts[last] - start <= most:
-                stop, last = stop + counts[last], last + 1
-            yield slice(start, stop), range(row, last)
+            else:
+                while last < len(counts) and stop + counts[last] - start <= most:
+                    stop, last = stop + counts[last], last + 1
+                yield slice(start, stop), range(row, last)
             row, start = last, stop
 
     def _slope(self, raw_NV: Tensor, label_N: Tensor, weight_N: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes of the layer's output, and each target's loss."""
         if self.head.factor == 1.0 and not self.head.cap:
-            logits = raw_NV.detach()
+            logits = raw_NV.detach()  # they are the layer's own output, and no second copy is made
             return logits, slopes_in_place(logits, label_N, weight_N)
         again = raw_NV.detach().requires_grad_()
         with torch.enable_grad():

@@ -70,7 +70,7 @@ def conv1d(layer: nn.Module, x: Tensor, slope: Tensor) -> Found:
 
 
 def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
-    """`nn.Embedding`, and subclasses that look up positions (BART's) or scale what they look up (Gemma's).
+    """`nn.Embedding`, and subclasses that scale what they look up (Gemma's).
 
     Raises:
         Unruly: It isn't looked up by token ids.
@@ -78,15 +78,9 @@ def embedding(layer: nn.Embedding, x: Tensor, slope: Tensor) -> Found:
     if x.is_floating_point() or x.dim() < 2:
         raise Unruly("isn't looked up by token ids")
     if type(layer).forward is not nn.Embedding.forward:
-        # With a weight of ones it gives the factor, and with one of row numbers the rows it looks up times the factor.
-        # Of one column: all that is looked up would take more memory than the slopes.
-        rows = torch.arange(layer.num_embeddings, dtype=torch.float64, device=x.device)[:, None]
-        try:
-            factor, looked_up = (without_hooks(layer, {"weight": each}, x) for each in (torch.ones_like(rows), rows))
-        except (RuntimeError, IndexError) as error:
-            raise Unruly("does more than look up and multiply") from error
-        x = (looked_up / factor)[..., 0].round().long()
-        slope = slope * factor.to(slope.dtype)
+        # With a weight of ones it gives the factor. Of one column: all would take more memory than the slopes.
+        ones = torch.ones(layer.num_embeddings, 1, dtype=torch.float64, device=x.device)
+        slope = slope * without_hooks(layer, {"weight": ones}, x).to(slope.dtype)
     if layer.padding_idx is not None:  # torch gives this token's vector no gradient
         slope = slope * (x != layer.padding_idx)[..., None]
     return {"weight": Outer(x.flatten(1), slope.flatten(1, -2))}
@@ -156,7 +150,7 @@ class Bare(nn.Module):
         return self.layer.forward(*args, **kwargs)
 
 
-# A class → its rule. Matched by the function that is its forward, so that a subclass which changes what a layer does
+# Matched by the function that is its forward, so that a subclass which changes what a layer does
 # has no rule of its parent, and one that FSDP or PEFT makes of it has.
 _RULES: dict[Callable[..., Any], Rule] = {
     nn.Linear.forward: linear,
@@ -176,19 +170,20 @@ def own_rule(layer: nn.Module) -> Rule | None:
 def rule_for(layer: nn.Module, names: list[str]) -> Rule | None:
     """The rule of a layer for these parameters of its own, judged by its class; None: it has to be run again.
 
-    A layer whose `forward` was replaced has none.
+    A layer whose `forward` was replaced has none, unless by accelerate, whose hooks move what it is given.
     """
     if found := own_rule(layer):
         return found
-    if "forward" in vars(layer) and not _is_wrapped(layer):
+    if "forward" in vars(layer) and not hasattr(layer, "_hf_hook"):
         return None
     known = set(names) <= {"weight", "bias"}
     if isinstance(layer, nn.Embedding):
         return embedding if known and layer.max_norm is None and not layer.scale_grad_by_freq else None
     if known and (rule := _RULES.get(type(layer).forward)):
         return rule
-    alone = next(layer.children(), None) is None
-    if not alone or any(len(whole_shape(layer.get_parameter(name))) > 1 for name in names):
+    # What is left are layers of vectors: a matrix would be too large to be differentiated for all rows at once.
+    has_layers = next(layer.children(), None) is not None
+    if has_layers or any(len(whole_shape(layer.get_parameter(name))) > 1 for name in names):
         return None
     return rms_norm if names == ["weight"] and type(layer).__name__.endswith("RMSNorm") else vectors
 
@@ -197,8 +192,3 @@ def whole_shape(parameter: nn.Parameter) -> torch.Size:
     """A parameter's shape, also while DeepSpeed ZeRO-3 holds it in parts."""
     shape: torch.Size = getattr(parameter, "ds_shape", parameter.shape)
     return shape
-
-
-def _is_wrapped(layer: nn.Module) -> bool:
-    """Whether accelerate put its hooks around the layer's own forward, as it does for models split over devices."""
-    return hasattr(layer, "_hf_hook")

@@ -1,7 +1,8 @@
-"""Norms of sums of outer products, without forming the sums where that takes less.
+"""Norms of a parameter's gradient, from the outer products that it is a sum of, and of all its uses together.
 
 A weight's gradient for one row is Σ_t left_t right_tᵀ: for a linear layer, the slopes of the outputs times the inputs;
-for an embedding, one-hot token ids times the slopes of the outputs.
+for an embedding, one-hot token ids times the slopes of the outputs. Its norm is taken without forming it where that
+takes less:
 
     ‖Σ_t l_t r_tᵀ‖² = Σ_t Σ_u (l_t · l_u)(r_t · r_u)         the Gram form, for short rows and large weights
                     = the squared entries of lᵀ r, summed     the direct form, for long rows and small weights
@@ -9,11 +10,10 @@ for an embedding, one-hot token ids times the slopes of the outputs.
 Goodfellow 2015, "Efficient Per-Example Gradient Computations", for one token; Li et al. 2022, "Large Language Models
 Can Be Strong Differentially Private Learners", for many ("ghost clipping").
 
-Letters: B batch, T tokens, O and I the two sizes of a weight.
+A parameter that is used several times in a pass has the gradient of the sum of its uses, so their norms can't be
+added: `norms_of_sum` takes the uses as the rules gave them.
 
-The uses of one parameter in a pass, each as its rule gives it, and the norm of their sum.
-
-Letters: B batch, T tokens, H hidden size, V vocabulary.
+Letters: B batch, T tokens, O and I the two sizes of a weight, H hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -33,15 +33,12 @@ CHUNK = 2**24
 
 @dataclass(frozen=True)
 class Outer:
-    """One use of a weight (O, I): factors whose outer products, summed over a row's tokens, are that row's gradient.
-
-    Attributes:
-        left: (B, T, O), or token ids (B, T) that stand for one-hot vectors.
-        right: (B, T, I).
-    """
+    """One use of a weight (O, I): factors whose outer products, summed over a row's tokens, are that row's gradient."""
 
     left: Tensor
+    """(B, T, O), or token ids (B, T) that stand for one-hot vectors."""
     right: Tensor
+    """(B, T, I)."""
 
     def square_norms(self, last: LastGram | None = None) -> Tensor:
         """‖gradient‖² of each row (B,), in fp32.
@@ -143,54 +140,45 @@ def same_type(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class Squares:
-    """A use of which only the squared norm of each row's gradient (B,) is known."""
+    """A use of which the gradient is gone: the head's, whose slopes (N, V) aren't kept, or a layer's that ran again."""
 
     square_B: Tensor
-
-
-@dataclass(frozen=True)
-class HeadUse:
-    """The head's use of its weight (V, H), of which the logits' slopes (N, V) were not kept.
-
-    Attributes:
-        square_B: ‖gradient‖² of each row.
-        at_ids_BTH: The row of that gradient that belongs to each of a row's own input tokens: all that is needed of
-            it where the input embedding is the same weight, whose gradient is zero elsewhere.
-    """
-
-    square_B: Tensor
+    """‖gradient‖² of each row."""
     at_ids_BTH: Tensor | None = None
+    """Of the head's gradient (V, H) the vectors of the row's own input tokens, if the input embedding is the same
+    weight: all that must be known of it there, since the embedding's gradient is zero elsewhere."""
 
 
-Use = Outer | Squares | HeadUse | Tensor
+Use = Outer | Squares | Tensor
 
 
 class Apart(Exception):  # noqa: N818 - a finding, caught by the caller, not an error
     """Uses of which the sum can't be taken."""
 
 
-def alone(use: Use, last: LastGram | None = None) -> Tensor:
+def norms_of_one(use: Use, last: LastGram | None = None) -> Tensor:
     """‖gradient‖² of each row (B,), of a parameter used once."""
     match use:
         case Outer():
             return use.square_norms(last)
-        case Squares() | HeadUse():
+        case Squares():
             return use.square_B
         case _:
             return squared(use)
 
 
-def together(uses: Sequence[Use]) -> Tensor:
+def norms_of_sum(uses: Sequence[Use]) -> Tensor:
     """‖the sum of all uses‖² of each row (B,).
 
     Raises:
         Apart: They can't be added.
     """
     if len(uses) == 1:
-        return alone(uses[0])
+        return norms_of_one(uses[0])
+    # By id are embeddings, whose gradient is too large to be formed; the others can be, if need be.
     by_id = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 2]
     dense = [use for use in uses if isinstance(use, Outer) and use.left.dim() == 3]
-    heads = [use for use in uses if isinstance(use, HeadUse)]
+    heads = [use for use in uses if isinstance(use, Squares)]
     if len(by_id) + len(dense) + len(heads) == len(uses) and len(heads) + bool(dense) <= 1:
         return _outers(by_id, dense, heads)
     tensors = [use for use in uses if isinstance(use, Tensor)]
@@ -200,7 +188,7 @@ def together(uses: Sequence[Use]) -> Tensor:
     return squared(torch.stack(whole).sum(0))
 
 
-def _outers(by_id: list[Outer], dense: list[Outer], heads: list[HeadUse]) -> Tensor:
+def _outers(by_id: list[Outer], dense: list[Outer], heads: list[Squares]) -> Tensor:
     """‖G + E‖² = ‖G‖² + ‖E‖² + 2⟨G, E⟩, G the gradient as a head has it and E that of an embedding, looked up by id."""
     parts = [reduce(Outer.joined, same).square_norms() for same in (by_id, dense) if same]
     parts += [head.square_B for head in heads]

@@ -10,18 +10,19 @@ times (a tied embedding, a layer called twice) has the gradient of the sum of it
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_unflatten
 from torch.utils.hooks import RemovableHandle
 
-from hbo.rewards.norms.calls import Call, Tap, by_row, fits, flat_tensors, layout_of, rerun
+from hbo.rewards.norms.calls import Call, by_row, fits, flat_tensors, layout_of, rerun, tapped
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.layers import Rule, Unruly, conv1d, linear, own_rule, rule_for
-from hbo.rewards.norms.outer_products import Apart, LastGram, Squares, Use, alone, together
+from hbo.rewards.norms.outer_products import Apart, LastGram, Squares, Use, norms_of_one, norms_of_sum
 from hbo.scoring.devices import Autocast
 from hbo.scoring.head import output_layer
 from hbo.scoring.targets import Targets
@@ -29,18 +30,21 @@ from hbo.scoring.targets import Targets
 _CONTAINERS = (nn.ParameterDict, nn.ParameterList, nn.ModuleDict, nn.ModuleList)
 
 
+@dataclass(eq=False)
 class Owner:
     """A layer or block, with those trainable parameters whose gradients are worked out at its calls."""
 
-    def __init__(self, layer: nn.Module, place: str) -> None:
-        self.layer, self.place = layer, place
-        self.ruled: dict[str, nn.Parameter] = {}
-        self.again: dict[str, nn.Parameter] = {}
-        self.rule: Rule | None = None
+    layer: nn.Module
+    place: str
+    ruled: dict[str, nn.Parameter] = field(default_factory=dict)
+    """Parameters that the rule gives the gradients of, by their names in the layer."""
+    again: dict[str, nn.Parameter] = field(default_factory=dict)
+    """Parameters for which the layer is run again, likewise."""
+    rule: Rule | None = None
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
-        """All of them, by their names in the layer."""
+        """All of them."""
         return {**self.ruled, **self.again}
 
 
@@ -55,7 +59,7 @@ def owners_of(model: nn.Module, facts: Facts) -> dict[nn.Module, Owner]:
     owners: dict[nn.Module, Owner] = {}
     places = defaultdict(list)
     for place, module in modules.items():
-        for _, parameter in module.named_parameters(recurse=False):
+        for parameter in module.parameters(recurse=False):
             places[parameter].append(f"{place}." if place else "")
     for place, module in modules.items():
         for name, parameter in module.named_parameters(recurse=False):
@@ -66,14 +70,13 @@ def owners_of(model: nn.Module, facts: Facts) -> dict[nn.Module, Owner]:
             full = f"{place}.{name}" if place else name
             block = next((b for b in blocks if full.startswith(f"{b}.") or not b), None)
             home = block if block is not None else facts.rerun.get(full, _living(modules, place))
-            layer = modules[home]
-            owner = owners.setdefault(layer, Owner(layer, home))
+            owner = owners.setdefault(modules[home], Owner(modules[home], home))
             ruled = block is not None or (full not in facts.rerun and home == place)
             (owner.ruled if ruled else owner.again)[full[len(home) + 1 :] if home else full] = parameter
     for owner in owners.values():
         owner.rule = rule_for(owner.layer, list(owner.ruled)) if owner.ruled else None
         if owner.rule is None:
-            owner.again, owner.ruled = {**owner.ruled, **owner.again}, {}
+            owner.again, owner.ruled = owner.parameters, {}
     return owners
 
 
@@ -111,11 +114,10 @@ class Recorder:
         """Full name of a parameter → why it can't be measured in this way."""
         self.names = {p: name for name, p in model.named_parameters(remove_duplicate=True) if p.requires_grad}
         self.forward_is_over = False
-        self.paused = False
+        self.paused = False  # while a layer runs again, whose hooks have nothing to tell then
         self._in_head = False
-        self._finding: Uncovered | None = None
-        self._expected: Counter[nn.Parameter] = Counter()
-        self._arrived: Counter[nn.Parameter] = Counter()
+        self._expected: Counter[nn.Parameter] = Counter()  # uses that the forward has shown
+        self._arrived: Counter[nn.Parameter] = Counter()  # of these, in the backward
         self._uses: defaultdict[nn.Parameter, list[Use]] = defaultdict(list)
         self._square_B: dict[nn.Parameter, Tensor] = {}
         self._last = LastGram()
@@ -126,8 +128,8 @@ class Recorder:
             # The first of all hooks, so that the output is the layer's own and not one that another hook changed.
             self._handles.append(owner.layer.register_forward_hook(self._hook(owner), with_kwargs=True, prepend=True))
         if self._head_layer is not None:
-            self._handles.append(self._head_layer.register_forward_pre_hook(self._enters_head))
-            self._handles.append(self._head_layer.register_forward_hook(self._leaves_head))
+            self._handles.append(self._head_layer.register_forward_pre_hook(partial(self._at_head, True)))
+            self._handles.append(self._head_layer.register_forward_hook(partial(self._at_head, False)))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -141,11 +143,11 @@ class Recorder:
         Raises:
             Uncovered: A parameter is used in a way that is not known of it, or its uses don't add up to a gradient.
         """
-        if self._finding is not None and not self.learns:
-            raise self._finding
+        if self.problems and not self.learns:
+            raise Uncovered(*next(iter(self.problems.items())))
         for parameter, uses in self._uses.items():
             try:
-                self._square_B[parameter] = together(uses)
+                self._square_B[parameter] = norms_of_sum(uses)
             except Apart as finding:
                 raise Uncovered(self.names[parameter], str(finding)) from None
         self._uses.clear()
@@ -165,7 +167,7 @@ class Recorder:
         """Takes in one use of a parameter."""
         self._arrived[parameter] += 1
         if self._expected[parameter] == 1 and self._arrived[parameter] == 1:
-            self._square_B[parameter] = alone(use, self._last)
+            self._square_B[parameter] = norms_of_one(use, self._last)
         elif parameter in self._square_B:  # as under reentrant checkpointing, which tells of no use beforehand
             raise Uncovered(self.names[parameter], "is used several times, unlike it seemed at first")
         else:
@@ -184,14 +186,10 @@ class Recorder:
         return after
 
     def _refuse(self, owner: Owner, why: str) -> None:
+        """Keeps what stands in the way; the pass goes on to its end, as other processes wait at its layers."""
         for name in owner.parameters:
             full = f"{owner.place}.{name}" if owner.place else name
-            self._note(Uncovered(full, f"belongs to a {type(owner.layer).__name__} that {why}"))
-
-    def _note(self, finding: Uncovered) -> None:
-        """Keeps what stands in the way; the pass goes on to its end, as other processes wait at its layers."""
-        self._finding = self._finding or finding
-        self.problems.setdefault(finding.name, finding.why)
+            self.problems.setdefault(full, f"belongs to a {type(owner.layer).__name__} that {why}")
 
     def _tapped(self, owner: Owner, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
         values, nesting, slots = flat_tensors((args, kwargs))
@@ -208,99 +206,85 @@ class Recorder:
             for i, lay in zip(outputs, layouts[1], strict=True)
         ]
         precision = Autocast.now(outs[0].device)
-        if owner.rule is not None and owner.rule is not own_rule(owner.layer):
+        if owner.rule is not None:
+            self._check_fit(owner, inputs, outs, layouts)
+            if owner.rule in (linear, conv1d) and not owner.again:
+                inputs = [precision.multiplied(x) for x in inputs]
+        for slot in slots:
+            values[slot] = None
+        call = Call(nesting, values, slots, outputs, layouts, precision)
+        if not self.forward_is_over:  # else the block is computed again, and each use is known already
+            self._expected.update(owner.parameters.values())
+        return tapped(results, result_nesting, outputs, outs, inputs, self._receiver(owner, call))
+
+    def _check_fit(self, owner: Owner, inputs: list[Tensor], outs: list[Tensor], layouts: tuple[str, str]) -> None:
+        """Refuses, before the backward, a call that the owner's rule isn't for."""
+        if owner.rule is not own_rule(owner.layer):
             if (len(inputs), len(outs)) != (1, 1):
                 raise Unruly("doesn't turn one tensor into one tensor")
             if outs[0].dim() < 3 and layouts[1] not in "tn":
                 # Else an expert that happens to get as many tokens as the batch has rows would be taken for a layer
                 # with a vector for each row.
                 raise Unruly(f"gives {tuple(outs[0].shape)}, in which rows can't be told apart")
-        if owner.rule is not None and not owner.again:
-            for tensor, lay in zip((*inputs, *outs), "".join(layouts), strict=True):
-                by_row(tensor, "r" if lay == "1" else lay, self.targets)  # raises where rows can't be told apart
-            if owner.rule in (linear, conv1d):
-                inputs = [precision.multiplied(x) for x in inputs]
-        for slot in slots:
-            values[slot] = None
-        call = Call(nesting, values, slots, outputs, layouts, precision)
-        if not self.forward_is_over:
-            self._expected.update(owner.parameters.values())
-        anchor = torch.zeros((), device=outs[0].device, requires_grad=True)
-        tapped = Tap.apply(self._receiver(owner, call), anchor, len(outs), *outs, *inputs)  # type: ignore[no-untyped-call]
-        for i, each in zip(outputs, tapped, strict=True):
-            results[i] = each
-        return tree_unflatten(results, result_nesting)
+        for tensor, layout in zip((*inputs, *outs), "".join(layouts), strict=True) if not owner.again else ():
+            by_row(tensor, layout, self.targets)
 
     def _layouts(self, owner: Owner, inputs: dict[int, Tensor], outputs: dict[int, Tensor]) -> tuple[str, str]:
-        ins = {
-            f"in {i}": (tensor, layout_of(tensor, self.targets, in_head=self._in_head)) for i, tensor in inputs.items()
-        }
-        outs = {
-            f"out {i}": (tensor, layout_of(tensor, self.targets, in_head=self._in_head, is_output=True))
-            for i, tensor in outputs.items()
-        }
         seen = self.facts.layouts.setdefault(owner.place, {}) if owner.again else {}
-        if self.learns and owner.again:
-            seen.update({name: letter for name, (_, letter) in (ins | outs).items()})
-        # As seen when the model was settled, with sizes that are hard to mistake, if that can be: a batch may have as
-        # many rows as attention has heads, and where no row is padded there may be no mask.
-        known_ins, known_outs = (
-            "".join(
-                seen[name] if name in seen and fits(tensor, seen[name], self.targets) else letter
-                for name, (tensor, letter) in both.items()
-            )
-            for both in (ins, outs)
-        )
-        return known_ins, known_outs
+        found = {"in": "", "out": ""}
+        for side, tensors in (("in", inputs), ("out", outputs)):
+            for i, tensor in tensors.items():
+                name = f"{side} {i}"
+                letter = layout_of(tensor, self.targets, in_head=self._in_head, is_output=side == "out")
+                if self.learns and owner.again:
+                    seen[name] = letter
+                # As seen when the model was settled, with sizes that are hard to mistake, if that can be: a batch may
+                # have as many rows as attention has heads, and where no row is padded there may be no mask.
+                known = seen.get(name, letter)
+                found[side] += known if fits(tensor, known, self.targets) else letter
+        return found["in"], found["out"]
 
     def _receiver(self, owner: Owner, call: Call) -> Any:
         def receive(inputs: tuple[Tensor, ...] | None, slopes: tuple[Tensor | None, ...]) -> None:
             try:
                 if inputs is None:
                     raise Unruly("has its input overwritten later")
-                if self._finding is None or self.learns:
+                if self.learns or not self.problems:  # else the pass is given up, and the rest would be for nothing
                     self._learn(owner, call, inputs, slopes)
             except Unruly as finding:
                 self._refuse(owner, str(finding))
             except Uncovered as finding:
-                self._note(finding)
+                self.problems.setdefault(finding.name, finding.why)
 
         return receive
 
     def _learn(self, owner: Owner, call: Call, inputs: tuple[Tensor, ...], slopes: tuple[Tensor | None, ...]) -> None:
-        if owner.rule is not None and owner.ruled:
+        if owner.rule is not None:
             given = [by_row(x, lay, self.targets) for x, lay in zip(inputs, call.layouts[0], strict=True)]
             arrived = [
-                None if s is None else by_row(s, "r" if lay == "1" else lay, self.targets)
-                for s, lay in zip(slopes, call.layouts[1], strict=True)
+                None if slope is None else by_row(slope, lay, self.targets)
+                for slope, lay in zip(slopes, call.layouts[1], strict=True)
             ]
             x, slope = (each[0] if len(each) == 1 else tuple(each) for each in (given, arrived))
             found = owner.rule(owner.layer, x, slope)
             for name, parameter in owner.ruled.items():
                 if name not in found:
-                    raise Uncovered(
-                        self.names[parameter], f"gets no gradient from the rule of {type(owner.layer).__name__}"
-                    )
+                    why = f"gets no gradient from the rule of {type(owner.layer).__name__}"
+                    raise Uncovered(self.names[parameter], why)
                 self.collect(parameter, found[name])
-        if owner.again:
-            once = [name for name, p in owner.again.items() if self._expected[p] == 1]
-            several = [name for name in owner.again if name not in once]
-            self.paused = True
-            try:
-                for names, whole in ((once, False), (several, True)):
-                    if not names:
-                        continue
+        self.paused = True
+        try:
+            # Of a parameter used once the norm is enough; several uses are added up first.
+            for whole in (False, True):
+                if names := [name for name, p in owner.again.items() if whole is (self._expected[p] != 1)]:
                     parts = rerun(owner.layer, names, call, inputs, slopes, self.targets, whole=whole)
                     for name, part in parts.items():
                         self.collect(owner.again[name], part if whole else Squares(part))
-            finally:
-                self.paused = False
+        finally:
+            self.paused = False
 
-    def _enters_head(self, layer: nn.Module, args: Any) -> None:
-        self._in_head = True
-
-    def _leaves_head(self, layer: nn.Module, args: Any, output: Any) -> None:
-        self._in_head = False
+    def _at_head(self, is_inside: bool, *_: Any) -> None:
+        self._in_head = is_inside
 
 
 def _passed_on(output: Any) -> Any:
@@ -309,8 +293,4 @@ def _passed_on(output: Any) -> Any:
     places = [i for i in tensors if results[i].is_floating_point()]
     if not places:
         return None
-    outs = [results[i] for i in places]
-    anchor = torch.zeros((), device=outs[0].device, requires_grad=True)
-    for i, each in zip(places, Tap.apply(lambda *_: None, anchor, len(outs), *outs), strict=True):  # type: ignore[no-untyped-call]
-        results[i] = each
-    return tree_unflatten(results, nesting)
+    return tapped(results, nesting, places, [results[i] for i in places], [], lambda *_: None)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -22,12 +22,11 @@ from torch import Tensor, nn
 
 from hbo.data.tokens import IGNORED
 from hbo.errors import RewardError, first_line
-from hbo.rewards.norms.batched import batched_pass
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.layers import whole_shape
 from hbo.rewards.norms.left_as_found import left_as_found, resharded
-from hbo.rewards.norms.loop import Squares, squares_of_row
 from hbo.rewards.norms.recorder import outer_module
+from hbo.rewards.norms.squares import batched_pass, squares_of_row
 from hbo.scoring.devices import device_of, is_partitioned
 from hbo.scoring.head import head_of, target_logits, token_losses
 from hbo.scoring.room import lacks_memory
@@ -41,7 +40,7 @@ _FINE = {"each": 5e-3, "share": 1e-6, "loss": 1e-3}
 _COARSE = {"each": 0.25, "share": 2e-3, "loss": 5e-2}
 
 
-def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any], Any] = lambda found: found) -> Facts:
+def facts_of(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any], Any]) -> Facts:
     """What is known of the model from a few rows of the batch, in the precision that it runs in.
 
     All processes of a sharded model must give the same rows.
@@ -78,11 +77,12 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any],
 
 
 def _problems(
-    model: nn.Module, targets: Targets, facts: Facts, expected: list[Squares], tolerance: Mapping[str, float]
+    model: nn.Module, targets: Targets, facts: Facts, expected: list[dict[str, Tensor]], tolerance: Mapping[str, float]
 ) -> dict[str, tuple[str, bool]]:
     """Name of a parameter → what is wrong with its gradients, and whether only the numbers say so."""
     resharded(model)
     trained = {p: name for name, p in model.named_parameters() if p.requires_grad}
+    found, squares = None, {}
     try:
         found = batched_pass(model, targets, facts, learns=True)
         squares = found.recorder.squares()
@@ -91,10 +91,6 @@ def _problems(
     except RewardError:
         if not facts.sliced_head:
             raise
-        facts.sliced_head = False
-        for parameter in trained:
-            parameter.requires_grad_(True)
-        return _problems(model, targets, facts, expected, tolerance)
     except Exception as error:  # a model may raise anything when a layer's output isn't quite what it was
         if lacks_memory(error):
             raise
@@ -102,9 +98,10 @@ def _problems(
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-    if facts.sliced_head and not bool(found.head_is_known):
+    if facts.sliced_head and (found is None or not bool(found.head_is_known)):
         facts.sliced_head = False
         return _problems(model, targets, facts, expected, tolerance)
+    assert found is not None
     if found.recorder.problems:
         return {name: (why, False) for name, why in found.recorder.problems.items()}
     return {name: (why, True) for name, why in _differences(trained, squares, expected, tolerance).items()}
@@ -113,25 +110,24 @@ def _problems(
 def _differences(
     trained: Mapping[nn.Parameter, str],
     squares: Mapping[nn.Parameter, Tensor],
-    expected: list[Squares],
+    expected: list[dict[str, Tensor]],
     tolerance: Mapping[str, float],
 ) -> dict[str, str]:
     """The parameters whose squared norms aren't those of autograd, and by how much."""
     device = next(iter(expected[0].values())).device if expected[0] else torch.device("cpu")
-    nothing = torch.zeros((), device=device)
-    wanted_PR = torch.stack(
-        [torch.stack([row.get(name, nothing).to(device) for row in expected]) for name in trained.values()]
-    )
-    found_PR = torch.stack(
-        [squares[p].to(device) if p in squares else torch.zeros(len(expected), device=device) for p in trained]
-    )
-    wanted_PR, found_PR = wanted_PR.double().cpu(), found_PR.double().cpu()
+    none, none_R = torch.zeros((), device=device), torch.zeros(len(expected), device=device)
+    wanted = [torch.stack([row.get(name, none).to(device) for row in expected]) for name in trained.values()]
+    found = [squares.get(parameter, none_R).to(device) for parameter in trained]
+    wanted_PR, found_PR = torch.stack(wanted).double().cpu(), torch.stack(found).double().cpu()
     gap_PR = (found_PR - wanted_PR).abs()
     rounding_R = tolerance["share"] * wanted_PR.sum(0)
     allowed_PR = tolerance["each"] * wanted_PR + rounding_R
     wrong_P = ~(gap_PR <= allowed_PR).all(1)  # NaN is wrong too
     # In a model of many layers each parameter is a small share of the whole; together those of one kind are not.
-    for places in _kinds(trained.values()).values():
+    places_of = defaultdict(list)
+    for place, name in enumerate(trained.values()):
+        places_of[_kind(name)].append(place)
+    for places in places_of.values():
         found_R, wanted_R = found_PR[places].sum(0), wanted_PR[places].sum(0)
         if not bool(((found_R - wanted_R).abs() <= tolerance["each"] * wanted_R + rounding_R).all()):
             wrong_P[places] |= ~(gap_PR[places] <= tolerance["each"] * wanted_PR[places]).all(1)
@@ -147,15 +143,8 @@ def _differences(
     return result
 
 
-def _kinds(names: Iterable[str]) -> dict[str, list[int]]:
-    """The places of those names that differ in their numbers only: the same parameter of each layer."""
-    kinds = defaultdict(list)
-    for place, name in enumerate(names):
-        kinds[_kind(name)].append(place)
-    return kinds
-
-
 def _kind(name: str) -> str:
+    """What a parameter's name has in common with those of the same parameter in other layers."""
     return re.sub(r"\d+", "0", name)
 
 
@@ -209,33 +198,29 @@ def with_other_sizes(batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     B, T = batch["labels"].shape
     if B != T:
         return batch
-    filler = {"labels": IGNORED}
     return {
-        name: nn.functional.pad(each, (0, 1), value=filler.get(name, 0)) if each.shape[-1] == T else each
+        name: nn.functional.pad(each, (0, 1), value=IGNORED if name == "labels" else 0) if each.shape[-1] == T else each
         for name, each in batch.items()
     }
 
 
 def _widen(model: nn.Module, facts: Facts, name: str) -> bool:
     """Has the parameter's layer run again for each row, or the block around what is run again; False: there is none."""
-    own = name.rpartition(".")[0]
     home = facts.rerun.get(name)
-    wider = own if home is None else outer_module(model, home)
-    if home is None and not own:
-        return False
+    wider = name.rpartition(".")[0] if home is None else outer_module(model, home)
     if not wider:
         return False
     block = model.get_submodule(wider)
-    if sum(map(_size, block.parameters())) > _LARGEST_BLOCK * sum(map(_size, model.parameters())):
+    if _size(block) > _LARGEST_BLOCK * _size(model):
         return False
-    if is_partitioned(model) and any(True for child in block.children() for _ in child.parameters()):
+    if is_partitioned(model) and any(_size(child) for child in block.children()):
         return False  # DeepSpeed's hooks on the layers inside would look for what it knows of their parameters
     facts.rerun[name] = wider
     return True
 
 
-def _size(parameter: nn.Parameter) -> int:
-    return whole_shape(parameter).numel()
+def _size(module: nn.Module) -> int:
+    return sum(whole_shape(parameter).numel() for parameter in module.parameters())
 
 
 def _join(model: nn.Module, facts: Facts) -> None:

@@ -1,0 +1,45 @@
+"""`hbo compare`: a grid of runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hbo.cli.check import Config
+from hbo.cli.console import complain, out, say, tell
+from hbo.cli.evaluate import BatchSize, ChatTemplate, DataFolder, Limit, for_grid
+
+
+def compare_command(
+    config: Config,
+    methods: Annotated[str, typer.Option("--methods", help="Such as hbo,proportional.")],
+    output: Annotated[Path, typer.Option("--output", help="Folder of the grid.")],
+    seeds: Annotated[str, typer.Option("--seeds", help="Such as 0,1,2.")] = "0",
+    vary: Annotated[list[str] | None, typer.Option("--vary", help="key=v1,v2; may be given again.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
+    tasks: Annotated[str | None, typer.Option("--eval", help="Evaluate each run on these tasks of hbo eval.")] = None,
+    data: DataFolder = None,
+    chat_template: ChatTemplate = False,
+    limit: Limit = None,
+    batch_size: BatchSize = 8,
+) -> None:
+    """Run every method with every seed on CONFIG's mixture, and compare them."""
+    from hbo.compare.grid import cells, plan, seed_numbers
+    from hbo.compare.publish import publish_results
+    from hbo.compare.runner import run_grid
+
+    grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
+    evaluation = for_grid(tasks, data, chat_template, limit, batch_size)
+    if dry_run:
+        for line in plan(grid):
+            out.print(line, markup=False)
+        if tasks:
+            out.print(f"each is evaluated on {tasks}", markup=False)
+        return
+    failed = run_grid(grid, output, lambda: publish_results(grid, output), say, evaluation)
+    for name in ("comparison.md", "comparison.html"):
+        tell(output / name)
+    if failed:
+        complain(f"{failed} of {len(grid)} runs failed; the same command tries them again", 1)

@@ -1,0 +1,68 @@
+"""What training tells those who look at its steps, and what it asks of those who measure rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from hbo.arrays import Ints
+from hbo.core.algorithm import Rewards
+from hbo.scoring.processes import ALONE, Processes
+
+
+@dataclass(frozen=True)
+class Step:
+    """An optimizer step that is about to be made.
+
+    Attributes:
+        done: Steps before it.
+        batches: The rows of its micro-batches in this process, in the order in which they will come.
+        rows: How many rows it takes in all processes.
+        is_due: Whether an update follows once so many steps are done.
+    """
+
+    done: int
+    batches: Sequence[Ints]
+    rows: int
+    is_due: Callable[[int], bool]
+
+
+class Watcher(Protocol):
+    """Looks at the passes of training steps and changes no tensor of them; one that doesn't look leaves this as it is.
+
+    Every process must make the same calls in the same order.
+    """
+
+    def before_step(self, model: nn.Module, step: Step) -> None:
+        """Called when a step is about to begin."""
+        return
+
+    def after_step(self, processes: Processes = ALONE) -> float:
+        """Called when the step is over; seconds of it that the looking took."""
+        return 0.0
+
+    def close(self) -> None:
+        """Takes every hook off the model."""
+        return
+
+
+class Measurer(Watcher, Protocol):
+    """Measures rewards without leaving a trace on the model."""
+
+    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
+        """Tries, before the first step, all that an update does; how it will be done, in a sentence."""
+
+    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
+        """Notes what later measurements are compared with; `model` is the untuned one."""
+
+    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
+        """Rewards on `model` as it stands after `step` optimizer steps; each process measures its share."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All it has noted, as JSON values: it goes into the checkpoints, and from the first process to all."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""

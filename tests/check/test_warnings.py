@@ -1,0 +1,53 @@
+"""What hbo check says of sizes: small groups, steps of an epoch, passes."""
+
+import pytest
+
+from hbo.check.warnings import capped, size_warnings
+from hbo.config.file import parse
+
+
+def told(sizes, share=None, batch=16, passes=None, **sections):
+    run = parse({"model": "m", "mixture": {"datasets": {name: f"{name}.jsonl" for name in sizes}}, **sections})
+    return list(size_warnings(run, sizes, sizes, share or {}, batch, passes or {}))
+
+
+def test_an_epoch_is_counted_for_the_mixture_and_for_each_dataset_at_its_share():
+    (line,) = told({"a": 960, "b": 320}, {"a": 0.5, "b": 0.5})
+    assert line.startswith("one epoch of the mixture is 80 steps;")
+    assert line.endswith(": a 120 steps; b 40 steps")
+
+
+@pytest.mark.parametrize(
+    ("size", "sections", "fragments"),
+    [
+        (22, {}, ["groups 0 to 3 has 5 to 6 rows", "fewer than the 8 probes", "balance.probes to 11", "groups to 1"]),
+        (200, {}, ["has 50 rows", "balance.probe_pool = 64"]),
+        (40, {"balance": {"method": "uniform"}}, ["has 10 rows", "difficulty.groups to 2 or less"]),
+        (20, {"difficulty": {"groups": 1}}, ["its group has 20 rows", "balance.probes to 10"]),
+    ],
+)
+def test_a_small_group_is_named_with_what_to_change(size, sections, fragments):
+    (line,) = told({"a": 4096, "b": size}, **sections)
+    assert line.startswith("dataset 'b': ")
+    for fragment in fragments:
+        assert fragment in line
+
+
+@pytest.mark.parametrize("sections", [{"balance": {"method": "uniform"}}, {"balance": {"rewards": "stream"}}])
+def test_nothing_is_said_of_probes_where_there_are_none(sections):
+    assert told({"a": 80}, **sections) == []
+
+
+def test_over_repetition_is_told_and_an_ordinary_three_epochs_are_not():
+    (line,) = told({"a": 1024, "b": 1024}, passes={"a": 3.02, "b": 9.0})
+    assert line.startswith("dataset 'b': each row of each group is expected 9.0 times")
+
+
+def test_a_cap_on_passes_moves_draws_and_loses_none():
+    rows = {"a": 100, "b": 10, "c": 10}
+    passes = {"a": 1.0, "b": 9.0, "c": 2.0}
+    found = capped(passes, rows, 4)
+    assert found["b"] == 4.0
+    assert found["a"] / found["c"] == pytest.approx(1 / 2)
+    assert sum(found[name] * rows[name] for name in rows) == pytest.approx(210)
+    assert capped(passes, rows, None) == passes
