@@ -46,13 +46,13 @@ def evaluate_command(
     from hbo.benchmarks.evaluate import Options
     from hbo.benchmarks.evaluate import evaluate as run
     from hbo.demo.names import model_path
-    from hbo.folder.benchmarks import read_evaluation
+    from hbo.folder.benchmarks import Evaluation
     from hbo.report.terminal import evaluation_table
 
     options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite, trust_remote_code)
     with bars() as track:
         file = run(model_path(name), options, track=track, say=say)
-    if found := read_evaluation(file):
+    if found := Evaluation.read(file):
         out.print(evaluation_table(found))
     tell(f"results {file}")
 
