@@ -80,8 +80,10 @@ def test_the_docs_name_each_reward_and_the_table_says_what_it_means(name):
 
 
 def test_each_function_of_a_row_has_an_entry():
-    functions = inspect.getmembers(per_row, inspect.isfunction)
-    assert {f"{function.__module__}:{name}" for name, function in functions} <= {s.function for s in REWARDS.values()}
+    names = [
+        name for name, each in inspect.getmembers(per_row, inspect.isfunction) if each.__module__ == per_row.__name__
+    ]
+    assert {f"{per_row.__name__}:{name}" for name in names} <= {spec.function for spec in REWARDS.values()}
 
 
 def test_the_rewards_of_every_method_are_in_the_table():
