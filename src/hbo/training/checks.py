@@ -45,11 +45,12 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
     check_dispatching(args)
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_stream_options(args, config, is_sharded=is_sharded)
-    if is_sharded and "whole_gradients" in needs(config.global_reward):
-        raise ConfigError(
-            f"the reward {config.global_reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
-            "choose another reward"
-        )
+    for reward in (config.global_reward, config.local_reward):
+        if is_sharded and "whole_gradients" in needs(reward):
+            raise ConfigError(
+                f"the reward {reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
+                "choose another reward"
+            )
 
 
 def check_stream_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: bool = False) -> None:
