@@ -21,8 +21,8 @@ DOCS_READY := $(VENV)/docs-ready
 # gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 # What touches transformers, trl, peft and accelerate most.
-LOWEST := tests/config/test_config.py tests/config/test_config_file.py tests/training/test_callback.py tests/training/test_plan.py \
-  tests/training/test_memory.py
+LOWEST := tests/config/test_config.py tests/config/test_config_file.py tests/training/test_callback.py \
+  tests/check/test_plan.py tests/check/test_memory.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-lowest dist-check check bench bench-gpu docs

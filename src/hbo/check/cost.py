@@ -34,12 +34,7 @@ from hbo.scoring.models import model_config
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:
     """The work of all updates over that of training, at most; None where a reward's work isn't known beforehand.
 
-    Args:
-        config: Run.
-        args: Its `train:`.
-        steps: Optimizer steps.
-        examples: Rows trained on per step.
-        datasets: Number of datasets.
+    `examples` are the rows trained on in one of the `steps`.
     """
     balance = config.balance
     if balance.is_static:
@@ -66,12 +61,8 @@ def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: floa
 def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[str]:
     """How gradient norms will be measured, as `hbo check` prints it; nothing where no reward needs them.
 
-    Whether each layer really goes that way is found out before the first step (`hbo.rewards.norms.settle`).
-
-    Args:
-        config: Run.
-        args: Its `train:`.
-        spec: Folder or Hub name of the model; None: what of it lies on this machine.
+    Whether each layer really goes that way is found out before the first step (`hbo.rewards.norms.settle`). `spec` is
+    the model's folder or Hub name; None: what of it lies on this machine.
     """
     balance = config.balance
     if "gradient_norm" not in needs(balance.global_reward, balance.local_reward):

@@ -95,11 +95,8 @@ class Memory:
 def memory_notes(config: RunConfig, args: SFTConfig, spec: str | None, length: int | None) -> list[str]:
     """The estimate as `hbo check` prints it, a line each, or why there is none.
 
-    Args:
-        config: Run.
-        args: Its `train:`.
-        spec: Folder or Hub name of the model; None: what of it lies on this machine.
-        length: Tokens of the longest row; None if that isn't known.
+    `spec` is the model's folder or Hub name; None: what of it lies on this machine. `length` is of the longest row, in
+    tokens; None if that isn't known.
     """
     trusts = bool(args.trust_remote_code)
     model = model_config(spec or config.model, trust_remote_code=trusts, offline=spec is None)
@@ -117,13 +114,7 @@ def memory_notes(config: RunConfig, args: SFTConfig, spec: str | None, length: i
 
 
 def estimate(config: RunConfig, args: SFTConfig, model: PretrainedConfig, length: int) -> Memory:
-    """What a process takes that shares nothing with others.
-
-    Args:
-        config: Run.
-        args: Its `train:`.
-        model: The model's `config.json`.
-        length: Tokens of the longest row.
+    """What a process takes that shares nothing with others, if the longest row has `length` tokens.
 
     Raises:
         Exception: Whatever transformers raises for a model that it doesn't know.

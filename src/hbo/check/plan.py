@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,13 +19,10 @@ from hbo.data.inspect_rows import inspect_rows, inspected_in_words
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
 from hbo.data.notes import of_reading
 from hbo.data.sources import is_on_hub, open_source
-from hbo.errors import ConfigError
 from hbo.progress import Track, silent
-from hbo.rewards.choose import check_rewards
-from hbo.run.arguments import adapter, steps_of, training_arguments, typed
+from hbo.run.arguments import steps_of
 from hbo.run.model import find_model
-from hbo.run.packages import check_packages
-from hbo.run.rehearsal import check_model, rehearse
+from hbo.run.rehearsal import check_model, checked_settings
 from hbo.run.rows import Data, check_datasets, check_length, read_data, weights_of
 from hbo.run.scored_rows import needs_scores, scorer_rows
 from hbo.scoring import models
@@ -62,17 +58,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     Raises:
         HBOError: The configuration, the model's name or what is read can't be used.
     """
-    config = typed(config)
-    try:
-        check_packages(config.train)
-    except ConfigError as error:
-        if not offline:  # that may be meant for another machine
-            raise
-        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
-    args = training_arguments(config if config.output else config.model_copy(update={"output": "runs/unnamed"}))
-    lora = adapter(config)
-    check_rewards(config.balance)
-    rehearse(args)
+    config, args, lora = checked_settings(config, elsewhere=offline)
     if offline and not _is_all_here(config):
         here = models.resolve(config.model) if models.needs_no_network(config.model) else None
         memory = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)

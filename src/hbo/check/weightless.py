@@ -64,11 +64,7 @@ def peak_of(build: Build, config: PretrainedConfig, forward: Forward) -> int:
     """The most bytes that a forward and its backward have alive besides the model and its gradients.
 
     A deep model is concluded from two shallow ones: each further layer keeps as much for the backward as the second.
-
-    Args:
-        build: A configuration → the model; called where tensors are fake.
-        config: The model's.
-        forward: The model → what the backward starts from; likewise.
+    `build` and `forward`, whose result the backward starts from, are called where tensors are fake.
 
     Raises:
         Exception: Whatever the model raises if its passes depend on the numbers in its tensors.

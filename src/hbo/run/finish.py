@@ -20,7 +20,7 @@ from hbo.atomic import write_file
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, DataError, first_line
 from hbo.folder import paths as run_folder
-from hbo.folder.metrics import write_metrics
+from hbo.folder.metrics import Metrics
 from hbo.folder.run import SECRETS, read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
@@ -61,15 +61,7 @@ def metrics_of(
     before: tuple[ByDataset, ByDataset],
     after: tuple[ByDataset, ByDataset],
 ) -> dict[str, Any]:
-    """What `metrics.json` holds.
-
-    Args:
-        config: Run.
-        trainer: After training.
-        balance: What balanced it.
-        before: Losses and accuracies of the untuned model on the held-out rows.
-        after: Those of the trained model.
-    """
+    """What `metrics.json` holds; `before` and `after` are (losses, accuracies) of the model on the held-out rows."""
     steps, balancing = trainer.state.global_step, balance.balancing
     datasets = balancing.groups.datasets
     plain = max(balancing.train_seconds - balancing.balance_seconds, 1e-9)
@@ -99,18 +91,14 @@ def metrics_of(
 
 
 def write_results(folder: Path, metrics: dict[str, Any], *, is_adapter: bool, prompt: str | None) -> None:
-    """Writes `metrics.json`, the report and the model's card.
+    """Writes `metrics.json`, the report and the card of the model that lies in the folder.
 
-    Args:
-        folder: Of the run; its model lies there already.
-        metrics: As `metrics_of` gives them.
-        is_adapter: Whether the model is an adapter.
-        prompt: How a prompt is written where the tokenizer has no chat template of its own.
+    `prompt` is an example of one, for a model whose tokenizer has no chat template of its own.
 
     Raises:
         DataError: The disk is full or broken.
     """
-    write_metrics(folder, metrics)
+    Metrics.checked(metrics, "metrics").write(folder / run_folder.METRICS)
     write_report(folder)
     card = model_card(read_run(folder), is_adapter=is_adapter, prompt=prompt)
     write_file(folder / run_folder.MODEL / run_folder.MODEL_CARD, card)

@@ -19,7 +19,7 @@ from torch import nn
 from trl import SFTConfig
 
 from hbo.atomic import write_file
-from hbo.data.answers import Choice, Number, right_answer
+from hbo.data.answers import Choice, NumberAnswer, right_answer
 from hbo.data.cache import cache_root
 from hbo.data.canonical import Conversation, conversation_of
 from hbo.progress import Track, silent
@@ -38,20 +38,15 @@ Measure = Callable[[], ByDataset]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Measures a model on a run's held-out rows; each answer is (losses, accuracies).
-
-    Args:
-        data: Rows of the run.
-        tokenizer: The one that they were tokenised with.
-        args: For device and precision.
-        asks: Whether accuracy is wanted.
-        track: Hears of progress.
-    """
+    """Measures a model on a run's held-out rows; what comes back is (losses, accuracies)."""
 
     data: Data
     tokenizer: Any
+    """The one that the rows were tokenised with."""
     args: SFTConfig
+    """For device and precision."""
     asks: bool
+    """Whether accuracy is wanted."""
     track: Track
 
     def before(self, model: nn.Module) -> tuple[ByDataset, ByDataset]:
@@ -116,13 +111,7 @@ def held_out_losses(
 ) -> ByDataset:
     """Dataset → `nll` (mean over rows of the mean target-token loss, nats), `perplexity` and `n`.
 
-    Args:
-        model: Runs in eval mode; under the caller's autocast, if any.
-        rows: Held-out rows with `input_ids`, `labels` and `hbo_dataset`.
-        datasets: Order of the result.
-        pad_token_id: Any valid token id.
-        phase: What the progress is called.
-        track: Hears of progress.
+    The model runs in eval mode, under the caller's autocast, if any. `phase` is what the progress is called.
     """
     if not len(rows):
         return {}
@@ -157,14 +146,7 @@ def accuracy(
 ) -> ByDataset:
     """Dataset → `accuracy`, `n` and `kind` (`choice`, `numeric` or `mixed`); one without such rows is absent.
 
-    Args:
-        model: Runs in eval mode; under the caller's autocast, if any.
-        rows: Held-out rows, canonical and tokenised.
-        datasets: Order of the result.
-        tokenizer: The one that `rows` were tokenised with.
-        max_length: A question that is longer with one of its options isn't asked; None: all are.
-        phase: What the progress is called.
-        track: Hears of progress.
+    The model runs as for the losses. A question that is longer than `max_length` with one of its options isn't asked.
 
     Raises:
         DataError: The chat template refuses a row.
@@ -207,7 +189,7 @@ def _choices(
 def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track: Track) -> np.ndarray:
     """1 or 0 (N,) for each row with a numeric answer, NaN elsewhere."""
     right_N = np.full(len(rows), np.nan)
-    found = [(i, number) for i, _, _, number in _answers(rows, Number)]
+    found = [(i, number) for i, _, _, number in _answers(rows, NumberAnswer)]
     if found:
         asked = reader(rows)(np.array([i for i, _ in found]))
         written = greedy_answers(model, asked, tokenizer, track=track, phase=phase)
@@ -216,7 +198,7 @@ def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track:
 
 
 def _answers(rows: Dataset, kind: type) -> Iterator[tuple[int, dict[str, Any], Conversation, Any]]:
-    """Number, row, conversation and right answer of each row that has an answer of this kind."""
+    """NumberAnswer, row, conversation and right answer of each row that has an answer of this kind."""
     tokens = [name for name in ("input_ids", "labels") if name in rows.column_names]
     for i, row in enumerate(rows.remove_columns(tokens)):
         turns = conversation_of(row)

@@ -230,10 +230,7 @@ def reaches_trainer(key: str) -> bool:
 
 
 def check_keys(train: Mapping[str, Any]) -> None:
-    """Refuses what hbo neither obeys nor can leave to the trainer.
-
-    Args:
-        train: Key → value, of the type that its field takes.
+    """Refuses keys, whose values are typed already, that hbo neither obeys nor can leave to the trainer.
 
     Raises:
         ConfigError: There is such a key; why, and what to do.

@@ -19,9 +19,34 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, Trainer, Traini
 from transformers.integrations import get_reporting_integration_callbacks
 from trl import SFTConfig
 
+from hbo.config import RunConfig
 from hbo.errors import ConfigError, first_line
-from hbo.run.packages import check_stored
+from hbo.rewards.choose import check_rewards
+from hbo.run.arguments import adapter as adapter_of
+from hbo.run.arguments import training_arguments, typed
+from hbo.run.packages import check_packages, check_stored
 from hbo.scoring.models import model_config
+
+
+def checked_settings(config: RunConfig, *, elsewhere: bool = False) -> tuple[RunConfig, SFTConfig, LoraConfig | None]:
+    """The configuration typed, what the trainer is given and the adapter, if all can be had.
+
+    Where the run is meant for `elsewhere`, a package that is missing here is only warned of.
+
+    Raises:
+        ConfigError: Something can't.
+    """
+    config = typed(config)
+    try:
+        check_packages(config.train)
+    except ConfigError as error:
+        if not elsewhere:
+            raise
+        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
+    args = training_arguments(config)
+    check_rewards(config.balance)
+    rehearse(args)
+    return config, args, adapter_of(config)
 
 
 def check_model(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:

@@ -44,7 +44,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     scores = None
     if needs_scores(config):
         scores = scored(config, data.train, load_weights(spec, args), tokenizer, args, silent)
-    examples = grouped(config, data.train, scores, args)
+    examples, _ = grouped(config, data.train, scores, args)
     rows = as_drawn(examples, args)
     seed = draw_seed(config, args)
     groups, _ = drawn_groups(rows, config.balance, seed)

@@ -30,12 +30,12 @@ from hbo.data.tokens import tokenize
 from hbo.data.trainable import left_out_of, refuse_empty, without_unusable
 from hbo.errors import ConfigError
 from hbo.progress import Track
+from hbo.run.fit import Fit
 from hbo.run.model import limits_of_model
 from hbo.scoring.levels import check_level_sizes, count_left
 from hbo.scoring.limits import Limits
 from hbo.training.balance_log import check_names
 from hbo.training.checks import check_max_passes
-from hbo.training.fit import Fit
 from hbo.training.groups import check_aside
 
 _BATCH = 1000
@@ -109,12 +109,7 @@ def fitted(
 ) -> list[Dataset]:
     """Tables of canonical rows with a tokenizer's tokens, cut as `train:` says and to what the model takes.
 
-    Args:
-        fit: Knows both.
-        tables: Read from one mixture.
-        tokenizer: Renders them.
-        track: Hears of progress.
-        options: `lenient` and `place` of `hbo.data.tokens.tokenize`.
+    The options are `lenient` and `place` of `hbo.data.tokens.tokenize`.
 
     Raises:
         DataError: The chat template refuses a row of a dataset that isn't to drop such.
@@ -140,9 +135,7 @@ def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | N
 def check_datasets(config: RunConfig, sizes: Mapping[str, int]) -> None:
     """Refuses datasets that can't be told apart in the log, or be measured; names those that have fewer groups.
 
-    Args:
-        config: Run.
-        sizes: Dataset → rows to train on.
+    `sizes` are of the rows to train on.
 
     Raises:
         ConfigError: Two names can't go together.

@@ -61,10 +61,7 @@ def _cannot_read(error: Exception) -> bool:
 def save_model(trainer: Trainer, folder: Path, chat_template: str | None = None) -> None:
     """Writes the whole model and its tokenizer, so that transformers alone can load them; all processes must call it.
 
-    Args:
-        trainer: Its model is saved.
-        folder: Where to.
-        chat_template: How the model was prompted in training, for a tokenizer without a template of its own.
+    A tokenizer without a chat template of its own is saved with `chat_template`, as the model was prompted in training.
     """
     tokenizer: Any = trainer.processing_class
     own = tokenizer.chat_template

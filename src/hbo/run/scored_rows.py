@@ -21,6 +21,7 @@ from hbo.data.tokens import refused
 from hbo.data.unusable import counted_rows, reasons_told
 from hbo.progress import Track, silent
 from hbo.run.arguments import training_arguments, typed
+from hbo.run.fit import limits_of
 from hbo.run.model import find_model, load_weights, quiet_libraries
 from hbo.run.rows import fit_of, fitted, own_tokens
 from hbo.scoring.devices import scoring_autocast, to_device, uses_bf16
@@ -29,7 +30,6 @@ from hbo.scoring.levels import without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Quantiles, quantiles, score_table
-from hbo.training.fit import limits_of
 
 
 def needs_scores(config: RunConfig) -> bool:
@@ -45,15 +45,9 @@ def scored(
     args: SFTConfig,
     track: Track,
 ) -> Scores:
-    """Difficulty of every row, under the model itself or the separate scorer.
+    """Difficulty of every row, under the untuned model itself or the separate scorer.
 
-    Args:
-        config: Run.
-        rows: Tokenised for the model; for the separate scorer only canonical.
-        model: The untuned model; not needed for the separate scorer.
-        tokenizer: Its tokenizer.
-        args: For device and length.
-        track: Hears of progress.
+    The scorer needs neither `model` nor `tokenizer`, and of `rows` only what is canonical: it makes tokens of its own.
     """
     if config.difficulty.model is not None:
         spec, tokenizer, rows = scorer_rows(config, rows, args, track)
@@ -93,31 +87,23 @@ def scorer_rows(
     return spec, tokenizer, rows
 
 
-def left_over(config: RunConfig, train: Dataset, scores: Scores) -> np.ndarray | None:
-    """The numbers of the rows that `difficulty.drop_easiest` leaves; None where it leaves all."""
-    share = config.difficulty.drop_easiest
-    if not share:
-        return None
-    return without_easiest(train["hbo_dataset"][:], scores, config.difficulty.metric, share, train["hbo_row"][:])
+def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> tuple[Dataset, Scores | None]:
+    """`train` with `hbo_level`, without the rows that `difficulty.drop_easiest` drops; and the scores of what is left.
 
-
-def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> Dataset:
-    """`train` with `hbo_level`, and `hbo_reference` when the model itself was the scorer, as precise as in training.
-
-    Without the rows that `difficulty.drop_easiest` drops.
+    If the model itself was the scorer, as precise as in training, the rows have `hbo_reference` too.
     """
     if scores is None:
-        return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64))
-    if (left := left_over(config, train, scores)) is not None:
+        return train.add_column("hbo_level", np.zeros(len(train), dtype=np.int64)), None
+    metric, share = config.difficulty.metric, config.difficulty.drop_easiest
+    if share:
+        left = without_easiest(train["hbo_dataset"][:], scores, metric, share, train["hbo_row"][:])
         train, scores = train.select(left), scores.of(left)
-    level_N = assign_levels(
-        train["hbo_dataset"][:], scores, config.difficulty.metric, config.difficulty.groups, train["hbo_row"][:]
-    )
+    level_N = assign_levels(train["hbo_dataset"][:], scores, metric, config.difficulty.groups, train["hbo_row"][:])
     train = train.add_column("hbo_level", np.asarray(level_N, dtype=np.int64))
     as_trained = uses_bf16(args.device, config.difficulty.precision) == bool(args.bf16)
     if config.difficulty.model is None and as_trained:
         train = train.add_column("hbo_reference", np.asarray(scores.loss_N, dtype=np.float64))
-    return train
+    return train, scores
 
 
 def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> tuple[list[Quantiles], bool]:
@@ -129,7 +115,7 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
         HBOError: A source, a row or the model can't be used.
     """
     quiet_libraries()
-    config = typed(config.model_copy(update={"output": config.output or "runs/unnamed"}))
+    config = typed(config)
     args = training_arguments(config)
     model = tokenizer = None
     if config.difficulty.model is None:

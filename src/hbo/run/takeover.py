@@ -104,11 +104,8 @@ def recover(folder: Path) -> bool:
 class Takeover(TrainerCallback):
     """Sets a run aside when another is ready to train, and lets go of it after the first step.
 
-    Args:
-        folder: Of both.
-        teller: Keeps the new run's status.
-        say: Hears that the former run is there again.
-        is_first: Whether this is the process that writes.
+    `teller` keeps the new run's status, and `say` hears that the former run is there again. Only the process that
+    `is_first` writes.
     """
 
     def __init__(self, folder: Path, teller: Teller, say: Callable[[str], None], *, is_first: bool) -> None:

@@ -29,20 +29,18 @@ from hbo.config import file as config_file
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
-from hbo.folder.mixture import write_mixture
 from hbo.progress import Track, silent
-from hbo.run.arguments import adapter, draw_seed, for_trainer, steps_of, training_arguments, typed
+from hbo.run.arguments import draw_seed, for_trainer, steps_of
 from hbo.run.compact_head import targets_only
 from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
 from hbo.run.held_out_scores import ByDataset, HeldOut
 from hbo.run.mixture_file import mixture_of
 from hbo.run.model import find_model, load_weights, quiet_libraries
-from hbo.run.packages import check_packages
-from hbo.run.rehearsal import check_model, rehearse
+from hbo.run.rehearsal import check_model, checked_settings
 from hbo.run.resume import check_config
 from hbo.run.rows import Data, paths_of, plain_template_of, read_data, weights_of
 from hbo.run.saving import save_model, saving_to
-from hbo.run.scored_rows import grouped, left_over, needs_scores, scored
+from hbo.run.scored_rows import grouped, needs_scores, scored
 from hbo.run.signals import StopOnSignal
 from hbo.run.takeover import Takeover, recover
 from hbo.scoring.devices import to_device
@@ -113,11 +111,8 @@ def train(
         check_model(spec, run.args, run.lora)
         data, prints = _read(run, tokenizer)
         model = load_weights(spec, run.args)
-        scores = _scored(run, data, model, tokenizer)
-        examples = grouped(run.config, data.train, scores, run.args)
+        examples, scores = _group(run, data, model, tokenizer)
         rows = as_drawn(examples, run.args, run.track)
-        if run.config.difficulty.drop_easiest:
-            run.args.max_steps = steps_of(run.args, len(data.train))  # as long as with the rows that are dropped
         held_out = HeldOut(data, tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
         to_device(model, run.args.device)
         before = held_out.before(model)
@@ -133,11 +128,7 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
     quiet_libraries()
     folder = Path(config.output)
-    config = typed(config)
-    check_packages(config.train)
-    args = training_arguments(config)
-    rehearse(args)
-    lora = adapter(config)
+    config, args, lora = checked_settings(config)
     if args.process_index == 0 and recover(folder):
         say(f"{folder}: the run that was being replaced is there again; the one in its place died before a step")
     all_processes().from_first(None)  # none looks at the folder before
@@ -168,13 +159,18 @@ def _read(run: _Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Data, dict[str
     return data, prints
 
 
-def _scored(run: _Run, data: Data, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Scores | None:
-    if not needs_scores(run.config):
-        return None
-    scores = scored(run.config, data.train, model, tokenizer, run.args, run.track)
-    rows = len(data.train)
-    run.say("difficulty scores read from the cache" if scores.cached else f"difficulty scored on {rows} rows")
-    return scores
+def _group(
+    run: _Run, data: Data, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Dataset, Scores | None]:
+    """The training rows with their groups, and their scores if groups need any."""
+    scores = None
+    if needs_scores(run.config):
+        scores = scored(run.config, data.train, model, tokenizer, run.args, run.track)
+        rows = len(data.train)
+        run.say("difficulty scores read from the cache" if scores.cached else f"difficulty scored on {rows} rows")
+    if run.config.difficulty.drop_easiest:  # training is as long as with the rows that are dropped
+        run.args.max_steps = steps_of(run.args, len(data.train))
+    return grouped(run.config, data.train, scores, run.args)
 
 
 def _trainer(
@@ -246,9 +242,7 @@ def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, 
         if run.checkpoint is None:
             training.takeover.begin()
         write_file(run.folder / run_folder.CONFIG, config_file.dump(without_tokens(run.config)))
-        left = None if scores is None else left_over(run.config, data.train, scores)
-        kept = scores.of(left) if scores and left is not None else scores
-        write_mixture(run.folder, mixture_of(run.config, examples, data.held_out, kept, data.left_out))
+        mixture_of(run.config, examples, data.held_out, scores, data.left_out).write(run.folder / run_folder.MIXTURE)
     trainer.accelerator.wait_for_everyone()
 
 

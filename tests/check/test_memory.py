@@ -1,4 +1,4 @@
-"""The memory estimate: what it adds up, and that a step really keeps what it says."""
+"""What the memory estimate adds up."""
 
 from types import SimpleNamespace
 
@@ -7,7 +7,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from hbo.check.memory import estimate, memory_notes
-from hbo.check.weightless import Alive, peak_of
+from hbo.check.weightless import Alive
 from hbo.config.file import parse
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.run.arguments import CHECKPOINTING, training_arguments
@@ -27,31 +27,6 @@ def estimated(model=None, **sections):
     sections = {"balance": {"method": "uniform"}, **sections}  # without updates, whose activations may be the most
     run = parse({"model": "m", "output": "o", "mixture": {"datasets": {"a": "a.jsonl"}}, "train": train, **sections})
     return estimate(run, training_arguments(run), model or llama(), LENGTH)
-
-
-def saved_bytes(model, ids_BT):
-    """What autograd really keeps for the backward, each storage once and the parameters not."""
-    own = {each.untyped_storage().data_ptr() for each in [*model.parameters(), *model.buffers()]}
-    kept = {}
-
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = (tensor, tensor.untyped_storage().nbytes())
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        result = model.base_model(input_ids=ids_BT, use_cache=False)[0]
-    assert result.requires_grad
-    return sum(size for place, (_, size) in kept.items() if place not in own)
-
-
-def test_a_step_of_a_real_model_keeps_about_what_the_fake_one_does():
-    model = LlamaForCausalLM(llama()).train()
-    real = saved_bytes(model, torch.zeros((4, LENGTH), dtype=torch.long))
-
-    def forward(made):
-        return made.base_model(input_ids=torch.zeros((4, LENGTH), dtype=torch.long), use_cache=False)[0]
-
-    assert peak_of(LlamaForCausalLM, llama(), forward) == pytest.approx(real, rel=0.3)
 
 
 def test_weights_gradients_and_states_are_those_of_the_parameters():

@@ -1,12 +1,15 @@
 """Whoever loads a model tuned on a base tokenizer finds in it how to prompt it, token by token as in training."""
 
 import json
+import shutil
 
 import pytest
+import torch
 import yaml
 from byte_models import byte_model, byte_tokenizer
+from safetensors.torch import load_file
 from tokenizers import processors
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM
 
 from hbo.data.mixture import build_mixture
 
@@ -75,3 +78,42 @@ def test_a_template_of_its_own_is_kept(hbo, tmp_path):
     template = AutoTokenizer.from_pretrained(model).chat_template
     assert AutoTokenizer.from_pretrained(saved).chat_template == template
     assert "Prompts" not in (saved / "README.md").read_text()
+
+
+@pytest.fixture
+def experts(tmp_path, tokenizer, write_rows):
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "intermediate_size": 24, "num_attention_heads": 2, "num_key_value_heads": 2}
+    shape_of_all = MixtralConfig(vocab_size=320, num_hidden_layers=2, num_local_experts=4, pad_token_id=1, **shape)
+    MixtralForCausalLM(shape_of_all).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    data = {
+        "model": str(tmp_path / "model"),
+        "output": str(tmp_path / "run"),
+        "mixture": {"datasets": {name: {"path": str(write_rows(name, 24))} for name in "ab"}},
+        "difficulty": {"groups": 1},
+        "balance": {"update_every": 2, "probes": 2},
+        "train": {
+            "max_steps": 4,
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1e-2,
+            "bf16": False,
+            "save_steps": 2,
+            "report_to": "none",
+        },
+    }
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(data))
+    return file
+
+
+def test_a_mixture_of_experts_resumes_with_the_experts_that_were_saved(hbo, experts, tmp_path):
+    run = tmp_path / "run"
+    assert hbo("train", experts).returncode == 0
+    whole = load_file(run / "model/model.safetensors")
+    assert any("experts.3.w1" in name for name in whole)  # saved under other names than the model's own
+    shutil.rmtree(run / "checkpoint-4")
+    shutil.rmtree(run / "model")
+    assert hbo("train", experts, "--resume").returncode == 0
+    resumed = load_file(run / "model/model.safetensors")
+    assert all(torch.equal(resumed[name], tensor) for name, tensor in whole.items())
