@@ -9,7 +9,7 @@ from hbo.benchmarks import results
 from hbo.benchmarks.harness import Graded
 from hbo.benchmarks.tasks import PRESETS
 from hbo.errors import ConfigError, DataError
-from hbo.folder.benchmarks import Measure, write_evaluation
+from hbo.folder.benchmarks import Measure
 
 
 def graded(*scores):
@@ -40,7 +40,7 @@ def test_the_papers_means_need_all_their_tasks():
 
 def test_results_of_other_settings_or_models_are_not_mixed(tmp_path):
     file = tmp_path / "eval.json"
-    write_evaluation(file, results.opened(file, "model", {"chat_template": False}, overwrite=False))
+    results.opened(file, "model", {"chat_template": False}, overwrite=False).write(file)
     assert results.opened(file, "model", {"chat_template": False}, overwrite=False).model == "model"
     with pytest.raises(ConfigError, match="holds results with chat_template false, not true"):
         results.opened(file, "model", {"chat_template": True}, overwrite=False)

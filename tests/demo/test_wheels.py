@@ -29,7 +29,7 @@ def index(tmp_path, monkeypatch):
 
 
 def know(monkeypatch, sha256):
-    monkeypatch.setitem(wheels.KNOWN, ("tiny-words", "1.2"), KnownWheel(sha256, 1))
+    monkeypatch.setitem(wheels.WHEELS, ("tiny-words", "1.2"), KnownWheel(sha256, 1))
 
 
 def files(folder):

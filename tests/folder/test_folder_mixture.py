@@ -6,7 +6,7 @@ import pytest
 from example_runs import write_json, write_mixture
 
 from hbo.errors import DataError
-from hbo.folder.mixture import read_mixture
+from hbo.folder.mixture import Mixture
 from hbo.folder.run import read_run
 
 
@@ -30,4 +30,4 @@ def test_a_broken_file_is_one_sentence(run_folder, change, said):
 
 
 def test_no_file_is_no_error(tmp_path):
-    assert read_mixture(tmp_path / "mixture.json") is None
+    assert Mixture.read(tmp_path / "mixture.json") is None

@@ -5,36 +5,40 @@ from example_runs import write_json
 
 from hbo.errors import DataError
 from hbo.folder.log import read_training
-from hbo.folder.metrics import parse_metrics, read_metrics
+from hbo.folder.metrics import Metrics
 
 
 def test_metrics_of_a_run_are_read(run_folder):
-    found = read_metrics(run_folder / "metrics.json")
+    found = Metrics.read(run_folder / "metrics.json")
     assert found.method == "hbo"
     assert set(found.after) == set(found.before) == {"general", "math", "finance", "medical"}
     assert found.macro_before == pytest.approx(sum(s.nll for s in found.before.values()) / 4)
 
 
 def test_absent_and_null_values_are_none(tmp_path):
-    found = parse_metrics({"method": None, "eval": None, "macro_nll": None})
+    found = Metrics.checked({"method": None, "eval": None, "macro_nll": None}, "metrics.json")
     assert (found.method, found.macro_nll, found.tokens, found.macro_before) == (None, None, None, None)
     assert not found.after
 
 
 def test_a_dataset_that_was_not_scored_is_left_out():
-    found = parse_metrics({"eval": {"a": {"nll": None, "perplexity": None, "n": 0}, "b": {"nll": 1.5}}})
+    found = Metrics.checked(
+        {"eval": {"a": {"nll": None, "perplexity": None, "n": 0}, "b": {"nll": 1.5}}}, "metrics.json"
+    )
     assert list(found.after) == ["b"]
     assert math.isnan(found.after["b"].perplexity)
 
 
 def test_accuracy_is_read_where_there_is_any(tmp_path):
-    found = parse_metrics({"accuracy": {"a": {"accuracy": 0.25, "n": 8, "kind": "choice"}, "b": {"accuracy": None}}})
+    found = Metrics.checked(
+        {"accuracy": {"a": {"accuracy": 0.25, "n": 8, "kind": "choice"}, "b": {"accuracy": None}}}, "metrics.json"
+    )
     assert {name: (score.value, score.n) for name, score in found.right.items()} == {"a": (0.25, 8)}
     assert not found.right_before
 
 
 def test_missing_files_are_none(tmp_path):
-    assert read_metrics(tmp_path / "metrics.json") is None
+    assert Metrics.read(tmp_path / "metrics.json") is None
     assert read_training(tmp_path) is None
 
 
@@ -55,7 +59,7 @@ def test_a_value_of_the_wrong_type_is_named(tmp_path, data, said):
     file = tmp_path / "metrics.json"
     write_json(file, data)
     with pytest.raises(DataError) as caught:
-        read_metrics(file)
+        Metrics.read(file)
     assert str(caught.value).startswith(str(file))
     assert said in str(caught.value)
 
@@ -63,7 +67,7 @@ def test_a_value_of_the_wrong_type_is_named(tmp_path, data, said):
 def test_a_file_that_is_not_json_is_named_with_its_line(tmp_path):
     (tmp_path / "metrics.json").write_text('{"steps": 3,\n"seed" 1}')
     with pytest.raises(DataError, match=r"metrics\.json, line 2: not JSON"):
-        read_metrics(tmp_path / "metrics.json")
+        Metrics.read(tmp_path / "metrics.json")
 
 
 def test_series_takes_only_the_named_loss(run_folder):

@@ -5,9 +5,9 @@ import math
 
 import pytest
 
-from hbo.folder.benchmarks import Evaluation, Measure, TaskResult, read_evaluation, write_evaluation
-from hbo.folder.metrics import read_metrics, write_metrics
-from hbo.folder.mixture import Example, Group, Mixture, Rows, read_mixture, write_mixture
+from hbo.folder.benchmarks import Evaluation, Measure, TaskResult
+from hbo.folder.metrics import Metrics
+from hbo.folder.mixture import DatasetGroups, Example, Group, Mixture
 from hbo.folder.status import new_status, read_status, write_status
 
 NLL = {"nll": 0.1 + 0.2, "perplexity": 1.35, "n": 7}
@@ -24,9 +24,9 @@ def text(data, indent=None):
 
 
 def test_metrics(tmp_path):
-    write_metrics(tmp_path, METRICS)
+    Metrics.checked(METRICS, "").write(tmp_path / "metrics.json")
     assert (tmp_path / "metrics.json").read_text(encoding="utf-8") == text(METRICS, 2)
-    found = read_metrics(tmp_path / "metrics.json")
+    found = Metrics.read(tmp_path / "metrics.json")
     assert (found.after["a"].nll, found.right["a"].value, found.relative_nll) == (0.1 + 0.2, 0.5, None)
     assert (found.sizes["größe"], found.drawn["größe"]) == ((3, 4), (5, 0))
 
@@ -35,9 +35,9 @@ def test_the_mixture(tmp_path):
     example = Example(row=3, score=math.nan, prompt="¿?", response="!")
     group = Group(rows=2, low=0.5, high=math.nan, examples=(example,))
     mixture = Mixture(
-        metric="ifd", datasets={"a": Rows(held_out=1, groups=(group,))}, left_out={"a": {"no response": 2}}
+        metric="ifd", datasets={"a": DatasetGroups(held_out=1, groups=(group,))}, left_out={"a": {"no response": 2}}
     )
-    write_mixture(tmp_path, mixture)
+    mixture.write(tmp_path / "mixture.json")
     assert (tmp_path / "mixture.json").read_text(encoding="utf-8") == text(
         {
             "metric": "ifd",
@@ -55,7 +55,7 @@ def test_the_mixture(tmp_path):
             "left_out": {"a": {"no response": 2}},
         }
     )  # fmt: skip
-    assert math.isnan(read_mixture(tmp_path / "mixture.json").groups["a"][0].high)
+    assert math.isnan(Mixture.read(tmp_path / "mixture.json").groups["a"][0].high)
 
 
 def test_results_on_benchmarks(tmp_path):
@@ -64,7 +64,7 @@ def test_results_on_benchmarks(tmp_path):
     found = Evaluation(model="m", settings={"limit": None}, averages={"mu_ml": Measure(**mean)}, tasks={"xcopa": task})
     found = found.model_copy(update={"base_model": None, "environment": {"batch_size": 8}})
     file = tmp_path / "eval.json"
-    write_evaluation(file, found)
+    found.write(file)
     written = {"accuracy": 0.5, "standard_error": None}
     assert file.read_text() == text(
         {
@@ -78,7 +78,7 @@ def test_results_on_benchmarks(tmp_path):
         },
         2,
     )  # fmt: skip
-    assert read_evaluation(file).to_json() == found.to_json()
+    assert Evaluation.read(file).to_json() == found.to_json()
 
 
 def test_the_status(tmp_path):

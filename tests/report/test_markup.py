@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from hbo.report.markup import Grid, asset, label, look, markup, name, number, rendered, swatch, with_error
+from hbo.report.markup import Grid, asset, label, markup, name, number, rendered, series_look, swatch, with_error
 
 
 @given(st.text())
@@ -32,8 +32,8 @@ def test_a_name_is_isolated_shortened_and_whole_in_its_title():
 
 
 def test_no_two_of_64_datasets_look_alike():
-    assert len({look(k) for k in range(64)}) == 64
-    assert len({look(k)[0] for k in range(8)}) == 8
+    assert len({series_look(k) for k in range(64)}) == 64
+    assert len({series_look(k)[0] for k in range(8)}) == 8
 
 
 def test_a_swatch_shows_the_look_of_its_series():

@@ -114,6 +114,15 @@ def test_every_chart_has_its_figure_a_name_and_an_explanation(any_folder):
     assert all(attrs["href"][1:] in ids for attrs in page.tags("a"))
 
 
+def test_every_button_commands_a_series_of_its_charts(any_folder):
+    page, charts = written(any_folder), ""
+    for _, attrs in page.elements:
+        charts = attrs.get("data-charts", charts)
+        if "data-key" in attrs:
+            traces = [t for key, figure in page.figures.items() if key.startswith(charts) for t in figure["traces"]]
+            assert any(attrs["data-key"] in (t["key"], "target" if t.get("target") else "") for t in traces)
+
+
 def test_headings_go_down_one_level_at_a_time(any_folder):
     levels = [int(tag[1]) for tag, _ in written(any_folder).elements if tag in {"h1", "h2", "h3", "h4"}]
     assert levels[0] == 1

@@ -6,7 +6,7 @@ from example_runs import write_json, write_mixture, write_run
 from rich.console import Console
 from test_page import HOSTILE, Page
 
-from hbo.folder.benchmarks import read_evaluation
+from hbo.folder.benchmarks import Evaluation
 from hbo.folder.run import read_run
 from hbo.report.page import write_report
 from hbo.report.terminal import evaluation_table
@@ -100,7 +100,7 @@ def test_the_page_shows_tasks_languages_means_and_settings(evaluated):
 
 def test_the_terminal_shows_the_same_benchmarks(evaluated):
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(evaluation_table(read_evaluation(evaluated / "eval.json")))
+    console.print(evaluation_table(Evaluation.read(evaluated / "eval.json")))
     shown = console.export_text()
     assert "40.00" in shown and "2.00" in shown and "en 50.0, sw 30.0" in shown
     assert "μ_ML" in shown and "51.25" in shown

@@ -29,7 +29,6 @@ def test_series_hold_each_line_and_pad_the_narrower_dataset():
     assert series.step_S.tolist() == [0, 10, 20]
     assert series.p_SK[:, 1].tolist() == [0.5, 0.8, 0.8]
     np.testing.assert_equal(series.q_SKL[1], [[0.4, 0.6], [1.0, np.nan]])
-    assert series.drawn_SKL[1].tolist() == [[3, 4], [5, 0]]
     assert series.drawn_KL.tolist() == [[4, 5], [15, 0]]
     assert np.isnan(series.reward_SK[0]).all()
     assert series.reward_SK[1].tolist() == [2.0, 8.0]

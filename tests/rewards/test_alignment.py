@@ -11,7 +11,7 @@ from tiny_models import tiny
 
 from hbo.config import HBOConfig
 from hbo.rewards.alignment import aligned, aligned_after_a_step, batch_norms
-from hbo.rewards.passes import Sets
+from hbo.rewards.passes import Passes, Sets
 from hbo.scoring.losses import per_example_loss
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
@@ -31,7 +31,7 @@ def cos(a, b):
 
 
 def measured(function, model, budget=40, processes=ALONE):
-    return function(model, Sets(mixture()[0], ROWS, DEV, Room(), 0, processes, gradient_tokens=budget))
+    return function(model, Sets(Passes(mixture()[0], 0, Room(), processes), ROWS, DEV, gradient_tokens=budget))
 
 
 def test_the_stable_form_is_the_mean_cosine_with_every_dev_gradient():

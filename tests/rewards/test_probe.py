@@ -74,7 +74,7 @@ def test_the_norm_of_a_token_is_the_gradient_norm_times_the_root_of_the_targets(
     for each in (plain, scaled):
         each.measure_reference(model)
         rows = np.concatenate(each.probes(7))
-        found.append(each.values(model, rows, (each.global_fn, None))[0])
+        found.append(each.values(model, rows, (each.functions[0], None))[0])
     targets = [sum(label != -100 for label in plain.rows[row]["labels"][1:]) for row in rows.tolist()]
     assert len(set(targets)) > 1
     np.testing.assert_allclose(found[1], found[0] * np.sqrt(targets), rtol=1e-4)

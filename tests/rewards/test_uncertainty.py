@@ -7,9 +7,8 @@ from test_probe import batch_of, mixture
 from tiny_models import tiny
 
 from hbo.rewards import uncertainty
-from hbo.rewards.passes import Sets
+from hbo.rewards.passes import Passes, Sets
 from hbo.rewards.uncertainty import statistics
-from hbo.scoring.processes import ALONE
 from hbo.scoring.room import Room
 
 ROWS = [0, 4, 13]
@@ -17,7 +16,7 @@ KINDS = ("entropy", "eos_entropy", "expected_probability", "sequence_probability
 
 
 def measured(kind, model):
-    sets = Sets(mixture()[0], [], [np.array(ROWS)], Room(), 0, ALONE)
+    sets = Sets(Passes(mixture()[0], 0, Room()), [], [np.array(ROWS)])
     return getattr(uncertainty, kind)(model, sets).item()
 
 

@@ -1,5 +1,4 @@
 import copy
-import json
 
 import numpy as np
 import pytest
@@ -8,8 +7,7 @@ from peft import LoraConfig
 from tiny_training import MOVING, assert_same_weights, ledger, token_rows, weights
 
 from hbo.core.stream import Stream
-from hbo.errors import ConfigError, DataError, ResumeError
-from hbo.training.state import HBOState
+from hbo.errors import ConfigError
 
 # The mixtures here are tiny on purpose; the warning has its own test.
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
@@ -162,29 +160,6 @@ def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
     assert min(asked) == 24
 
 
-def test_a_checkpoint_without_hbo_is_refused(make_trainer, tmp_path):
-    trainer, _callback = make_trainer(save_strategy="steps", save_steps=6)
-    trainer.train()
-    file = tmp_path / "out" / "checkpoint-6" / "trainer_state.json"
-    state = json.loads(file.read_text())
-    del state["stateful_callbacks"]["HBOState"]
-    file.write_text(json.dumps(state))
-    again, _ = make_trainer()
-    with pytest.raises(ResumeError, match="made without HBO"):
-        again.train(resume_from_checkpoint=str(file.parent))
-
-
-def test_a_rebuilt_state_is_linked_again(make_trainer, tmp_path):
-    options = {"save_strategy": "steps", "save_steps": 6, "restore_callback_states_from_checkpoint": True}
-    trainer, _ = make_trainer(**options)
-    trainer.train()
-    again, callback = make_trainer(**options)
-    again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-6"))
-    assert isinstance(callback.state, HBOState)
-    assert callback.state in again.callback_handler.callbacks
-    assert callback.state.state()["attributes"]["snapshot"]["balancer"]["ledger"][-1]["step"] == 12
-
-
 def test_the_log_has_losses_and_probabilities_per_dataset(make_trainer):
     trainer, _ = make_trainer(logging_steps=2)
     trainer.train()
@@ -249,24 +224,6 @@ def test_a_loss_that_is_nan_moves_nothing(make_trainer, tmp_path, monkeypatch):
 
 def nan(batch):
     return torch.full((len(batch["labels"]),), np.nan)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy"),
-        ({"packing": True}, "packing"),
-        ({"accelerator_config": {"dispatch_batches": True}}, "dispatch_batches"),
-    ],
-)
-def test_options_that_would_undo_balancing_are_refused_by_name(make_trainer, options, message):
-    with pytest.raises(ConfigError, match=message):
-        make_trainer(**options)
-
-
-def test_rows_without_a_dataset_are_refused(make_trainer):
-    with pytest.raises(DataError, match="hbo_dataset"):
-        make_trainer(rows=token_rows().remove_columns("hbo_dataset"))
 
 
 def test_defaults_of_these_tests_really_move_the_policy():

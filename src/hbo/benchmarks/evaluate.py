@@ -20,7 +20,7 @@ from hbo.benchmarks.local import Local, local_rows
 from hbo.benchmarks.subject import Subject, device, find_subject, load_subject
 from hbo.benchmarks.tasks import Task, tasks_named
 from hbo.errors import ConfigError
-from hbo.folder.benchmarks import read_evaluation, write_evaluation
+from hbo.folder.benchmarks import Evaluation
 from hbo.folder.paths import EVALUATION, LEDGER, MODEL
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
@@ -91,7 +91,7 @@ def evaluate(name: str, options: Options, *, track: Track = silent, say: Callabl
         parts = {language: loader.load(task, language, here.get(language)) for language in here or task.languages}
         scores = harness.measure(lm, task, parts, chat_template=options.chat_template, limit=options.limit)
         held = results.with_task(held, task.name, results.task_result(scores, time.perf_counter() - start))
-        write_evaluation(file, held)
+        held.write(file)
     if subject.run and not options.output and (subject.run / LEDGER).is_file():
         write_report(subject.run)
     return file
@@ -103,7 +103,7 @@ def is_done(run: Path, options: Options) -> bool:
     Raises:
         DataError: It is no eval.json.
     """
-    found = read_evaluation(run / EVALUATION)
+    found = Evaluation.read(run / EVALUATION)
     names = {task.name for task in tasks_named(options.tasks)}
     return found is not None and found.asked == _settings(options) and names <= set(found.tasks)
 

@@ -131,8 +131,7 @@ def wrapped(model: Any, tokenizer: Any, batch_size: int) -> Any:
     """The loaded model as lm-eval takes it, an adapter on its base model too; it warns of what it has to cut.
 
     Raises:
-        Nothing of its own; asked for a token that the model has no embedding of, or for an answer beyond its positions,
-        a ModelError.
+        ModelError: When it is asked for a token that the model has no embedding of, or an answer beyond its positions.
     """
     from lm_eval.models.huggingface import HFLM
 

@@ -15,7 +15,7 @@ from typing import Any
 from hbo.benchmarks.harness import Graded
 from hbo.benchmarks.tasks import PRESETS
 from hbo.errors import ConfigError
-from hbo.folder.benchmarks import Evaluation, Language, Measure, TaskResult, read_evaluation
+from hbo.folder.benchmarks import Evaluation, LanguageResult, Measure, TaskResult
 
 
 def opened(file: Path, model: str, settings: Mapping[str, Any], *, overwrite: bool) -> Evaluation:
@@ -25,7 +25,7 @@ def opened(file: Path, model: str, settings: Mapping[str, Any], *, overwrite: bo
         ConfigError: The file holds results of another model, or under other settings.
         DataError: It is no eval.json.
     """
-    held = None if overwrite else read_evaluation(file)
+    held = None if overwrite else Evaluation.read(file)
     if held is None:
         return Evaluation(model=model, settings=dict(settings), averages={}, tasks={})
     if held.model != model:
@@ -55,7 +55,7 @@ def task_result(scores: Mapping[str, Graded], seconds: float) -> TaskResult:
         0.5
     """
     languages = {
-        language: Language(accuracy=score.accuracy, standard_error=score.error, n=score.n)
+        language: LanguageResult(accuracy=score.accuracy, standard_error=score.error, n=score.n)
         for language, score in scores.items()
     }
     accuracy, error = _mean(list(languages.values()))

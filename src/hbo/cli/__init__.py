@@ -21,16 +21,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(name="init")(init.init)
-app.command(name="check")(check.check)
-app.command(name="score")(score.score)
-app.command(name="train")(train.train)
-app.command(name="compare")(compare.compare)
-app.command(name="eval")(evaluate.evaluate)
-app.command(name="report")(report.report)
-app.command(name="watch")(watch.watch)
-app.command(name="replay")(replay.replay)
-app.command(name="demo")(demo.demo)
+app.command(name="init")(init.init_command)
+app.command(name="check")(check.check_command)
+app.command(name="score")(score.score_command)
+app.command(name="train")(train.train_command)
+app.command(name="compare")(compare.compare_command)
+app.command(name="eval")(evaluate.evaluate_command)
+app.command(name="report")(report.report_command)
+app.command(name="watch")(watch.watch_command)
+app.command(name="replay")(replay.replay_command)
+app.command(name="demo")(demo.demo_command)
 
 
 @app.callback(invoke_without_command=True)

@@ -16,7 +16,7 @@ Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as balance.probes=8.")]
 
 
-def check(config: Config, overrides: Overrides = None) -> None:
+def check_command(config: Config, overrides: Overrides = None) -> None:
     """Say whether CONFIG can run, and what it would do."""
     print_plan(load_run(config, overrides))
 

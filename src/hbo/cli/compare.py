@@ -9,10 +9,10 @@ import typer
 
 from hbo.cli.check import Config
 from hbo.cli.console import complain, out, say, tell
-from hbo.cli.evaluate import BatchSize, ChatTemplate, Data, Limit, for_grid
+from hbo.cli.evaluate import BatchSize, ChatTemplate, DataFolder, Limit, for_grid
 
 
-def compare(
+def compare_command(
     config: Config,
     methods: Annotated[str, typer.Option("--methods", help="Such as hbo,proportional.")],
     output: Annotated[Path, typer.Option("--output", help="Folder of the grid.")],
@@ -20,7 +20,7 @@ def compare(
     vary: Annotated[list[str] | None, typer.Option("--vary", help="key=v1,v2; may be given again.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
     tasks: Annotated[str | None, typer.Option("--eval", help="Evaluate each run on these tasks of hbo eval.")] = None,
-    data: Data = None,
+    data: DataFolder = None,
     chat_template: ChatTemplate = False,
     limit: Limit = None,
     batch_size: BatchSize = 8,

@@ -11,7 +11,7 @@ from hbo.cli.console import bars, tell
 from hbo.cli.train import Overwrite, Resume, train_run
 
 
-def demo(
+def demo_command(
     output: Annotated[Path, typer.Option("--output", help="Run folder.")] = Path("runs/demo"),
     setup: Annotated[str, typer.Option("--setup", help="multitask or multilingual.")] = "multitask",
     method: Annotated[str, typer.Option("--method", help="Balancing method.")] = "hbo",

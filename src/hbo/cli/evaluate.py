@@ -13,7 +13,7 @@ from hbo.errors import ConfigError
 if TYPE_CHECKING:
     from hbo.compare.runner import EvalCommand
 
-Data = Annotated[
+DataFolder = Annotated[
     Path | None, typer.Option("--data", help="Folder with local copies of the tasks' rows; absent: the Hub's.")
 ]
 ChatTemplate = Annotated[
@@ -23,12 +23,12 @@ Limit = Annotated[int | None, typer.Option("--limit", help="Rows per task and la
 BatchSize = Annotated[int, typer.Option("--batch-size", help="Rows at once.")]
 
 
-def evaluate(
+def evaluate_command(
     name: Annotated[str, typer.Argument(metavar="RUN_OR_MODEL", help="Run folder, or what `model:` accepts.")],
     tasks: Annotated[
         str, typer.Option("--tasks", help="multilingual, multitask, or names of tasks, separated by commas.")
     ],
-    data: Data = None,
+    data: DataFolder = None,
     output: Annotated[Path | None, typer.Option("--output", help="Results; absent: RUN/eval.json.")] = None,
     chat_template: ChatTemplate = False,
     limit: Limit = None,
@@ -46,13 +46,13 @@ def evaluate(
     from hbo.benchmarks.evaluate import Options
     from hbo.benchmarks.evaluate import evaluate as run
     from hbo.demo.names import model_path
-    from hbo.folder.benchmarks import read_evaluation
+    from hbo.folder.benchmarks import Evaluation
     from hbo.report.terminal import evaluation_table
 
     options = Options(tasks, data, output, chat_template, limit, batch_size, dtype, overwrite, trust_remote_code)
     with bars() as track:
         file = run(model_path(name), options, track=track, say=say)
-    if found := read_evaluation(file):
+    if found := Evaluation.read(file):
         out.print(evaluation_table(found))
     tell(f"results {file}")
 

@@ -22,7 +22,7 @@ _UPDATES = 10  # at the least, where steps are few
 _PAPER_UPDATES, _PAPER_STEP = 52, 1e-4
 
 
-def init(
+def init_command(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder in which your datasets lie.")],
     output: Annotated[Path, typer.Option("--output", help="YAML file to write.")] = Path("run.yaml"),
     model: Annotated[

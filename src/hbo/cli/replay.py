@@ -10,7 +10,7 @@ import typer
 from hbo.cli.console import tell
 
 
-def replay(
+def replay_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     step: Annotated[int, typer.Option("--step", help="Optimizer step, from 1.")],
 ) -> None:

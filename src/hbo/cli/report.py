@@ -10,7 +10,7 @@ import typer
 from hbo.cli.console import tell
 
 
-def report(
+def report_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN [RUN]...", help="Run folders.")],
     output: Annotated[Path | None, typer.Option("--output", help="HTML file; absent: RUN/report.html.")] = None,
     figures: Annotated[

@@ -11,7 +11,7 @@ from hbo.cli.check import Config, Overrides, load_run
 from hbo.cli.console import bars, out, tell
 
 
-def score(
+def score_command(
     config: Config,
     overrides: Overrides = None,
     output: Annotated[Path, typer.Option("--output", help="Parquet file to write.")] = Path("scores.parquet"),

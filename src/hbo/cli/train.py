@@ -18,7 +18,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the folder's 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the run that the folder holds.")]
 
 
-def train(
+def train_command(
     config: Config,
     overrides: Overrides = None,
     output: Annotated[Path | None, typer.Option("--output", help="Run folder; replaces `output:`.")] = None,

@@ -14,7 +14,7 @@ from hbo.cli.console import out, say
 from hbo.errors import ConfigError
 
 
-def watch(
+def watch_command(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder.")],
     interval: Annotated[float, typer.Option("--interval", help="Seconds between two looks.")] = 1.0,
     once: Annotated[bool, typer.Option("--once", help="Show the run as it stands, and stop.")] = False,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hbo.compare.markdown import READING
-from hbo.compare.table import Column, Contest, Entry, Table
+from hbo.compare.table import Contest, Metric, SeedMean, Table
 from hbo.report.markup import MISSING, Grid, asset, markup, name, number, rendered, with_error
 
 _ROW = 26  # pixels
@@ -22,30 +22,36 @@ def page(table: Table | None, title: str) -> str:
         table: None while no run is finished.
         title: Of the page.
     """
-    grids, contests = [], []
+    grids: list[tuple[str, str, str, Grid]] = []
     if table:
-        grids.append(("methods", "Methods", READING, _grid(table, table.columns, "Means over seeds", wins=True)))
-        if table.accuracies:
-            grids.append(("accuracy", "Accuracy", "", _grid(table, table.accuracies, "Share of right answers")))
-        if table.benchmarks:
-            grids.append(("benchmarks", "Benchmarks", "", _grid(table, table.benchmarks, "Accuracy on benchmarks")))
-        contests = list(map(_contest, table.contests))
-    style = asset("report/templates/page.css")
-    return rendered("compare/comparison.html", title=title, style=style, row=_ROW, grids=grids, contests=contests)
+        grids.append(("methods", "Methods", READING, _html_grid(table, table.columns, "Means over seeds", wins=True)))
+        for anchor, heading, columns, caption in (
+            ("accuracy", "Accuracy", table.accuracies, "Share of right answers"),
+            ("benchmarks", "Benchmarks", table.benchmarks, "Accuracy on benchmarks"),
+        ):
+            grids += [(anchor, heading, "", _html_grid(table, columns, caption))] if columns else []
+    return rendered(
+        "compare/comparison.html",
+        title=title,
+        style=asset("report/templates/page.css"),
+        row=_ROW,
+        grids=grids,
+        contests=[_contest_facts(contest) for contest in table.contests] if table else [],
+    )
 
 
-def _grid(table: Table, columns: Sequence[Column], caption: str, *, wins: bool = False) -> Grid:
-    head, rows = table.grid(columns, _marked, wins=wins)
+def _html_grid(table: Table, columns: Sequence[Metric], caption: str, *, wins: bool = False) -> Grid:
+    head, rows = table.grid(columns, _emphasised, wins=wins)
     return Grid(caption, head, [[name(label), *cells] for label, *cells in rows])
 
 
-def _marked(entry: Entry, digits: int) -> str:
+def _emphasised(entry: SeedMean, digits: int) -> str:
     shown = with_error(entry.mean, entry.error, digits)
     pattern = {1: "<strong>{}</strong>", 2: '<span class="second">{}</span>'}.get(entry.rank, "{}")
     return markup(pattern, shown)
 
 
-def _contest(contest: Contest) -> tuple[str, Grid, dict[str, Any]]:
+def _contest_facts(contest: Contest) -> tuple[str, Grid, dict[str, Any]]:
     """The contest's heading, its numbers and what the drawing of its intervals needs."""
     column = contest.column
     rows = []

@@ -13,7 +13,7 @@ from hbo.config import RunConfig
 from hbo.config import file as config_file
 from hbo.config.methods import method_of
 from hbo.errors import ConfigError
-from hbo.folder.metrics import read_metrics
+from hbo.folder.metrics import Metrics
 from hbo.folder.paths import METRICS
 from hbo.run.arguments import typed
 from hbo.run.rehearsal import checked_settings
@@ -87,39 +87,41 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
     Raises:
         ConfigError: A method, seed or varied key can't be used, or the cells would not be comparable.
     """
+    axes = _axes(methods, seeds, vary)
+    split_seed = config_file.load(config).split_seed
+    found = []
+    for seed, settings, method in product(seeds, product(*axes), methods):
+        varied = [f"{key}={value}" for key, value in settings]
+        fixed = [f"balance.method={method}", f"seed={seed}", f"mixture.split_seed={split_seed}"]
+        name = "-".join([method, *varied, f"seed{seed}"]).replace("/", "_")
+        run = config_file.load(config, [*varied, *fixed])
+        run = typed(run.model_copy(update={"output": str(output.absolute() / "runs" / name)}))
+        if seed == seeds[0]:
+            _check_trainer(run, [key for key, _ in settings])
+        found.append(Cell(method, seed, settings, run))
+    return found
+
+
+def _axes(methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str]) -> list[list[tuple[str, str]]]:
     for method in methods:
         method_of(method)
     for option, values in (("--methods", methods), ("--seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise ConfigError(f"{option} names {'a value twice' if values else 'nothing'}; give each value once")
     axes = [_axis(option) for option in vary]
-    keys = [axis[0][0] for axis in axes]
-    if len(set(keys)) != len(keys):
+    if len({axis[0][0] for axis in axes}) != len(axes):
         raise ConfigError("--vary names a key twice; write all its values after one key=")
-    base = config_file.load(config)
-    found = []
-    for seed, settings, method in product(seeds, product(*axes), methods):
-        name = "-".join([method, *(f"{key}={value}" for key, value in settings), f"seed{seed}"])
-        run = config_file.load(
-            config,
-            [
-                *(f"{key}={value}" for key, value in settings),
-                f"balance.method={method}",
-                f"seed={seed}",
-                f"mixture.split_seed={base.split_seed}",
-            ],
+    return axes
+
+
+def _check_trainer(run: RunConfig, varied: Sequence[str]) -> None:
+    """Refuses, before anything runs, what TRL or PEFT would refuse of the run."""
+    _, args, _ = checked_settings(run)
+    if args.max_steps <= 0 and "mixture.train_fraction" in varied:
+        raise ConfigError(
+            "--vary mixture.train_fraction: epochs over less data are fewer steps, but all runs have the same budget; "
+            "set train.max_steps in CONFIG"
         )
-        folder = output.absolute() / "runs" / name.replace("/", "_")
-        run = typed(run.model_copy(update={"output": str(folder)}))
-        if seed == seeds[0]:  # the keys that TRL and PEFT know are checked before anything runs
-            _, args, _ = checked_settings(run)
-            if args.max_steps <= 0 and "mixture.train_fraction" in keys:
-                raise ConfigError(
-                    "--vary mixture.train_fraction: epochs over less data are fewer steps, but all runs have the same "
-                    "budget; set train.max_steps in CONFIG"
-                )
-        found.append(Cell(method, seed, settings, run))
-    return found
 
 
 def plan(grid: Sequence[Cell]) -> Iterator[str]:
@@ -128,7 +130,7 @@ def plan(grid: Sequence[Cell]) -> Iterator[str]:
         steps = cell.config.train.get("max_steps", -1)
         budget = f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3):g} epochs"
         yield f"{cell.label}, seed {cell.seed}: {budget}, {'finished' if cell.is_finished else 'to run'}"
-    measured = [read_metrics(cell.folder / METRICS) for cell in grid]
+    measured = [Metrics.read(cell.folder / METRICS) for cell in grid]
     done = [found.train_seconds or 0.0 for found in measured if found]
     left = len(grid) - len(done)
     guess = ""

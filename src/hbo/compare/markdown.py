@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hbo.compare.table import Column, Contest, Entry, Table
+from hbo.compare.table import Contest, Metric, SeedMean, Table
 
 READING = (
     "Mean ± standard error over the seeds of a row. NLL is the mean negative log-likelihood of a dataset's held-out "
@@ -30,13 +30,13 @@ def markdown(table: Table | None) -> str:
     return "\n".join(parts) + "\n"
 
 
-def _grid(table: Table, columns: Sequence[Column], *, wins: bool = False) -> list[str]:
+def _grid(table: Table, columns: Sequence[Metric], *, wins: bool = False) -> list[str]:
     head, rows = table.grid(columns, _marked, wins=wins)
     lines = ["| " + " | ".join(map(_escaped, head)) + " |", "|---" * len(head) + "|"]
     return lines + ["| " + " | ".join([_escaped(label), *cells]) + " |" for label, *cells in rows]
 
 
-def _marked(entry: Entry, digits: int) -> str:
+def _marked(entry: SeedMean, digits: int) -> str:
     if math.isnan(entry.mean):
         return "–"
     error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"

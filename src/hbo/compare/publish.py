@@ -12,8 +12,8 @@ from hbo.compare.comparison_page import page
 from hbo.compare.grid import Cell
 from hbo.compare.markdown import markdown
 from hbo.compare.table import tabulate
-from hbo.folder.benchmarks import read_evaluation
-from hbo.folder.metrics import Metrics, read_metrics
+from hbo.folder.benchmarks import Evaluation
+from hbo.folder.metrics import Metrics
 from hbo.folder.paths import EVALUATION, METRICS
 from hbo.report.words import PAPER_NAMES
 
@@ -33,7 +33,7 @@ def publish_results(cells: Sequence[Cell], output: Path) -> None:
 
 
 def _row(cell: Cell) -> dict[str, Any]:
-    found = read_metrics(cell.folder / METRICS) or Metrics()
+    found = Metrics.read(cell.folder / METRICS) or Metrics()
     nll = {name: score.nll for name, score in found.after.items()}
     worst = max(nll, key=lambda name: nll[name]) if nll else None
     return {
@@ -49,7 +49,7 @@ def _row(cell: Cell) -> dict[str, Any]:
 
 def _benchmarks(file: Path) -> dict[str, float] | None:
     """Accuracy by the paper's means and by task; None for a run that wasn't evaluated."""
-    found = read_evaluation(file)
+    found = Evaluation.read(file)
     if found is None:
         return None
     means = {PAPER_NAMES.get(key, key): measure.accuracy for key, measure in found.averages.items()}

@@ -12,14 +12,14 @@ from typing import Any
 
 from hbo.compare.statistics import Paired, mean_and_error, paired
 
-Run = dict[str, Any]
+ResultLine = dict[str, Any]
 """A line of results.jsonl."""
 
 _TIE = 1e-12
 
 
 @dataclass(frozen=True)
-class Column:
+class Metric:
     """A measure.
 
     Attributes:
@@ -30,13 +30,13 @@ class Column:
     """
 
     name: str
-    of: Callable[[Run], float | None]
+    of: Callable[[ResultLine], float | None]
     better: int = -1
     digits: int = 3
 
 
 @dataclass(frozen=True)
-class Entry:
+class SeedMean:
     """Mean and standard error over the seeds of a row; `rank` is 1 for the best of its column, 2 for the next."""
 
     mean: float
@@ -57,7 +57,7 @@ class Difference:
 class Contest:
     """All rows against the best baseline in one measure: the baseline of the best mean."""
 
-    column: Column
+    column: Metric
     best: str
     differences: list[Difference]
 
@@ -78,16 +78,16 @@ class Table:
     """
 
     labels: list[str]
-    columns: list[Column]
-    accuracies: list[Column]
-    benchmarks: list[Column]
-    entries: dict[tuple[str, str], Entry]
+    columns: list[Metric]
+    accuracies: list[Metric]
+    benchmarks: list[Metric]
+    entries: dict[tuple[str, str], SeedMean]
     wins: dict[str, int]
     contests: list[Contest]
     seeds: dict[str, int]
 
     def grid(
-        self, columns: Sequence[Column], shown: Callable[[Entry, int], str], *, wins: bool = False
+        self, columns: Sequence[Metric], shown: Callable[[SeedMean, int], str], *, wins: bool = False
     ) -> tuple[list[str], list[list[str]]]:
         """The head and the rows of some columns, each entry as it is `shown` with so many digits."""
         head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
@@ -98,26 +98,26 @@ class Table:
         return head, rows
 
 
-def tabulate(runs: Sequence[Run]) -> Table:
+def tabulate(runs: Sequence[ResultLine]) -> Table:
     """The table of some finished runs, of which there is at least one."""
     labels = list(dict.fromkeys(run["label"] for run in runs))
     names = list(dict.fromkeys(name for run in runs for name in run["nll"]))
     answered = [name for name in names if any(_accuracy(name)(run) is not None for run in runs)]
-    nll = [Column(name, _nll(name)) for name in names]
+    nll = [Metric(name, _nll(name)) for name in names]
     averages = [
-        Column("macro NLL", lambda run: run["macro_nll"]),
-        Column("relative NLL", lambda run: run["relative_nll"]),
-        Column("worst NLL", lambda run: run["worst_nll"]),
-        *([Column("accuracy", _mean_accuracy, better=1)] if answered else []),
+        Metric("macro NLL", lambda run: run["macro_nll"]),
+        Metric("relative NLL", lambda run: run["relative_nll"]),
+        Metric("worst NLL", lambda run: run["worst_nll"]),
+        *([Metric("accuracy", _mean_accuracy, better=1)] if answered else []),
     ]
     costs = [
-        Column("overhead", lambda run: run["overhead"], better=0, digits=4),
-        Column("seconds", lambda run: run["seconds"], better=0, digits=0),
+        Metric("overhead", lambda run: run["overhead"], better=0, digits=4),
+        Metric("seconds", lambda run: run["seconds"], better=0, digits=0),
     ]
-    accuracies = [Column(f"accuracy of {name}", _accuracy(name), better=1) for name in answered]
+    accuracies = [Metric(f"accuracy of {name}", _accuracy(name), better=1) for name in answered]
     asked = list(dict.fromkeys(name for run in runs for name in run.get("benchmarks") or ()))
-    benchmarks = [Column(name, _benchmark(name), better=1, digits=4) for name in asked]
-    entries: dict[tuple[str, str], Entry] = {}
+    benchmarks = [Metric(name, _benchmark(name), better=1, digits=4) for name in asked]
+    entries: dict[tuple[str, str], SeedMean] = {}
     for column in (*nll, *averages, *costs, *accuracies, *benchmarks):
         entries |= _ranked(column, labels, runs)
     wins = {label: sum(entries[label, column.name].rank == 1 for column in nll) for label in labels}
@@ -127,24 +127,24 @@ def tabulate(runs: Sequence[Run]) -> Table:
     return Table(labels, [*nll, *averages, *costs], accuracies, benchmarks, entries, wins, contests, seeds)
 
 
-def _nll(name: str) -> Callable[[Run], float | None]:
+def _nll(name: str) -> Callable[[ResultLine], float | None]:
     return lambda run: run["nll"].get(name)
 
 
-def _accuracy(name: str) -> Callable[[Run], float | None]:
+def _accuracy(name: str) -> Callable[[ResultLine], float | None]:
     return lambda run: ((run["accuracy"] or {}).get(name) or {}).get("accuracy")
 
 
-def _mean_accuracy(run: Run) -> float | None:
+def _mean_accuracy(run: ResultLine) -> float | None:
     known = [score["accuracy"] for score in (run["accuracy"] or {}).values()]
     return sum(known) / len(known) if known else None
 
 
-def _benchmark(name: str) -> Callable[[Run], float | None]:
+def _benchmark(name: str) -> Callable[[ResultLine], float | None]:
     return lambda run: (run.get("benchmarks") or {}).get(name)
 
 
-def _ranked(column: Column, labels: Sequence[str], runs: Sequence[Run]) -> dict[tuple[str, str], Entry]:
+def _ranked(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -> dict[tuple[str, str], SeedMean]:
     found = {}
     for label in labels:
         values = [v for run in runs if run["label"] == label and (v := column.of(run)) is not None]
@@ -158,11 +158,11 @@ def _ranked(column: Column, labels: Sequence[str], runs: Sequence[Run]) -> dict[
         place = sum(step < -column.better * mean - _TIE for step in steps) + 1
         return place if place <= 2 else 0
 
-    return {(label, column.name): Entry(*figures, rank(figures[0])) for label, figures in found.items()}
+    return {(label, column.name): SeedMean(*figures, rank(figures[0])) for label, figures in found.items()}
 
 
 def _contest(
-    column: Column, labels: Sequence[str], runs: Sequence[Run], entries: dict[tuple[str, str], Entry]
+    column: Metric, labels: Sequence[str], runs: Sequence[ResultLine], entries: dict[tuple[str, str], SeedMean]
 ) -> Contest | None:
     methods = {run["label"]: run["method"] for run in runs}
     baselines = [

@@ -15,7 +15,7 @@ from hbo.errors import ConfigError
 
 TIERS: tuple[Literal["global", "local"], ...] = ("global", "local")
 Steps = Annotated[int, Field(ge=1)]
-Reward = str | Callable[..., Any] | None
+RewardChoice = str | Callable[..., Any] | None
 
 
 class ActorConfig(Section):
@@ -59,9 +59,9 @@ class HBOConfig(Section):
     """Padded tokens per batch of probes; absent: as many as a training step has memory for, on a CPU 1024 at most."""
     rewards: Literal["probe", "stream"] = "probe"
     """Where rewards come from: rows measured for the purpose (the paper), or the training batches before an update."""
-    global_reward: Reward = "gradient_norm"
+    global_reward: RewardChoice = "gradient_norm"
     """Reward of the datasets: a name, `pkg.module:function` or a callable; null freezes the global actor."""
-    local_reward: Reward = "perplexity_ratio"
+    local_reward: RewardChoice = "perplexity_ratio"
     """Reward of the groups, likewise; null freezes the local actors."""
     actor: ActorConfig = ActorConfig()
     """Actor used on both levels."""

@@ -11,7 +11,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr, Valid
 from hbo.config.section import Section, Switch, written
 
 Temperature = Annotated[float, Field(gt=0)]
-Scalar = StrictStr | StrictBool | StrictInt | StrictFloat
+YamlScalar = StrictStr | StrictBool | StrictInt | StrictFloat
 
 
 def stem(entry: Any) -> str:
@@ -39,7 +39,7 @@ class SourceConfig(Section):
     """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
     roles: dict[str, str] | None = None
     """Role in the source → system, user, assistant or tool; also the other way round, each with a list of names."""
-    where: dict[str, Scalar | Annotated[list[Scalar], Field(min_length=1)]] | None = None
+    where: dict[str, YamlScalar | Annotated[list[YamlScalar], Field(min_length=1)]] | None = None
     """Column → the value, or one of the values, that a row must have there; all other rows are left out."""
 
     @field_validator("columns", "where", mode="before")

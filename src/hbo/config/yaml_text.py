@@ -84,12 +84,7 @@ def read_yaml(text: str, source: str, at: Key = ()) -> tuple[Any, yaml.Node | No
 def write_yaml(value: Any, **options: Any) -> str:
     """Plain data as YAML that `read_yaml`, and a reader of YAML 1.1, read back to the same.
 
-    Args:
-        value: Mappings, lists and scalars.
-        options: PyYAML's, such as `default_flow_style`.
-
-    Raises:
-        Nothing of its own.
+    `options` are PyYAML's, such as `default_flow_style`.
 
     Example:
         >>> print(write_yaml({"no": "1e-3", "sv": 0.001}), end="")

@@ -105,7 +105,7 @@ def check_floor(floor: float, datasets: int, levels: int) -> None:
             )
 
 
-def check_max_passes(max_passes: int | None) -> None:
+def check_passes(max_passes: int | None) -> None:
     """Refuses what is no number of passes.
 
     Raises:

@@ -19,7 +19,7 @@ from hbo.arrays import Floats, Ints, Words
 from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, permuted, uniform
 from hbo.core.ledger import Ledger
-from hbo.core.prior import check_max_passes
+from hbo.core.prior import check_passes
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 _BELOW_ONE = float(np.nextafter(1.0, 0.0))
@@ -55,7 +55,7 @@ class Stream:
     def __init__(
         self, groups: Groups, ledger: Ledger, seed: int = 0, *, stratified: bool = False, max_passes: int | None = None
     ) -> None:
-        check_max_passes(max_passes)
+        check_passes(max_passes)
         self.groups = groups
         self.ledger = ledger
         self.seed = seed

@@ -10,7 +10,7 @@ from typing import Any
 from hbo.config import RunConfig
 from hbo.config.file import parse
 from hbo.demo.corpora import DEMO, write_datasets
-from hbo.demo.multilingual import LANGUAGES, write_languages
+from hbo.demo.multilingual import DEMO_LANGUAGES, write_languages
 from hbo.errors import ConfigError
 from hbo.progress import Track, silent
 from hbo.text import nearest
@@ -43,7 +43,7 @@ class Setup:
 SETUPS = {
     "multitask": Setup(tuple(DEMO), write_datasets, eval_fraction=0.1, probes=12),
     # A tenth of the smallest language would be three rows. Twice as many datasets, so fewer probes of each.
-    "multilingual": Setup(tuple(LANGUAGES), write_languages, eval_fraction=0.15, probes=8),
+    "multilingual": Setup(tuple(DEMO_LANGUAGES), write_languages, eval_fraction=0.15, probes=8),
 }
 
 

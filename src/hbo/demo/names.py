@@ -11,19 +11,49 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from hbo.config import RunConfig
 from hbo.config.data import DatasetConfig
-from hbo.demo.corpora import DEMO, TINY, datasets_folder, write_datasets
-from hbo.demo.multilingual import LANGUAGES, languages_folder, write_languages
+from hbo.demo.corpora import DEMO, TINY, Domains, datasets_folder, write_datasets
+from hbo.demo.multilingual import DEMO_LANGUAGES, languages_folder, write_languages
 from hbo.errors import ConfigError, ModelError
 from hbo.progress import Track, silent
 
 _PREFIX = "demo:"
 _MODEL = "demo:tiny"
-_LANGUAGES = "demo:multilingual"
-_DOMAINS = {_MODEL: TINY, "demo:multitask": DEMO}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Datasets that are written together."""
+
+    rows: dict[str, int]
+    """Name behind the `/` → rows."""
+    folder: Callable[[], Path]
+    """Where their files lie, or will."""
+    write: Callable[..., Path]
+    """The folder, made unless it is there; takes `track`."""
+
+
+def _corpora(domains: Domains) -> Family:
+    rows = {domain: sum(part.rows for part in parts) for domain, parts in domains.items()}
+    return Family(rows, partial(datasets_folder, domains), partial(write_datasets, domains))
+
+
+_FAMILIES = {
+    _MODEL: _corpora(TINY),
+    "demo:multitask": _corpora(DEMO),
+    "demo:multilingual": Family(
+        {name: language.rows for name, language in DEMO_LANGUAGES.items()}, languages_folder, write_languages
+    ),
+}
+"""What stands before the `/` of a name → its datasets."""
+_ROWS = {f"{family}/{name}": rows for family, each in _FAMILIES.items() for name, rows in each.rows.items()}
 
 
 def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
@@ -37,41 +67,24 @@ def fill_in(config: RunConfig, *, track: Track = silent) -> RunConfig:
         ModelError: The model can't be built, or not here.
     """
     _check(config)
-    datasets = config.mixture.datasets
-    if families := _families(config):
-        folders = {family: _write(family, track) for family in families}
-        files = {
-            name: str(folders[family] / f"{file}.jsonl")
-            for name in _rows()
-            for family, _, file in [name.rpartition("/")]
-            if family in folders
-        }
-        datasets = {name: _filled(entry, files) for name, entry in datasets.items()}
-        config = config.model_copy(update={"mixture": config.mixture.model_copy(update={"datasets": datasets})})
+    folders = {family: _FAMILIES[family].write(track=track) for family in _families(config)}
+    files = {
+        f"{family}/{name}": str(folder / f"{name}.jsonl")
+        for family, folder in folders.items()
+        for name in _FAMILIES[family].rows
+    }
+    config = _with_datasets(config, {name: _filled(entry, files) for name, entry in config.mixture.datasets.items()})
     if _uses_model(config):
-        model = _tiny()
-        scorer = model if config.difficulty.model == _MODEL else config.difficulty.model
-        config = config.model_copy(
-            update={
-                "model": model if config.model == _MODEL else config.model,
-                "difficulty": config.difficulty.model_copy(update={"model": scorer}),
-            }
-        )
+        scorer = config.difficulty.model
+        difficulty = config.difficulty.model_copy(update={"model": scorer and model_path(scorer)})
+        config = config.model_copy(update={"model": model_path(config.model), "difficulty": difficulty})
     return config
 
 
 def is_built(config: RunConfig) -> bool:
-    """Whether `fill_in` would find all it needs on this machine.
-
-    Raises:
-        Nothing.
-    """
-    from hbo.demo.tiny import folder_of
-
-    folders = {family: datasets_folder(domains) for family, domains in _DOMAINS.items()}
-    folders[_LANGUAGES] = languages_folder()
-    has_datasets = all(folders[family].is_dir() for family in _families(config))
-    return has_datasets and (not _uses_model(config) or folder_of().is_dir())
+    """Whether `fill_in` would find all it needs on this machine."""
+    has_datasets = all(family in _FAMILIES and _FAMILIES[family].folder().is_dir() for family in _families(config))
+    return has_datasets and (not _uses_model(config) or _tiny_folder().is_dir())
 
 
 def with_sizes(config: RunConfig) -> RunConfig:
@@ -81,46 +94,56 @@ def with_sizes(config: RunConfig) -> RunConfig:
         ConfigError: There is no such name.
     """
     _check(config)
-    rows = _rows()
     datasets = {}
     for name, entry in config.mixture.datasets.items():
-        if all(source.path in rows for source in entry.sources) and not any(source.where for source in entry.sources):
-            most = [sum(rows[source.path] for source in entry.sources), *([entry.max_rows] if entry.max_rows else [])]
-            entry = entry.model_copy(update={"max_rows": min(most)})
+        if all(source.path in _ROWS and not source.where for source in entry.sources):
+            most = sum(_ROWS[source.path] for source in entry.sources)
+            entry = entry.model_copy(update={"max_rows": min(most, entry.max_rows or most)})
         datasets[name] = entry
-    return config.model_copy(update={"mixture": config.mixture.model_copy(update={"datasets": datasets})})
+    return _with_datasets(config, datasets)
+
+
+def model_path(name: str) -> str:
+    """The folder of `demo:tiny`, built when it isn't there; any other name as it is.
+
+    Raises:
+        ModelError: The model can't be built, or not here.
+    """
+    if name != _MODEL:
+        return name
+    folder = _tiny_folder()
+    if not folder.is_dir():
+        if "RANK" in os.environ:
+            raise ModelError(f"model '{_MODEL}' isn't built yet; run `hbo demo --build-tiny` first, in one process")
+        done = subprocess.run([sys.executable, "-m", "hbo", "demo", "--build-tiny"], stdout=subprocess.DEVNULL)
+        if done.returncode or not folder.is_dir():
+            raise ModelError(f"model '{_MODEL}' couldn't be built; run `hbo demo --build-tiny` to see why")
+    return str(folder)
+
+
+def _tiny_folder() -> Path:
+    from hbo.demo.tiny import tiny_folder  # which needs torch
+
+    return tiny_folder()
 
 
 def _check(config: RunConfig) -> None:
-    for model in {config.model, config.difficulty.model} - {None}:
-        if str(model).startswith(_PREFIX) and model != _MODEL:
+    for model in (config.model, config.difficulty.model or ""):
+        if model.startswith(_PREFIX) and model != _MODEL:
             raise ConfigError(f"model '{model}' is unknown; the demo has one of its own, {_MODEL}")
     for name, path in _paths(config):
-        if path.startswith(_PREFIX) and path not in _rows():
-            raise ConfigError(f"dataset '{name}': '{path}' is unknown; choose one of {', '.join(_rows())}")
+        if path not in _ROWS:
+            raise ConfigError(f"dataset '{name}': '{path}' is unknown; choose one of {', '.join(_ROWS)}")
 
 
-def _rows() -> dict[str, int]:
-    """Name → rows of every dataset."""
-    domains = {
-        f"{family}/{domain}": sum(part.rows for part in parts)
-        for family, every in _DOMAINS.items()
-        for domain, parts in every.items()
-    }
-    return domains | {f"{_LANGUAGES}/{name}": language.rows for name, language in LANGUAGES.items()}
-
-
-def _paths(config: RunConfig) -> list[tuple[str, str]]:
-    return [(name, source.path) for name, entry in config.mixture.datasets.items() for source in entry.sources]
+def _paths(config: RunConfig) -> Iterator[tuple[str, str]]:
+    """The `demo:` names of datasets, each with the dataset of the mixture that it is for."""
+    for name, entry in config.mixture.datasets.items():
+        yield from ((name, source.path) for source in entry.sources if source.path.startswith(_PREFIX))
 
 
 def _families(config: RunConfig) -> list[str]:
-    """What stands before the last `/` of the `demo:` datasets in use."""
-    return sorted({path.rpartition("/")[0] for _, path in _paths(config) if path.startswith(_PREFIX)})
-
-
-def _write(family: str, track: Track) -> Path:
-    return write_languages(track=track) if family == _LANGUAGES else write_datasets(_DOMAINS[family], track=track)
+    return sorted({path.rpartition("/")[0] for _, path in _paths(config)})
 
 
 def _uses_model(config: RunConfig) -> bool:
@@ -132,23 +155,5 @@ def _filled(entry: DatasetConfig, files: dict[str, str]) -> DatasetConfig:
     return entry.model_copy(update={"path": files.get(entry.path, entry.path), "also": also})
 
 
-def model_path(name: str) -> str:
-    """The folder of `demo:tiny`, built when it isn't there; any other name as it is.
-
-    Raises:
-        ModelError: The model can't be built, or not here.
-    """
-    return _tiny() if name == _MODEL else name
-
-
-def _tiny() -> str:
-    from hbo.demo.tiny import folder_of
-
-    folder = folder_of()
-    if not folder.is_dir():
-        if "RANK" in os.environ:
-            raise ModelError(f"model '{_MODEL}' isn't built yet; run `hbo demo --build-tiny` first, in one process")
-        done = subprocess.run([sys.executable, "-m", "hbo", "demo", "--build-tiny"], stdout=subprocess.DEVNULL)
-        if done.returncode or not folder.is_dir():
-            raise ModelError(f"model '{_MODEL}' couldn't be built; run `hbo demo --build-tiny` to see why")
-    return str(folder)
+def _with_datasets(config: RunConfig, datasets: dict[str, Any]) -> RunConfig:
+    return config.model_copy(update={"mixture": config.mixture.model_copy(update={"datasets": datasets})})

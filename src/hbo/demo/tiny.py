@@ -85,7 +85,7 @@ class Recipe:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def folder_of(recipe: Recipe = Recipe(), cache_dir: Path | None = None) -> Path:
+def tiny_folder(recipe: Recipe = Recipe(), cache_dir: Path | None = None) -> Path:
     """Where the model lies once it is built; a folder that is there is whole."""
     return (cache_dir or cache_root()) / "models" / f"tiny-{recipe.digest}"
 
@@ -103,7 +103,7 @@ def build(recipe: Recipe = Recipe(), *, cache_dir: Path | None = None, track: Tr
     Raises:
         DataError: The corpora can't be fetched, or the cache can't be written to.
     """
-    folder = folder_of(recipe, cache_dir)
+    folder = tiny_folder(recipe, cache_dir)
     if folder.is_dir():
         return folder
     quiet_libraries()

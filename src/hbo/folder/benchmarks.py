@@ -4,40 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import Field
+from pydantic import Field, StrictFloat
 
-from hbo.atomic import write_file
-from hbo.folder.records import Count, Gap, Number, Record
-
-_REMEDY = "remove the file, or evaluate with --overwrite"
+from hbo.folder.records import Count, Gap, Record
 
 
 class Measure(Record):
     """An accuracy with its standard error, NaN where there is none."""
 
-    accuracy: Number
+    accuracy: StrictFloat
     error: Gap = Field(default=math.nan, alias="standard_error")
 
 
-class Language(Measure):
+class LanguageResult(Measure):
     """A task in one language, over its rows."""
 
     n: Count = 0
 
 
-class TaskResult(Language):
+class TaskResult(LanguageResult):
     """A task: the mean over its languages, of which a task in one language has none."""
 
     metric: str = ""
-    languages: dict[str, Language]
-    seconds: Number = 0.0
+    languages: dict[str, LanguageResult]
+    seconds: StrictFloat = 0.0
 
 
 class Evaluation(Record):
     """The file."""
+
+    remedy: ClassVar[str] = "remove the file, or evaluate with --overwrite"
+    item: ClassVar[str] = "entry"
+    indent: ClassVar[int] = 2
 
     model: str
     asked: dict[str, Any] = Field(alias="settings")
@@ -57,24 +57,6 @@ class Evaluation(Record):
     def languages(self) -> Mapping[str, Mapping[str, Measure]]:
         """Task → language → result."""
         return {name: task.languages for name, task in self.tasks.items()}
-
-
-def read_evaluation(file: Path) -> Evaluation | None:
-    """The results in `file`, or None when there is no such file.
-
-    Raises:
-        DataError: The file isn't JSON, or lacks something.
-    """
-    return Evaluation.read(file, _REMEDY, item="entry")
-
-
-def write_evaluation(file: Path, found: Evaluation) -> None:
-    """Writes the file.
-
-    Raises:
-        DataError: It can't be written.
-    """
-    write_file(file, found.to_json(indent=2))
 
 
 def _word(value: Any) -> str:

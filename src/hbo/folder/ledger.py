@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    StrictFloat,
     TypeAdapter,
     ValidationError,
     ValidationInfo,
@@ -27,10 +28,11 @@ from pydantic.dataclasses import dataclass
 from hbo.atomic import write_file
 from hbo.errors import DataError
 from hbo.folder.paths import LEDGER
-from hbo.folder.records import Count, Gap, Number, brief
+from hbo.folder.records import Count, Gap, brief, parsed_object
 
 # Written with a few decimals, a whole policy still sums to 1 within this.
 _SUM_TOLERANCE = 1e-3
+_REMEDY = "mend or remove the line"
 
 
 def _in_order(value: Any, info: ValidationInfo) -> Any:
@@ -71,7 +73,7 @@ class Line:
     reward_KL: Annotated[Per_KL | None, Field(alias="local_reward")]
     reward_se_KL: Annotated[Per_KL | None, Field(alias="local_reward_se")]
     drawn_KL: Annotated[Counts_KL, Field(alias="drawn")]
-    seconds: Annotated[Number, AfterValidator(_drawable)]
+    seconds: Annotated[StrictFloat, AfterValidator(_drawable)]
     probes: Annotated[Count, Field(alias="probe_examples")]
     per_row_KL: Annotated[Per_KL | None, Field(alias="examples_per_row")] = None
 
@@ -165,11 +167,11 @@ def read_records(file: Path) -> list[tuple[int, dict[str, Any]]]:
         reason = "no such file" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
         raise DataError(f"{file}: {reason}; a report needs a run folder, with the ledger of its updates") from None
     *whole, last = raw.split(b"\n")
-    found = [(n, _object(text, f"{file}, line {n}")) for n, text in enumerate(whole, 1) if text.strip()]
+    found = [(n, parsed_object(text, file, _REMEDY, n)) for n, text in enumerate(whole, 1) if text.strip()]
     if last.strip():
         # A line cut short: the run was killed, or is writing right now.
         with contextlib.suppress(DataError):
-            found.append((len(whole) + 1, _object(last, "")))
+            found.append((len(whole) + 1, parsed_object(last, file, _REMEDY)))
     if not found:
         raise DataError(f"{file}: holds no complete line; wait until the run has written its first one")
     return found
@@ -177,18 +179,6 @@ def read_records(file: Path) -> list[tuple[int, dict[str, Any]]]:
 
 def _text(record: Mapping[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _object(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        data = json.loads(text.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise DataError(f"{where}: not UTF-8") from None
-    except (ValueError, RecursionError):
-        raise DataError(f"{where}: not JSON; mend or remove the line") from None
-    if not isinstance(data, dict):
-        raise DataError(f"{where}: not a JSON object; mend or remove the line")
-    return data
 
 
 def _checked(record: Mapping[str, Any], datasets: tuple[str, ...], where: str) -> Line:

@@ -13,7 +13,7 @@ from typing import Any
 from hbo.atomic import write_file
 from hbo.errors import DataError
 from hbo.folder.paths import LOG, TRAINER_STATE
-from hbo.folder.records import AGAIN, Record, Whole, read_object
+from hbo.folder.records import AGAIN, Count, Record, read_object
 from hbo.folder.status import read_status
 
 LogRow = Mapping[str, Any]
@@ -36,8 +36,8 @@ class Training:
 
 
 class _Steps(Record):
-    global_step: Whole = 0
-    max_steps: Whole = 0
+    global_step: Count = 0
+    max_steps: Count = 0
 
 
 def read_training(folder: Path) -> Training | None:

@@ -1,36 +1,48 @@
-"""What the models of a run folder's files have in common: types, reading, and one sentence for what is wrong."""
+"""What the models of a run folder's files share: types, reading and writing, one sentence for what is wrong."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StrictFloat,
+    ValidationError,
+    model_validator,
+)
 
+from hbo.atomic import write_file
 from hbo.errors import DataError
 
-Number = Annotated[float, Field(strict=True)]
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**53)]
-Whole = Annotated[Count, BeforeValidator(lambda value: int(value) if _is_whole(value) else value)]
-"""A count, written 3 or, as other programs do, 3.0."""
 Gap = Annotated[
-    Number,
+    StrictFloat,
     BeforeValidator(lambda value: math.nan if value is None else value),
     PlainSerializer(lambda value: None if math.isnan(value) else value),
 ]
 """A number that may not have been measured: null in the file (JSON has no NaN), NaN in Python."""
 
 AGAIN = "remove the file, or run again"
-_NEEDED = {"float_type": "a number", "string_type": "a text", "bool_type": "true or false"}
-_WHOLE = ("int_type", "greater_than_equal", "less_than")
+_NEEDED = {"float_type": "a number", "string_type": "a text"}
+_NEEDED |= dict.fromkeys(("int_type", "greater_than_equal", "less_than"), "a whole number")
 
 
 class Record(BaseModel):
     """A file, or a part of one; keys that another version of hbo has written are passed over."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
+    remedy: ClassVar[str] = AGAIN
+    """What the user can do about a wrong file."""
+    item: ClassVar[str] = "dataset"
+    """What the keys of the file's mappings name."""
+    indent: ClassVar[int | None] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -40,14 +52,18 @@ class Record(BaseModel):
         return value
 
     @classmethod
-    def checked(cls, data: Any, source: str, remedy: str = AGAIN, item: str = "dataset") -> Self:
-        """`data` as this model has it.
+    def read(cls, file: Path) -> Self | None:
+        """What `file` holds, or None when there is no such file.
 
-        Args:
-            data: JSON values.
-            source: The file, for the error.
-            remedy: What the user can do about a wrong file.
-            item: What the keys of its mappings name.
+        Raises:
+            DataError: It can't be read, or a value is missing or has the wrong type.
+        """
+        data = read_object(file)
+        return None if data is None else cls.checked(data, str(file))
+
+    @classmethod
+    def checked(cls, data: Any, source: str) -> Self:
+        """JSON values as this model has them; `source` is the file, for the error.
 
         Raises:
             DataError: A value is missing or has the wrong type.
@@ -55,22 +71,20 @@ class Record(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as error:
-            raise DataError(f"{source}: {_problem(error, item)}; {remedy}") from None
+            raise DataError(f"{source}: {_problem(error, cls.item)}; {cls.remedy}") from None
 
-    @classmethod
-    def read(cls, file: Path, remedy: str = AGAIN, item: str = "dataset") -> Self | None:
-        """What `file` holds, or None when there is no such file.
+    def write(self, file: Path) -> None:
+        """Makes `file` hold this.
 
         Raises:
-            DataError: It can't be read, or a value is missing or has the wrong type.
+            DataError: It can't be written.
         """
-        data = read_object(file)
-        return None if data is None else cls.checked(data, str(file), remedy, item)
+        write_file(file, self.to_json())
 
-    def to_json(self, indent: int | None = None) -> str:
+    def to_json(self) -> str:
         """The file's text; a value that was never given is left out."""
         values = self.model_dump(by_alias=True, exclude_unset=True)
-        return json.dumps(values, indent=indent, ensure_ascii=False) + "\n"
+        return json.dumps(values, indent=self.indent, ensure_ascii=False) + "\n"
 
 
 def read_object(file: Path) -> dict[str, Any] | None:
@@ -80,24 +94,31 @@ def read_object(file: Path) -> dict[str, Any] | None:
         DataError: The file can't be read or holds something else.
     """
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        return parsed_object(file.read_bytes(), file, AGAIN)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DataError(f"{file}: can't be read ({error.strerror})") from None
+
+
+def parsed_object(text: bytes, file: Path, remedy: str, line: int | None = None) -> dict[str, Any]:
+    """The JSON object in `text`, which is all of `file`, or one `line` of it.
+
+    Raises:
+        DataError: It is something else.
+    """
+    where = f"{file}, line {line}" if line else str(file)
+    try:
+        data = json.loads(text.decode("utf-8"))
     except UnicodeDecodeError:
-        raise DataError(f"{file}: not UTF-8") from None
+        raise DataError(f"{where}: not UTF-8; {remedy}") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"{file}, line {error.lineno}: not JSON ({error.msg}); {AGAIN}") from None
+        raise DataError(f"{file}, line {line or error.lineno}: not JSON ({error.msg}); {remedy}") from None
     except (ValueError, RecursionError):
-        raise DataError(f"{file}: not JSON; {AGAIN}") from None
+        raise DataError(f"{where}: not JSON; {remedy}") from None
     if not isinstance(data, dict):
-        raise DataError(f"{file}: must hold a JSON object")
+        raise DataError(f"{where}: not a JSON object; {remedy}")
     return data
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, float) and value.is_integer()
 
 
 def brief(value: Any) -> str:
@@ -111,9 +132,8 @@ def _problem(error: ValidationError, item: str) -> str:
     where = f"'{keys[0]}'"
     if len(keys) > 1:
         where += f", {item} '{keys[1]}':" + (f" '{keys[-1]}'" if len(keys) > 2 else "")
-    kind = first["type"]
-    if kind == "value_error":
+    if first["type"] == "value_error":
         return f"{where} {first['ctx']['error']}"
-    if kind in _NEEDED or kind in _WHOLE:
-        return f"{where} is {brief(first['input'])} where {_NEEDED.get(kind, 'a whole number')} is needed"
-    return f"{where} is missing or of the wrong type"
+    needed = _NEEDED.get(first["type"])
+    said = f"is {brief(first['input'])} where {needed} is needed" if needed else "is missing or of the wrong type"
+    return f"{where} {said}"

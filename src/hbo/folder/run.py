@@ -11,11 +11,11 @@ import yaml
 
 from hbo.config.yaml_text import write_yaml
 from hbo.errors import DataError
-from hbo.folder.benchmarks import Evaluation, read_evaluation
+from hbo.folder.benchmarks import Evaluation
 from hbo.folder.ledger import Line, read_lines
 from hbo.folder.log import Training, further, read_log, read_training
-from hbo.folder.metrics import Metrics, read_metrics
-from hbo.folder.mixture import Mixture, read_mixture
+from hbo.folder.metrics import Metrics
+from hbo.folder.mixture import Mixture
 from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, METRICS, MIXTURE
 
 SECRETS = ("hub_token", "push_to_hub_token")
@@ -138,7 +138,7 @@ def read_run(folder: Path) -> Run:
         raise DataError(f"{folder}: no such folder; give the folder that a run writes to")
     datasets, lines = read_lines(folder / LEDGER)
     config, text = read_config(folder / CONFIG)
-    metrics, mixture = read_metrics(folder / METRICS), read_mixture(folder / MIXTURE)
+    metrics, mixture = Metrics.read(folder / METRICS), Mixture.read(folder / MIXTURE)
     shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
     found: dict[tuple[str, str], Mapping[str, Any]] = {(MIXTURE, "groups"): mixture.groups if mixture else {}}
     if metrics:
@@ -147,8 +147,8 @@ def read_run(folder: Path) -> Run:
         for name, groups in sizes.items():
             if shape.get(name, len(groups)) != len(groups):
                 raise DataError(f"{folder / file}: '{key}' of '{name[:40]}' must name {shape[name]} groups")
-    training = further(read_training(folder), read_log(folder))
-    return Run(folder, datasets, lines, config, text, metrics, training, read_evaluation(folder / EVALUATION), mixture)
+    training, evaluation = further(read_training(folder), read_log(folder)), Evaluation.read(folder / EVALUATION)
+    return Run(folder, datasets, lines, config, text, metrics, training, evaluation, mixture)
 
 
 def read_config(file: Path) -> tuple[dict[str, Any], str]:

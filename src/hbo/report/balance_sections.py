@@ -14,33 +14,21 @@ from markupsafe import Markup
 from hbo.arrays import Floats
 from hbo.config.methods import is_flat
 from hbo.core.prior import MANY_PASSES
-from hbo.folder.run import Run
 from hbo.report.figures import Figure
 from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, with_error
 from hbo.report.series import Series, Shown, epochs, evenly, group_name, places, reward_shares
 
 Runs = Sequence[Shown]
 Figures = Mapping[str, Figure]
-Facts = dict[str, Any]
-Keys = list[tuple[str, str]]  # of a legend: a series' key, and what its button says
+TemplateFacts = dict[str, Any]
 
 TARGETS = 30  # ledger lines up to which the targets are shown unasked: they hide the policy when they are many
-_TARGET_KEY = ("target", "share of the rewards")
 _ROWS = 12  # of a table with one row per update; the ledger has them all
 _LEGEND_GROUPS = 12
 _NAMED = 6
 
 
-def legend_facts(runs: Runs, figures: Figures) -> Facts:
-    keys = _dataset_keys(runs)
-    sizes = sorted({len(q) for shown in runs for q in shown.run.lines[0].q_KL} - {1})
-    for groups in sizes:
-        among = f" of {groups}" if len(sizes) > 1 else ""
-        keys += [(key, said + among) for key, said in _group_keys(groups)]
-    return {"keys": keys + [_TARGET_KEY] * _have_targets(figures, "")}
-
-
-def global_facts(runs: Runs, figures: Figures) -> Facts:
+def global_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
         return {"numbers": _moves(runs, inside=False)}
     run, series = runs[0].run, runs[0].series
@@ -50,106 +38,81 @@ def global_facts(runs: Runs, figures: Figures) -> Facts:
     head = ["Dataset", "At the start", "After the last update", "Its last share of the rewards"]
     rows = [[marked(k, d), *map(number, shares[k])] for k, d in enumerate(run.datasets)]
     points = len(figures["global-p"]["traces"][0]["x"])
-    has_targets = _have_targets(figures, "global-p")
     return {
-        "has_targets": has_targets,
-        "keys": _dataset_keys(runs) + [_TARGET_KEY] * has_targets,
         "thinned": f"{points:,}" if points < len(run.lines) else "",
         "numbers": Grid("Sampling probability per dataset", head, rows),
-        "every_update": _over_updates(run, series, series.p_SK, lambda s, k: number(series.p_SK[s, k], 4)),
+        "every_update": _over_updates(runs[0], series.p_SK, lambda s, k: number(series.p_SK[s, k], 4)),
     }
 
 
-def local_facts(runs: Runs, figures: Figures) -> Facts:
+def local_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
-        return {"numbers": _moves(runs, inside=True), "blocks": _blocks(runs, figures, "local-p")}
-    run, series = runs[0].run, runs[0].series
+        return {"numbers": _moves(runs, inside=True)}
     extent = figures["local-p-0"]["range"]
-    has_targets = bool(np.isfinite(reward_shares(run, series)[1]).any())
-    return {
-        "blocks": [],
-        "starts_above_0": extent and extent[0] > 0,
-        "has_targets": has_targets,
-        "keys": _group_keys(series.groups) + [_TARGET_KEY] * has_targets,
-        "numbers": _by_group(
-            "Probability of each group, at the start → after the last update",
-            run,
-            series,
-            lambda k, j: _moved(series, k, j),
-        ),
-    }
+    caption = "Probability of each group, at the start → after the last update"
+    numbers = _by_group(caption, runs[0], lambda k, j: _moved(runs[0].series, k, j))
+    return {"starts_above_0": extent and extent[0] > 0, "numbers": numbers}
 
 
-def rewards_facts(runs: Runs, figures: Figures) -> Facts:
-    facts: Facts = {
-        "of_datasets": any("global-reward" in figure for figure in figures),
-        "of_groups": any("local-reward" in figure for figure in figures),
-        "blocks": [],
-        "why_none": "",
-    }
+def rewards_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    facts: TemplateFacts = {"why_none": "", "has": lambda kind: any(kind in figure for figure in figures)}
+    without = Markup(", ").join(name(shown.label) for shown in runs if not shown.series.measured)
     if len(runs) > 1:
-        without = Markup(", ").join(name(shown.label) for shown in runs if not shown.series.measured)
-        none = markup("Measured no rewards: {}", without) if without else ""
-        return {**facts, "blocks": _blocks(runs, figures, "local-reward"), "why_none": none}
+        return facts | {"why_none": markup("Measured no rewards: {}", without) if without else ""}
     run, series = runs[0].run, runs[0].series
-    if not series.measured:
+    if without:
         is_static = len(run.lines) > 1 or run.metrics is not None
         why = "measures no rewards: its probabilities are frozen" if is_static else "has measured no rewards yet"
-        return {**facts, "why_none": f"The run {why}"}
-    if facts["of_datasets"]:
-        facts["dataset_keys"] = _dataset_keys(runs)
-        facts["every_update"] = _over_updates(
-            run, series, series.reward_SK, lambda s, k: with_error(series.reward_SK[s, k], series.reward_se_SK[s, k])
-        )
-    if facts["of_groups"]:
-        last = int(np.flatnonzero(np.isfinite(series.reward_SKL).any(axis=(1, 2)))[-1])
-        facts["group_keys"] = _group_keys(series.groups)
-        facts["inside"] = "of all groups" if is_flat(run.method) else "inside one dataset"
-        facts["last"] = _by_group(
-            f"Reward of each group at step {series.step_S[last]:,}, ± standard error",
-            run,
-            series,
-            lambda k, j: with_error(series.reward_SKL[last, k, j], series.reward_se_SKL[last, k, j]),
-        )
-    return facts
+        return facts | {"why_none": f"The run {why}"}
+
+    def of_dataset(s: int, k: int) -> str:
+        return with_error(series.reward_SK[s, k], series.reward_se_SK[s, k])
+
+    def of_group(k: int, j: int) -> str:
+        return with_error(series.reward_SKL[last, k, j], series.reward_se_SKL[last, k, j])
+
+    last = max(np.flatnonzero(np.isfinite(series.reward_SKL).any(axis=(1, 2))), default=0)
+    caption = f"Reward of each group at step {series.step_S[last]:,}, ± standard error"
+    facts["every_update"] = _over_updates(runs[0], series.reward_SK, of_dataset)
+    facts["inside"] = "of all groups" if is_flat(run.method) else "inside one dataset"
+    return facts | {"last": _by_group(caption, runs[0], of_group)}
 
 
-def drawn_facts(runs: Runs, figures: Figures) -> Facts:
-    seen = [epochs(shown.series.drawn_KL, shown.run.sizes, shown.run.datasets) for shown in runs]
-    facts: Facts = {"often": MANY_PASSES, "repeated": list(map(_repeated, runs, seen))}
+def drawn_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    facts: TemplateFacts = {"often": MANY_PASSES, "repeated": list(map(_repeated, runs))}
     if len(runs) > 1:
-        rows = []
-        for dataset, place in places(runs).items():
-            cells = [_dataset_drawn(shown, seen_KL, dataset) for shown, seen_KL in zip(runs, seen, strict=True)]
-            rows.append([marked(place, dataset), *cells])
-        return {**facts, "counts": Grid("Rows drawn per dataset", ["Dataset", *labels_of(runs)], rows, "heat")}
-    run, series = runs[0].run, runs[0].series
+        return facts | {"counts": beside("Rows drawn per dataset", runs, _dataset_drawn, css="heat")}
+    run, series, seen_KL = runs[0].run, runs[0].series, _passes(runs[0])
     total = float(series.drawn_KL.sum())
     if not total:
-        return {**facts, "drawn_at_all": False}
+        return facts | {"drawn_at_all": False}
 
     def whole(drawn: Floats, asked: Floats) -> Markup:
         return markup('<td class="count">{:,}{}</td>', int(drawn.sum()), _asked(drawn.sum(), asked.sum(), total))
 
     rows = []
     for k, dataset in enumerate(run.datasets):
-        cells = [_group_drawn(series, seen[0], k, j) for j in range(series.groups)]
+        cells = [_group_drawn(series, seen_KL, k, j) for j in range(series.groups)]
         rows.append([name(dataset), *cells, whole(series.drawn_KL[k], series.asked_KL[k])])
     columns = [whole(series.drawn_KL[:, j], series.asked_KL[:, j]) for j in range(series.groups)]
     everything = markup('<td class="count"><strong>{:,}</strong></td>', int(total))
     rows.append([Markup("<strong>All</strong>"), *columns, everything])
     until = f"up to step {series.step_S[-1]:,}, the last line of the ledger" if run.drawn_KL is None else "in all steps"
-    return {
-        **facts,
+    return facts | {
         "drawn_at_all": True,
         "until": until,
-        "passes_known": np.isfinite(seen[0]).any(),
+        "passes_known": np.isfinite(seen_KL).any(),
         "counts": Grid("Rows drawn per dataset and group", [*_group_head(series), "All groups"], rows, "heat"),
     }
 
 
-def _repeated(shown: Shown, seen_KL: Floats) -> tuple[Markup, list[Markup], int]:
+def _passes(shown: Shown) -> Floats:
+    return epochs(shown.series.drawn_KL, shown.run.sizes, shown.run.datasets)
+
+
+def _repeated(shown: Shown) -> tuple[Markup, list[Markup], int]:
     """The run, its groups whose rows were seen very often, most often first, and how many more there are."""
+    seen_KL = _passes(shown)
     worst = sorted(((seen_KL[k, j], k, j) for k, j in np.argwhere(np.nan_to_num(seen_KL) >= MANY_PASSES)), reverse=True)
     named = [
         markup("{} g{} ({} ×)", name(shown.run.datasets[k]), j + 1, number(seen, 1)) for seen, k, j in worst[:_NAMED]
@@ -167,11 +130,11 @@ def _group_drawn(series: Series, seen_KL: Floats, k: int, j: int) -> str:
     return markup('<td class="{}" style="--share:{}">{:,}{}{}</td>', css, shade, int(rows), shares, again)
 
 
-def _dataset_drawn(shown: Shown, seen_KL: Floats, dataset: str) -> str:
+def _dataset_drawn(shown: Shown, dataset: str) -> str:
     series, total = shown.series, float(shown.series.drawn_KL.sum())
     if dataset not in shown.run.datasets or total == 0:
         return MISSING
-    k, most = shown.run.datasets.index(dataset), Markup("")
+    k, seen_KL, most = shown.run.datasets.index(dataset), _passes(shown), Markup("")
     share, asked = series.drawn_KL[k].sum() / total, series.asked_KL[k].sum() / total
     if np.isfinite(seen_KL[k]).any():
         level = int(np.nanargmax(seen_KL[k]))
@@ -194,20 +157,21 @@ def marked(place: int | None, dataset: str) -> Markup:
     return markup("{}{}", "" if place is None else swatch(f"d{place}"), name(dataset))
 
 
-def _dataset_keys(runs: Runs) -> Keys:
-    return [(f"d{place}", name(dataset)) for dataset, place in places(runs).items()]
+def legend_keys(runs: Runs, figures: Figures, charts: str) -> dict[str, str]:
+    """The series in the figures whose ids begin with `charts`: the key of each, and what its button says."""
+    drawn = [trace for key, figure in figures.items() if key.startswith(charts) for trace in figure["traces"]]
+    keys = {trace["key"] for trace in drawn}
+    sizes = sorted({int(key.split("/")[1]) for key in keys if key.startswith("g")} - ({1} if len(runs) > 1 else set()))
+    named = {"overall": "all datasets"} if len(runs) == 1 else {}
+    named |= {f"d{place}": name(dataset) for dataset, place in places(runs).items()}
+    for size in sizes:
+        among = f" of {size}" if len(sizes) > 1 else ""
+        named |= {f"g{j}/{size}": group_name(j, size) + among for j in evenly(size, _LEGEND_GROUPS)}
+    found = {key: said for key, said in named.items() if key in keys}
+    return found | ({"target": "share of the rewards"} if any(trace.get("target") for trace in drawn) else {})
 
 
-def _group_keys(groups: int) -> Keys:
-    return [(f"g{j}/{groups}", group_name(j, groups)) for j in evenly(groups, _LEGEND_GROUPS)]
-
-
-def _have_targets(figures: Figures, kind: str) -> bool:
-    found = [figure for key, figure in figures.items() if kind in key]
-    return any(trace.get("target") for figure in found for trace in figure["traces"])
-
-
-def _blocks(runs: Runs, figures: Figures, kind: str) -> list[dict[str, Any]]:
+def blocks(runs: Runs, figures: Figures, kind: str) -> list[TemplateFacts]:
     """For each dataset that has any, its charts of a kind: pairs of a figure's id and its run."""
     found = []
     for dataset, place in places(runs).items():
@@ -216,6 +180,17 @@ def _blocks(runs: Runs, figures: Figures, kind: str) -> list[dict[str, Any]]:
         charts = [(figure, label) for figure, label in charts if figure in figures]
         found += [{"key": f"d{place}", "dataset": dataset, "charts": charts}] if charts else []
     return found
+
+
+def beside(
+    caption: str, runs: Runs, cell: Callable[[Shown, str], str], *, also_scored: bool = False, css: str = ""
+) -> Grid:
+    """A row for each dataset of the mixtures, and for any other that was `also_scored`; a cell for each run."""
+    found: dict[str, int | None] = dict(places(runs))
+    for metrics in (shown.run.metrics for shown in runs if also_scored):
+        found |= {dataset: None for dataset in (metrics.after if metrics else ()) if dataset not in found}
+    rows = [[marked(place, d), *(cell(shown, d) for shown in runs)] for d, place in found.items()]
+    return Grid(caption, ["Dataset", *labels_of(runs)], rows, css)
 
 
 def _moves(runs: Runs, *, inside: bool) -> Grid:
@@ -238,20 +213,20 @@ def _moved(series: Series, k: int | None, j: int | None) -> str:
     return Markup(" → ").join([number(p_S[0]), number(p_S[-1])])
 
 
-def _by_group(caption: str, run: Run, series: Series, cell: Callable[[int, int], str]) -> Grid:
-    exists = np.isfinite(series.q_SKL[0])
-    rows = [
-        [name(d), *(cell(k, j) if exists[k, j] else MISSING for j in range(series.groups))]
-        for k, d in enumerate(run.datasets)
-    ]
-    return Grid(caption, _group_head(series), rows)
+def _by_group(caption: str, shown: Shown, cell: Callable[[int, int], str]) -> Grid:
+    exists_KL, rows = np.isfinite(shown.series.q_SKL[0]), []
+    for k, dataset in enumerate(shown.run.datasets):
+        cells = [cell(k, j) if exists else MISSING for j, exists in enumerate(exists_KL[k])]
+        rows.append([name(dataset), *cells])
+    return Grid(caption, _group_head(shown.series), rows)
 
 
 def _group_head(series: Series) -> list[str]:
     return ["Dataset", *(f"g{j + 1}" for j in range(series.groups))]
 
 
-def _over_updates(run: Run, series: Series, measured_SK: Floats, cell: Callable[[int, int], str]) -> Grid:
+def _over_updates(shown: Shown, measured_SK: Floats, cell: Callable[[int, int], str]) -> Grid:
+    run, series = shown.run, shown.series
     lines = np.flatnonzero(np.isfinite(measured_SK).any(axis=1))
     chosen = [int(lines[i]) for i in evenly(len(lines), _ROWS)]
     rows = [[f"{series.step_S[s]:,}", *(cell(s, k) for k in range(len(run.datasets)))] for s in chosen]

@@ -16,7 +16,7 @@ import numpy as np
 
 from hbo.arrays import Floats
 from hbo.folder.run import Run
-from hbo.report.markup import DASHES, SYMBOLS, label, look
+from hbo.report.markup import DASHES, SYMBOLS, label, series_look
 from hbo.report.series import Shown, averaged, evenly, places, reward_shares
 
 Figure = dict[str, Any]
@@ -110,7 +110,7 @@ def _figure(y: str, traces: list[Figure], zero: bool = False, extent: list[float
 
 
 def _dataset(name: str, place: int) -> Figure:
-    colour, dash, symbol = look(place)
+    colour, dash, symbol = series_look(place)
     looks = {"colour": colour, "dash": DASHES[dash], "symbol": SYMBOLS[symbol]}
     return {"key": f"d{place}", "name": label(name), **looks}
 

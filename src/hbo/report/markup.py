@@ -41,7 +41,7 @@ class Grid(NamedTuple):
 
     caption: str
     head: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: list[list[str]]
     css: str = ""
 
 
@@ -62,11 +62,11 @@ def printable(value: Any) -> Any:
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in value)
 
 
-def look(k: int) -> tuple[int, int, int]:
+def series_look(k: int) -> tuple[int, int, int]:
     """The colour, dash and symbol of dataset `k`; alike for no two of the first 64.
 
     Example:
-        >>> look(0), look(8)
+        >>> series_look(0), series_look(8)
         ((0, 0, 0), (0, 1, 1))
     """
     return k % COLOURS, k // COLOURS % len(DASHES), (k + k // COLOURS) % len(SYMBOLS)
@@ -101,7 +101,7 @@ def number(value: float | None, digits: int = 3) -> str:
     return shown.replace("-", "−")
 
 
-def count(value: int | None) -> str:
+def whole_number(value: int | None) -> str:
     """A whole number, a dash when there is none."""
     return MISSING if value is None else f"{value:,}"
 
@@ -122,7 +122,7 @@ def swatch(key: str) -> Markup:
     """The line and marker of the series `key`, as the charts draw them: `d3` a dataset, `g0/4` a group, or other."""
     colour, dash, symbol = "overall", "", ""
     if key.startswith("d"):
-        index, dash_index, symbol_index = look(int(key[1:]))
+        index, dash_index, symbol_index = series_look(int(key[1:]))
         colour, dash, symbol = f"c{index}", _DASH_ARRAYS[dash_index], _SYMBOL_PATHS[symbol_index]
     elif key.startswith("g"):
         colour, symbol = "group", _SYMBOL_PATHS[int(key[1:].split("/")[0]) % len(SYMBOLS)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from markupsafe import Markup
@@ -12,7 +13,7 @@ from hbo.atomic import write_file
 from hbo.errors import ConfigError
 from hbo.folder.paths import REPORT
 from hbo.folder.run import Run
-from hbo.report.balance_sections import TARGETS
+from hbo.report.balance_sections import TARGETS, blocks, legend_keys
 from hbo.report.figures import Figure, drawings
 from hbo.report.markup import allowed, asset, rendered
 from hbo.report.sections import SECTIONS
@@ -57,6 +58,8 @@ def _page(runs: Sequence[Shown]) -> str:
         "runs": runs,
         "one": len(runs) == 1,
         "figures": figures,
+        "legend_keys": partial(legend_keys, runs, figures),
+        "blocks": partial(blocks, runs, figures),
         "hides_targets": any(len(shown.run.lines) > TARGETS for shown in runs),
     }
     plotly, script = Markup(get_plotlyjs()), asset("report/templates/page.js")

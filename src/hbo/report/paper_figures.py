@@ -18,7 +18,7 @@ import numpy as np
 from hbo.arrays import Floats
 from hbo.atomic import write_file
 from hbo.errors import ConfigError, visible
-from hbo.report.markup import look
+from hbo.report.markup import series_look
 from hbo.report.series import Shown, evenly, group_name, places, read_runs
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _global(runs: Sequence[Shown]) -> list[_Panel]:
     for shown in runs:
         lines = {}
         for k, name in enumerate(shown.run.datasets):
-            colour, dash, symbol = look(colours[name])
+            colour, dash, symbol = series_look(colours[name])
             style = {"color": _COLOURS[colour], "linestyle": _DASHES[dash], "marker": _MARKERS[symbol]}
             lines[name] = (shown.series.p_SK[:, k], style)
         panels.append(_Panel(shown.label if len(runs) > 1 else "", shown, lines))

@@ -19,31 +19,34 @@ from hbo.folder.metrics import Accuracy, Metrics, Score
 from hbo.folder.mixture import Mixture
 from hbo.folder.run import Run
 from hbo.report.balance_sections import (
-    Facts,
     Figures,
     Runs,
+    TemplateFacts,
+    beside,
     drawn_facts,
     global_facts,
     labels_of,
-    legend_facts,
+    legend_keys,
     local_facts,
     marked,
     rewards_facts,
 )
-from hbo.report.markup import MISSING, Grid, count, in_percent, markup, name, number, swatch, with_error
+from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, whole_number, with_error
 from hbo.report.series import Shown, places
 from hbo.report.words import PAPER_NAMES, reasons, summary, task
+from hbo.text import duration
 
 _MOST_SETTINGS = 40
 _FEW_SETTINGS = 12  # more of them are folded up
 _CONSTANTS = {"None": "null", "True": "true", "False": "false", "inf": "∞"}
 _APART_ANYWAY = frozenset({"output"})
 _METRICS = {"ifd": "IFD (how little the instruction helps)", "perplexity": "perplexity", "loss": "loss"}
+_MACRO = Markup("<strong>Mean (macro)</strong>")
 _ENVIRONMENT = {"python": "Python", "machine": "Machine", "date": "Date"}  # what is no package
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """A section: `templates/<anchor>.html`.
 
     Attributes:
@@ -55,18 +58,17 @@ class Part:
 
     anchor: str
     link: str
-    facts: Callable[[Runs, Figures], Facts]
+    facts: Callable[[Runs, Figures], TemplateFacts] = lambda runs, figures: {}
     shows: Callable[[Runs], bool] = bool
 
 
-def _header_facts(runs: Runs, figures: Figures) -> Facts:
+def _header_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
         return {"differences": list(_differences(runs))}
     run, series = runs[0].run, runs[0].series
     planned = run.training.max_steps if run.training else 0
-    did = _sentences(summary(run, series, name))
+    did = summary(run, series, name)
     result = [did.pop()] if run.metrics and run.metrics.after else []
-    why = _sentences(reasons(run, series, name))
     about = {
         "Method": run.method,
         "Model": run.model_name,
@@ -75,7 +77,8 @@ def _header_facts(runs: Runs, figures: Figures) -> Facts:
         "Updates": f"{len(run.lines) - 1:,}",
         "Groups per dataset": series.groups,
     }
-    story = [("What happened", did), ("Why", why), ("The result", result)]
+    told = {"What happened": did, "Why": reasons(run, series, name), "The result": result}
+    story = [(term, _joined(sentences)) for term, sentences in told.items()]
     return {"task": task(run, series), "story": story, "about": about.items()}
 
 
@@ -90,7 +93,7 @@ def _differences(runs: Runs) -> Iterator[str]:
         yield markup("the datasets are cut into different numbers of groups: {}", Markup(", ").join(cut))
 
 
-def _glance_facts(runs: Runs, figures: Figures) -> Facts:
+def _glance_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     head = ["Run", "Method", "Seed", "Steps", "Updates", "Held-out loss before", "After", "Change", "Overhead"]
     caption = "Runs; held-out loss is the mean over datasets, in nats per response token"
     differing = list(_differing_settings(runs))
@@ -132,32 +135,30 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, _CONSTANTS.get(str(value), str(value)[:80])
 
 
-def _held_out_facts(runs: Runs, figures: Figures) -> Facts:
-    facts: Facts = {"why_none": "", "accuracies": None, "relative": None}
+def _held_out_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    facts: TemplateFacts = {"why_none": "", "accuracies": None, "relative": None}
     if len(runs) > 1:
-        rows = _by_dataset(runs, _loss_after, also_scored=True)
+        losses = beside("Held-out loss after training", runs, _loss_after, also_scored=True)
         known = [shown.run.metrics for shown in runs]
-        rows.append([Markup("<strong>Mean (macro)</strong>"), *(number(m.macro_nll if m else None) for m in known)])
+        losses.rows.append([_MACRO, *(number(m.macro_nll if m else None) for m in known)])
         ratios = [number(m.relative_nll if m else None) for m in known]
-        rows.append(["After ÷ before, mean over datasets", *ratios])
-        facts["losses"] = Grid("Held-out loss after training", ["Dataset", *labels_of(runs)], rows)
-        right = [row for row in _by_dataset(runs, _accuracy_after, also_scored=True) if set(row[1:]) != {MISSING}]
-        if right:
-            facts["accuracies"] = Grid("Accuracy after training", ["Dataset", *labels_of(runs)], right)
-        return facts
+        losses.rows.append(["After ÷ before, mean over datasets", *ratios])
+        right = beside("Accuracy after training", runs, _accuracy_after, also_scored=True)
+        right = right._replace(rows=[row for row in right.rows if set(row[1:]) != {MISSING}])
+        return facts | {"losses": losses, "accuracies": right if right.rows else None}
     run, metrics = runs[0].run, runs[0].run.metrics
     if metrics is None or not (metrics.after or metrics.before):
         why = "The run has written no metrics.json yet." if metrics is None else "No rows were held out."
-        return {**facts, "why_none": why}
+        return facts | {"why_none": why}
     was_asked = bool(metrics.right or metrics.right_before)
     head = ["Dataset", "Loss before", "Loss after", "Change", "Perplexity before", "Perplexity after", "Rows"]
     head += ["Accuracy before", "Accuracy after", "Rows asked"] * was_asked
     datasets = [*run.datasets, *sorted({*metrics.after, *metrics.before} - {*run.datasets})]
     rows = [_held_out_row(metrics, dataset)[: len(head)] for dataset in datasets]
     macro = _before_and_after(metrics.macro_before, metrics.macro_nll)
-    rows.append([Markup("<strong>Mean (macro)</strong>"), *macro, *[""] * (len(head) - 4)])
+    rows.append([_MACRO, *macro, *[""] * (len(head) - 4)])
     grid = Grid("Held-out rows before and after training", head, rows)
-    return {**facts, "was_asked": was_asked, "losses": grid, "relative": metrics.relative_nll}
+    return facts | {"was_asked": was_asked, "losses": grid, "relative": metrics.relative_nll}
 
 
 def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
@@ -170,7 +171,7 @@ def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
 
 
 def _rows_of(scored: Score | Accuracy | None) -> str:
-    return count(scored.n if scored else None)
+    return whole_number(scored.n if scored else None)
 
 
 def _loss_after(shown: Shown, dataset: str) -> str:
@@ -187,9 +188,8 @@ def _accuracy_after(shown: Shown, dataset: str) -> str:
     if metrics is None or (right := metrics.right.get(dataset)) is None:
         return MISSING
     first = metrics.right_before.get(dataset)
-    return markup(
-        "{}{}", in_percent(right.value), markup(" <small>was {}</small>", in_percent(first.value)) if first else ""
-    )
+    was = markup(" <small>was {}</small>", in_percent(first.value)) if first else ""
+    return markup("{}{}", in_percent(right.value), was)
 
 
 def _before_and_after(before: float | None, after: float | None) -> list[str]:
@@ -208,7 +208,7 @@ def _change(before: float | None, after: float | None) -> str:
     return markup(pattern, css, said, mark, abs(change))
 
 
-def _evaluation_facts(runs: Runs, figures: Figures) -> Facts:
+def _evaluation_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     found = runs[0].run.evaluation
     assert found
     languages = list(dict.fromkeys(each for rows in found.languages.values() if len(rows) > 1 for each in rows))
@@ -226,7 +226,7 @@ def _accuracy(measure: Measure | None) -> str:
     return "" if measure is None else with_error(100 * measure.accuracy, 100 * measure.error, 1)
 
 
-def _loss_facts(runs: Runs, figures: Figures) -> Facts:
+def _loss_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     is_drawn = any(key.endswith("loss") for key in figures)
     if len(runs) > 1:
         return {"why_none": "" if is_drawn else "No run has logged a training loss yet."}
@@ -234,36 +234,29 @@ def _loss_facts(runs: Runs, figures: Figures) -> Facts:
     if run.training is None or not is_drawn:
         why = "has written no trainer_state.json yet" if run.training is None else "logged no training loss"
         return {"why_none": f"The run {why}."}
-    keys = {"overall": "all datasets"} | {f"d{k}": name(dataset) for k, dataset in enumerate(run.datasets)}
     rows = []
-    for key, logged in zip(keys, ["loss", *(f"loss/{dataset}" for dataset in run.datasets)], strict=True):
-        steps, values = run.training.series(logged)
-        lowest = min(filter(math.isfinite, values), default=None)
-        cells = [number(values[0]), number(values[-1]), number(lowest), f"{len(values):,}"] if steps else []
-        rows += [[swatch(key) + keys[key], *cells]] if cells else []
-    drawn = {"overall"} | {trace["key"] for trace in figures["loss"]["traces"]}
-    return {
-        "why_none": "",
-        "keys": [(key, shown) for key, shown in keys.items() if key in drawn],
-        "numbers": Grid("Training loss", ["Series", "First", "Last", "Lowest", "Points"], rows),
-    }
+    for key, said in legend_keys(runs, figures, "loss").items():
+        logged = "loss" if key == "overall" else f"loss/{run.datasets[int(key[1:])]}"
+        _, values = run.training.series(logged)
+        shown = [values[0], values[-1], min(filter(math.isfinite, values), default=None)]
+        rows.append([swatch(key) + said, *map(number, shown), whole_number(len(values))])
+    return {"why_none": "", "numbers": Grid("Training loss", ["Series", "First", "Last", "Lowest", "Points"], rows)}
 
 
-def _mixture_facts(runs: Runs, figures: Figures) -> Facts:
+def _mixture_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     examples = [(d, found) for d in places(runs) if (found := _with_examples(runs, d))]
     facts = {"examples": examples, "score": _score, "is_finite": math.isfinite, "missing": MISSING}
     if len(runs) > 1:
-        rows = _by_dataset(runs, _size_and_start)
-        return {**facts, "sizes": Grid("Rows per dataset", ["Dataset", *labels_of(runs)], rows)}
+        return facts | {"sizes": beside("Rows per dataset", runs, _size_and_start)}
     run, series = runs[0].run, runs[0].series
     total, rows = sum(map(sum, run.sizes.values())), []
     for k, dataset in enumerate(run.datasets):
         size = sum(run.sizes[dataset]) if dataset in run.sizes else None
         share, start = in_percent(size / total if size else None), number(series.p_SK[0, k])
-        rows.append([marked(k, dataset), count(size), share, start, _held_back(run, dataset)])
+        rows.append([marked(k, dataset), whole_number(size), share, start, _held_back(run, dataset)])
     head = ["Dataset", "Rows to train on", "Share of all rows", "Probability at the start", "Rows held out"]
     metric = _METRICS.get(run.mixture.metric, run.mixture.metric) if run.mixture else ""
-    return {**facts, "groups": series.groups, "metric": metric, "sizes": Grid("What was trained on", head, rows)}
+    return facts | {"groups": series.groups, "metric": metric, "sizes": Grid("What was trained on", head, rows)}
 
 
 def _with_examples(runs: Runs, dataset: str) -> Mixture | None:
@@ -276,12 +269,12 @@ def _size_and_start(shown: Shown, dataset: str) -> str:
     if dataset not in shown.run.datasets:
         return MISSING
     size, start = shown.run.sizes.get(dataset), shown.series.p_SK[0, shown.run.datasets.index(dataset)]
-    return markup("{} <small>p = {}</small>", count(sum(size) if size else None), number(start))
+    return markup("{} <small>p = {}</small>", whole_number(sum(size) if size else None), number(start))
 
 
 def _held_back(run: Run, dataset: str) -> str:
     if run.mixture and dataset in run.mixture.datasets:
-        return count(run.mixture.datasets[dataset].held_out)
+        return whole_number(run.mixture.datasets[dataset].held_out)
     return _rows_of(run.metrics.before.get(dataset) if run.metrics else None)
 
 
@@ -292,7 +285,7 @@ def _score(value: float) -> str:
     return number(value, 1 - math.floor(math.log10(abs(value))))
 
 
-def _cost_facts(runs: Runs, figures: Figures) -> Facts:
+def _cost_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     found = [dict(_costs(shown.run)) for shown in runs]
     if len(runs) == 1:
         return {"costs": found[0].items()}
@@ -315,7 +308,7 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
         return
     yield "Overhead of balancing", in_percent(metrics.balance_overhead)
     yield "Rows probed", probed
-    yield "Tokens", count(metrics.tokens)
+    yield "Tokens", whole_number(metrics.tokens)
     tokens, seconds = metrics.tokens, metrics.train_seconds
     yield "Tokens per second", number(tokens / seconds if tokens and seconds else None, 0)
     yield from ((_ENVIRONMENT.get(key, key), value) for key, value in metrics.environment.items())
@@ -324,32 +317,12 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
 def _duration(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds) or seconds < 0:
         return MISSING
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{seconds:.1f} s" if seconds < 60 else duration(round(seconds))
 
 
-def _no_facts(runs: Runs, figures: Figures) -> Facts:
-    return {}
-
-
-def _by_dataset(runs: Runs, cell: Callable[[Shown, str], str], *, also_scored: bool = False) -> list[list[str]]:
-    """A row for each dataset of the mixtures, and for any other that was `also_scored`; a cell for each run."""
-    found: dict[str, int | None] = dict(places(runs))
-    for metrics in (shown.run.metrics for shown in runs if also_scored):
-        found |= {dataset: None for dataset in (metrics.after if metrics else ()) if dataset not in found}
-    return [[marked(place, d), *(cell(shown, d) for shown in runs)] for d, place in found.items()]
-
-
-def _sentences(told: Sequence[str]) -> list[Markup]:
-    """Sentences in which names are HTML already, and all else is ours."""
-    return [Markup(sentence) for sentence in told]
-
-
-def _joined(told: Sequence[str]) -> Markup:
-    return Markup(" ").join(_sentences(told))
+def _joined(sentences: Sequence[str]) -> Markup:
+    """Sentences as HTML: the names in them were escaped when they were made, and all else is ours."""
+    return Markup(" ".join(sentences))
 
 
 def _several(runs: Runs) -> bool:
@@ -362,18 +335,18 @@ def _has_benchmarks(runs: Runs) -> bool:
 
 
 SECTIONS = (
-    Part("header", "", _header_facts),
-    Part("glance", "At a glance", _glance_facts, _several),
-    Part("legend", "", legend_facts, _several),
-    Part("global-p", "Datasets", global_facts),
-    Part("local-p", "Groups", local_facts),
-    Part("rewards", "Rewards", rewards_facts),
-    Part("held-out", "Held-out", _held_out_facts),
-    Part("evaluation", "Benchmarks", _evaluation_facts, _has_benchmarks),
-    Part("loss", "Loss", _loss_facts),
-    Part("mixture", "Mixture", _mixture_facts),
-    Part("drawn", "Rows drawn", drawn_facts),
-    Part("cost", "Cost", _cost_facts),
-    Part("config", "Configuration", _no_facts),
+    PageSection("header", "", _header_facts),
+    PageSection("glance", "At a glance", _glance_facts, _several),
+    PageSection("legend", "", shows=_several),
+    PageSection("global-p", "Datasets", global_facts),
+    PageSection("local-p", "Groups", local_facts),
+    PageSection("rewards", "Rewards", rewards_facts),
+    PageSection("held-out", "Held-out", _held_out_facts),
+    PageSection("evaluation", "Benchmarks", _evaluation_facts, _has_benchmarks),
+    PageSection("loss", "Loss", _loss_facts),
+    PageSection("mixture", "Mixture", _mixture_facts),
+    PageSection("drawn", "Rows drawn", drawn_facts),
+    PageSection("cost", "Cost", _cost_facts),
+    PageSection("config", "Configuration"),
 )
 """In the order in which a page shows them."""

@@ -34,8 +34,6 @@ class Series:
     reward_se_SK: Floats
     reward_SKL: Floats
     reward_se_SKL: Floats
-    drawn_SKL: Floats
-    """Rows consumed from the start of the run up to each line."""
     drawn_KL: Floats
     """Rows consumed by the whole run, or up to the last line of one that goes on."""
     asked_KL: Floats
@@ -70,8 +68,8 @@ def series_of(lines: Sequence[Line], whole_KL: Sequence[Sequence[int]] | None = 
         (1, 1, 2)
     """
     levels = max(len(q) for q in lines[0].q_KL)
-    drawn_SKL = np.nan_to_num(np.stack([_padded(line.drawn_KL, levels) for line in lines])).cumsum(axis=0)
-    drawn_KL = drawn_SKL[-1] if whole_KL is None else np.nan_to_num(_padded(whole_KL, levels))
+    counts = [_padded(line.drawn_KL, levels) for line in lines] if whole_KL is None else [_padded(whole_KL, levels)]
+    drawn_KL = np.nan_to_num(np.stack(counts)).sum(axis=0)
     none_K, none_KL = np.full(len(lines[0].p_K), np.nan), np.full(drawn_KL.shape, np.nan)
 
     def datasets(values: Sequence[Sequence[float] | None]) -> Floats:
@@ -88,7 +86,6 @@ def series_of(lines: Sequence[Line], whole_KL: Sequence[Sequence[int]] | None = 
         reward_se_SK=datasets([line.reward_se_K for line in lines]),
         reward_SKL=cells([line.reward_KL for line in lines]),
         reward_se_SKL=cells([line.reward_se_KL for line in lines]),
-        drawn_SKL=drawn_SKL,
         drawn_KL=drawn_KL,
         asked_KL=asked_rows(lines, float(drawn_KL.sum())),
     )

@@ -12,7 +12,7 @@ from rich.text import Text
 from hbo.core.prior import MANY_PASSES
 from hbo.errors import visible
 from hbo.folder.benchmarks import Evaluation, Measure
-from hbo.folder.metrics import Metrics, Score, parse_metrics
+from hbo.folder.metrics import Metrics, Score
 from hbo.report.words import PAPER_NAMES
 
 
@@ -28,14 +28,10 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
         >>> metrics_table({"eval": {"math": {"nll": 0.0, "perplexity": 1.0, "n": 5}}}).row_count
         2
     """
-    found = parse_metrics(metrics)
-    table = Table(title="Held-out perplexity", title_justify="left")
-    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
-    for column in ("rows", "before", "after", "change"):
-        table.add_column(column, justify="right", no_wrap=True)
+    found = Metrics.checked(dict(metrics), "metrics.json")
     was_asked = bool(found.right or found.right_before)
-    if was_asked:
-        table.add_column("accuracy", justify="right", no_wrap=True)
+    columns = ["rows", "before", "after", "change", *(["accuracy"] if was_asked else [])]
+    table = _by_dataset(columns, "Held-out perplexity")
     for name in dict.fromkeys([*found.after, *found.before]):
         before, after = found.before.get(name), found.after.get(name)
         scores = [score.perplexity if score else None for score in (before, after)]
@@ -54,10 +50,8 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
         spread: `hbo.scoring.scores.Quantiles`, one per dataset.
         metric: What was scored.
     """
-    table = Table(title=f"Difficulty ({metric})", title_justify="left")
-    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
-    for column in ("rows", "scored", "min", "25%", "50%", "75%", "max", "IFD ≥ 1"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = ["rows", "scored", "min", "25%", "50%", "75%", "max", "IFD ≥ 1"]
+    table = _by_dataset(columns, f"Difficulty ({metric})")
     for q in spread:
         values = (_number(value, 3) for value in (q.min, q.q25, q.q50, q.q75, q.max))
         suspect = "–" if math.isnan(q.suspect) else f"{q.suspect:.1%}"
@@ -95,11 +89,8 @@ def plan_title(plan: Mapping[str, Any]) -> str:
 def plan_table(plan: Mapping[str, Any]) -> Table:
     """The datasets of a run, with prior and expected passes."""
     packed = plan["packed_rows"]
-    table = Table()
-    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
     packed_column = [] if packed is None else ["packed, about"]
-    for column in ("train rows", *packed_column, "held out", "prior", "passes under the prior"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table = _by_dataset(["train rows", *packed_column, "held out", "prior", "passes under the prior"])
     for name, rows in plan["rows"].items():
         prior, passes = plan["prior"][name], plan["epochs"][name]
         table.add_row(
@@ -125,6 +116,14 @@ def plan_notes(plan: Mapping[str, Any]) -> list[str]:
     if not plan["tokenized"]:
         notes.append("nothing was tokenised; rows that max_length leaves without a response are counted too")
     return notes
+
+
+def _by_dataset(columns: Sequence[str], title: str | None = None) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
 
 
 def _share(value: float | None) -> str:

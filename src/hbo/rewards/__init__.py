@@ -20,10 +20,23 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
+from hbo.config import HBOConfig
 from hbo.config.rewards import REWARDS, spec_of
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.text import nearest
 
 Reward = Callable[..., Any]
+Functions = tuple[Reward | None, Reward | None]
+"""Of the datasets and of the groups; None: that level is frozen."""
+
+
+def reward_functions(config: HBOConfig) -> Functions:
+    """The functions behind a configuration's rewards of rows.
+
+    Raises:
+        ConfigError: There is no such reward.
+    """
+    return reward_function("global_reward", config.global_reward), reward_function("local_reward", config.local_reward)
 
 
 def reward_function(key: str, value: str | Reward | None) -> Reward | None:

@@ -20,18 +20,15 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hbo.arrays import Floats, Ints
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.passes import Sets
 from hbo.scoring.batches import pack, pad, reader
 from hbo.scoring.devices import device_of
 from hbo.scoring.losses import per_example_loss
 from hbo.scoring.room import tokens_on
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 _LOOKAHEAD = 0.001
 
@@ -44,7 +41,7 @@ def aligned(model: nn.Module, sets: Sets) -> Floats:
         for i in _share(sets):
             own = mean_gradient(model, sets, sets.row_C[i])
             cosine_KK[i] = [cosine(own, other) for other in dev]
-    mean_K: Floats = sets.processes.total(cosine_KK).mean(axis=1)
+    mean_K: Floats = sets.passes.processes.total(cosine_KK).mean(axis=1)
     return mean_K
 
 
@@ -65,7 +62,7 @@ def aligned_after_a_step(model: nn.Module, sets: Sets) -> Floats:
                 _move(parameters, before)
         finally:
             _move(parameters, before)
-    return sets.processes.total(cosine_K)
+    return sets.passes.processes.total(cosine_K)
 
 
 def batch_norms(model: nn.Module, sets: Sets) -> Floats:
@@ -75,7 +72,7 @@ def batch_norms(model: nn.Module, sets: Sets) -> Floats:
         for i in _share(sets):
             own = mean_gradient(model, sets, sets.row_C[i])
             norm_C[i] = _dot(own, own) ** 0.5
-    return sets.processes.total(norm_C)
+    return sets.passes.processes.total(norm_C)
 
 
 def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
@@ -86,11 +83,11 @@ def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     for parameter in parameters:
         parameter.grad = None
-    read, tokens = reader(sets.rows), sets.gradient_tokens or tokens_on(device_of(model))
+    read, tokens = reader(sets.passes.rows), sets.gradient_tokens or tokens_on(device_of(model))
     length_P = np.array([len(ids) for ids, _ in read(number_P)])
     with torch.enable_grad():
         for index_B in pack(length_P, np.arange(len(number_P)), tokens):
-            loss_B = per_example_loss(model, pad(read(number_P[index_B]), sets.pad_token_id))
+            loss_B = per_example_loss(model, pad(read(number_P[index_B]), sets.passes.pad_token_id))
             (loss_B.nansum() / len(number_P)).backward()  # type: ignore[no-untyped-call]
     found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     for parameter in parameters:
@@ -100,7 +97,7 @@ def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
 
 def _share(sets: Sets) -> range:
     """The choices that this process measures."""
-    return range(sets.processes.rank, len(sets.row_C), sets.processes.count)
+    return range(sets.passes.processes.rank, len(sets.row_C), sets.passes.processes.count)
 
 
 def cosine(one: list[Tensor], other: list[Tensor]) -> float:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from datasets import Dataset
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from hbo.arrays import Ints
 
 PACKED = "seq_lengths"
 """The column, called as TRL has it, that holds how long each example of a packed row is."""
@@ -22,11 +22,7 @@ _BATCH = 1000
 
 
 def example_counts(rows: Dataset) -> NDArray[np.int32] | None:
-    """How many examples each row (N,) holds; None when rows are not packed.
-
-    Raises:
-        Nothing.
-    """
+    """How many examples each row (N,) holds; None when rows are not packed."""
     if PACKED not in rows.column_names:
         return None
     tables = rows.select_columns([PACKED]).with_format("arrow").iter(_BATCH)

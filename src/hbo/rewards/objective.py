@@ -10,24 +10,21 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hbo.arrays import Floats, Ints
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
-from hbo.rewards import Reward, reward_function
+from hbo.rewards import Reward, reward_functions
 from hbo.rewards.gradients import gradient_norm_of, trainable_parameters
 from hbo.rewards.measurer import Measurer
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.passes import pool_of, probes_of
 from hbo.rewards.per_row import loss
-from hbo.rewards.probe import per_row, rewards_of_probes
+from hbo.rewards.probe import due_functions, rewards_of_probes, value_of
 from hbo.scoring.processes import ALONE, Processes
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Objective(Protocol):
@@ -55,8 +52,7 @@ class OwnLossProbe(Measurer):
 
     def __init__(self, objective: Objective, groups: Groups, config: HBOConfig, *, seed: int = 0) -> None:
         self.objective, self.groups, self.config, self.seed = objective, groups, config, seed
-        self.global_fn = reward_function("global_reward", config.global_reward)
-        self.local_fn = reward_function("local_reward", config.local_reward)
+        self.functions = reward_functions(config)
         self.pool = pool_of(groups, config, seed)
         self.reference: dict[int, float] = {}
 
@@ -67,7 +63,7 @@ class OwnLossProbe(Measurer):
             RewardError: A reward can't be measured.
         """
         one = next(rows[:1] for rows in self.pool if len(rows))
-        self._values(model, one, [self.global_fn, self.local_fn], processes)
+        self._values(model, one, self.functions, processes)
         return "rewards are measured on the trainer's own loss, one row at a time"
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
@@ -87,11 +83,9 @@ class OwnLossProbe(Measurer):
     def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """As `Probe.measure`."""
         cells = probes_of(self.pool, self.config, self.groups.levels, self.seed, step)
-        both = zip((self.global_fn, self.local_fn), self.config.measured(step), strict=True)
-        functions = [function if is_due else None for function, is_due in both]
+        functions = due_functions(self.functions, self.config, step)
         value_2P = self._values(model, np.concatenate(cells), functions, processes)
-        learns = functions[0] is not None, functions[1] is not None
-        return rewards_of_probes(self.groups, cells, value_2P, learns)
+        return rewards_of_probes(self.groups, cells, value_2P, functions)
 
     def _values(
         self, model: nn.Module, number_P: Ints, functions: Sequence[Reward | None], processes: Processes
@@ -121,5 +115,5 @@ class OwnLossProbe(Measurer):
         found_F = np.full(len(functions), np.nan)
         for tier, function in enumerate(functions):
             if function is not None:
-                found_F[tier] = per_row(function, model, batch, context, 1)[0]
+                found_F[tier] = value_of(function, model, batch, context, 1).item()
         return found_F

@@ -1,10 +1,9 @@
-"""One pass over some rows, in batches by length, dealt out to processes: what every measurement is made of.
+"""Passes over rows, of which every measurement is made: which rows, in batches of how many tokens, by which process.
 
-P rows, B rows of a batch, W numbers per row.
+Each group has a pool of rows, drawn once, and an update looks at some of them, drawn anew (`pool_of`, `probes_of`).
 
-How many tokens of probes are measured at once: as many as fit into what a training step takes anyway.
-
-Decided once, at the first update, when the optimizer has its states and the peak of training is known:
+A batch of probes has as many tokens as fit into what a training step takes anyway (`Sizing`). That is decided once, at
+the first update, when the optimizer has its states and the peak of training is known:
 
     tokens = (peak of training − what is held between steps) / bytes of a token, and at least the longest row
 
@@ -14,7 +13,7 @@ are rather too many. Tokens are rounded down to a power of two: a little more or
 a CPU, where no allocator tells, they are at most those of a training batch. The checkpoint holds what was decided, so
 that a resumed run makes the same batches, and computes the same to the bit.
 
-Which rows of each group a measurement looks at: a pool drawn once, and some of it anew at every update.
+Letters: P rows, B rows of a batch, W numbers per row, C choices of an actor.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from hbo.arrays import Floats, Ints
 from hbo.config import HBOConfig
 from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
@@ -39,68 +38,68 @@ from hbo.scoring.devices import device_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes, power_of_two, tokens_on
 
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 Batch = dict[str, torch.Tensor]
 
 
-def over_rows(
-    model: nn.Module,
-    rows: Rows,
-    number_P: Ints,
-    measure: Callable[[Ints, Batch], Floats],
-    width: int,
-    *,
-    room: Room,
-    pad_token_id: int,
-    processes: Processes = ALONE,
-    alike: bool = False,
-) -> Floats:
-    """What `measure` finds for each row (W, P); the model is as before.
+@dataclass(frozen=True)
+class Passes:
+    """Makes passes over rows, in batches by length, dealt out to processes."""
 
-    Args:
-        model: In eval mode during the pass.
-        rows: With `input_ids` and `labels`.
-        number_P: Which of them.
-        measure: Called with the numbers of a batch's rows and the batch; returns (W, B).
-        width: W.
-        room: Tokens per batch; halved where they don't fit into memory.
-        pad_token_id: Any valid token id.
-        processes: Each measures its share of the batches.
-        alike: All processes measure all batches instead, as the plain gradients of a sharded model need it.
-    """
-    value_WP = np.zeros((width, len(number_P)))
-    sharing = ALONE if alike else processes
-    read = reader(rows)
-    length_P = np.array([len(ids) for ids, _ in read(number_P)])
-    tokens = room.tokens or tokens_on(device_of(model))
+    rows: Rows | PackedExamples
+    """With `input_ids` and `labels`."""
+    pad_token_id: int
+    """Any valid token id."""
+    room: Room
+    """Tokens per batch; halved where they don't fit into memory."""
+    processes: Processes = ALONE
+    """Each measures its share of the batches."""
 
-    def found(index_B: Ints) -> Floats:
-        return measure(number_P[index_B], pad(read(number_P[index_B]), pad_token_id))
+    def over(
+        self,
+        model: nn.Module,
+        number_P: Ints,
+        measure: Callable[[Ints, Batch], Floats],
+        width: int,
+        *,
+        alike: bool = False,
+    ) -> Floats:
+        """What `measure` finds for each of these rows (W, P); the model is as before.
 
-    with left_as_found(model):
-        batches = list(pack(length_P, np.arange(len(number_P)), tokens))
-        for number, is_own in sharing.turns(len(batches)):
-            for index_B, value_WB in room.tried(batches[number], found):
-                if is_own:
-                    value_WP[:, index_B] = value_WB
-    room.tokens = processes.least(room.tokens)
-    return sharing.total(value_WP)
+        Args:
+            model: In eval mode during the pass.
+            number_P: Which rows.
+            measure: Called with the numbers of a batch's rows and the batch; returns (W, B).
+            width: W.
+            alike: All processes measure all batches instead, as the plain gradients of a sharded model need it.
+        """
+        value_WP = np.zeros((width, len(number_P)))
+        sharing = ALONE if alike else self.processes
+        read = reader(self.rows)
+        length_P = np.array([len(ids) for ids, _ in read(number_P)])
+        tokens = self.room.tokens or tokens_on(device_of(model))
+
+        def found(index_B: Ints) -> Floats:
+            return measure(number_P[index_B], pad(read(number_P[index_B]), self.pad_token_id))
+
+        with left_as_found(model):
+            batches = list(pack(length_P, np.arange(len(number_P)), tokens))
+            for number, is_own in sharing.turns(len(batches)):
+                for index_B, value_WB in self.room.tried(batches[number], found):
+                    if is_own:
+                        value_WP[:, index_B] = value_WB
+        self.room.tokens = self.processes.least(self.room.tokens)
+        return sharing.total(value_WP)
 
 
 @dataclass(frozen=True)
 class Sets:
     """Sets of rows, one for each choice, of which a reward of the whole is measured, and how to look at them."""
 
-    rows: Rows | PackedExamples
-    """Where they are, with `input_ids` and `labels`."""
+    passes: Passes
     row_C: list[Ints]
     """The rows of each choice."""
     dev_K: list[Ints]
     """Rows of each dataset that are set aside, if the reward needs them."""
-    room: Room
-    pad_token_id: int
-    processes: Processes
     gradient_tokens: int | None = None
     """Padded tokens of a batch whose gradient is taken; None: by device."""
 
@@ -108,30 +107,16 @@ class Sets:
         self, model: nn.Module, number_C: list[Ints], measure: Callable[[nn.Module, Batch], Floats], width: int
     ) -> list[Floats]:
         """What `measure` (W, B) finds for the rows of each of these sets (W, P), rows without a target left out."""
-        value_WP = over_rows(
-            model,
-            self.rows,
-            np.concatenate(number_C),
-            lambda rows_B, batch: measure(model, batch),
-            width,
-            room=self.room,
-            pad_token_id=self.pad_token_id,
-            processes=self.processes,
-        )
-        parts = np.split(value_WP, np.cumsum([len(rows) for rows in number_C])[:-1], axis=1)
-        return [part[:, np.isfinite(part).all(axis=0)] for part in parts]
+        borders = np.cumsum([len(rows) for rows in number_C])[:-1]
+        found = self.passes.over(model, np.concatenate(number_C), lambda _, batch: measure(model, batch), width)
+        return [part[:, np.isfinite(part).all(axis=0)] for part in np.split(found, borders, axis=1)]
 
 
 _SHARE = 0.8  # of what is free
 
 
 class Sizing:
-    """Decides the room for probes.
-
-    Args:
-        asked: Tokens per batch; None: by memory.
-        of_training: Tokens of a training batch, if these are known.
-    """
+    """Decides the room for probes: as `asked`, else by memory, and by the tokens of a training batch, if known."""
 
     def __init__(self, asked: int | None = None, of_training: int | None = None) -> None:
         self.room = Room(asked)
@@ -193,11 +178,7 @@ def chosen(rows: Ints, count: int, key: tuple[int, Purpose, *tuple[int, ...]]) -
 def pool_of(
     groups: Groups, config: HBOConfig, seed: int, numbers: Callable[[Ints], Ints] = lambda rows: rows
 ) -> list[Ints]:
-    """The pool of each group; `numbers` turns its rows into the numbers of what is measured.
-
-    Raises:
-        Nothing.
-    """
+    """The pool of each group; `numbers` turns its rows into the numbers of what is measured."""
     return [
         chosen(numbers(groups.rows(k, j)), config.probe_pool, (seed, Purpose.POOL, k, j))
         for k in range(len(groups.datasets))
@@ -206,11 +187,7 @@ def pool_of(
 
 
 def probes_of(pool: list[Ints], config: HBOConfig, levels: int, seed: int, step: int) -> list[Ints]:
-    """What the update at `step` looks at, one array per group: `config.probes` per dataset, at least one per group.
-
-    Raises:
-        Nothing.
-    """
+    """What the update at `step` looks at, one array per group: `config.probes` per dataset, at least one per group."""
     share = [config.probes // levels + (j < config.probes % levels) for j in range(levels)]
     return [
         chosen(rows, max(1, share[cell % levels]), (seed, Purpose.PROBES, step, cell)) for cell, rows in enumerate(pool)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 
+from hbo.arrays import Floats, Ints
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
 from hbo.core.algorithm import Rewards
@@ -22,9 +22,6 @@ from hbo.rewards.measurer import Measurer
 from hbo.rewards.passes import Sets, chosen
 from hbo.rewards.probe import Probe
 from hbo.scoring.processes import ALONE, Processes
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class PerDataset(Measurer):
@@ -60,7 +57,7 @@ class PerDataset(Measurer):
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
         """As `Probe.measure_reference`, if the probe has a reward to measure."""
-        if self.probe.local_fn is not None:
+        if self.probe.functions[1] is not None:
             self.probe.measure_reference(model, processes)
 
     def state_dict(self) -> dict[str, Any]:
@@ -75,7 +72,7 @@ class PerDataset(Measurer):
         """As `Probe.measure`; no standard error is known of a reward of the whole."""
         is_due, local_is_due = self.config.measured(step)
         rewards = Rewards(examples=0)
-        if self.probe.local_fn is not None and local_is_due:
+        if self.probe.functions[1] is not None and local_is_due:
             rewards = self.probe.measure(model, step, processes)
         if not (local_is_due if self.config.is_flat else is_due):
             return rewards
@@ -87,8 +84,7 @@ class PerDataset(Measurer):
         return replace(rewards, global_K=value_C, examples=examples)
 
     def _measured(self, model: nn.Module, row_C: list[Ints], dev_K: list[Ints], processes: Processes) -> Floats:
-        probe, tokens = self.probe, self.config.probe_tokens
-        sets = Sets(probe.rows, row_C, dev_K, probe.room, probe.pad_token_id, processes, gradient_tokens=tokens)
+        sets = Sets(self.probe.passes(processes), row_C, dev_K, gradient_tokens=self.config.probe_tokens)
         value_C: Floats = self._function(model, sets)
         return value_C
 

@@ -12,29 +12,26 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
-from numpy.typing import NDArray
 from torch import nn
 
+from hbo.arrays import Floats, Ints
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs, spec_of
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
 from hbo.errors import DataError, RewardError
-from hbo.rewards import Reward, reward_function
+from hbo.rewards import Functions, Reward, reward_functions
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.rewards.measurer import Measurer
 from hbo.rewards.norms import Facts, Uncovered
-from hbo.rewards.passes import Sizing, over_rows, pool_of, probes_of
+from hbo.rewards.passes import Batch, Passes, Sizing, pool_of, probes_of
 from hbo.scoring.batches import Row, Rows, pad, reader
 from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.losses import Scorer
 from hbo.scoring.measure import without_instruction
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 _TRIED = 3  # rows, as many as `settle` compares
 
@@ -74,8 +71,7 @@ class Probe(Measurer):
     ) -> None:
         self.rows, self.groups, self.config = rows, groups, config
         self.pad_token_id, self.seed = pad_token_id, seed
-        self.global_fn = reward_function("global_reward", config.global_reward)
-        self.local_fn = reward_function("local_reward", config.local_reward)
+        self.functions = reward_functions(config)
         missing = [name for name in ("input_ids", "labels") if name not in rows.column_names]
         if missing and not config.is_static:
             raise DataError(
@@ -98,9 +94,9 @@ class Probe(Measurer):
         """Tokens per batch."""
         return self.sizing.room
 
-    @property
-    def _wants_norms(self) -> bool:
-        return "gradient_norm" in needs(self.global_fn, self.local_fn)
+    def passes(self, processes: Processes) -> Passes:
+        """Passes over what is measured."""
+        return Passes(self.examples, self.pad_token_id, self.room, processes)
 
     def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
         """Finds out how the model is measured, and measures the longest row of the pool; what came out, in a sentence.
@@ -114,13 +110,13 @@ class Probe(Measurer):
         length_P = np.array([len(ids) for ids, _ in read(pool)])
         self.sizing.longest = int(length_P.max(initial=1))
         self.room.lockstep = processes.count > 1 and not is_whole(model)
-        if self._wants_norms:
+        if "gradient_norm" in needs(*self.functions):
             few = pool[np.argsort(length_P, kind="stable")[:_TRIED]]
             found = settle(model, pad(read(few), self.pad_token_id), processes.from_first)
             self.facts = Facts.from_json(processes.from_first(found.to_json()))
         longest = pool[np.argmax(length_P)][None]
         with self.sizing.watching(device_of(model)):
-            self.values(model, longest, [self.global_fn, self.local_fn], Processes())
+            self.values(model, longest, self.functions)
         return self.facts.sentence() if self.facts else "rewards are measured for a whole batch in one pass"
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
@@ -131,7 +127,7 @@ class Probe(Measurer):
         else:
             losses = self._losses(model, self.examples, pool, processes)
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
-        if "without_instruction" in needs(self.global_fn, self.local_fn):
+        if "without_instruction" in needs(*self.functions):
             rows = [
                 dict(zip(("input_ids", "labels"), row, strict=True)) for row in self._alone(reader(self.examples)(pool))
             ]
@@ -142,14 +138,10 @@ class Probe(Measurer):
         scorer, room = Scorer(model), Room.of(model, self.config.probe_tokens)
         room.tokens, room.lockstep = processes.least(room.tokens), processes.count > 1 and not is_whole(model)
 
-        def losses(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
-            found: Floats = scorer.losses(batch).cpu().double().numpy()
-            return found[None]
+        def losses(rows_B: Ints, batch: Batch) -> Floats:
+            return np.asarray(scorer.losses(batch).cpu().double().numpy()[None])
 
-        pad_id = self.pad_token_id
-        found_1P = over_rows(model, rows, number_P, losses, 1, room=room, pad_token_id=pad_id, processes=processes)
-        loss_P: Floats = found_1P[0]
-        return loss_P
+        return np.asarray(Passes(rows, self.pad_token_id, room, processes).over(model, number_P, losses, 1)[0])
 
     def _alone(self, rows: Sequence[Row]) -> list[Row]:
         return [without_instruction(row, self._opening) for row in rows]
@@ -189,24 +181,22 @@ class Probe(Measurer):
             processes: Each measures its share of the probes.
         """
         cells = self.probes(step)
-        both = zip((self.global_fn, self.local_fn), self.config.measured(step), strict=True)
-        functions = [function if is_due else None for function, is_due in both]
+        functions = due_functions(self.functions, self.config, step)
         value_2P = self.values(model, np.concatenate(cells), functions, processes)
-        learns = functions[0] is not None, functions[1] is not None
-        return rewards_of_probes(self.groups, cells, value_2P, learns)
+        return rewards_of_probes(self.groups, cells, value_2P, functions)
 
     def values(
         self, model: nn.Module, probe_P: Ints, functions: Sequence[Reward | None], processes: Processes = ALONE
     ) -> Floats:
         """What each of the F reward functions gives for each of these rows (F, P); as `measure` otherwise."""
-        norms = "gradient_norm" in needs(*functions)
-        if norms and self.facts is None:
+        wants_norms = "gradient_norm" in needs(*functions)
+        if wants_norms and self.facts is None:
             self.settle(model, processes)
         self.sizing.decide(device_of(model), processes)
-        in_parts, findings = not is_whole(model), list[str]()
+        findings: list[str] = []
         scorer = Scorer(model)  # one, since it looks at the head in its first batch only
 
-        def measure(rows_B: Ints, batch: dict[str, torch.Tensor]) -> Floats:
+        def measure(rows_B: Ints, batch: Batch) -> Floats:
             try:
                 return self._measure_batch(model, rows_B, batch, functions, scorer)
             except Uncovered as finding:
@@ -214,19 +204,9 @@ class Probe(Measurer):
                 return np.full((len(functions), len(rows_B)), np.nan)
 
         def measured(*, alike: bool) -> Floats:
-            return over_rows(
-                model,
-                self.examples,
-                probe_P,
-                measure,
-                len(functions),
-                room=self.room,
-                pad_token_id=self.pad_token_id,
-                processes=processes,
-                alike=alike,
-            )
+            return self.passes(processes).over(model, probe_P, measure, len(functions), alike=alike)
 
-        if not norms or self.facts is None or not in_parts:
+        if not wants_norms or self.facts is None or is_whole(model):
             return measured(alike=False)
         if self.facts.batched:
             value_FP = measured(alike=False)
@@ -239,36 +219,37 @@ class Probe(Measurer):
         return measured(alike=True)
 
     def _measure_batch(
-        self,
-        model: nn.Module,
-        rows_B: Ints,
-        batch: dict[str, torch.Tensor],
-        functions: Sequence[Reward | None],
-        scorer: Scorer,
+        self, model: nn.Module, rows_B: Ints, batch: Batch, functions: Sequence[Reward | None], scorer: Scorer
     ) -> Floats:
         context: dict[str, Any] = {}
-        if "gradient_norm" in needs(*functions):
+        wanted = needs(*functions)
+        if "gradient_norm" in wanted:
             context["gradient_norm"], context["loss"] = gradient_norms_and_losses(model, batch, facts=self.facts)
         else:
             context["loss"] = scorer.losses(batch)
-        if "without_instruction" in needs(*functions):
-            labels = batch["labels"].numpy()
-            without = pad(self._alone([(row, row) for row in labels]), self.pad_token_id)
+        if "without_instruction" in wanted:
+            without = pad(self._alone([(row, row) for row in batch["labels"].numpy()]), self.pad_token_id)
             context["loss_alone"] = scorer.losses(without)
         device = context["loss"].device
         context["loss"] = context["loss"].double()
         for name, known in (("reference", self.reference), ("reference_alone", self.reference_alone)):
             values = torch.tensor([known.get(row, np.nan) for row in rows_B.tolist()], dtype=torch.float64)
             context[name] = values.to(device, non_blocking=True)
-        asked = [tier for tier, function in enumerate(functions) if function is not None]
-        values_B = [value_of(functions[tier], model, batch, context, len(rows_B)).to(device) for tier in asked]
-        found = np.full((len(functions), len(rows_B)), np.nan)
+        found_FB = np.full((len(functions), len(rows_B)), np.nan)
+        asked = {tier: function for tier, function in enumerate(functions) if function is not None}
         if asked:  # all that the host must know of the batch comes at once
-            found[asked] = torch.stack(values_B).cpu().numpy()
-        return found
+            values_B = [value_of(each, model, batch, context, len(rows_B)).to(device) for each in asked.values()]
+            found_FB[list(asked)] = torch.stack(values_B).cpu().numpy()
+        return found_FB
 
 
-def rewards_of_probes(groups: Groups, cells: list[Ints], value_2P: Floats, learns: tuple[bool, bool]) -> Rewards:
+def due_functions(functions: Functions, config: HBOConfig, step: int) -> Functions:
+    """Those of the two functions that an update after `step` asks for."""
+    is_due = config.measured(step)
+    return functions[0] if is_due[0] else None, functions[1] if is_due[1] else None
+
+
+def rewards_of_probes(groups: Groups, cells: list[Ints], value_2P: Floats, functions: Functions) -> Rewards:
     """The rewards of both levels, from what the probes of each group have shown; NaN is no measurement."""
     mean = np.full((2, len(cells)), np.nan)
     variance = np.full((2, len(cells)), np.nan)  # of the mean
@@ -280,49 +261,35 @@ def rewards_of_probes(groups: Groups, cells: list[Ints], value_2P: Floats, learn
                 with np.errstate(over="ignore", invalid="ignore"):  # what overflows is skipped by the update
                     mean[tier, cell] = seen.mean()
                     variance[tier, cell] = seen.var(ddof=1) / len(seen) if len(seen) > 1 else np.nan
-    return rewards_of(groups, mean, variance, learns, examples=int(value_2P.shape[1]))
+    return rewards_of(groups, mean, variance, functions, examples=int(value_2P.shape[1]))
 
 
-def rewards_of(
-    groups: Groups, mean_2C: Floats, variance_2C: Floats, learns: tuple[bool, bool], examples: int
-) -> Rewards:
+def rewards_of(groups: Groups, mean_2C: Floats, variance_2C: Floats, functions: Functions, *, examples: int) -> Rewards:
     """The rewards of both levels, from each group's mean and the variance of that mean; NaN where nothing was seen.
 
-    A dataset's reward is the mean of its groups', each weighted by its examples.
+    A dataset's reward is the mean of its groups', each weighted by its examples. A level without a function has none.
     """
     shape = len(groups.datasets), groups.levels
     mean_KL, variance_KL = mean_2C.reshape(2, *shape), variance_2C.reshape(2, *shape)
     share_KL = np.where(np.isfinite(mean_KL[0]), groups.examples_KL, 0).astype(np.float64)
     total_K = share_KL.sum(axis=1, keepdims=True)
     share_KL = np.divide(share_KL, total_K, out=np.full_like(share_KL, np.nan), where=total_K > 0)
+    of_datasets, of_groups = (function is not None for function in functions)
     return Rewards(
-        global_K=_weighted(share_KL, mean_KL[0]) if learns[0] else None,
-        local_KL=mean_KL[1] if learns[1] else None,
-        global_se_K=np.sqrt(_weighted(share_KL**2, variance_KL[0])) if learns[0] else None,
-        local_se_KL=np.sqrt(variance_KL[1]) if learns[1] else None,
+        global_K=_weighted(share_KL, mean_KL[0]) if of_datasets else None,
+        local_KL=mean_KL[1] if of_groups else None,
+        global_se_K=np.sqrt(_weighted(share_KL**2, variance_KL[0])) if of_datasets else None,
+        local_se_KL=np.sqrt(variance_KL[1]) if of_groups else None,
         examples=examples,
     )
 
 
-def per_row(function: Reward, model: nn.Module | None, batch: Any, context: dict[str, Any], rows: int) -> Floats:
-    """As `value_of`, on the host.
-
-    Raises:
-        RewardError: As there.
-    """
-    found: Floats = value_of(function, model, batch, context, rows).cpu().numpy()
-    return found
-
-
-def value_of(
-    function: Reward | None, model: nn.Module | None, batch: Any, context: dict[str, Any], rows: int
-) -> torch.Tensor:
+def value_of(function: Reward, model: nn.Module | None, batch: Any, context: dict[str, Any], rows: int) -> torch.Tensor:
     """What a reward gives for each row (B,), in fp64.
 
     Raises:
         RewardError: A user's own one failed, or gave something else.
     """
-    assert function is not None
     name = f"the reward {function.__module__}:{getattr(function, '__qualname__', type(function).__name__)}"
     try:
         value = function(model, batch, **context)

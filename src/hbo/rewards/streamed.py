@@ -23,6 +23,7 @@ from peft import PeftModel
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from hbo.arrays import Floats, Ints
 from hbo.config.rewards import REWARDS, needs, spec_of
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError
@@ -31,12 +32,9 @@ from hbo.rewards.measurer import Measurer, Step
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.observer import Observer
 from hbo.rewards.per_row import gradient_norm, loss
-from hbo.rewards.probe import Probe, per_row, rewards_of
+from hbo.rewards.probe import Probe, rewards_of, value_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.targets import Targets
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 _NORM, _LOSS = 0, 1
 _RARE = 4  # a group that was seen less often than this part of its probes is topped up until it was
@@ -54,7 +52,7 @@ class Window(Measurer):
 
     def __init__(self, probe: Probe) -> None:
         self.probe, self.groups, self.config = probe, probe.groups, probe.config
-        self.functions = probe.global_fn, probe.local_fn
+        self.functions = probe.functions
         for key, function in zip(("global_reward", "local_reward"), self.functions, strict=True):
             spec = spec_of(function)
             if function is not None and not (spec and spec.is_streamable):
@@ -166,14 +164,13 @@ class Window(Measurer):
                 shifted = self._of_means(function, mean_2C + np.sqrt(variance_2C))
                 with np.errstate(over="ignore", invalid="ignore"):
                     spread_2C[tier] = (shifted - value_2C[tier]) ** 2
-        learns = self.functions[0] is not None, self.functions[1] is not None
-        return rewards_of(self.groups, value_2C, spread_2C, learns, examples=int(count_2C[_LOSS].sum()))
+        return rewards_of(self.groups, value_2C, spread_2C, self.functions, examples=int(count_2C[_LOSS].sum()))
 
     def _of_means(self, function: Any, mean_2C: Floats) -> Floats:
         reference_C = [_mean([self.probe.reference[row] for row in rows.tolist()]) for rows in self.probe.pool]
         values = {"gradient_norm": mean_2C[_NORM], "loss": mean_2C[_LOSS], "reference": np.array(reference_C)}
         context = {name: torch.from_numpy(value) for name, value in values.items()}
-        return per_row(function, None, None, context, mean_2C.shape[1])
+        return np.asarray(value_of(function, None, None, context, mean_2C.shape[1]).numpy())
 
     def _before(self, model: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
         if self._why or not self._expected or not model.training or not torch.is_grad_enabled():

@@ -22,16 +22,14 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate.utils import extract_model_from_parallel
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hbo.arrays import Floats
 from hbo.errors import RewardError
 from hbo.rewards.passes import Batch, Sets
 from hbo.scoring.devices import device_of
 from hbo.scoring.head import target_logits
 from hbo.scoring.targets import Targets
-
-Floats = NDArray[np.float64]
 
 
 def transferability(model: nn.Module, sets: Sets) -> Floats:

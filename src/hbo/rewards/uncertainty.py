@@ -25,15 +25,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from accelerate.utils import extract_model_from_parallel
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hbo.arrays import Floats
 from hbo.rewards.passes import Batch, Sets
 from hbo.scoring.devices import device_of
 from hbo.scoring.head import target_logits, targets_at_once
 from hbo.scoring.targets import Targets
-
-Floats = NDArray[np.float64]
 
 
 class Statistics(NamedTuple):

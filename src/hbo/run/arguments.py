@@ -19,7 +19,7 @@ from hbo.errors import ConfigError, first_line
 from hbo.run.field_types import built, fit, fit_all, kinds_of
 from hbo.run.keys import FORMER, KINDS, LORA_KINDS, check_keys, reaches_trainer, without_effect
 from hbo.scoring.devices import is_bf16_native
-from hbo.training.checks import check_dispatching, check_packing_options, check_stream_options
+from hbo.training.checks import check_options
 from hbo.training.parallel import check_parallelism
 
 _OLD, _NEW = "gradient_checkpointing", "activation_checkpointing"
@@ -89,9 +89,7 @@ def training_arguments(config: RunConfig) -> SFTConfig:
         warnings.warn(sentence, UserWarning, stacklevel=2)
     use_one_gpu(args)
     check_parallelism(args)
-    check_packing_options(args)
-    check_dispatching(args)
-    check_stream_options(args, config.balance)
+    check_options(args, config.balance)
     if config.difficulty.drop_easiest and args.packing and args.max_steps <= 0:
         raise ConfigError(
             "difficulty.drop_easiest keeps the number of steps, but with packing that depends on what is dropped; set "

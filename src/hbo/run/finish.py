@@ -20,7 +20,7 @@ from hbo.atomic import write_file
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, DataError, first_line
 from hbo.folder import paths as run_folder
-from hbo.folder.metrics import write_metrics
+from hbo.folder.metrics import Metrics
 from hbo.folder.run import SECRETS, read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
@@ -98,7 +98,7 @@ def write_results(folder: Path, metrics: dict[str, Any], *, is_adapter: bool, pr
     Raises:
         DataError: The disk is full or broken.
     """
-    write_metrics(folder, metrics)
+    Metrics.checked(metrics, "metrics").write(folder / run_folder.METRICS)
     write_report(folder)
     card = model_card(read_run(folder), is_adapter=is_adapter, prompt=prompt)
     write_file(folder / run_folder.MODEL / run_folder.MODEL_CARD, card)

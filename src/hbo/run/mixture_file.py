@@ -13,7 +13,7 @@ from datasets import Dataset
 from hbo.config import RunConfig
 from hbo.core.groups import Groups
 from hbo.data.canonical import conversation_of
-from hbo.folder.mixture import Example, Group, Mixture, Rows
+from hbo.folder.mixture import DatasetGroups, Example, Group, Mixture
 from hbo.scoring.scores import Scores
 from hbo.training.groups import groups_of
 
@@ -46,7 +46,7 @@ def mixture_of(
     return Mixture(metric=metric, datasets=datasets, left_out={name: dict(why) for name, why in left_out.items()})
 
 
-def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, examples: int) -> dict[str, Rows]:
+def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, examples: int) -> dict[str, DatasetGroups]:
     """Dataset → its held-out rows and its groups, with up to `examples` rows of each; `value_N` is their difficulty."""
     groups = groups_of(rows)
     held = dict(zip(*_counted(held_out), strict=True)) if len(held_out) else {}
@@ -60,7 +60,7 @@ def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, exam
             chosen = _middle(value, min(examples, left))
             left -= len(chosen)
             shown.append(_group(rows, mine, value, chosen))
-        found[name] = Rows(held_out=int(held.get(name, 0)), groups=tuple(shown))
+        found[name] = DatasetGroups(held_out=int(held.get(name, 0)), groups=tuple(shown))
     return found
 
 

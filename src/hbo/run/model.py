@@ -18,10 +18,10 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, ModelError, first_line
 from hbo.progress import Track, silent
+from hbo.run.fit import limits_of, pad_within
 from hbo.run.saving import accept_stored_names
 from hbo.scoring.limits import Limits
 from hbo.scoring.models import load_model, load_tokenizer, resolve
-from hbo.training.fit import limits_of, pad_within
 from hbo.training.parallel import check_placement
 
 _TEMPLATE = "chat_template_path"

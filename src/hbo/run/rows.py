@@ -30,12 +30,12 @@ from hbo.data.tokens import tokenize
 from hbo.data.trainable import left_out_of, refuse_empty, without_unusable
 from hbo.errors import ConfigError
 from hbo.progress import Track
+from hbo.run.fit import Fit
 from hbo.run.model import limits_of_model
 from hbo.scoring.levels import check_level_sizes, count_left
 from hbo.scoring.limits import Limits
 from hbo.training.balance_log import check_names
 from hbo.training.checks import check_max_passes
-from hbo.training.fit import Fit
 from hbo.training.groups import check_aside
 
 _BATCH = 1000

@@ -21,6 +21,7 @@ from hbo.data.tokens import refused
 from hbo.data.unusable import counted_rows, reasons_told
 from hbo.progress import Track, silent
 from hbo.run.arguments import training_arguments, typed
+from hbo.run.fit import limits_of
 from hbo.run.model import find_model, load_weights, quiet_libraries
 from hbo.run.rows import fit_of, fitted, own_tokens
 from hbo.scoring.devices import scoring_autocast, to_device, uses_bf16
@@ -29,7 +30,6 @@ from hbo.scoring.levels import without_easiest
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Quantiles, quantiles, score_table
-from hbo.training.fit import limits_of
 
 
 def needs_scores(config: RunConfig) -> bool:

@@ -29,7 +29,6 @@ from hbo.config import file as config_file
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
-from hbo.folder.mixture import write_mixture
 from hbo.progress import Track, silent
 from hbo.run.arguments import draw_seed, for_trainer, steps_of
 from hbo.run.compact_head import targets_only
@@ -243,7 +242,8 @@ def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, 
         if run.checkpoint is None:
             training.takeover.begin()
         write_file(run.folder / run_folder.CONFIG, config_file.dump(without_tokens(run.config)))
-        write_mixture(run.folder, mixture_of(run.config, examples, data.held_out, scores, data.left_out))
+        mixture = mixture_of(run.config, examples, data.held_out, scores, data.left_out)
+        mixture.write(run.folder / run_folder.MIXTURE)
     trainer.accelerator.wait_for_everyone()
 
 

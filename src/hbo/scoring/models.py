@@ -36,7 +36,7 @@ from hbo.progress import Track, silent
 from hbo.scoring import dequantize
 
 _SCHEMES = {"pypi": "hbo.demo.wheels"}
-"""What stands before a `:` in a name → the module that knows such models, loaded on use: `folder_of`, `is_here`."""
+"""What stands before a `:` in a name → the module with `wheel_model` and `has_wheel_model`, loaded on use."""
 _HUB_NAME = re.compile(r"([\w-][\w.-]*/)?[\w-][\w.-]*", re.ASCII)
 _HUB_SECONDS = 15.0
 
@@ -62,7 +62,7 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
     cache = Path(cache_dir) if cache_dir else cache_root()
     try:
         if source := _source(spec):
-            return str(source.folder_of(spec, cache, track))
+            return str(source.wheel_model(spec, cache, track))
         path = Path(spec).expanduser()
         if path.suffix.lower() == ".gguf" and path.is_file():
             return str(dequantize.from_file(path, cache, track))
@@ -91,7 +91,7 @@ def needs_no_network(spec: str) -> bool:
     if spec.startswith("demo:"):
         return False  # those that are built have become a folder
     if source := _source(spec):
-        return bool(source.is_here(spec, cache_root()))
+        return bool(source.has_wheel_model(spec, cache_root()))
     return Path(resolve(spec)).exists()
 
 

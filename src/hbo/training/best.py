@@ -28,17 +28,13 @@ def evaluated(held_out: Dataset) -> list[str]:
 
 
 def check_metric(args: TrainingArguments, datasets: Sequence[str]) -> None:
-    """Refuses to choose by a number that no evaluation will give; the trainer would find out after the first.
-
-    Args:
-        args: What training is asked for.
-        datasets: Those that have held-out rows.
+    """Refuses to choose by a number that no evaluation of these datasets will give; the trainer finds out afterwards.
 
     Raises:
         ConfigError: Says which numbers there are.
     """
-    saves_best, metric = args.save_strategy == "best", args.metric_for_best_model
-    if saves_best and args.eval_strategy == "no":
+    saves_best, evaluates, metric = args.save_strategy == "best", args.eval_strategy != "no", args.metric_for_best_model
+    if saves_best and not evaluates:
         raise ConfigError(
             "train.save_strategy is best, but nothing is evaluated while training goes on, so nothing would ever be "
             "saved; set train.eval_strategy too (steps or epoch)"
@@ -48,14 +44,14 @@ def check_metric(args: TrainingArguments, datasets: Sequence[str]) -> None:
             "train.save_strategy is best, which needs train.metric_for_best_model; eval_loss is the mean over all "
             "datasets"
         )
-    if args.eval_strategy == "no":
+    if not evaluates:
         return
+    if not datasets and metric is not None:
+        raise ConfigError(
+            f"train.metric_for_best_model is {metric}, but no rows are held out to measure it on; set "
+            "mixture.eval_fraction above 0"
+        )
     if not datasets:
-        if metric is not None:
-            raise ConfigError(
-                f"train.metric_for_best_model is {metric}, but no rows are held out to measure it on; set "
-                "mixture.eval_fraction above 0"
-            )
         warnings.warn(
             f"train.eval_strategy is {args.eval_strategy.value}, but no rows are held out (mixture.eval_fraction), so "
             "nothing is evaluated",
@@ -90,8 +86,9 @@ class MeanOfSets(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: dict[str, float]
     ) -> None:
         """Takes note of one set, and adds the means to the last, from which they reach the trainer."""
-        metrics, sets = kwargs["metrics"], self.trainer.eval_dataset
-        name = next((name for name in sets if f"eval_{name}_loss" in metrics), None) if _several(sets) else None
+        metrics, given = kwargs["metrics"], self.trainer.eval_dataset
+        sets = given if isinstance(given, Mapping) else {}
+        name = next((name for name in sets if f"eval_{name}_loss" in metrics), None)
         if name is None:
             return
         if name in self._found:  # the round before wasn't ended
@@ -106,7 +103,3 @@ class MeanOfSets(TrainerCallback):
         self._found = {}
         metrics.update({key: float(np.mean(values)) for key, values in means.items()})
         self.trainer.log({MEAN: metrics[MEAN]})
-
-
-def _several(sets: object) -> bool:
-    return isinstance(sets, Mapping) and len(sets) > 0

@@ -41,10 +41,9 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
             f"train_sampling_strategy is '{args.train_sampling_strategy}', which HBO's own sampling would override; "
             "leave it out (rows of a step are sorted by length anyway)"
         )
-    _check_packing(args, rows)
-    check_dispatching(args)
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
-    check_stream_options(args, config, is_sharded=is_sharded)
+    check_options(args, config, is_sharded=is_sharded)
+    _check_packed(rows, is_asked=getattr(args, "packing", False), is_flat=getattr(args, "padding_free", False))
     if is_sharded and "whole_gradients" in needs(config.global_reward):
         raise ConfigError(
             f"the reward {config.global_reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
@@ -52,12 +51,26 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
         )
 
 
-def check_stream_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: bool = False) -> None:
-    """Refuses training whose passes can't be read, if rewards are to be read off them.
+def check_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: bool = False) -> None:
+    """Refuses options that can't go with balancing, as far as they can be seen without a trainer.
 
     Raises:
-        ConfigError: Says which option stands in the way.
+        ConfigError: Examples wouldn't stay whole and apart when packed; one process would draw for all; or rewards are
+            to be read off passes that can't be read.
     """
+    if getattr(args, "packing", False):
+        if getattr(args, "packing_strategy", None) == "wrapped":
+            raise ConfigError(
+                "packing_strategy 'wrapped' cuts examples in two and lets them attend to each other, so none can be "
+                "measured by itself; leave it out (bfd)"
+            )
+        if getattr(args, "max_length", None) is None:
+            raise ConfigError("packing needs a length to pack to; set max_length")
+    if args.accelerator_config.dispatch_batches:
+        raise ConfigError(
+            "accelerator_config.dispatch_batches lets one process draw the rows of all, which HBO's sampling can't be "
+            "put into; leave it out (every process draws its own share of the same stream)"
+        )
     if config.rewards != "stream" or config.is_static:
         return
     reasons = {
@@ -69,36 +82,6 @@ def check_stream_options(args: TrainingArguments, config: HBOConfig, *, is_shard
     for option, (is_on, why) in reasons.items():
         if is_on:
             raise ConfigError(f"balance.rewards stream can't go with {option}, where {why}; set rewards: probe")
-
-
-def check_packing_options(args: TrainingArguments) -> None:
-    """Refuses ways of packing in which examples don't stay whole and apart.
-
-    Raises:
-        ConfigError: The strategy is `wrapped`, or there is no length to pack to.
-    """
-    if not getattr(args, "packing", False):
-        return
-    if getattr(args, "packing_strategy", None) == "wrapped":
-        raise ConfigError(
-            "packing_strategy 'wrapped' cuts examples in two and lets them attend to each other, so none can be "
-            "measured by itself; leave it out (bfd)"
-        )
-    if getattr(args, "max_length", None) is None:
-        raise ConfigError("packing needs a length to pack to; set max_length")
-
-
-def check_dispatching(args: TrainingArguments) -> None:
-    """Refuses a loader in which the first process draws for all and hands the rows out.
-
-    Raises:
-        ConfigError: `dispatch_batches` is on.
-    """
-    if args.accelerator_config.dispatch_batches:
-        raise ConfigError(
-            "accelerator_config.dispatch_batches lets one process draw the rows of all, which HBO's sampling can't be "
-            "put into; leave it out (every process draws its own share of the same stream)"
-        )
 
 
 def check_max_passes(args: TrainingArguments, rows: int, max_passes: int | None) -> None:
@@ -139,16 +122,15 @@ def check_rows_fit(trainer: Trainer) -> None:
     warnings.warn(f"{told} was made for; lower max_length to {limits.positions}", UserWarning, stacklevel=2)
 
 
-def _check_packing(args: TrainingArguments, rows: Dataset) -> None:
-    check_packing_options(args)
-    is_packed, wants_packing = PACKED in rows.column_names, getattr(args, "packing", False)
-    if wants_packing and not (is_packed and "hbo_dataset" in rows.column_names):
+def _check_packed(rows: Dataset, *, is_asked: bool, is_flat: bool) -> None:
+    is_packed = PACKED in rows.column_names
+    if is_asked and not (is_packed and "hbo_dataset" in rows.column_names):
         raise ConfigError(
             "packing puts rows of different groups into one, so HBO can't balance them; pack them with "
             "hbo.training.packing.pack_within_groups and give SFTConfig dataset_kwargs={'skip_prepare_dataset': True} "
             "too, or set packing: false"
         )
-    if is_packed and not (wants_packing or getattr(args, "padding_free", False)):
+    if is_packed and not (is_asked or is_flat):
         raise ConfigError(
             f"the training rows are packed (they have a column {PACKED}), but the trainer would let the examples of "
             "a row attend to each other; set packing: true"

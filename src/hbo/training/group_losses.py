@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -208,14 +209,9 @@ class _Replayed:
     def __init__(self, parts: Outputs, scalars: Outputs) -> None:
         self.parts, self.scalars = parts, scalars
 
-    def __call__(self, input_ids: Tensor, **_: Any) -> _Output:
+    def __call__(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
         width = input_ids.shape[1] - 1  # the batch's padding may be longer than the row's own
-        return _Output({**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars})
-
-
-class _Output:
-    def __init__(self, fields: Outputs) -> None:
-        vars(self).update(fields)
+        return SimpleNamespace(**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars)
 
 
 def _kept(output: Any) -> Outputs:

@@ -8,8 +8,9 @@ layer when it is that layer's turn (FSDP2, DeepSpeed ZeRO). A user may ask for m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from peft import PeftModel
@@ -20,10 +21,6 @@ from transformers import Trainer, TrainingArguments
 from hbo.errors import ConfigError
 from hbo.scoring.head import output_layer
 
-_SHARED = (
-    "processes of a group share their rows or hold parts of layers, while HBO takes each to see rows of its own "
-    "through whole layers"
-)
 _SHARD = "shard with FSDP2 (fsdp: true, or fsdp_version 2 in accelerate's config) or with DeepSpeed ZeRO instead"
 _SHORTEN = f"{_SHARD}, and let long rows fit by activation checkpointing or a smaller max_length"
 
@@ -31,21 +28,19 @@ _SHORTEN = f"{_SHARD}, and let long rows fit by activation checkpointing or a sm
 @dataclass(frozen=True)
 class _Way:
     name: str
-    why: str = _SHARED
+    why: str = (
+        "processes of a group share their rows or hold parts of layers, while HBO takes each to see rows of its own "
+        "through whole layers"
+    )
     instead: str = _SHARD
 
 
-_TENSOR, _PIPELINE, _EXPERT = _Way("tensor parallelism"), _Way("pipeline parallelism"), _Way("expert parallelism")
-_MEGATRON = _Way("Megatron-LM")
-_CONTEXT = _Way("context parallelism", instead=_SHORTEN)
-_SEQUENCE = _Way("sequence parallelism", instead=_SHORTEN)
 _FSDP1 = _Way(
     "FSDP1",
     "it keeps the parameters of several layers as one, of which no layer's gradient can be read, and sampling alone "
     "hasn't been tried under it",
     "set the version to 2, which shards as much",
 )
-_AT_LOADING = _Way("sharding at loading", "HBO scores rows on the whole model and leaves sharding to the trainer")
 _OFFLOADED = _Way(
     "offloading of weights",
     "gradients are read where weights lie, and these come and go",
@@ -58,6 +53,15 @@ _COPIES = _Way(
     "start a process for each GPU with accelerate launch or torchrun, or show this one a single GPU "
     "(CUDA_VISIBLE_DEVICES=0)",
 )
+_SPLITS = {
+    "tp": _Way("tensor parallelism"),
+    "cp": _Way("context parallelism", instead=_SHORTEN),
+    "sp": _Way("sequence parallelism", instead=_SHORTEN),
+    "pp": _Way("pipeline parallelism"),
+    "ep": _Way("expert parallelism"),
+    "fsdp": _Way("sharding at loading", "HBO scores rows on the whole model and leaves sharding to the trainer"),
+}
+"""As transformers and accelerate call, in their configurations, the dimensions along which a model is split."""
 _Found = tuple[_Way, str]
 
 
@@ -71,9 +75,7 @@ def check_parallelism(args: TrainingArguments, trainer: Trainer | None = None) -
     Raises:
         ConfigError: Says what is set where, why that can't be, and what to do instead.
     """
-    for way, where in _asked(args):
-        _refuse(way, where)
-    for way, where in _built(trainer) if trainer is not None else ():
+    for way, where in chain(_asked(args), () if trainer is None else _built(trainer)):
         _refuse(way, where)
 
 
@@ -119,7 +121,7 @@ def _asked(args: TrainingArguments) -> Iterator[_Found]:
         sizes = {f"{kind}_size": _number(f"PARALLELISM_CONFIG_{kind.upper()}_SIZE") for kind in ("tp", "cp", "sp")}
         yield from _dimensions(sizes, "accelerate's parallelism_config")
     if _is_on("ACCELERATE_USE_MEGATRON_LM"):
-        yield _MEGATRON, "accelerate's distributed_type is MEGATRON_LM"
+        yield _Way("Megatron-LM"), "accelerate's distributed_type is MEGATRON_LM"
     if args.deepspeed_plugin is not None:
         yield from _deepspeed(args.deepspeed_plugin.hf_ds_config.config)
     yield from _loading(getattr(args, "model_init_kwargs", None) or {})  # SFTConfig's and its like's
@@ -138,38 +140,35 @@ def _built(trainer: Trainer) -> Iterator[_Found]:
         if isinstance(module, FullyShardedDataParallel):
             yield _FSDP1, f"{name or 'the model'} is a FullyShardedDataParallel"
         if getattr(module, "is_distributed_loading_by_transformers", False):  # Trainer asks for it in the same way
-            yield _AT_LOADING, "the model was loaded with a distributed_config"
+            yield _SPLITS["fsdp"], "the model was loaded with a distributed_config"
 
 
-def _dimensions(config: Any, where: str) -> Iterator[_Found]:
-    """Those of a ParallelismConfig along which processes don't see rows of their own."""
-    for kind, way in (("tp", _TENSOR), ("cp", _CONTEXT), ("sp", _SEQUENCE)):
+def _dimensions(config: Any, where: str, kinds: Sequence[str] = ("tp", "cp", "sp")) -> Iterator[_Found]:
+    """Those of these dimensions along which a configuration splits; of a ParallelismConfig others are data-parallel."""
+    for kind in kinds:
         if (size := int(_field(config, f"{kind}_size") or 1)) > 1:
-            yield way, f"{where}.{kind}_size is {size}"
+            yield _SPLITS[kind], f"{where}.{kind}_size is {size}"
 
 
 def _deepspeed(config: Mapping[str, Any]) -> Iterator[_Found]:
-    tensor = (config.get("tensor_parallel") or {}).get("autotp_size", 1)
-    if tensor > 1:
-        yield _TENSOR, f"DeepSpeed's tensor_parallel.autotp_size is {tensor}"
+    if (tensor := (config.get("tensor_parallel") or {}).get("autotp_size", 1)) > 1:
+        yield _SPLITS["tp"], f"DeepSpeed's tensor_parallel.autotp_size is {tensor}"
     if (sequence := config.get("sequence_parallel_size", 1)) > 1:
-        yield _SEQUENCE, f"DeepSpeed's sequence_parallel_size is {sequence}"
+        yield _SPLITS["sp"], f"DeepSpeed's sequence_parallel_size is {sequence}"
 
 
 def _loading(options: Mapping[str, Any]) -> Iterator[_Found]:
     """What `from_pretrained` is asked to do with a model."""
     for option in ("tp_plan", "tp_size"):
         if options.get(option) not in (None, 1):
-            yield _TENSOR, f"model_init_kwargs.{option} is {options[option]}"
+            yield _SPLITS["tp"], f"model_init_kwargs.{option} is {options[option]}"
     if (config := options.get("distributed_config")) is not None:
         where = "model_init_kwargs.distributed_config"
         if _field(config, "tp_plan"):
-            yield _TENSOR, f"{where}.tp_plan is set"
-        for kind, way in (("tp", _TENSOR), ("pp", _PIPELINE), ("ep", _EXPERT), ("fsdp", _AT_LOADING)):
-            if (size := int(_field(config, f"{kind}_size") or 1)) > 1:
-                yield way, f"{where}.{kind}_size is {size}"
+            yield _SPLITS["tp"], f"{where}.tp_plan is set"
+        yield from _dimensions(config, where, ("tp", "pp", "ep", "fsdp"))
         if _field(config, "enable_expert_parallel"):
-            yield _EXPERT, f"{where}.enable_expert_parallel is true"
+            yield _SPLITS["ep"], f"{where}.enable_expert_parallel is true"
     places = options.get("device_map")
     if isinstance(places, Mapping):
         elsewhere = [name for name, place in places.items() if place in ("cpu", "disk")]

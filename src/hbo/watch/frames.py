@@ -14,13 +14,13 @@ from rich.text import Text
 
 from hbo.text import one_line
 from hbo.watch.lines import Lines, ending, pace, progress, silence, time_left
-from hbo.watch.view import Row, View, Watcher, is_run
+from hbo.watch.view import DatasetView, View, Watcher, is_run
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _STATES = {"running": "green", "waiting": "yellow", "finished": "bold green", "failed": "bold red"}
 _WIDEST_NAME, _WIDEST_BAR, _NARROWEST_BAR = 28, 40, 8
-Cell = Callable[[Row], Text]
+_Cell = Callable[[DatasetView], Text]
 
 
 def wait_for_run(folder: Path, interval: float) -> None:
@@ -109,7 +109,7 @@ def _header(view: View, width: int) -> list[Text]:
     return lines
 
 
-def _table(shown: Sequence[Row], all_rows: Sequence[Row], width: int) -> Table:
+def _table(shown: Sequence[DatasetView], all_rows: Sequence[DatasetView], width: int) -> Table:
     scale = max(max(row.p, row.p_start) for row in all_rows)
     gap = 2 if width >= 100 else 1
     names = [Text(one_line(row.name) or "(no name)") for row in shown]
@@ -131,16 +131,16 @@ def _table(shown: Sequence[Row], all_rows: Sequence[Row], width: int) -> Table:
     return table
 
 
-def _layouts(rows: Sequence[Row]) -> list[dict[str, Cell]]:
+def _layouts(rows: Sequence[DatasetView]) -> list[dict[str, _Cell]]:
     """Columns beside name and bar, richest first."""
-    share: dict[str, Cell] = {"p": lambda row: Text(f"{row.p:.3f}"), "change": _change}
-    full: dict[str, Cell] = {"reward": _reward_with_error} if any(row.reward is not None for row in rows) else {}
-    short: dict[str, Cell] = {"reward": _reward} if full else {}
-    loss: dict[str, Cell] = {"loss": _loss} if any(row.loss is not None for row in rows) else {}
+    share: dict[str, _Cell] = {"p": lambda row: Text(f"{row.p:.3f}"), "change": _change}
+    full: dict[str, _Cell] = {"reward": _reward_with_error} if any(row.reward is not None for row in rows) else {}
+    short: dict[str, _Cell] = {"reward": _reward} if full else {}
+    loss: dict[str, _Cell] = {"loss": _loss} if any(row.loss is not None for row in rows) else {}
     has_groups = any(len(row.q_L) > 1 for row in rows)
-    groups: dict[str, Cell] = {"groups, easiest first": _groups} if has_groups else {}
-    compact: dict[str, Cell] = {"groups": _groups_compact} if has_groups else {}
-    rewards: dict[str, Cell] = {"group rewards": _group_rewards} if any(row.reward_L for row in rows) else {}
+    groups: dict[str, _Cell] = {"groups, easiest first": _groups} if has_groups else {}
+    compact: dict[str, _Cell] = {"groups": _groups_compact} if has_groups else {}
+    rewards: dict[str, _Cell] = {"group rewards": _group_rewards} if any(row.reward_L for row in rows) else {}
     return [
         share | full | loss | groups | rewards,
         share | full | loss | groups,
@@ -153,7 +153,7 @@ def _layouts(rows: Sequence[Row]) -> list[dict[str, Cell]]:
     ]
 
 
-def _bar(row: Row, scale: float, width: int) -> Text:
+def _bar(row: DatasetView, scale: float, width: int) -> Text:
     """What the dataset has, its gain since the start in green, its loss as shade."""
     now, start = (value / scale * width for value in (row.p, row.p_start))
     kept = min(int(start), int(now))
@@ -170,7 +170,7 @@ def _progress_bar(done: float, width: int) -> Text:
     return Text.assemble(("━" * filled, "green"), ("━" * (width - filled), "dim"))
 
 
-def _change(row: Row) -> Text:
+def _change(row: DatasetView) -> Text:
     change = row.p - row.p_start
     shown = f"{change:+.3f}"
     if float(shown) == 0:
@@ -178,24 +178,24 @@ def _change(row: Row) -> Text:
     return Text(shown, style="green" if change > 0 else "red")
 
 
-def _reward(row: Row) -> Text:
+def _reward(row: DatasetView) -> Text:
     return Text("-" if row.reward is None else f"{row.reward:.3g}")
 
 
-def _reward_with_error(row: Row) -> Text:
+def _reward_with_error(row: DatasetView) -> Text:
     shown = _reward(row)
     return shown if row.reward_se is None else Text.assemble(shown, (f" ± {row.reward_se:.2g}", "dim"))
 
 
-def _loss(row: Row) -> Text:
+def _loss(row: DatasetView) -> Text:
     return Text("-" if row.loss is None else f"{row.loss:.3f}")
 
 
-def _groups(row: Row) -> Text:
+def _groups(row: DatasetView) -> Text:
     return _numbers(row.q_L, row.q_start_L)
 
 
-def _groups_compact(row: Row) -> Text:
+def _groups_compact(row: DatasetView) -> Text:
     """A spark per group, of which a uniform share has middle height, and the group that has gained most."""
     levels = len(row.q_L)
     sparks = "".join(_SPARKS[min(int(q * levels * 4), 7)] for q in row.q_L[:12]) + "…" * (levels > 12)
@@ -204,7 +204,7 @@ def _groups_compact(row: Row) -> Text:
     return Text.assemble(sparks, (f" g{best + 1} {gains[best]:+.3f}", "green") if gains[best] >= 5e-4 else "")
 
 
-def _group_rewards(row: Row) -> Text:
+def _group_rewards(row: DatasetView) -> Text:
     return Text("-") if row.reward_L is None else _numbers(row.reward_L, None)
 
 
@@ -217,7 +217,7 @@ def _numbers(values: Sequence[float], start: Sequence[float] | None) -> Text:
     return text.append(" …" if len(values) > 12 else "")
 
 
-def _most_moved(rows: Sequence[Row], room: int | None) -> Sequence[Row]:
+def _most_moved(rows: Sequence[DatasetView], room: int | None) -> Sequence[DatasetView]:
     if room is None or len(rows) <= room:
         return rows
     ranked = sorted(range(len(rows)), key=lambda k: (-abs(rows[k].p - rows[k].p_start), -rows[k].p))

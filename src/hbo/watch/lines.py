@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hbo.folder.status import FAILED, FINISHED, INTERRUPTED
 from hbo.text import duration, one_line
-from hbo.watch.view import REMOVED, Row, View
+from hbo.watch.view import REMOVED, DatasetView, View
 
 _QUIET = 15.0  # seconds of silence that are worth a word
 
@@ -94,7 +94,7 @@ class Lines:
             yield ending(view)
 
 
-def _dataset(row: Row, view: View) -> str:
+def _dataset(row: DatasetView, view: View) -> str:
     parts = [f"update {view.updates}", one_line(row.name), f"p {row.p:.4f} ({row.p - row.p_start:+.4f})"]
     if row.reward is not None:
         spread = "" if row.reward_se is None else f" +- {row.reward_se:.2g}"

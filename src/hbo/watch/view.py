@@ -20,7 +20,7 @@ Point = tuple[int, float]
 
 
 @dataclass(frozen=True)
-class Row:
+class DatasetView:
     """A dataset: its probability now and at the start, and what was last measured of it."""
 
     name: str
@@ -57,7 +57,7 @@ class View:
     silence: float = 0.0
     updates: int = 0
     losses: tuple[Point, Point] | None = None
-    rows: tuple[Row, ...] = ()
+    rows: tuple[DatasetView, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -138,11 +138,11 @@ class Watcher:
             return (again.end, again.message) if again and again.end else (INTERRUPTED, _KILLED)
         return told.end or RUNNING, told.message
 
-    def _row(self, k: int, name: str, lines: tuple[Line, ...]) -> Row:
+    def _row(self, k: int, name: str, lines: tuple[Line, ...]) -> DatasetView:
         first, last = lines[0], lines[-1]
         measured = next((line for line in reversed(lines) if line.reward_K is not None), None)
         inside = next((line for line in reversed(lines) if line.reward_KL is not None), None)
-        return Row(
+        return DatasetView(
             name=name,
             p=last.p_K[k],
             p_start=first.p_K[k],

@@ -6,12 +6,6 @@ import pytest
 import yaml
 from byte_models import CHATML, byte_model, byte_tokenizer
 from commands import refused
-from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
-
-from hbo import HBOCallback
-from hbo.errors import ModelError
-from hbo.scoring.models import load_model
 
 LONG, SHORT = "x" * 300, "y"
 
@@ -93,33 +87,3 @@ def test_a_pad_token_without_an_embedding_is_not_padded_with(hbo, written, tmp_p
     done = hbo("train", written(model))
     assert done.returncode == 0, done.stderr
     assert "the pad token '[PAD]' has id 258, but the model's embeddings have 258 rows" in done.stderr
-
-
-def trainer(model, rows, tmp_path):
-    args = SFTConfig(
-        str(tmp_path / "out"), max_steps=1, bf16=False, report_to="none", dataset_kwargs={"skip_prepare_dataset": True}
-    )  # fmt: skip
-    return SFTTrainer(model, args=args, train_dataset=Dataset.from_list(rows), processing_class=byte_tokenizer())
-
-
-def row(length, token=5):
-    return {"input_ids": [token] * length, "labels": [token] * length, "hbo_dataset": "a"}
-
-
-def test_a_trainer_whose_rows_do_not_fit_its_model_is_refused(tmp_path):
-    gpt2 = load_model(str(byte_model(tmp_path / "gpt2", "gpt2", n_positions=64, vocab_size=258)))
-    HBOCallback(trainer(gpt2, [row(64)], tmp_path))
-    with pytest.raises(
-        ModelError, match="a row of 65 tokens is longer than the 64 positions that the model has; lower"
-    ):
-        HBOCallback(trainer(gpt2, [row(64), row(65)], tmp_path))
-    with pytest.raises(ModelError, match="dataset 'a', row 1: holds the token .* with id 258, but .* 258 rows"):
-        HBOCallback(trainer(gpt2, [row(4), row(4, 258)], tmp_path))
-
-
-def test_a_trainer_of_a_rotary_model_is_warned(tmp_path):
-    llama = load_model(str(byte_model(tmp_path / "llama", max_position_embeddings=64)))
-    with pytest.warns(
-        UserWarning, match="a row of 65 tokens is longer than the 64 positions that the model was made for"
-    ):
-        HBOCallback(trainer(llama, [row(65)], tmp_path))

@@ -25,7 +25,7 @@ from hbo.demo.wheels import fetch
 from hbo.errors import DataError
 from hbo.progress import Track, silent
 
-Facts = dict[str, dict[str, dict[str, list[str]]]]
+KnownFacts = dict[str, dict[str, dict[str, list[str]]]]
 """Task → fact → dataset → [question, answer]."""
 
 
@@ -68,7 +68,7 @@ _MARKUP = set("%{}<>&|\n\x04")  # places to fill in, tags, access keys, contexts
 _WORDLESS = ("number", "amount")  # tasks whose answers need no word
 
 
-def read_facts(cache_dir: Path, track: Track = silent) -> tuple[Facts, dict[str, Path]]:
+def read_facts(cache_dir: Path, track: Track = silent) -> tuple[KnownFacts, dict[str, Path]]:
     """All facts, those of a task in an order that only their names decide, and the wheels by package.
 
     Raises:
@@ -78,7 +78,7 @@ def read_facts(cache_dir: Path, track: Track = silent) -> tuple[Facts, dict[str,
     wheels = {
         package.name: fetch(package.name, package.version, cache_dir=cache_dir, track=track) for package in packages
     }
-    facts: Facts = {
+    facts: KnownFacts = {
         "translation": _sentences(wheels["django"]),
         **_asked(wheels["babel"], wheels["num2words"]),
     }
@@ -91,7 +91,7 @@ def order(name: str) -> str:
     return sha256(name.encode()).hexdigest()
 
 
-def _asked(babel: Path, num2words: Path) -> Facts:
+def _asked(babel: Path, num2words: Path) -> KnownFacts:
     with tempfile.TemporaryDirectory() as folder:
         with zipfile.ZipFile(babel) as archive:
             archive.extractall(folder, [name for name in archive.namelist() if _needed(name)])
@@ -101,7 +101,7 @@ def _asked(babel: Path, num2words: Path) -> Facts:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise DataError(f"{babel} and {num2words.name} can't be read: {said[-1][:300]}; delete both and try again")
-    found: Facts = json.loads(done.stdout)
+    found: KnownFacts = json.loads(done.stdout)
     return found
 
 
@@ -144,7 +144,7 @@ def _key(sentence: str) -> str:
     return " ".join("".join(c if c.isalnum() else " " for c in sentence.casefold()).split())
 
 
-def _drop_names(facts: Facts) -> None:
+def _drop_names(facts: KnownFacts) -> None:
     """Take away sentences that are only a name which is a fact elsewhere, such as `Lower Sorbian`."""
     names = {
         _key(text)
