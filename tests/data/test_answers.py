@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hbo.data.answers import Choice, Number, leading_number, right_answer
+from hbo.data.answers import Choice, NumberAnswer, leading_number, right_answer
 
 
 def read(prompt, completion):
@@ -49,7 +49,7 @@ def test_what_is_not_beyond_doubt_is_no_choice(prompt, completion):
 
 def test_only_a_single_answer_to_a_user_is_read():
     user, answer = {"role": "user", "content": "2+3?"}, {"role": "assistant", "content": "5"}
-    assert right_answer([user], [answer]) == Number(Decimal(5))
+    assert right_answer([user], [answer]) == NumberAnswer(Decimal(5))
     assert right_answer([user], [answer, user, answer]) is None
     assert right_answer([], [answer]) is None
     assert right_answer([user, answer], [answer]) is None
@@ -95,15 +95,15 @@ numbers = st.decimals(min_value=-(10**9), max_value=10**9, places=2)
 def test_a_number_is_the_same_however_it_is_spelt(value, currency, unit):
     sign = "-" if value < 0 else ""
     for spelt in (f"{abs(value):f}", f"{abs(value):,f}", f"{abs(value):f}000"):
-        assert Number(value).equals(f"{sign}{currency}{spelt}{unit}")
+        assert NumberAnswer(value).equals(f"{sign}{currency}{spelt}{unit}")
     whole = Decimal(int(value))
-    assert Number(whole).equals(f"{int(value)}{unit}")
-    assert Number(whole).equals(f"{int(value)}.0{unit}")
+    assert NumberAnswer(whole).equals(f"{int(value)}{unit}")
+    assert NumberAnswer(whole).equals(f"{int(value)}.0{unit}")
 
 
 @given(numbers, numbers)
 def test_different_numbers_are_never_equal(one, other):
-    assert Number(one).equals(f"{other:,f} units") == (one == other)
+    assert NumberAnswer(one).equals(f"{other:,f} units") == (one == other)
 
 
 @given(st.text())
@@ -123,7 +123,7 @@ def test_a_completion_with_more_than_one_short_number_is_not_numeric(completion)
 
 def test_a_final_line_is_compared_with_a_final_line():
     found = read("How many?", "She has 3 + 4 = 7.\n#### 7")
-    assert found == Number(Decimal(7), is_final_line=True)
+    assert found == NumberAnswer(Decimal(7), is_final_line=True)
     assert found.equals("3 and 4\n#### 7.0 apples")
     assert not found.equals("7")
     assert not found.equals("it ends\n#### 8")

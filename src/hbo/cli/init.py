@@ -15,7 +15,7 @@ from hbo.text import one_line, visible
 
 if TYPE_CHECKING:
     from hbo.data.chat import Renderer
-    from hbo.data.find_datasets import Found
+    from hbo.data.find_datasets import FoundDataset
 
 _EPOCHS, _BATCH, _GROUPS, _HELD_OUT = 3, 16, 4, 0.05
 _UPDATES = 10  # at the least, where steps are few
@@ -62,7 +62,7 @@ def _renderer(model: str) -> Renderer | None:
         return None  # hbo check says what is wrong with it
 
 
-def configuration(found: Sequence[Found], model: str) -> str:
+def configuration(found: Sequence[FoundDataset], model: str) -> str:
     """The YAML for these datasets, of which one at least can be used."""
     from hbo.config.methods import UPDATE_EVERY
 
@@ -106,7 +106,7 @@ def configuration(found: Sequence[Found], model: str) -> str:
     )
 
 
-def _groups(usable: Sequence[Found]) -> int:
+def _groups(usable: Sequence[FoundDataset]) -> int:
     """The default number of groups, or as many as the largest dataset has rows to train on."""
     from hbo.data.held_out import count_held_out
 
@@ -114,7 +114,7 @@ def _groups(usable: Sequence[Found]) -> int:
     return min(_GROUPS, most - count_held_out(most, _HELD_OUT))
 
 
-def _entry(each: Found, rows: int) -> list[str]:
+def _entry(each: FoundDataset, rows: int) -> list[str]:
     if not each.rows:
         return [f"    # {one_line(each.name)} can't be used: {one_line(str(each.problem))}"]
     told = f"{each.rows} rows in format '{each.format}', {each.rows / rows:.1%} of the mixture"
@@ -126,7 +126,7 @@ def _entry(each: Found, rows: int) -> list[str]:
     return lines
 
 
-def _told(each: Found) -> str:
+def _told(each: FoundDataset) -> str:
     if not each.rows:
         return f"{each.name}: can't be used: {each.problem}"
     left = f", {each.unusable} can't be used ({each.problem})" if each.unusable else ""

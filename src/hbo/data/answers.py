@@ -36,7 +36,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Number:
+class NumberAnswer:
     """The value of a numeric answer, and whether it stands behind `####` at the end."""
 
     value: Decimal
@@ -46,7 +46,7 @@ class Number:
         """Whether `answer` gives this number, in the same place; spelling and unit don't count.
 
         Example:
-            >>> Number(Decimal(1000)).equals("$1,000.00 each")
+            >>> NumberAnswer(Decimal(1000)).equals("$1,000.00 each")
             True
         """
         if self.is_final_line:
@@ -55,12 +55,12 @@ class Number:
         return leading_number(answer) == self.value
 
 
-def right_answer(prompt: Sequence[Message], completion: Sequence[Message]) -> Choice | Number | None:
+def right_answer(prompt: Sequence[Message], completion: Sequence[Message]) -> Choice | NumberAnswer | None:
     """The row's answer if it is multiple choice or numeric, else None.
 
     Example:
         >>> right_answer([{"role": "user", "content": "2+3?"}], [{"role": "assistant", "content": "5 apples"}])
-        Number(value=Decimal('5'), is_final_line=False)
+        NumberAnswer(value=Decimal('5'), is_final_line=False)
     """
     if len(completion) != 1 or completion[0]["role"] != "assistant" or not prompt or prompt[-1]["role"] != "user":
         return None
@@ -112,11 +112,11 @@ _SPELLINGS = (
 )
 
 
-def _number(answer: str) -> Number | None:
+def _number(answer: str) -> NumberAnswer | None:
     if finals := _FINAL.findall(answer):
         value = leading_number(finals[-1])
         is_last = answer.splitlines()[-1].startswith("####")
-        return Number(value, is_final_line=True) if is_last and value is not None else None
+        return NumberAnswer(value, is_final_line=True) if is_last and value is not None else None
     found = _NUMBER.match(answer)
     value = leading_number(answer)
     if found is None or value is None or "\n" in answer:
@@ -124,4 +124,4 @@ def _number(answer: str) -> Number | None:
     rest = answer[found.end() :]
     if re.search(r"\d", rest) or len(rest.split()) > _MOST_WORDS:
         return None
-    return Number(value)
+    return NumberAnswer(value)

@@ -26,7 +26,7 @@ def cache_root() -> Path:
     return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "hbo"
 
 
-def folder_of(data: Dataset, chosen: Path | None = None) -> Path:
+def folder_beside(data: Dataset, chosen: Path | None = None) -> Path:
     """Where what is made of `data` is kept: the chosen folder, else beside the file of `data`, else `cache_root()`."""
     return chosen or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
 

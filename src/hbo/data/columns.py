@@ -8,7 +8,8 @@ from typing import Any
 from hbo.data.json_text import listed
 from hbo.data.turns import is_filled, text_of
 from hbo.data.unusable import BadRowError
-from hbo.errors import DataError, nearest
+from hbo.errors import DataError
+from hbo.text import nearest
 
 RawRow = Mapping[str, Any]
 

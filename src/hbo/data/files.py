@@ -65,7 +65,7 @@ def read_file(path: Path, ending: str | None = None) -> Iterator[Placed]:
         yield from _READERS[ending](path)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         # Unpackers say in an OSError of their own, without a number, that the data is damaged.
-        if isinstance(error, OSError) and (error.errno or not path.name.lower().endswith(PACKED)):
+        if isinstance(error, OSError) and (error.errno or not path.name.lower().endswith(COMPRESSED)):
             raise DataError(f"{path}: can't be read ({error.strerror or error})") from None
         raise DataError(f"{path}: the compressed data is damaged or cut short ({error}); make the file again") from None
 
@@ -93,7 +93,7 @@ def why_unknown(path: Path) -> str:
         return f"lines of text are rows with {{path: text, data_files: {path}}}; anything else write as JSON lines"
     if path.suffix.lower() in _ARCHIVES:
         return "an archive is not read; unpack it, and give the files or the folder that was in it"
-    packed = ", ".join(PACKED)
+    packed = ", ".join(COMPRESSED)
     return f"unknown kind of file; hbo reads {', '.join(SUFFIXES)} (JSON and CSV also packed: {packed})"
 
 
@@ -106,7 +106,7 @@ def _kind(path: Path) -> str | None:
 def _plain_name(path: Path) -> str:
     """The name in small letters, without the ending of a compressed file."""
     name = path.name.lower()
-    return next((name.removesuffix(ending) for ending in PACKED if name.endswith(ending)), name)
+    return next((name.removesuffix(ending) for ending in COMPRESSED if name.endswith(ending)), name)
 
 
 def _unpacked(path: Path) -> io.BufferedReader:
@@ -320,7 +320,7 @@ _UNPACKERS: dict[str, Callable[[Path], Any]] = {
     ".bz2": bz2.BZ2File,
     ".xz": lzma.LZMAFile,
 }
-PACKED = tuple(_UNPACKERS)
+COMPRESSED = tuple(_UNPACKERS)
 """Endings of the names of compressed files."""
 
 _READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
@@ -334,7 +334,7 @@ _READERS: dict[str, Callable[[Path], Iterator[Placed]]] = {
     ".feather": partial(_columnar, what="an Arrow file", batches=_arrow),
 }
 SUFFIXES = tuple(_READERS)
-"""Endings of the files that hold rows; those of text may be followed by one of `PACKED`."""
+"""Endings of the files that hold rows; those of text may be followed by one of `COMPRESSED`."""
 
 _BINARY = (".parquet", ".arrow", ".feather")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")

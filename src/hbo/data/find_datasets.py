@@ -25,7 +25,7 @@ _LOOKED_AT = 1000  # rows by which columns are renamed: any of them may be empty
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundDataset:
     """One file, or one folder of files, that would be a dataset of the mixture."""
 
     name: str
@@ -44,7 +44,7 @@ class Found:
     """What else is to be said of it, such as columns that are not read."""
 
 
-def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = silent) -> list[Found]:
+def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = silent) -> list[FoundDataset]:
     """What lies directly in `folder`: every file with rows and every folder of such files is a dataset.
 
     A folder that `save_to_disk` wrote, or a clone whose README says what its files are, is one dataset itself. A file
@@ -77,7 +77,7 @@ def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = sil
             names.add(name)
             found.append(_look(name, place, renderer))
             advance(1)
-    return found + [Found(place.name, problem=why) for place, why in left.items()]
+    return found + [FoundDataset(place.name, problem=why) for place, why in left.items()]
 
 
 def _is_one(folder: Path) -> bool:
@@ -87,7 +87,7 @@ def _is_one(folder: Path) -> bool:
         return True  # reading it says what is wrong
 
 
-def _look(name: str, place: Path, renderer: Renderer | None) -> Found:
+def _look(name: str, place: Path, renderer: Renderer | None) -> FoundDataset:
     settings: dict[str, Any] = {"path": str(place)}
     if place.is_dir() and not _is_one(place) and _names_say_train(place):
         settings["data_files"] = "**/*train*"
@@ -108,14 +108,14 @@ def _look(name: str, place: Path, renderer: Renderer | None) -> Found:
             except DataError as error:
                 unusable, problem = unusable + 1, problem or str(error)
     except DataError as error:
-        return Found(name, settings, problem=str(error))
+        return FoundDataset(name, settings, problem=str(error))
     format = " and ".join(reader.account.formats) or None
     if not rows:
-        return Found(name, settings, format, problem=problem or f"{place} is empty")
+        return FoundDataset(name, settings, format, problem=problem or f"{place} is empty")
     if unusable:
         settings["drop_unusable"] = True
     notes = tuple(note.text for note in of_account(reader.account))
-    return Found(name, settings, format, rows, unusable, problem, notes)
+    return FoundDataset(name, settings, format, rows, unusable, problem, notes)
 
 
 def _union(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from hbo.errors import DataError, first_line, nearest
+from hbo.errors import DataError
+from hbo.text import first_line, nearest
 
 METADATA = {
     "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json",
@@ -89,7 +90,7 @@ def _json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 SPLITS = {
     "train": "train",
@@ -124,7 +125,7 @@ def by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
     return found
 
 
-def one_split(dataset: str, folder: Path, found: Mapping[str, T], split: str) -> T:
+def one_split(dataset: str, folder: Path, found: Mapping[str, _T], split: str) -> _T:
     """What belongs to the split.
 
     Raises:

@@ -164,7 +164,7 @@ FORMATS: tuple[Format, ...] = (
 READABLE = tuple(dict.fromkeys([*SPELLINGS, *(name for each in FORMATS for name in each.needs)]))
 """The columns that they read."""
 
-KNOWN = "; ".join(f"{each.name} ({each.shown})" if each.shown else each.name for each in FORMATS)
+KNOWN_FORMATS = "; ".join(f"{each.name} ({each.shown})" if each.shown else each.name for each in FORMATS)
 
 
 def format_named(name: str) -> Format | None:

@@ -13,8 +13,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Call = dict[str, Any]
-Tool = dict[str, Any]
+_Object = dict[str, Any]
 
 _WIDEST = 2**63  # what readers of JSON other than Python's take for a whole number
 
@@ -62,7 +61,7 @@ def json_text(value: Any) -> str:
     return text
 
 
-def calls_of(value: Any, *, fills_nulls: bool = False) -> list[Call] | None:
+def calls_of(value: Any, *, fills_nulls: bool = False) -> list[_Object] | None:
     """The calls that a turn makes; None if `value` isn't a call, nor a list of calls.
 
     Args:
@@ -76,7 +75,7 @@ def calls_of(value: Any, *, fills_nulls: bool = False) -> list[Call] | None:
     return _all(value, _call, fills_nulls)
 
 
-def tools_of(value: Any, *, fills_nulls: bool = False) -> list[Tool] | None:
+def tools_of(value: Any, *, fills_nulls: bool = False) -> list[_Object] | None:
     """The tools of a row; None if `value` isn't a list of tools.
 
     Example:
@@ -87,8 +86,8 @@ def tools_of(value: Any, *, fills_nulls: bool = False) -> list[Tool] | None:
 
 
 def _all(
-    value: Any, read: Callable[[Mapping[str, Any], bool], dict[str, Any] | None], fills_nulls: bool
-) -> list[dict[str, Any]] | None:
+    value: Any, read: Callable[[Mapping[str, Any], bool], _Object | None], fills_nulls: bool
+) -> list[_Object] | None:
     """What `read` makes of each item of a list; None unless it makes JSON of every one."""
     items = listed(value)
     found = []
@@ -101,7 +100,7 @@ def _all(
     return found
 
 
-def _call(item: Mapping[str, Any], fills_nulls: bool) -> Call | None:
+def _call(item: Mapping[str, Any], fills_nulls: bool) -> _Object | None:
     call = {key: each for key, each in item.items() if each is not None}
     function = listed(call.get("function"))
     if not isinstance(function, Mapping):
@@ -119,7 +118,7 @@ def _call(item: Mapping[str, Any], fills_nulls: bool) -> Call | None:
     return {**call, "function": {**function, "arguments": arguments}}
 
 
-def _tool(item: Mapping[str, Any], fills_nulls: bool) -> Tool | None:
+def _tool(item: Mapping[str, Any], fills_nulls: bool) -> _Object | None:
     tool = dict(item)
     if not isinstance(tool.get("function"), Mapping):
         if not isinstance(tool.get("name"), str):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from hbo.config.data import SourceConfig
-from hbo.data.files import PACKED, SUFFIXES, is_readable
+from hbo.data.files import COMPRESSED, SUFFIXES, is_readable
 from hbo.data.folders import METADATA, by_split, card_patterns, is_stale, one_split, saved_splits
 from hbo.errors import DataError
 
@@ -207,7 +207,7 @@ def _refuse(dataset: str, path: Path, config: SourceConfig, *keys: str) -> None:
 
 def _looks_local(path: str) -> bool:
     local_start = path.startswith((".", "/", "~"))
-    ending = Path(path).suffix in (*PACKED, ".txt")
+    ending = Path(path).suffix in (*COMPRESSED, ".txt")
     return local_start or path.count("/") > 1 or is_readable(Path(path)) or ending
 
 

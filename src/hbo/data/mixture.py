@@ -35,8 +35,9 @@ from hbo.data.tokens import tokenize
 from hbo.data.trainable import refuse_empty, without_unusable
 from hbo.data.turns import kind, text_of
 from hbo.data.unusable import BadRowError, UnusableRowError, count_rows, counted_rows, reason_of
-from hbo.errors import ConfigError, DataError, nearest
+from hbo.errors import ConfigError, DataError
 from hbo.progress import Track, silent
+from hbo.text import nearest
 
 __all__ = ["build_mixture", "dataset_names", "dataset_sizes", "fraction_of", "hold_out", "read_mixture"]
 

@@ -20,7 +20,7 @@ from hbo.data.formats import FORMATS
 from hbo.data.reader import Account
 from hbo.data.turns import Turn, is_target
 from hbo.data.unusable import Counted, counted_rows, reasons_told
-from hbo.errors import visible
+from hbo.text import visible
 
 _PAIRS = "hbo trains on `chosen` alone; examples/dpo.py trains on pairs"
 _KEYS = "read are role, content, reasoning_content, tool_calls, name, tool_call_id, weight and train"

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from hbo.data.canonical import Conversation
 from hbo.data.columns import Cells, Names, RawRow, Selector, names_in
-from hbo.data.formats import FORMATS, KNOWN, READABLE, Format, detect, format_named, possible, renamed
+from hbo.data.formats import FORMATS, KNOWN_FORMATS, READABLE, Format, detect, format_named, possible, renamed
 from hbo.data.turns import ROLES, TurnReader
 from hbo.data.unusable import MOST_REASONS, BadRowError, Counted, UnusableRowError, count_rows
-from hbo.errors import ConfigError, DataError, nearest
+from hbo.errors import ConfigError, DataError
+from hbo.text import nearest
 
 _NOT_TEXT = {"image", "images", "video", "videos", "audio", "audios"}
 
@@ -123,7 +124,7 @@ def _unknown(row: RawRow) -> str:
     proposed = renamed(row) or {"prompt": "<column>", "completion": "<column>"}
     columns = ", ".join(f"{name}: {column}" for name, column in proposed.items())
     return (
-        f"no known row format; columns seen: {seen}; formats known: {KNOWN}; set `format:`, or rename with "
+        f"no known row format; columns seen: {seen}; formats known: {KNOWN_FORMATS}; set `format:`, or rename with "
         f"`columns: {{{columns}}}`"
     )
 
@@ -133,7 +134,7 @@ def _format(dataset: str, name: str) -> Format:
         return found
     known = [other for each in FORMATS for other in (each.name, *each.aliases)]
     raise DataError(
-        f"dataset '{dataset}': format '{name}' is unknown{nearest(name, known)}; formats known: {KNOWN}; leave "
+        f"dataset '{dataset}': format '{name}' is unknown{nearest(name, known)}; formats known: {KNOWN_FORMATS}; leave "
         "`format:` out, or rename with `columns: {prompt: <column>, completion: <column>}`"
     )
 

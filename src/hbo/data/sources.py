@@ -18,17 +18,17 @@ import pyarrow as pa
 import xxhash
 from pydantic import ValidationError
 
-from hbo.config.data import DatasetConfig, SourceConfig
+from hbo.config.data import DatasetConfig, SourceConfig, YamlScalar
 from hbo.config.section import truth
 from hbo.data.files import Placed, is_columnar, read_file
 from hbo.data.folders import Value, partition_columns
 from hbo.data.listing import BUILDERS, ending_of, is_local, local_files
-from hbo.errors import ConfigError, DataError, first_line, nearest
+from hbo.errors import ConfigError, DataError
+from hbo.text import first_line, nearest
 
 _BATCH = 1000
 
-Scalar = str | bool | int | float
-Wanted = Mapping[str, Scalar | Sequence[Scalar]]
+Wanted = Mapping[str, YamlScalar | Sequence[YamlScalar]]
 """Column → the value, or one of the values, that a row must have there."""
 
 
@@ -274,11 +274,11 @@ def shown_wanted(wanted: Wanted) -> str:
     return ", ".join(f"{column} is {' or '.join(map(repr, _several(values)))}" for column, values in wanted.items())
 
 
-def _several(values: Scalar | Sequence[Scalar]) -> Sequence[Scalar]:
+def _several(values: YamlScalar | Sequence[YamlScalar]) -> Sequence[YamlScalar]:
     return [values] if isinstance(values, str | bool | int | float) else values
 
 
-def _same(found: Any, value: Scalar) -> bool:
+def _same(found: Any, value: YamlScalar) -> bool:
     # 1 and true are equal to Python, but not to whoever wrote them. Where a column holds truths, `no` is one of them.
     if isinstance(found, bool):
         return found is truth(value)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import xxhash
 from datasets import Dataset, Features, List, Value
 
-from hbo.data.cache import folder_of, notes_of, stored_table
+from hbo.data.cache import folder_beside, notes_of, stored_table
 from hbo.data.canonical import conversation_of
 from hbo.data.chat import Message, Renderer, adds_bos, render_opening
 from hbo.data.notes import LeftOut
@@ -81,7 +81,7 @@ def tokenize(
     kept = data.select_columns(list(features))
     added = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
     part = slice(-max_length, None) if keep_end and max_length is not None else slice(max_length)
-    path = folder_of(data, cache_dir) / f"tokens-{_fingerprint(data, tokenizer, part)}.arrow"
+    path = folder_beside(data, cache_dir) / f"tokens-{_fingerprint(data, tokenizer, part)}.arrow"
     encoder = _Encoder(tokenizer, part, lenient, place)
     found = stored_table(
         path,

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from datasets import Dataset
 
-from hbo.data.cache import folder_of, notes_of, stored_table
+from hbo.data.cache import folder_beside, notes_of, stored_table
 from hbo.data.notes import accounts_of
 from hbo.data.tokens import IGNORED, drop_without_target, refused
 from hbo.data.unusable import Counted, count_rows, counted_rows, reasons_told
@@ -93,7 +93,7 @@ def cut_rows(
         longer.update(table["hbo_dataset"].filter(is_longer).to_pylist())
     if not longer:
         return data, longer
-    path = folder_of(data, cache_dir) / f"cut-{positions}{'-end' * keep_end}-{data._fingerprint}.arrow"
+    path = folder_beside(data, cache_dir) / f"cut-{positions}{'-end' * keep_end}-{data._fingerprint}.arrow"
     return stored_table(path, data.features, _tables(data, positions, keep_end), lambda: notes_of(data)), longer
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from hbo.errors import DataError, visible
+from hbo.errors import DataError
+from hbo.text import visible
 
 Counted = dict[str, tuple[int, str]]
 """Name or reason → how many rows, and where the first of them stands."""

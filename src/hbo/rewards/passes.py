@@ -33,7 +33,7 @@ from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
 from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.scoring.batches import Rows, pack, pad, reader
+from hbo.scoring.batches import TokenRows, pack, pad, reader
 from hbo.scoring.devices import device_of
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes, power_of_two, tokens_on
@@ -45,7 +45,7 @@ Batch = dict[str, torch.Tensor]
 class Passes:
     """Makes passes over rows, in batches by length, dealt out to processes."""
 
-    rows: Rows | PackedExamples
+    rows: TokenRows | PackedExamples
     """With `input_ids` and `labels`."""
     pad_token_id: int
     """Any valid token id."""

@@ -26,7 +26,7 @@ from hbo.rewards.gradients import gradient_norms_and_losses, settle
 from hbo.rewards.measurer import Measurer
 from hbo.rewards.norms import Facts, Uncovered
 from hbo.rewards.passes import Batch, Passes, Sizing, pool_of, probes_of
-from hbo.scoring.batches import Row, Rows, pad, reader
+from hbo.scoring.batches import TokenRow, TokenRows, pad, reader
 from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.losses import Scorer
 from hbo.scoring.measure import without_instruction
@@ -134,7 +134,9 @@ class Probe(Measurer):
             losses = self._losses(model, rows, np.arange(len(rows)), processes)
             self.reference_alone = dict(zip(pool.tolist(), losses.tolist(), strict=True))
 
-    def _losses(self, model: nn.Module, rows: Rows | PackedExamples, number_P: Ints, processes: Processes) -> Floats:
+    def _losses(
+        self, model: nn.Module, rows: TokenRows | PackedExamples, number_P: Ints, processes: Processes
+    ) -> Floats:
         scorer, room = Scorer(model), Room.of(model, self.config.probe_tokens)
         room.tokens, room.lockstep = processes.least(room.tokens), processes.count > 1 and not is_whole(model)
 
@@ -143,7 +145,7 @@ class Probe(Measurer):
 
         return np.asarray(Passes(rows, self.pad_token_id, room, processes).over(model, number_P, losses, 1)[0])
 
-    def _alone(self, rows: Sequence[Row]) -> list[Row]:
+    def _alone(self, rows: Sequence[TokenRow]) -> list[TokenRow]:
         return [without_instruction(row, self._opening) for row in rows]
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from torch import nn
 from trl import SFTConfig
 
 from hbo.atomic import write_file
-from hbo.data.answers import Choice, Number, right_answer
+from hbo.data.answers import Choice, NumberAnswer, right_answer
 from hbo.data.cache import cache_root
 from hbo.data.canonical import Conversation, conversation_of
 from hbo.progress import Track, silent
@@ -189,7 +189,7 @@ def _choices(
 def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track: Track) -> np.ndarray:
     """1 or 0 (N,) for each row with a numeric answer, NaN elsewhere."""
     right_N = np.full(len(rows), np.nan)
-    found = [(i, number) for i, _, _, number in _answers(rows, Number)]
+    found = [(i, number) for i, _, _, number in _answers(rows, NumberAnswer)]
     if found:
         asked = reader(rows)(np.array([i for i, _ in found]))
         written = greedy_answers(model, asked, tokenizer, track=track, phase=phase)
@@ -198,7 +198,7 @@ def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track:
 
 
 def _answers(rows: Dataset, kind: type) -> Iterator[tuple[int, dict[str, Any], Conversation, Any]]:
-    """Number, row, conversation and right answer of each row that has an answer of this kind."""
+    """NumberAnswer, row, conversation and right answer of each row that has an answer of this kind."""
     tokens = [name for name in ("input_ids", "labels") if name in rows.column_names]
     for i, row in enumerate(rows.remove_columns(tokens)):
         turns = conversation_of(row)

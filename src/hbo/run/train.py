@@ -242,8 +242,7 @@ def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, 
         if run.checkpoint is None:
             training.takeover.begin()
         write_file(run.folder / run_folder.CONFIG, config_file.dump(without_tokens(run.config)))
-        mixture = mixture_of(run.config, examples, data.held_out, scores, data.left_out)
-        mixture.write(run.folder / run_folder.MIXTURE)
+        mixture_of(run.config, examples, data.held_out, scores, data.left_out).write(run.folder / run_folder.MIXTURE)
     trainer.accelerator.wait_for_everyone()
 
 

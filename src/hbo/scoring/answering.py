@@ -21,12 +21,12 @@ from transformers import GenerationConfig
 from hbo.data.chat import Renderer
 from hbo.data.tokens import IGNORED, predicts_target, targets_of
 from hbo.progress import Track, silent
-from hbo.scoring.batches import Row, pack
+from hbo.scoring.batches import TokenRow, pack
 from hbo.scoring.devices import device_of
 from hbo.scoring.losses import batch_losses, evaluating
 from hbo.scoring.room import TOKEN_BUDGET
 
-MOST_TOKENS = 256
+MOST_ANSWER_TOKENS = 256
 """An answer ends here at the latest."""
 
 _SPARE = 4  # tokens beyond the right answer's, so that one that is longer is seen to be
@@ -36,7 +36,7 @@ _SPARE = 4  # tokens beyond the right answer's, so that one that is longer is se
 class Question:
     """A multiple-choice row in tokens."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TokenRow, ...]
     """Token ids and labels of the prompt with each option; labels are the option's own tokens alone."""
     characters: tuple[int, ...]
     """Length of each option."""
@@ -49,17 +49,10 @@ def question_of(
     where: str,
     given: Mapping[str, Any] | None = None,
 ) -> Question:
-    """The question's prompt with each of its options, by the tokenizer's chat template.
-
-    Args:
-        prompt: Messages before the answer.
-        options: What the answer may be, word for word.
-        tokenizer: A fast one.
-        where: Named in errors.
-        given: What the template gets beside the messages, such as `tools`.
+    """The question's prompt with each of its options, by the chat template of a fast tokenizer.
 
     Raises:
-        DataError: The chat template refuses the conversation.
+        DataError: The chat template refuses the conversation, which is the one at `where`.
     """
     rows, renderer = [], Renderer(tokenizer)
     for option in options:
@@ -87,13 +80,7 @@ def likeliest_options(
 ) -> np.ndarray:
     """The option (N,) of each question with the highest log-likelihood per character; −1 where none is finite.
 
-    Args:
-        model: As in `per_example_loss`; it runs in eval mode, under the caller's autocast if there is one.
-        questions: As `question_of` gives them.
-        pad_token_id: Any valid id; padding is masked.
-        token_budget: Padded tokens per batch.
-        track: Hears of each option.
-        phase: What it is told is being done.
+    The model runs in eval mode, under the caller's autocast if there is one, on at most `token_budget` padded tokens.
     """
     rows = [row for question in questions for row in question.rows]
     if not rows:
@@ -107,14 +94,13 @@ def likeliest_options(
     targets = np.array([predicts_target(labels).sum() for _, labels in rows])
     characters = np.array([count for question in questions for count in question.characters])
     score = np.where(np.isfinite(per_option), -per_option * targets / characters, -np.inf)
-    ends = np.cumsum([len(question.rows) for question in questions])[:-1]
-    parts = np.split(score, ends)
+    parts = np.split(score, np.cumsum([len(question.rows) for question in questions])[:-1])
     return np.array([int(part.argmax()) if np.isfinite(part).any() else -1 for part in parts])
 
 
 def greedy_answers(
     model: nn.Module,
-    rows: Sequence[Row],
+    rows: Sequence[TokenRow],
     tokenizer: Any,
     *,
     token_budget: int = TOKEN_BUDGET,
@@ -124,7 +110,7 @@ def greedy_answers(
     """The greedy answer to the prompt of each row, which is what stands before its first target.
 
     Generation stops at the end-of-turn token, or a few tokens after the longest right answer of the batch would have
-    ended (at most `MOST_TOKENS`): what comes later can't be a right answer any more.
+    ended (at most `MOST_ANSWER_TOKENS`): what comes later can't be a right answer any more.
 
     Args:
         model: A causal language model with `generate`, also wrapped by PEFT; runs in eval mode.
@@ -132,10 +118,10 @@ def greedy_answers(
         tokenizer: Its pad and end-of-text tokens are used, and it turns the answers into text.
         token_budget: Padded tokens per batch, the answers included.
         track: Hears of each row.
-        phase: What it is told is being done.
+        phase: The name it hears them under.
     """
     prompts = [np.asarray(ids)[: int(predicts_target(labels).argmax()) + 1] for ids, labels in rows]
-    wanted_N = np.array([min(MOST_TOKENS, int(predicts_target(labels).sum()) + _SPARE) for _, labels in rows])
+    wanted_N = np.array([min(MOST_ANSWER_TOKENS, int(predicts_target(labels).sum()) + _SPARE) for _, labels in rows])
     answers = [""] * len(rows)
     with track(phase, len(rows)) as advance, evaluating(model), torch.no_grad():
         for rows_B in pack(np.array([len(p) for p in prompts]) + wanted_N, np.arange(len(rows)), token_budget):
@@ -164,13 +150,11 @@ def _generate(model: Any, prompts: Sequence[np.ndarray], tokenizer: Any, new_tok
         eos_token_id=_ends(model, tokenizer),
     )
     found = model.generate(input_ids=ids.to(device), attention_mask=mask.to(device), generation_config=settings)
-    texts: list[str] = tokenizer.batch_decode(found[:, longest:], skip_special_tokens=True)
-    return texts
+    return list(tokenizer.batch_decode(found[:, longest:], skip_special_tokens=True))
 
 
 def _ends(model: Any, tokenizer: Any) -> list[int]:
     # Chat models end a turn with another token than a text; their generation config names both.
-    known = getattr(model, "generation_config", None)
-    named = getattr(known, "eos_token_id", None)
+    named = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     found = [*(named if isinstance(named, list) else [named]), tokenizer.eos_token_id]
     return sorted({int(token) for token in found if token is not None})

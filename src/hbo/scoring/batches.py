@@ -15,37 +15,37 @@ from torch import Tensor
 
 from hbo.data.tokens import IGNORED
 
-Row = tuple[np.ndarray, np.ndarray]
+TokenRow = tuple[np.ndarray, np.ndarray]
 """A row's token ids (T,) and labels (T,)."""
 
-Read = Callable[[np.ndarray], list[Row]]
+Read = Callable[[np.ndarray], list[TokenRow]]
 """Row numbers (B,) → these rows."""
 
-Rows: TypeAlias = Dataset | Sequence[Mapping[str, Any]]
+TokenRows: TypeAlias = Dataset | Sequence[Mapping[str, Any]]
 """Rows with `input_ids` and `labels`."""
 
 _BATCH = 1000
 
 
-def reader(rows: Rows) -> Read:
+def reader(rows: TokenRows) -> Read:
     """A way to read the token ids and labels of any rows; of a dataset only these rows come into memory."""
     if not isinstance(rows, Dataset):
 
-        def read_each(rows_B: np.ndarray) -> list[Row]:
+        def read_each(rows_B: np.ndarray) -> list[TokenRow]:
             found = (rows[i] for i in rows_B.tolist())
             return [(np.asarray(row["input_ids"]), np.asarray(row["labels"])) for row in found]
 
         return read_each
     columns = rows.select_columns(["input_ids", "labels"]).with_format("numpy")
 
-    def read(rows_B: np.ndarray) -> list[Row]:
+    def read(rows_B: np.ndarray) -> list[TokenRow]:
         found = columns[rows_B.tolist()]
         return list(zip(found["input_ids"], found["labels"], strict=True))
 
     return read
 
 
-def lengths(rows: Rows) -> np.ndarray:
+def lengths(rows: TokenRows) -> np.ndarray:
     """The tokens (N,) of each row."""
     if not isinstance(rows, Dataset):
         return np.array([len(row["input_ids"]) for row in rows], dtype=np.int32)
@@ -79,7 +79,7 @@ def pack(length_N: np.ndarray, wanted: np.ndarray, token_budget: int) -> Iterato
         at += size
 
 
-def pad(rows: Sequence[Row], pad_token_id: int) -> dict[str, Tensor]:
+def pad(rows: Sequence[TokenRow], pad_token_id: int) -> dict[str, Tensor]:
     """`input_ids`, `attention_mask` and `labels`, each (B, T), padded on the right."""
     shape = len(rows), max(len(ids) for ids, _ in rows)
     batch = {

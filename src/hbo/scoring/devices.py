@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.text import nearest
 
 Precision = Literal["auto", "bf16", "fp32"]
 """`auto` is bf16 where it is native, else fp32."""

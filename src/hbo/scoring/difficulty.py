@@ -16,7 +16,7 @@ from datasets import Dataset
 from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from torch import nn
 
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
 from hbo.progress import Track, silent
 from hbo.scoring.devices import Precision, device_of, scoring_autocast, uses_bf16
 from hbo.scoring.levels import assign_levels, check_level_sizes
@@ -24,6 +24,7 @@ from hbo.scoring.measure import score
 from hbo.scoring.models import load_model, load_tokenizer
 from hbo.scoring.scores import IFD_KINDS, METRICS, Quantiles, Scores, quantiles, score_table
 from hbo.scoring.tokenized import check_mixture, tokenized
+from hbo.text import nearest
 
 __all__ = ["Quantiles", "Scores", "assign_levels", "quantiles", "score", "score_table", "stratify"]
 
@@ -49,8 +50,8 @@ def stratify(
     """`data` with the column `hbo_level`: each row's difficulty group in its dataset, 0 the easiest.
 
     The groups of a dataset differ in size by at most one; of one with fewer rows than groups each row is a group, with
-    a warning. Rows that the score can't rank (plain text has no IFD) go
-    to the hardest groups, with a warning. Scores are cached: the same rows and the same model are never scored twice.
+    a warning. Rows that the score can't rank (plain text has no IFD) go to the hardest groups, with a warning. Scores
+    are cached: the same rows and the same model are never scored twice.
 
     Args:
         data: What `build_mixture` gives.

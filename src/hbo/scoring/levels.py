@@ -38,7 +38,7 @@ def assign_levels(
     """
     names = np.asarray(dataset_names_N)
     rows = np.arange(len(names)) if rows_N is None else np.asarray(rows_N)
-    value_N = _values(scores, metric)
+    value_N = scores.by(metric)
     level_N = np.zeros(len(names), dtype=np.int64)
     for name in dict.fromkeys(names.tolist()):
         mine = np.flatnonzero(names == name)
@@ -53,16 +53,11 @@ def assign_levels(
 def without_easiest(
     dataset_names_N: Sequence[str], scores: Scores, metric: str, share: float, rows_N: Sequence[int] | np.ndarray
 ) -> np.ndarray:
-    """The numbers of the rows that are left, ascending, without the easiest of each dataset.
+    """The numbers of the rows that are left, ascending, without the easiest `share` of each dataset's; part rows stay.
 
-    Args:
-        dataset_names_N: Each row's dataset.
-        scores: Each row's scores.
-        metric: As `assign_levels` takes it; the order is the same.
-        share: Of each dataset's rows; a part of a row stays.
-        rows_N: Each row's number in its dataset, for ties.
+    The order, and so the other arguments, are those of `assign_levels`.
     """
-    names, rows, value_N = np.asarray(dataset_names_N), np.asarray(rows_N), _values(scores, metric)
+    names, rows, value_N = np.asarray(dataset_names_N), np.asarray(rows_N), scores.by(metric)
     left = []
     for name in dict.fromkeys(names.tolist()):
         mine = np.flatnonzero(names == name)
@@ -78,10 +73,6 @@ def count_left(count: int, share: float) -> int:
         8
     """
     return count - int(count * share)
-
-
-def _values(scores: Scores, metric: str) -> np.ndarray:
-    return scores.ifd_N if metric == "ifd" else scores.loss_N
 
 
 def _easiest_first(mine: np.ndarray, value_N: np.ndarray, scores: Scores, rows: np.ndarray) -> np.ndarray:
@@ -122,11 +113,11 @@ def _unscored(name: str, mine: np.ndarray, value_N: np.ndarray, scores: Scores, 
         "a response that is certain without its instruction": ~(empty | lost | no_alone),
     }
     parts = []
-    for reason, chosen in reasons.items():
-        if count := int(chosen.sum()):
-            numbers = np.sort(rows[missing[chosen]])[:_NAMED].tolist()
+    for reason, is_so in reasons.items():
+        if count := int(is_so.sum()):
+            numbers = map(str, np.sort(rows[missing[is_so]])[:_NAMED].tolist())
             more = ", …" if count > _NAMED else ""
-            parts.append(f"{count} with {reason}: row{'s' * (count != 1)} {', '.join(map(str, numbers))}{more}")
+            parts.append(f"{count} with {reason}: row{'s' * (count != 1)} {', '.join(numbers)}{more}")
     label = "IFD" if metric == "ifd" else metric
     return (
         f"dataset '{name}': {label} can't score {len(missing)} of {len(mine)} rows ({'; '.join(parts)}); they are "

@@ -17,7 +17,7 @@ from transformers import Cache, PreTrainedModel
 
 from hbo.errors import RewardError
 from hbo.progress import Track, silent
-from hbo.scoring.batches import Row, Rows, lengths, pack, pad, reader
+from hbo.scoring.batches import TokenRow, TokenRows, lengths, pack, pad, reader
 from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.head import head_of, target_logits, targets_at_once, through_head, token_losses
 from hbo.scoring.room import TOKEN_BUDGET, Room
@@ -67,11 +67,10 @@ class Scorer:
         """As `per_example_loss`."""
         if self._head is None:
             return per_example_loss(self._model, batch, cache)
+        head, parts = self._head, list[Tensor]()
         targets = Targets.of(batch, device_of(self._model))
         if _is_pointless(self._model, targets):
             return torch.full((targets.shape[0],), torch.nan, device=targets.device)
-        parts: list[Tensor] = []
-        head = self._head
         step = targets_at_once(words=head.layer.out_features, device=targets.device)
 
         def work(hidden_NH: Tensor) -> None:
@@ -84,6 +83,7 @@ class Scorer:
         except RewardError:
             is_known = None
         if not self._is_checked or is_known is None:
+            # The head isn't what it is taken for: from now on logits come from the model itself.
             if cache is not None:
                 cache.crop(int(batch["attention_mask"].shape[1]) - targets.shape[1])
             self._head = None
@@ -102,7 +102,7 @@ def _past(cache: Cache | None) -> dict[str, Any]:
 
 def row_losses(
     model: nn.Module,
-    rows: Rows,
+    rows: TokenRows,
     *,
     pad_token_id: int,
     token_budget: int | None = None,
@@ -120,7 +120,7 @@ def row_losses(
         pad_token_id: Any valid id; padding is masked.
         token_budget: Padded tokens per batch, a longer row being a batch of its own; None: what suits the device.
         track: Hears of each row.
-        phase: What it is told is being done.
+        phase: The name it hears them under.
     """
     read = reader(rows)
     loss_N = np.full(len(rows), np.nan)
@@ -134,7 +134,7 @@ def row_losses(
     return loss_N
 
 
-def batch_losses(model: nn.Module, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
+def batch_losses(model: nn.Module, rows: Sequence[TokenRow], pad_token_id: int) -> np.ndarray:
     """The losses (B,) of these rows as one batch, without gradients, in fp64."""
     with torch.no_grad():
         loss_B: np.ndarray = per_example_loss(model, pad(rows, pad_token_id)).cpu().double().numpy()

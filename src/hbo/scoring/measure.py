@@ -22,7 +22,7 @@ from hbo.data.cache import cache_root
 from hbo.data.tokens import IGNORED, opening, predicts_target
 from hbo.errors import ModelError
 from hbo.progress import Track, silent
-from hbo.scoring.batches import Read, Row, pack, reader
+from hbo.scoring.batches import Read, TokenRow, pack, reader
 from hbo.scoring.devices import device_of
 from hbo.scoring.fingerprint import content_fingerprint, model_fingerprint
 from hbo.scoring.limits import Limits
@@ -84,17 +84,15 @@ def score(
         return Scores(loss_N, alone_N, scan.target_N, ifd, cached=True)
     read, is_scored = reader(data), scan.target_N > 0
 
-    def journals_of(suffix: str) -> list[Journal]:
-        return journals(path.with_suffix(suffix), processes)
-
+    given, alone = (journals(path.with_suffix(name), processes) for name in (".given", ".alone"))
     sides = (
-        _Side("scoring", read, scan.length_N, is_scored, journals_of(".given")),
+        _Side("scoring", read, scan.length_N, is_scored, given),
         _Side(
             "scoring without instruction",
             lambda rows_B: [without_instruction(row, before) for row in read(rows_B)],
             len(before) + scan.target_N,
             is_scored & scan.has_instruction_N,
-            journals_of(".alone"),
+            alone,
         ),
     )
     pad = tokenizer.pad_token_id or 0
@@ -108,7 +106,7 @@ def score(
     if processes.is_first:
         keep_losses(path, loss_N, alone_N)
     processes.from_first(None)  # no journal goes before all is saved
-    for journal in (journal for side in sides for journal in side.journals):
+    for journal in (*given, *alone):
         journal.remove()
     return Scores(loss_N, alone_N, scan.target_N, ifd)
 
@@ -154,7 +152,7 @@ def _measure(
     return np.where(is_new, measured_N, loss_N)
 
 
-def without_instruction(row: Row, before: np.ndarray) -> Row:
+def without_instruction(row: TokenRow, before: np.ndarray) -> TokenRow:
     """The row's targets, all turns in one, after the opening."""
     _, labels = row
     targets = labels[1:][predicts_target(labels)]

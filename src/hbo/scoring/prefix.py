@@ -19,7 +19,7 @@ from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
 from hbo.data.tokens import predicts_target
-from hbo.scoring.batches import Row, pad
+from hbo.scoring.batches import TokenRow, pad
 from hbo.scoring.devices import device_of
 from hbo.scoring.losses import Scorer
 
@@ -27,7 +27,7 @@ _WORTHWHILE = 64  # tokens saved per batch, below which the pass over the prefix
 _TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where rounding alone is that large
 
 
-def shared_prefix(rows: Sequence[Row]) -> int:
+def shared_prefix(rows: Sequence[TokenRow]) -> int:
     """How many tokens all rows begin with, fewer than stand before any target's predecessor.
 
     Example:
@@ -62,7 +62,7 @@ class PrefixScorer:
         self._cache = DynamicCache()
 
     @torch.no_grad()
-    def losses(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
+    def losses(self, rows: Sequence[TokenRow], pad_token_id: int) -> np.ndarray:
         """The losses (B,) of these rows as one batch, in fp64."""
         P = shared_prefix(rows) if self._works else 0
         if P * (len(rows) - 1) < _WORTHWHILE or not self._knows(rows[0][0][:P]):
@@ -85,7 +85,7 @@ class PrefixScorer:
             return loss_B if self._works else self._plain(rows, pad_token_id)
         return loss_B
 
-    def _plain(self, rows: Sequence[Row], pad_token_id: int) -> np.ndarray:
+    def _plain(self, rows: Sequence[TokenRow], pad_token_id: int) -> np.ndarray:
         found: np.ndarray = self._scorer.losses(pad(rows, pad_token_id)).cpu().double().numpy()
         return found
 

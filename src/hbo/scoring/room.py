@@ -13,8 +13,9 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import nn
 
-from hbo.errors import RewardError, first_line
+from hbo.errors import RewardError
 from hbo.scoring.devices import device_of
+from hbo.text import first_line
 
 TOKEN_BUDGET = 2048
 """Padded tokens per batch where nothing is known of memory."""
@@ -26,7 +27,7 @@ MOST_TOKENS = 65536
 _SHARE = 0.5  # of what is free, that the activations of a forward without gradients may take
 _WIDTHS = 8  # times hidden and intermediate size: tensors that a layer has at once, generously
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Room:
         device = device_of(model)
         return cls(asked or _for_forwards(model, device))
 
-    def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], T]) -> Iterator[tuple[np.ndarray, T]]:
+    def tried(self, rows_B: np.ndarray, measure: Callable[[np.ndarray], _T]) -> Iterator[tuple[np.ndarray, _T]]:
         """What `measure` gives for these rows, in halves where they don't fit into memory together.
 
         Raises:

@@ -47,6 +47,10 @@ class Scores:
             return self.loss_N / alone
         return _exp(self.loss_N - self.loss_alone_N)  # the perplexities themselves could overflow
 
+    def by(self, metric: str) -> np.ndarray:
+        """What rows (N,) are sorted by: the IFD; or the loss, in whose order their perplexities are too."""
+        return self.ifd_N if metric == "ifd" else self.loss_N
+
     @property
     def perplexity_N(self) -> np.ndarray:
         """exp(loss), held at the largest float where it would overflow."""
@@ -76,7 +80,7 @@ class Quantiles:
 
 
 def score_table(data: Dataset, scores: Scores) -> pa.Table:
-    """dataset, row, ifd, perplexity, perplexity_alone, loss and tokens of each row; null where there is no score."""
+    """One row per example: dataset, row, ifd, perplexity, perplexity_alone, loss, tokens; null if it has no score."""
     origin = data.select_columns(["hbo_dataset", "hbo_row"]).with_format("arrow")[:]
     columns = {
         "dataset": origin["hbo_dataset"].cast(pa.string()),
