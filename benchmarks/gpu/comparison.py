@@ -194,9 +194,8 @@ def _first_runs(sizes: Sizes, folder: Path, config: dict[str, Any], slots: int, 
     done = [cell for cell in grid if cell.is_finished]
     if not done:
         raise RuntimeError(f"none of the first runs was finished: {runs.failed or 'no time left'}")
-    seconds = []
-    for metrics in filter(None, (Metrics.read(cell.folder / METRICS) for cell in done)):
-        seconds.append((metrics.train_seconds or 0.0, metrics.balance_seconds or 0.0))
+    found = filter(None, (Metrics.read(cell.folder / METRICS) for cell in done))
+    seconds = [(metrics.train_seconds or 0.0, metrics.balance_seconds or 0.0) for metrics in found]
     trained, balanced = zip(*seconds, strict=True)
     steps = [(whole - part) / sizes.first_steps for whole, part in seconds]
     return {
