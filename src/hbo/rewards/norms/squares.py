@@ -32,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from hbo.rewards.norms.facts import Facts
-from hbo.rewards.norms.head import HeadPass, slopes_in_place, tied_to
+from hbo.rewards.norms.head import HeadPass, slopes_in_place
 from hbo.rewards.norms.left_as_found import resharded
 from hbo.rewards.norms.outer_products import square
 from hbo.rewards.norms.recorder import Recorder
@@ -87,16 +87,12 @@ def batched_pass(model: nn.Module, targets: Targets, facts: Facts, *, learns: bo
 
 
 def _through(model: nn.Module, head: Head, targets: Targets, recorder: Recorder) -> tuple[Tensor, Tensor]:
-    own = recorder.of_head.parameters if recorder.of_head else {}
-    work = HeadPass(head, targets, frozenset(own), tied="weight" in own and tied_to(model, head))
+    work = HeadPass.of(model, head, targets, recorder.of_head)
     known = through_head(model, head, targets, work, use_cache=False)
     assert work.hidden is not None and work.slope_NH is not None and work.loss_N is not None
-    for parameter in own.values():
+    for parameter, use in work.uses():
         recorder.expect(parameter)
-    if "weight" in own and work.weight_use is not None:
-        recorder.collect(own["weight"], work.weight_use)
-    if "bias" in own and work.bias_BV is not None:
-        recorder.collect(own["bias"], work.bias_BV)
+        recorder.collect(parameter, use)
     _backward(recorder, work.hidden, work.slope_NH)
     return work.loss_N, known
 
