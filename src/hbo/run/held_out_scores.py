@@ -33,7 +33,6 @@ _VERSION = "1"  # part of the cache's key: raised when the same model gets anoth
 
 ByDataset = dict[str, dict[str, Any]]
 """Dataset → what was measured, by name."""
-Measure = Callable[[], ByDataset]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class HeldOut:
         return f"{model_fingerprint(model)}-{content}-{'bf16' if args.bf16 else 'fp32'}-{args.device.type}"
 
     def _measured(
-        self, model: nn.Module, when: str, result_of: Callable[[str, Measure], ByDataset]
+        self, model: nn.Module, when: str, result_of: Callable[[str, Callable[[], ByDataset]], ByDataset]
     ) -> tuple[ByDataset, ByDataset]:
         rows, names, tokenizer, length = self.data.held_out, list(self.data.sizes), self.tokenizer, self.data.max_length
         pad = int(tokenizer.pad_token_id)
@@ -82,7 +81,7 @@ class HeldOut:
             return found, result_of(f"-accuracy{_VERSION}-{length}", answers) if self.asks else {}
 
 
-def cached(key: str, measure: Measure) -> ByDataset:
+def cached(key: str, measure: Callable[[], ByDataset]) -> ByDataset:
     """What `measure()` gave the first time under `key`; kept in the cache folder.
 
     The untuned model's held-out loss doesn't change between runs, nor between a run and its resumption.

@@ -5,6 +5,7 @@ Whatever takes a configuration here takes one that `hbo.run.arguments.typed` has
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,16 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, ModelError, first_line
 from hbo.progress import Track, silent
-from hbo.run.fit import limits_of, pad_within
 from hbo.run.saving import accept_stored_names
 from hbo.scoring.limits import Limits
-from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.models import load_model, load_tokenizer, model_config, resolve
 from hbo.training.parallel import check_placement
 
 _TEMPLATE = "chat_template_path"
 _TOKENS = ("eos_token", "pad_token")
 _FILES = (".jinja", ".j2")
+# What of train.model_init_kwargs changes which rows a model can be given.
+_SHAPES = ("max_position_embeddings", "n_positions", "rope_parameters", "rope_scaling", "vocab_size")
 _OWN_INIT = ("dtype", "use_safetensors")  # of train.model_init_kwargs; seen to elsewhere
 
 
@@ -55,6 +57,30 @@ def limits_of_model(config: RunConfig) -> Limits:
     options = config.train.get("model_init_kwargs")
     spec = resolve(config.model, pickles=_may_unpickle(options))
     return limits_of(spec, trust_remote_code=bool(config.train.get("trust_remote_code")), options=options)
+
+
+def limits_of(spec: str, *, trust_remote_code: bool, options: Any = None) -> Limits:
+    """What the model can be given, as far as its configuration says.
+
+    The options are `train.model_init_kwargs`, which go before what its configuration says.
+    """
+    given = {key: value for key, value in options.items() if key in _SHAPES} if isinstance(options, Mapping) else {}
+    config = model_config(spec, trust_remote_code=trust_remote_code, options=given)
+    return Limits(None, None) if config is None else Limits.of(config)
+
+
+def pad_within(tokenizer: PreTrainedTokenizerBase, limits: Limits) -> None:
+    """Lets the tokenizer pad with its end-of-text token if the model has no embedding of its pad token."""
+    pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
+    if limits.ids is None or not isinstance(pad, int) or pad < limits.ids or not isinstance(eos, int):
+        return
+    warnings.warn(
+        f"the pad token {tokenizer.pad_token!r} has id {pad}, but the model's embeddings have {limits.ids} rows; "
+        f"padding, which is never trained on, is made of {tokenizer.eos_token!r} instead",
+        UserWarning,
+        stacklevel=2,
+    )
+    tokenizer.pad_token = tokenizer.eos_token
 
 
 def load_weights(spec: str, args: SFTConfig) -> PreTrainedModel:

@@ -21,7 +21,7 @@ from hbo.errors import ConfigError, ModelError, first_line
 
 
 @dataclass(frozen=True)
-class Need:
+class Requirement:
     """A value of `train:` and the package that it needs."""
 
     key: str
@@ -42,21 +42,21 @@ def _is_installed(name: str) -> bool:
     return True
 
 
-def _optimizer(package: str, is_there: Callable[[], bool], *values: str, mend: str = "") -> Need:
-    return Need("optim", values, is_there, package, mend)
+def _for_optimizer(package: str, is_there: Callable[[], bool], *values: str, mend: str = "") -> Requirement:
+    return Requirement("optim", values, is_there, package, mend)
 
 
-def _tracker(value: str, is_there: Callable[[], bool], package: str = "", mend: str = "") -> Need:
-    return Need("report_to", (value,), is_there, package or value, mend)
+def _for_tracker(value: str, is_there: Callable[[], bool], package: str = "", mend: str = "") -> Requirement:
+    return Requirement("report_to", (value,), is_there, package or value, mend)
 
 
-def _attention(value: str, package: str, mend: str) -> Need:
+def _for_attention(value: str, package: str, mend: str) -> Requirement:
     # Without it transformers takes the same attention from the Hub through `kernels`; two kinds of devices bring it.
     def is_there() -> bool:
         instead = libraries.is_kernels_available, libraries.is_torch_npu_available, libraries.is_torch_xpu_available
         return _is_installed(package) or any(is_available() for is_available in instead)
 
-    return Need(_ATTENTION, (value,), is_there, package, mend)
+    return Requirement(_ATTENTION, (value,), is_there, package, mend)
 
 
 _ATTENTION = "model_init_kwargs.attn_implementation"
@@ -64,44 +64,44 @@ _BITS = ("adamw_8bit", "adamw_bnb_*", "ademamix*", "lion_*", "paged_*", "rmsprop
 _FLASH_3 = "run pip install kernels, or build it from github.com/Dao-AILab/flash-attention"
 
 NEEDS = (
-    _optimizer("bitsandbytes", libraries.is_bitsandbytes_available, *_BITS),
-    _optimizer("galore-torch", libraries.is_galore_torch_available, "galore_*"),
-    _optimizer("apollo-torch", libraries.is_apollo_torch_available, "apollo_*"),
-    _optimizer("lomo-optim", libraries.is_lomo_available, "lomo", "adalomo"),
-    _optimizer("grokadamw", libraries.is_grokadamw_available, "grokadamw"),
-    _optimizer("torchao", libraries.is_torchao_available, "adamw_torch_4bit", "adamw_torch_8bit"),
-    _optimizer("schedulefree", libraries.is_schedulefree_available, "schedule_free_*"),
-    _optimizer("torch-optimi", libraries.is_torch_optimi_available, "stable_adamw"),
-    _optimizer("torch_xla", libraries.is_torch_xla_available, "adamw_torch_xla"),
-    _optimizer("torch_npu", libraries.is_torch_npu_available, "adamw_torch_npu_fused"),
-    _optimizer(
+    _for_optimizer("bitsandbytes", libraries.is_bitsandbytes_available, *_BITS),
+    _for_optimizer("galore-torch", libraries.is_galore_torch_available, "galore_*"),
+    _for_optimizer("apollo-torch", libraries.is_apollo_torch_available, "apollo_*"),
+    _for_optimizer("lomo-optim", libraries.is_lomo_available, "lomo", "adalomo"),
+    _for_optimizer("grokadamw", libraries.is_grokadamw_available, "grokadamw"),
+    _for_optimizer("torchao", libraries.is_torchao_available, "adamw_torch_4bit", "adamw_torch_8bit"),
+    _for_optimizer("schedulefree", libraries.is_schedulefree_available, "schedule_free_*"),
+    _for_optimizer("torch-optimi", libraries.is_torch_optimi_available, "stable_adamw"),
+    _for_optimizer("torch_xla", libraries.is_torch_xla_available, "adamw_torch_xla"),
+    _for_optimizer("torch_npu", libraries.is_torch_npu_available, "adamw_torch_npu_fused"),
+    _for_optimizer(
         *("torchdistx", libraries.is_torchdistx_available, "adamw_anyprecision"),
         mend="install it from github.com/pytorch/torchdistx",
     ),
-    _tracker("azure_ml", trackers.is_azureml_available, "azureml", "run pip install azureml-sdk"),
-    _tracker("clearml", trackers.is_clearml_available),
-    _tracker("codecarbon", trackers.is_codecarbon_available),
-    _tracker(
+    _for_tracker("azure_ml", trackers.is_azureml_available, "azureml", "run pip install azureml-sdk"),
+    _for_tracker("clearml", trackers.is_clearml_available),
+    _for_tracker("codecarbon", trackers.is_codecarbon_available),
+    _for_tracker(
         *("comet_ml", trackers.is_comet_available, "comet_ml with an API key"),
         "run pip install comet-ml and set COMET_API_KEY",
     ),
-    _tracker("dagshub", trackers.is_dagshub_available, mend="run pip install dagshub mlflow"),
-    _tracker("dvclive", trackers.is_dvclive_available),
-    _tracker("flyte", trackers.is_flytekit_available, "flytekit"),
-    _tracker("kubeflow", trackers.is_kubeflow_available, "a Kubeflow TrainJob around it", "start it as one"),
-    _tracker("mlflow", trackers.is_mlflow_available),
-    _tracker("neptune", trackers.is_neptune_available),
-    _tracker("swanlab", trackers.is_swanlab_available),
-    _tracker("tensorboard", trackers.is_tensorboard_available),
-    _tracker("trackio", trackers.is_trackio_available),
-    _tracker("wandb", trackers.is_wandb_available),
-    Need("deepspeed", ("*",), trackers.is_deepspeed_available, "deepspeed"),
-    Need("use_liger_kernel", ("True",), libraries.is_liger_kernel_available, "liger-kernel"),
-    Need("model_init_kwargs.use_kernels", ("True",), libraries.is_kernels_available, "kernels"),
-    _attention("flash_attention_2", "flash-attn", "run pip install flash-attn, or pip install kernels"),
-    _attention("flash_attention_3", "flash-attn-3", _FLASH_3),
-    _attention("flash_attention_4", "flash-attn-4", "run pip install flash-attn-4, or pip install kernels"),
-    Need(_ATTENTION, ("*/*",), libraries.is_kernels_available, "kernels"),
+    _for_tracker("dagshub", trackers.is_dagshub_available, mend="run pip install dagshub mlflow"),
+    _for_tracker("dvclive", trackers.is_dvclive_available),
+    _for_tracker("flyte", trackers.is_flytekit_available, "flytekit"),
+    _for_tracker("kubeflow", trackers.is_kubeflow_available, "a Kubeflow TrainJob around it", "start it as one"),
+    _for_tracker("mlflow", trackers.is_mlflow_available),
+    _for_tracker("neptune", trackers.is_neptune_available),
+    _for_tracker("swanlab", trackers.is_swanlab_available),
+    _for_tracker("tensorboard", trackers.is_tensorboard_available),
+    _for_tracker("trackio", trackers.is_trackio_available),
+    _for_tracker("wandb", trackers.is_wandb_available),
+    Requirement("deepspeed", ("*",), trackers.is_deepspeed_available, "deepspeed"),
+    Requirement("use_liger_kernel", ("True",), libraries.is_liger_kernel_available, "liger-kernel"),
+    Requirement("model_init_kwargs.use_kernels", ("True",), libraries.is_kernels_available, "kernels"),
+    _for_attention("flash_attention_2", "flash-attn", "run pip install flash-attn, or pip install kernels"),
+    _for_attention("flash_attention_3", "flash-attn-3", _FLASH_3),
+    _for_attention("flash_attention_4", "flash-attn-4", "run pip install flash-attn-4, or pip install kernels"),
+    Requirement(_ATTENTION, ("*/*",), libraries.is_kernels_available, "kernels"),
 )
 
 

@@ -22,8 +22,7 @@ from trl import SFTConfig
 from hbo.config import RunConfig
 from hbo.errors import ConfigError, first_line
 from hbo.rewards.choose import check_rewards
-from hbo.run.arguments import adapter as adapter_of
-from hbo.run.arguments import training_arguments, typed
+from hbo.run.arguments import adapter, training_arguments, typed
 from hbo.run.packages import check_packages, check_stored
 from hbo.scoring.models import model_config
 
@@ -46,10 +45,10 @@ def checked_settings(config: RunConfig, *, elsewhere: bool = False) -> tuple[Run
     args = training_arguments(config)
     check_rewards(config.balance)
     rehearse(args)
-    return config, args, adapter_of(config)
+    return config, args, adapter(config)
 
 
-def check_model(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
+def check_model(spec: str, args: SFTConfig, lora: LoraConfig | None) -> None:
     """Refuses a model that can't be loaded here, or that lacks a part that is asked for.
 
     Raises:
@@ -58,10 +57,10 @@ def check_model(spec: str, args: SFTConfig, adapter: LoraConfig | None) -> None:
     """
     stated = model_config(spec, trust_remote_code=bool(args.trust_remote_code))
     check_stored(spec, stated)
-    check_parts(spec, stated, args, adapter)
+    check_parts(spec, stated, args, lora)
 
 
-def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, adapter: LoraConfig | None) -> None:
+def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, lora: LoraConfig | None) -> None:
     """Refuses what the trainer would find missing only when rows are read and scored.
 
     A model whose configuration can't be read (None), or that can't be made without its weights, is left to be loaded.
@@ -76,12 +75,12 @@ def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, adap
             f"train.router_aux_loss_coef is {args.router_aux_loss_coef}, but {spec} has no experts whose loads could "
             "be balanced; leave it out"
         )
-    if adapter is not None:
-        _check_adapter(spec, model, adapter, trust_remote_code=bool(args.trust_remote_code))
+    if lora is not None:
+        _check_adapter(spec, model, lora, trust_remote_code=bool(args.trust_remote_code))
 
 
-def _check_adapter(spec: str, model: PretrainedConfig, adapter: LoraConfig, *, trust_remote_code: bool) -> None:
-    tried = deepcopy(adapter)
+def _check_adapter(spec: str, model: PretrainedConfig, lora: LoraConfig, *, trust_remote_code: bool) -> None:
+    tried = deepcopy(lora)
     tried.init_lora_weights = False  # other ways look at the weights
     try:
         with torch.device("meta"):

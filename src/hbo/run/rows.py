@@ -5,6 +5,8 @@ Whatever takes a configuration here takes one that `hbo.run.arguments.typed` has
 
 from __future__ import annotations
 
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,13 +29,12 @@ from hbo.data.mixture import (
 )
 from hbo.data.notes import Note, of_lost, of_reading, of_tokens
 from hbo.data.tokens import tokenize
-from hbo.data.trainable import left_out_of, refuse_empty, without_unusable
+from hbo.data.trainable import cut_rows, left_out_of, refuse_empty, without_unusable
 from hbo.errors import ConfigError
 from hbo.progress import Track
-from hbo.run.fit import Fit
 from hbo.run.model import limits_of_model
 from hbo.scoring.levels import check_level_sizes, count_left
-from hbo.scoring.limits import Limits
+from hbo.scoring.limits import Limits, check_ids
 from hbo.training.balance_log import check_names
 from hbo.training.checks import check_max_passes
 from hbo.training.groups import check_aside
@@ -94,20 +95,21 @@ def own_tokens(
     """
     sources = config.mixture.datasets
     lenient = lenient_datasets(sources, [name for rows in tables for name in dataset_names(rows)])
-    fit = fit_of(config, config.model, limits_of_model(config), args)
-    found = fitted(fit, tables, tokenizer, track, lenient=lenient, place=partial(place_of, sources))
-    return found, fit.length
-
-
-def fit_of(config: RunConfig, model: str, limits: Limits, args: SFTConfig) -> Fit:
-    """What makes the run's rows fit a model of these limits."""
-    return Fit(model, limits, args.max_length, keeps_end=config.train.get("truncation_mode") == "keep_end")
+    place, limits = partial(place_of, sources), limits_of_model(config)
+    return fitted(config, tables, tokenizer, config.model, limits, args, track, lenient=lenient, place=place)
 
 
 def fitted(
-    fit: Fit, tables: Sequence[Dataset], tokenizer: PreTrainedTokenizerBase, track: Track, **options: Any
-) -> list[Dataset]:
-    """Tables of canonical rows with a tokenizer's tokens, cut as `train:` says and to what the model takes.
+    config: RunConfig,
+    tables: Sequence[Dataset],
+    tokenizer: PreTrainedTokenizerBase,
+    model: str,
+    limits: Limits,
+    args: SFTConfig,
+    track: Track,
+    **options: Any,
+) -> tuple[list[Dataset], int | None]:
+    """Tables of canonical rows with tokens, cut as `train:` says and to what the model takes, and how long they may be.
 
     The options are `lenient` and `place` of `hbo.data.tokens.tokenize`.
 
@@ -115,10 +117,24 @@ def fitted(
         DataError: The chat template refuses a row of a dataset that isn't to drop such.
         ModelError: A row holds a token that the model has no embedding for.
     """
-    options |= {"max_length": fit.max_length, "keep_end": fit.keeps_end, "track": track}
-    found = [fit.rows(tokenize(rows, tokenizer, **options), tokenizer) for rows in tables]
-    fit.tell()
-    return found
+    keep_end = config.train.get("truncation_mode") == "keep_end"
+    found, longer = [], Counter[str]()
+    for rows in tables:
+        tokens = tokenize(rows, tokenizer, max_length=args.max_length, keep_end=keep_end, track=track, **options)
+        cut, count_of = cut_rows(tokens, limits.positions, keep_end=keep_end)
+        check_ids(cut, tokenizer, limits, f"model '{model}'")
+        found.append(cut)
+        longer.update(count_of)
+    if longer:
+        counts = ", ".join(f"{count} of dataset '{name}'" for name, count in longer.items())
+        beyond = ", or train.model_init_kwargs.max_position_embeddings to the length that it shall learn"
+        warnings.warn(
+            f"model '{model}' has {limits.positions} positions, so that longer rows are cut there: {counts}; set "
+            f"train.max_length to {limits.positions} or less{beyond if limits.is_rotary else ''}",
+            UserWarning,
+            stacklevel=2,
+        )
+    return found, min((length for length in (args.max_length, limits.positions) if length is not None), default=None)
 
 
 def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | None:

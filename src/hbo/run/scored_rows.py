@@ -21,9 +21,8 @@ from hbo.data.tokens import refused
 from hbo.data.unusable import counted_rows, reasons_told
 from hbo.progress import Track, silent
 from hbo.run.arguments import training_arguments, typed
-from hbo.run.fit import limits_of
-from hbo.run.model import find_model, load_weights, quiet_libraries
-from hbo.run.rows import fit_of, fitted, own_tokens
+from hbo.run.model import find_model, limits_of, load_weights, quiet_libraries
+from hbo.run.rows import fitted, own_tokens
 from hbo.scoring.devices import scoring_autocast, to_device, uses_bf16
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import without_easiest
@@ -73,10 +72,10 @@ def scorer_rows(
     spec = resolve(name, track=track)
     trusts = bool(args.trust_remote_code)  # code that it brings runs under the same condition as the trained model's
     tokenizer = load_tokenizer(spec, trust_remote_code=trusts)
-    fit = fit_of(config, name, limits_of(spec, trust_remote_code=trusts), args)
+    limits = limits_of(spec, trust_remote_code=trusts)
     texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
     lenient = dataset_sizes(texts)  # what the scorer can't rank is hard, not unusable
-    (rows,) = fitted(fit, [texts], tokenizer, track, lenient=lenient)
+    ((rows,), _) = fitted(config, [texts], tokenizer, name, limits, args, track, lenient=lenient)
     for dataset, reasons in refused(rows).items():
         warnings.warn(
             f"dataset '{dataset}': {counted_rows(reasons)} rows can't be scored by {name} and count as hard: "

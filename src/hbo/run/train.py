@@ -140,10 +140,8 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
 
 def _check_resumed(run: _Run) -> None:
     check_config(config_file.load(run.folder / run_folder.CONFIG), run.config)
-    if run.checkpoint:
-        run.say(f"going on from {run.checkpoint}")
-    else:
-        run.say(f"{run.folder} holds no whole checkpoint; beginning anew")
+    anew = f"{run.folder} holds no whole checkpoint; beginning anew"
+    run.say(f"going on from {run.checkpoint}" if run.checkpoint else anew)
 
 
 def _read(run: _Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Data, dict[str, str]]:

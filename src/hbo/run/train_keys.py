@@ -2,7 +2,7 @@
 
 `RULES` is one table of all fields of `trl.SFTConfig`, those of transformers among them. SFTTrainer prepares rows by
 some of its keys; here hbo does, so each of these is obeyed here, or refused by name. The page docs/train-keys.md is
-this table: `python -m hbo.run.keys` prints it.
+this table: `python -m hbo.run.train_keys` prints it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ LORA_KINDS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class KeyRule:
     """What becomes of some fields of SFTConfig."""
 
     does: Literal["hands on", "obeys", "says so", "refuses"]
@@ -67,24 +67,24 @@ class Rule:
     reaches_trainer: bool = True
 
 
-def _on(how: str, keys: str) -> Rule:
-    return Rule("hands on", tuple(keys.split()), how)
+def _on(how: str, keys: str) -> KeyRule:
+    return KeyRule("hands on", tuple(keys.split()), how)
 
 
-def _obeyed(how: str, keys: str) -> Rule:
-    return Rule("obeys", tuple(keys.split()), how)
+def _obeyed(how: str, keys: str) -> KeyRule:
+    return KeyRule("obeys", tuple(keys.split()), how)
 
 
-def _obeyed_here(how: str, keys: str, only: tuple[Any, ...] | None = None) -> Rule:
-    return Rule("obeys", tuple(keys.split()), how, only, reaches_trainer=False)
+def _obeyed_here(how: str, keys: str, only: tuple[Any, ...] | None = None) -> KeyRule:
+    return KeyRule("obeys", tuple(keys.split()), how, only, reaches_trainer=False)
 
 
-def _said(how: str, keys: str) -> Rule:
-    return Rule("says so", tuple(keys.split()), how)
+def _said(how: str, keys: str) -> KeyRule:
+    return KeyRule("says so", tuple(keys.split()), how)
 
 
-def _refused(key: str, how: str, *only: Any) -> Rule:
-    return Rule("refuses", (key,), how, only)
+def _refused(key: str, how: str, *only: Any) -> KeyRule:
+    return KeyRule("refuses", (key,), how, only)
 
 
 RULES = (

@@ -13,7 +13,7 @@ from hbo.config.file import load, parse
 from hbo.errors import ConfigError
 from hbo.run.arguments import CHECKPOINTING, adapter, for_trainer, training_arguments, typed
 from hbo.run.field_types import kinds_of
-from hbo.run.keys import FORMER, KINDS, RULES, as_markdown
+from hbo.run.train_keys import FORMER, KINDS, RULES, as_markdown
 
 ROOT = Path(__file__).parents[2]
 PINNED = dict(re.findall(r"^([\w-]+)==([\w.]+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE))
@@ -63,7 +63,7 @@ def another(key):
 
 def test_every_field_of_the_installed_release_is_in_the_table_once():
     keys = [key for key, _ in TABLE]
-    assert sorted(set(FIELDS) - set(keys)) == [], "a release has brought these: give each a rule in hbo.run.keys"
+    assert sorted(set(FIELDS) - set(keys)) == [], "a release has brought these: give each a rule in hbo.run.train_keys"
     if version("transformers") == PINNED["transformers"]:  # an older one hasn't all of them yet
         assert sorted(set(keys) - set(FIELDS)) == []
     assert len(keys) == len(set(keys))
@@ -73,7 +73,7 @@ def test_every_field_of_the_installed_release_is_in_the_table_once():
 
 def test_the_documentation_shows_the_table():
     page = (ROOT / "docs" / "train-keys.md").read_text(encoding="utf-8")
-    assert page.split("<!-- python -m hbo.run.keys -->\n")[1] == as_markdown()
+    assert page.split("<!-- python -m hbo.run.train_keys -->\n")[1] == as_markdown()
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
