@@ -43,8 +43,7 @@ _RARE = 4  # a group that was seen less often than this part of its probes is to
 class Window(Measurer):
     """Measures as a Probe does, on the batches that training shows it; a process sees its own batches.
 
-    Args:
-        probe: Measures what training doesn't show, and all there is if its passes can't be read.
+    The probe measures what training doesn't show, and all there is if its passes can't be read.
 
     Raises:
         ConfigError: A reward is more than a function of losses and norms.

@@ -55,15 +55,10 @@ class Pass:
 
 
 def batched_pass(model: nn.Module, targets: Targets, facts: Facts, *, learns: bool = False) -> Pass:
-    """One forward and one backward of a batch, recorded.
+    """One forward and one backward of a batch, recorded; `learns` is the recorder's.
 
-    To be called inside `left_as_found`, which gives the parameters their `requires_grad` back.
-
-    Args:
-        model: With its wrappers taken off, in eval mode.
-        targets: Of the batch.
-        facts: What is known of the model.
-        learns: As in `Recorder`.
+    To be called on a model without wrappers, inside `left_as_found`, which gives the parameters their `requires_grad`
+    back.
 
     Raises:
         Uncovered: A parameter is used in a way that is not known of it.
@@ -107,12 +102,8 @@ def _backward(recorder: Recorder, value: Tensor, slope: Tensor) -> None:
 def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[dict[str, Tensor], Tensor]:
     """Each trainable parameter's squared gradient norm () of one row's mean target loss, and that loss ().
 
-    The gradients of a model sharded by FSDP are summed over all processes, so all must measure the same row.
-
-    Args:
-        model: With its wrappers taken off, in eval mode, its gradients None.
-        targets: Of a batch with that row.
-        row: Which.
+    To be called likewise. The gradients of a model sharded by FSDP are summed over all processes, so all must measure
+    the same row.
     """
     resharded(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
