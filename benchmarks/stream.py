@@ -14,7 +14,6 @@ the same steps of the run with probes. Steps are as fast as `hbo train` makes th
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -31,6 +30,8 @@ from trl import SFTTrainer
 
 from hbo import HBOCallback, HBOConfig
 from hbo.config.balance import ActorConfig
+from hbo.folder.ledger import read_records
+from hbo.folder.paths import LEDGER
 from hbo.run.compact_head import targets_only
 
 _EVERY = 200  # the paper's F, to which costs are scaled
@@ -57,7 +58,7 @@ def probabilities(folder: Path, words: list[str]) -> np.ndarray:
     recipe = Path(__file__).parent.parent / "recipes" / "tiny.yaml"
     command = [sys.executable, "-m", "hbo", "train", str(recipe), *words, "--output", str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    records = [json.loads(line) for line in (folder / "balance.jsonl").read_text().splitlines()]
+    records = [record for _, record in read_records(folder / LEDGER)]
     return np.array([[*r["global"].values(), *(p for q in r["local"].values() for p in q)] for r in records])
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from hbo.atomic import atomic_path
+from hbo.atomic import atomic_path, new_folder
 from hbo.errors import DataError
 
 
@@ -28,3 +28,22 @@ def test_an_unwritable_folder_is_a_data_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="choose another folder .HBO_CACHE"), atomic_path(tmp_path / "file" / "x"):
         pass
+
+
+def test_an_interrupted_folder_is_never_there(tmp_path):
+    target = tmp_path / "models" / "one"
+    with pytest.raises(KeyboardInterrupt), new_folder(target) as staging:
+        (staging / "half").write_text("half")
+        assert not target.exists()
+        raise KeyboardInterrupt
+    assert list(target.parent.iterdir()) == []
+
+
+def test_the_faster_process_wins(tmp_path):
+    target = tmp_path / "one"
+    with new_folder(target) as slow:
+        (slow / "file").write_text("slow")
+        with new_folder(target) as fast:
+            (fast / "file").write_text("fast")
+    assert (target / "file").read_text() == "fast"
+    assert list(tmp_path.iterdir()) == [target]

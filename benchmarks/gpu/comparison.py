@@ -32,7 +32,8 @@ from hbo.compare.grid import Cell, cells
 from hbo.compare.publish import publish_results
 from hbo.config import RunConfig
 from hbo.demo.corpora import DEMO, TINY, datasets_folder
-from hbo.folder.paths import METRICS
+from hbo.folder.metrics import Metrics
+from hbo.folder.paths import CONFIG, METRICS
 from hbo.progress import silent
 from hbo.run.arguments import training_arguments, typed
 from hbo.run.model import find_model, load_weights
@@ -193,13 +194,15 @@ def _first_runs(sizes: Sizes, folder: Path, config: dict[str, Any], slots: int, 
     done = [cell for cell in grid if cell.is_finished]
     if not done:
         raise RuntimeError(f"none of the first runs was finished: {runs.failed or 'no time left'}")
-    metrics = [json.loads((cell.folder / METRICS).read_text(encoding="utf-8")) for cell in done]
-    steps = [(each["train_seconds"] - each["balance_seconds"]) / sizes.first_steps for each in metrics]
+    found = filter(None, (Metrics.read(cell.folder / METRICS) for cell in done))
+    seconds = [(metrics.train_seconds or 0.0, metrics.balance_seconds or 0.0) for metrics in found]
+    trained, balanced = zip(*seconds, strict=True)
+    steps = [(whole - part) / sizes.first_steps for whole, part in seconds]
     return {
         "seconds": max(runs.seconds),
-        "around_training_seconds": max(runs.seconds) - min(each["train_seconds"] for each in metrics),
+        "around_training_seconds": max(runs.seconds) - min(trained),
         "step_seconds": statistics.mean(steps),
-        "updates_seconds": max(each["balance_seconds"] for each in metrics),
+        "updates_seconds": max(balanced),
     }
 
 
@@ -219,7 +222,7 @@ def _grid(folder: Path, config: dict[str, Any], sizes: Sizes, seeds: Sequence[in
 
 def _written(folder: Path, config: dict[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "config.yaml"
+    file = folder / CONFIG
     file.write_text(yaml.safe_dump(config), encoding="utf-8")
     return file
 

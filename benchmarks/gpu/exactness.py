@@ -6,7 +6,6 @@ Four such runs are 10 s. The one that is killed is a process of its own, which t
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -22,6 +21,8 @@ from transformers import TrainerCallback
 
 from hbo import HBOConfig
 from hbo.config.balance import ActorConfig
+from hbo.folder.ledger import read_records
+from hbo.folder.paths import LEDGER
 from hbo.rewards.probe import Probe
 from hbo.training.groups import groups_of
 
@@ -120,9 +121,9 @@ def _trained(
         trainer.add_callback(_KilledAt(killed_at))
     trainer.train(resume_from_checkpoint=resume)
     weights = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}
-    lines = [json.loads(line) for line in (folder / "balance.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [{**line, "seconds": 0} for _, line in read_records(folder / LEDGER)]
     free_memory()
-    return _Run(weights, [{**line, "seconds": 0} for line in lines])
+    return _Run(weights, lines)
 
 
 class _KilledAt(TrainerCallback):

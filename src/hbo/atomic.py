@@ -1,8 +1,9 @@
-"""Files that are there whole or not at all: nobody ever sees half of one."""
+"""Files and folders that are there whole or not at all: nobody ever sees half of one."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,9 +50,7 @@ def atomic_path(path: Path, what: str = "", option: str = "") -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private, which a shared cache must not be
+        _open_to_others(temporary)
         temporary.replace(path)
     except OSError as error:
         raise refusal(whole, error) from None
@@ -68,3 +67,39 @@ def write_file(path: Path, content: str | bytes, what: str = "", option: str = "
     with atomic_path(path, what, option) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
     return path
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside `target` to fill; it takes `target`'s name when the block ends well.
+
+    When another process was faster its folder is kept. When the block raises, nothing is left behind.
+
+    Raises:
+        DataError: The cache can't be written to.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
+    except OSError as error:
+        raise DataError(
+            f"{target.parent}: can't be written to ({error.strerror}); set HBO_CACHE to a folder that can"
+        ) from None
+    try:
+        yield staging
+        for path in (staging, *staging.rglob("*")):
+            _open_to_others(path)
+        try:
+            staging.rename(target)
+        except OSError as error:
+            if not target.is_dir():
+                raise DataError(f"{target}: can't be written ({error.strerror}); move away what lies there") from None
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _open_to_others(path: Path) -> None:
+    # tempfile makes everything private, which a shared cache must not be.
+    umask = os.umask(0)
+    os.umask(umask)
+    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)

@@ -1,11 +1,6 @@
-import sys
-from pathlib import Path
-
 import pytest
 from commands import hbo  # noqa: F401
 from local_rows import write_all
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "invariants"))
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Actors start at their prior, move towards p ∝ reward, and go on from a checkpoint as if nothing had happened."""
 
 import json
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hbo.core.actors import Adam, MLPActor, SoftmaxActor, TrackingActor
+from hbo.config.balance import ActorConfig
+from hbo.core.actors import ACTORS, Adam, MLPActor, SoftmaxActor, TrackingActor, actor_of
 from hbo.errors import ConfigError, RewardError
 
 KINDS = [SoftmaxActor, MLPActor, TrackingActor]
@@ -217,3 +219,9 @@ def test_tracking_refuses_rewards_without_a_logarithm(reward):
 def test_a_tracking_rate_out_of_range_is_refused(rate):
     with pytest.raises(ConfigError, match="rate is"):
         TrackingActor([0.5, 0.5], rate=rate)
+
+
+def test_every_kind_that_a_configuration_may_name_is_in_the_table():
+    assert set(ACTORS) == set(get_args(ActorConfig.model_fields["kind"].annotation))
+    for kind in ACTORS:
+        assert actor_of(ActorConfig(kind=kind, ema=0.9), np.array([0.25, 0.75])).policy.tolist() == [0.25, 0.75]

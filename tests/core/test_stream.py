@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hbo.core.groups import Groups
-from hbo.core.keys import permuted
 from hbo.core.ledger import Entry, Ledger
 from hbo.core.stream import Stream
 from hbo.errors import ConfigError
@@ -232,25 +231,6 @@ def test_dataset_and_level_are_drawn_independently_of_what_came_before():
     expected = 39_999 / 16
     # χ², 15 degrees of freedom, 0.9999-quantile 44.3.
     assert ((pairs - expected) ** 2 / expected).sum() < 50
-
-
-@given(st.integers(1, 3000), st.integers(0, 2**32 - 1), st.integers(0, 50), st.integers(0, 10**6))
-def test_the_shuffle_is_a_bijection_for_any_size(size, seed, cell, turn):
-    index = np.arange(size)
-
-    def full(value):
-        return np.full(size, value)
-
-    place = permuted(seed, full(cell), full(turn), index, full(size))
-    assert sorted(place.tolist()) == index.tolist()
-
-
-def test_the_shuffle_reaches_sizes_beyond_memory():
-    size = np.full(5, 2**40 + 1)
-    place = permuted(0, np.zeros(5, dtype=int), np.zeros(5, dtype=int), np.arange(5), size)
-    assert len(set(place.tolist())) == 5
-    assert (place < size).all()
-    assert place.max() > 2**32
 
 
 @settings(deadline=None, max_examples=30)

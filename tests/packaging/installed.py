@@ -7,6 +7,7 @@ import hbo
 
 FILES = (
     "py.typed",
+    "report/templates/frame.html",
     "report/templates/page.html",
     "report/templates/page.css",
     "report/templates/page.js",

@@ -1,5 +1,6 @@
 import io
 import json
+from importlib import resources
 
 import pytest
 from example_runs import write_json, write_mixture, write_run
@@ -9,6 +10,7 @@ from test_page import HOSTILE, Page
 from hbo.folder.benchmarks import Evaluation
 from hbo.folder.run import read_run
 from hbo.report.page import write_report
+from hbo.report.sections import SECTIONS
 from hbo.report.terminal import evaluation_table
 
 
@@ -104,3 +106,12 @@ def test_the_terminal_shows_the_same_benchmarks(evaluated):
     shown = console.export_text()
     assert "40.00" in shown and "2.00" in shown and "en 50.0, sw 30.0" in shown
     assert "μ_ML" in shown and "51.25" in shown
+
+
+def test_every_section_has_a_template_of_its_name_and_no_template_is_left_over():
+    held = {path.name for path in resources.files("hbo.report").joinpath("templates").iterdir()}
+    assert {f"{section.anchor}.html" for section in SECTIONS} == {name for name in held if name.endswith(".html")} - {
+        "frame.html",
+        "page.html",
+        "parts.html",
+    }

@@ -25,19 +25,13 @@ _NO_OTHER_SPLITS = {"training_split": None, "validation_split": None, "fewshot_s
 
 @dataclass(frozen=True)
 class Graded:
-    """The share of right answers.
-
-    Attributes:
-        accuracy: Between 0 and 1.
-        error: Standard error over rows; NaN for a single row.
-        n: Rows.
-        metric: lm-eval's name of what was averaged, and its filter.
-    """
+    """The share of right answers among `n` rows, with its standard error over rows, NaN for a single row."""
 
     accuracy: float
     error: float
     n: int
     metric: str
+    """lm-eval's name of what was averaged, and its filter."""
 
 
 def require() -> None:
@@ -54,25 +48,22 @@ def require() -> None:
 
 
 class Harness:
-    """lm-eval's tasks, found once."""
+    """lm-eval's tasks, found once.
+
+    Raises:
+        ConfigError: lm-eval isn't installed, or doesn't know one of them.
+    """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        """Looks up the tasks.
-
-        Args:
-            tasks: Which will be loaded.
-
-        Raises:
-            ConfigError: lm-eval isn't installed, or doesn't know one of them.
-        """
         require()
         import lm_eval.tasks
 
         home = Path(lm_eval.tasks.__file__).parent
         folders = [home / task.folder for task in tasks]
-        ours = all(task.folder for task in tasks)
-        manager = lm_eval.tasks.TaskManager(include_path=folders, include_defaults=False) if ours else _every_task()
-        self._manager = manager
+        if all(task.folder for task in tasks):
+            self._manager = lm_eval.tasks.TaskManager(include_path=folders, include_defaults=False)
+        else:  # all of lm-eval's tasks and ours, which take half a minute to read
+            self._manager = lm_eval.tasks.TaskManager(include_path=[OURS])
         for task in tasks:
             for name in task.languages.values():
                 if name not in self._manager.all_tasks:
@@ -80,12 +71,7 @@ class Harness:
                     raise ConfigError(f"--tasks: neither hbo nor lm-eval has a task '{name}'{hint}")
 
     def load(self, task: Task, language: str, local: Local | None) -> dict[str, Any]:
-        """lm-eval's tasks of one language, by name, ready to run.
-
-        Args:
-            task: Benchmark.
-            language: One of its languages.
-            local: Its rows; None: those of the Hub.
+        """lm-eval's tasks of one language, by name, ready to run on its `local` rows, or on those of the Hub.
 
         Raises:
             DataError: The rows can't be loaded, or used.
@@ -220,13 +206,6 @@ def _accuracy_of(result: Mapping[str, Any], task: Task) -> str:
         measured = ", ".join(key for key in result if "," in key and "_stderr" not in key)
         raise ConfigError(f"--tasks: lm-eval measures no accuracy in '{task.name}', only {measured}")
     return min(names, key=lambda key: _ACCURACIES.index(key.partition(",")[0]))
-
-
-def _every_task() -> Any:
-    """All of lm-eval's tasks and ours, which take half a minute to read."""
-    import lm_eval.tasks
-
-    return lm_eval.tasks.TaskManager(include_path=[OURS])
 
 
 def _of_subject(rows: Any, *, column: str, subject: str) -> Any:

@@ -20,15 +20,11 @@ _BUILDERS = {".jsonl": "json", ".parquet": "parquet"}
 
 @dataclass(frozen=True)
 class Local:
-    """The local rows of a task in one language.
-
-    Attributes:
-        file: Where they are.
-        subjects: Those that occur, in the order of the file; empty for a task without subjects.
-    """
+    """The local rows of a task in one language."""
 
     file: Path
     subjects: tuple[str, ...]
+    """Those that occur, in the order of the file; empty for a task without subjects."""
 
     @property
     def builder(self) -> str:
@@ -76,7 +72,9 @@ def _checked(file: Path, task: Task) -> tuple[str, ...]:
     for row, where in read_file(file):
         for column, kind in task.columns.items():
             if column not in row:
-                raise DataError(f"{where}: has no column '{column}'; rows of {task.name} need {_names(task)}")
+                raise DataError(
+                    f"{where}: has no column '{column}'; rows of {task.name} need {', '.join(task.columns)}"
+                )
             if (wanted := _refusal(row[column], kind, row)) is not None:
                 raise DataError(f"{where}: column '{column}' is {str(row[column])[:40]!r}; it must be {wanted}")
         if task.subject:
@@ -105,7 +103,3 @@ def _refusal(value: Any, kind: Column, row: Mapping[str, Any]) -> str | None:
         right = number and isinstance(value, int) and value in range(len(row[kind]))
         kind = f"a position in '{kind}', from 0"
     return None if right else kind
-
-
-def _names(task: Task) -> str:
-    return ", ".join(task.columns)

@@ -37,11 +37,9 @@ class Subject:
 
 
 def find_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
-    """What `name` stands for, without loading it.
+    """What `name`, a run's folder or a model, stands for, without loading it.
 
-    Args:
-        name: Run's folder, or model.
-        trust_remote_code: Whether code that it brings may run; a run whose `train:` says so needs no more.
+    Its own code may run if `trust_remote_code` or the run's `train:` says so.
 
     Raises:
         ModelError: It is a run without a model, or an adapter that names no base.

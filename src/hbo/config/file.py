@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from hbo.config import RunConfig
 from hbo.config.data import stem
-from hbo.config.section import Key, place, sentence
+from hbo.config.section import Key, complaint
 from hbo.config.yaml_text import read_yaml, write_yaml
 from hbo.errors import ConfigError
 
@@ -46,8 +46,9 @@ def parse(data: Mapping[str, Any], source: str = "configuration", lines: Mapping
     try:
         return RunConfig.model_validate(data)
     except ValidationError as error:
-        line = (lines or {}).get(place(error, RunConfig))
-        raise ConfigError(f"{source}{f', line {line}' if line else ''}: {sentence(error, RunConfig)}") from None
+        key, said = complaint(error, RunConfig)
+        line = (lines or {}).get(key)
+        raise ConfigError(f"{source}{f', line {line}' if line else ''}: {said}") from None
 
 
 def read_text(file: Path) -> str:

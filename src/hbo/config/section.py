@@ -49,7 +49,7 @@ class Section(BaseModel):
         try:
             super().__init__(**data)
         except ValidationError as error:
-            raise ConfigError(f"{type(self).__name__}: {sentence(error, type(self))}") from None
+            raise ConfigError(f"{type(self).__name__}: {complaint(error, type(self))[1]}") from None
 
     # As pydantic marks its own: validation of a whole file goes past it, and so keeps the path to the key at fault.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
@@ -70,31 +70,28 @@ Key = tuple[str | int, ...]
 _SHOWN = 80
 
 
-def place(error: ValidationError, model: type[Section]) -> Key:
-    """The key that the sentence is about; of a missing one, the section that lacks it."""
-    problem = _first(error)
-    path = _without_types(tuple(problem["loc"]), model)
-    return path[:-1] if problem["type"] == "missing" else path
+def complaint(error: ValidationError, model: type[Section]) -> tuple[Key, str]:
+    """What is wrong with the first value that `model` refused, unknown keys before others, and the key it is about.
 
-
-def sentence(error: ValidationError, model: type[Section]) -> str:
-    """What is wrong with the first value that `model` refused; an unknown key comes first."""
-    problem = _first(error)
-    path = _without_types(tuple(problem["loc"]), model)
+    Of a missing key that is the section which lacks it.
+    """
+    problem = min(error.errors(include_url=False), key=lambda each: each["type"] != "extra_forbidden")
+    path, section = _walked(tuple(problem["loc"]), model)
     key = ".".join(str(part) for part in path)
     match problem["type"]:
         case "extra_forbidden":
-            known = _fields_at(path[:-1], model)
-            return f"unknown key '{key}'{nearest(str(path[-1]), known)}; known keys here: {', '.join(known)}"
+            known = [*section.model_fields, *section.also_takes]
+            said = f"unknown key '{key}'{nearest(str(path[-1]), known)}; known keys here: {', '.join(known)}"
         case "missing":
-            return f"the key '{key}' is missing; add it"
+            return path[:-1], f"the key '{key}' is missing; add it"
         case "value_error":
             reason = str(problem["ctx"]["error"])
-            return f"{key}: {reason}" if key else reason
+            said = f"{key}: {reason}" if key else reason
         case _:
-            told = f"'{key}' is {shown(problem['input'])}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
-            wants_text = problem["type"] == "string_type" and not isinstance(problem["input"], list | dict)
-            return f"{told}; quote it if text is meant ('{written(problem['input'])}')" if wants_text else told
+            said = f"'{key}' is {shown(problem['input'])}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
+            if problem["type"] == "string_type" and not isinstance(problem["input"], list | dict):
+                said += f"; quote it if text is meant ('{written(problem['input'])}')"
+    return path, said
 
 
 def shown(value: Any) -> str:
@@ -124,29 +121,18 @@ def written(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else shown(value)
 
 
-def _first(error: ValidationError) -> Any:
-    return min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-
-
-def _without_types(path: Key, model: type[Section]) -> Key:
-    # Where a value may have one of several types, pydantic appends the type to the path of its key.
+def _walked(path: Key, model: type[Section]) -> tuple[Key, type[Section]]:
+    """The path without the types that pydantic appends where a value may have several, and the section it ends in."""
     for depth, part in enumerate(path):
-        if part in model.model_fields:
+        if part in model.model_fields:  # else a dataset's own name: its entry is the model below
             inner = _section(model, str(part))
             if inner is None:
-                return path[: depth + 1]
+                return path[: depth + 1], model
             model = inner
-    return path
+    return path, model
 
 
 def _section(model: type[Section], field: str) -> type[Section] | None:
     annotation = model.model_fields[field].annotation
     inner = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, Section)]
     return inner[0] if inner else None
-
-
-def _fields_at(path: Key, model: type[Section]) -> list[str]:
-    for part in path:
-        if part in model.model_fields:  # else a dataset's own name: its entry is the model below
-            model = _section(model, str(part)) or model
-    return [*model.model_fields, *model.also_takes]

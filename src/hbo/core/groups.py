@@ -106,20 +106,7 @@ class Groups:
         count = high + 1 if levels is None else levels
         if low < 0 or high >= count:
             raise DataError(f"column hbo_level holds {low} to {high}, but levels are 0 to {count - 1}")
-        sizes = np.zeros(len(datasets) * count, dtype=np.int64)
-        chunks = [slice(at, at + _CHUNK) for at in range(0, len(level_N), _CHUNK)]
-        for chunk in chunks:
-            sizes += np.bincount(_cells(code_N[chunk], level_N[chunk], count), minlength=len(sizes))
-        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        order_N = np.empty(len(level_N), dtype=np.int32 if len(level_N) < 2**31 else np.int64)
-        free = offsets[:-1].copy()  # where each group's next row goes
-        for chunk in chunks:
-            cell = _cells(code_N[chunk], level_N[chunk], count)
-            order = np.argsort(cell, kind="stable")
-            found, first = np.unique(cell[order], return_index=True)
-            for c, rows in zip(found.tolist(), np.split(order, first[1:]), strict=True):
-                order_N[free[c] : free[c] + len(rows)] = rows + chunk.start
-                free[c] += len(rows)
+        order_N, offsets = _in_groups(code_N, level_N, len(datasets), count)
         length = None if length_N is None else np.asarray(length_N)
         examples = None if examples_N is None else _sums(np.asarray(examples_N), order_N, offsets)
         return cls(tuple(datasets), count, order_N, offsets, length, examples)  # type: ignore[arg-type]
@@ -180,13 +167,35 @@ class Groups:
         return self.order_N[self.offsets[cell] : self.offsets[cell + 1]].astype(np.int64)
 
 
-def _sums(value_N: NDArray[Any], order_N: NDArray[Any], offsets: Ints) -> Ints:
+def _in_groups(code_N: NDArray[Any], level_N: NDArray[Any], datasets: int, levels: int) -> tuple[Narrow, Ints]:
+    """Row numbers, group after group, and where each group begins: a counting sort.
+
+    Chunk by chunk, so that no array of all rows is made but the result.
+    """
+
+    def cells(chunk: slice) -> Ints:
+        return code_N[chunk].astype(np.int64) * levels + level_N[chunk].astype(np.int64)
+
+    chunks = [slice(at, at + _CHUNK) for at in range(0, len(level_N), _CHUNK)]
+    sizes = np.zeros(datasets * levels, dtype=np.int64)
+    for chunk in chunks:
+        sizes += np.bincount(cells(chunk), minlength=len(sizes))
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    order_N: Narrow = np.empty(len(level_N), dtype=np.int32 if len(level_N) < 2**31 else np.int64)
+    free = offsets[:-1].copy()  # where each group's next row goes
+    for chunk in chunks:
+        cell = cells(chunk)
+        order = np.argsort(cell, kind="stable")
+        found, first = np.unique(cell[order], return_index=True)
+        for c, rows in zip(found.tolist(), np.split(order, first[1:]), strict=True):
+            order_N[free[c] : free[c] + len(rows)] = rows + chunk.start
+            free[c] += len(rows)
+    return order_N, offsets
+
+
+def _sums(value_N: NDArray[Any], order_N: Narrow, offsets: Ints) -> Ints:
     # Group by group, so that no copy of all rows is made.
     return np.array([value_N[order_N[a:b]].sum() for a, b in pairwise(offsets)], dtype=np.int64)
-
-
-def _cells(code_N: NDArray[Any], level_N: NDArray[Any], levels: int) -> Ints:
-    return code_N.astype(np.int64) * levels + level_N.astype(np.int64)
 
 
 def levels_by_score(score_N: ArrayLike, levels: int, tie_N: ArrayLike | None = None) -> Ints:

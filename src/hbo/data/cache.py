@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,35 +28,6 @@ def folder_beside(data: Dataset, chosen: Path | None = None) -> Path:
     return chosen or (Path(data.cache_files[0]["filename"]).parent if data.cache_files else cache_root())
 
 
-@contextmanager
-def new_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` to fill; it takes `target`'s name when the block ends well.
-
-    When another process was faster its folder is kept. When the block raises, nothing is left behind.
-
-    Raises:
-        DataError: The cache can't be written to.
-    """
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{target.name[:40]}.", dir=target.parent))
-    except OSError as error:
-        raise DataError(
-            f"{target.parent}: can't be written to ({error.strerror}); set HBO_CACHE to a folder that can"
-        ) from None
-    try:
-        yield staging
-        for path in (staging, *staging.rglob("*")):
-            _open_to_others(path)
-        try:
-            staging.rename(target)
-        except OSError as error:
-            if not target.is_dir():
-                raise DataError(f"{target}: can't be written ({error.strerror}); move away what lies there") from None
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
 def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal.
 
@@ -71,13 +39,6 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from None
-
-
-def _open_to_others(path: Path) -> None:
-    # tempfile makes everything private, which a shared cache must not be.
-    umask = os.umask(0)
-    os.umask(umask)
-    path.chmod((0o777 if path.is_dir() else 0o666) & ~umask)
 
 
 def stored_table(

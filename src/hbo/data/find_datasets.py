@@ -49,12 +49,7 @@ def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = sil
 
     A folder that `save_to_disk` wrote, or a clone whose README says what its files are, is one dataset itself. A file
     or folder named after a split that isn't trained on (`test`, `validation`, …) can't be used if there is another. All
-    rows are read once.
-
-    Args:
-        folder: Where datasets lie.
-        renderer: Of the model; rows that its chat template refuses can't be used. None: not looked at.
-        track: Hears of each dataset.
+    rows are read once. Those that the chat template of the `renderer` refuses can't be used.
 
     Raises:
         DataError: There is no such folder, or nothing in it holds rows.

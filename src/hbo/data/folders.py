@@ -1,8 +1,7 @@
-"""What `datasets` and the Hub put beside the rows of a dataset: its README, the state of `save_to_disk`, infos.
+"""What folders say of the rows in them, beside the rows: their splits, the files of each, and columns.
 
-Which of several splits a source is: files by what their names say, and the one that `split` asks for.
-
-The columns that folders' names give to the files in them, as Spark, pandas and Hive lay tables out: `lang=de/…`.
+`datasets` and the Hub put a README, infos or the state of `save_to_disk` there; names of files tell splits; names of
+folders may give columns, as Spark, pandas and Hive lay tables out (`lang=de/…`).
 """
 
 from __future__ import annotations
@@ -15,8 +14,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
+from datasets.data_files import sanitize_patterns
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub.repocard import metadata_load
+
 from hbo.errors import DataError
 from hbo.text import first_line, nearest
+
+Value = str | int | None
+"""What a folder's name gives to a column."""
+
+_T = TypeVar("_T")
+_PART = re.compile(r"([^=]+)=(.*)")
+_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 METADATA = {
     "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json",
@@ -47,10 +58,7 @@ def is_stale(file: Path) -> bool:
 def card_patterns(dataset: str, folder: Path, name: str | None) -> dict[str, list[str]]:
     """Split → patterns of its files, as the README of a cloned repository gives them; nothing if it gives none.
 
-    Args:
-        dataset: Its name in the mixture, for errors.
-        folder: Of the clone.
-        name: Which configuration; None: the default one.
+    `name` chooses the configuration; None is the default one.
 
     Raises:
         DataError: There is no such configuration, or several and none is the default.
@@ -58,10 +66,6 @@ def card_patterns(dataset: str, folder: Path, name: str | None) -> dict[str, lis
     readme = folder / "README.md"
     if not readme.is_file():
         return {}
-    from datasets.data_files import sanitize_patterns
-    from datasets.utils.metadata import MetadataConfigs
-    from huggingface_hub.repocard import metadata_load
-
     try:
         configs = MetadataConfigs.from_dataset_card_data(metadata_load(readme) or {})
         default = configs.get_default_config_name()
@@ -90,17 +94,9 @@ def _json(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-_T = TypeVar("_T")
-
-SPLITS = {
-    "train": "train",
-    "test": "test",
-    "eval": "test",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-}
+SPLITS = {"train": "train", "test": "test", "eval": "test"} | dict.fromkeys(
+    ("validation", "valid", "val", "dev"), "validation"
+)
 """A word in a file's name → the split that it means, as `datasets` has it."""
 
 
@@ -126,11 +122,7 @@ def by_split(folder: Path, files: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def one_split(dataset: str, folder: Path, found: Mapping[str, _T], split: str) -> _T:
-    """What belongs to the split.
-
-    Raises:
-        DataError: There is no such split; those that there are are named.
-    """
+    """What belongs to the split; a DataError that names the splits if there is no such."""
     name = next((name for name in (split, SPLITS.get(split)) if name in found), None)
     if name is None:
         raise DataError(
@@ -138,13 +130,6 @@ def one_split(dataset: str, folder: Path, found: Mapping[str, _T], split: str) -
             f"{', '.join(found)}"
         )
     return found[name]
-
-
-Value = str | int | None
-
-_PART = re.compile(r"([^=]+)=(.*)")
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 def partition_columns(files: Sequence[Path]) -> list[dict[str, Value]]:

@@ -36,10 +36,6 @@ _NAMED = 3  # files that a warning names
 def local_files(dataset: str, config: SourceConfig) -> list[Path] | None:
     """The files of one source; None where `path` is something else, such as the name of a Hub dataset.
 
-    Args:
-        dataset: Its name in the mixture, for errors.
-        config: The source.
-
     Raises:
         DataError: `path` looks like a file or folder and isn't there, or nothing in it holds rows.
     """
@@ -66,11 +62,7 @@ def local_files(dataset: str, config: SourceConfig) -> list[Path] | None:
 
 
 def is_local(config: SourceConfig) -> bool:
-    """Whether `path` names something on this machine, be it there or not.
-
-    Raises:
-        OSError: It can't be looked up.
-    """
+    """Whether `path` names something on this machine, be it there or not; OSError if it can't be looked up."""
     if Path(config.path).expanduser().exists() or _is_built_here(config):
         return True
     return bool(_URL.match(config.path) or _WILD.search(config.path)) or _looks_local(config.path)
@@ -89,11 +81,7 @@ def looks_like_rows(file: Path) -> bool:
 
 
 def ending_of(config: SourceConfig) -> str | None:
-    """How files are read whose `path` is the name of a builder; None for any other source.
-
-    Raises:
-        OSError: `path` can't be looked up.
-    """
+    """How files are read whose `path` is the name of a builder; None for any other source."""
     is_part = not _NAME.fullmatch(config.split)  # such as train[:100], of which `datasets` knows
     return None if is_part or not _is_built_here(config) else BUILDERS[config.path]
 
@@ -188,11 +176,8 @@ def _warn_left_out(dataset: str, folder: Path, files: Sequence[Path], why: str) 
     if files:
         names = ", ".join(str(file.relative_to(folder)) for file in files[:_NAMED])
         count = f"{len(files)} files are" if len(files) > 1 else "a file is"
-        warnings.warn(
-            f"dataset '{dataset}': in {folder} {count} left out, {why}: {names}{', …' if len(files) > _NAMED else ''}",
-            UserWarning,
-            stacklevel=2,
-        )
+        told = f"in {folder} {count} left out, {why}: {names}{', …' if len(files) > _NAMED else ''}"
+        warnings.warn(f"dataset '{dataset}': {told}", UserWarning, stacklevel=2)
 
 
 def _refuse(dataset: str, path: Path, config: SourceConfig, *keys: str) -> None:

@@ -54,18 +54,16 @@ def tokenize(
 ) -> Dataset:
     """`data` with the columns `input_ids` and `labels` added, memory-mapped, rows and their order unchanged.
 
-    Rows longer than `max_length` tokens keep their start, or with `keep_end` their end. A tokenizer without a chat
-    template gets the plain rendering of `hbo.data.chat.PLAIN`. The result is a file under `cache_dir` (absent: beside
-    the file of `data`, or under `cache_root()`), found again when the same rows meet the same tokenizer. Its notes say
-    what the template left out: dataset → `LeftOut`.
+    A tokenizer without a chat template gets the plain rendering of `hbo.data.chat.PLAIN`. The result is a file, found
+    again when the same rows meet the same tokenizer. Its notes say what the template left out: dataset → `LeftOut`.
 
     Args:
         data: Canonical rows.
         tokenizer: A fast one.
-        max_length: Tokens that a row may have.
-        keep_end: Whether longer rows lose their start.
+        max_length: Tokens that a row may have; a longer one keeps its start.
+        keep_end: Whether a longer one keeps its end instead.
         track: Hears of each row.
-        cache_dir: Where the result is kept.
+        cache_dir: Where the file is kept; absent: beside that of `data`, or under `cache_root()`.
         lenient: Datasets of which a row that the chat template refuses has no tokens, rather than being an error.
         place: Says where a dataset's row stands, for errors.
 

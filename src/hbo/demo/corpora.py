@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hbo.data.cache import cache_root, new_folder
+from hbo.atomic import new_folder
+from hbo.data.cache import cache_root
 from hbo.demo.wheels import WHEELS, fetch
 from hbo.progress import Track, silent
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hbo.data.cache import cache_root, new_folder, sha256
+from hbo.atomic import new_folder
+from hbo.data.cache import cache_root, sha256
 from hbo.demo.instructions import INSTRUCTIONS
 from hbo.demo.multilingual_facts import BABEL, DJANGO, NUM2WORDS, PACKAGES, KnownFacts, order, read_facts
 from hbo.demo.wheels import WHEELS

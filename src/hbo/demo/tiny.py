@@ -30,7 +30,8 @@ from transformers import (
 from transformers.trainer_callback import PrinterCallback
 from trl import pack_dataset
 
-from hbo.data.cache import cache_root, new_folder
+from hbo.atomic import new_folder
+from hbo.data.cache import cache_root
 from hbo.demo import corpora
 from hbo.progress import Track, silent
 from hbo.run.model import quiet_libraries

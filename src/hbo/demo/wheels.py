@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hbo.data.cache import cache_root, new_folder, sha256
+from hbo.atomic import new_folder
+from hbo.data.cache import cache_root, sha256
 from hbo.errors import DataError, ModelError
 from hbo.progress import Track, silent
 

@@ -92,11 +92,8 @@ class Line:
 
 _REWARDS = ("global_reward", "local_reward", "global_reward_se", "local_reward_se")
 # What a line may lack; of the rest, null is refused.
-_ABSENT = {
-    **dict.fromkeys(("step", "start", "global", "local", *_REWARDS, "drawn")),
-    "seconds": 0.0,
-    "probe_examples": 0,
-}
+_NULL = dict.fromkeys(("step", "start", "global", "local", *_REWARDS, "drawn"))
+_ABSENT = {**_NULL, "seconds": 0.0, "probe_examples": 0}
 _LINE = TypeAdapter(Line)
 
 

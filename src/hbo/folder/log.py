@@ -12,7 +12,7 @@ from typing import Any
 
 from hbo.atomic import write_file
 from hbo.errors import DataError
-from hbo.folder.paths import LOG, TRAINER_STATE
+from hbo.folder.paths import LOG, TRAINER_STATE, checkpoints
 from hbo.folder.records import AGAIN, Count, Record, read_object
 from hbo.folder.status import read_status
 
@@ -46,8 +46,7 @@ def read_training(folder: Path) -> Training | None:
     Raises:
         DataError: The file isn't a trainer's state.
     """
-    checkpoints = [(int(p.name[11:]), p) for p in folder.glob("checkpoint-*") if p.name[11:].isdecimal()]
-    for place in (folder, *(path for _, path in sorted(checkpoints, reverse=True))):
+    for place in (folder, *checkpoints(folder)):
         file = place / TRAINER_STATE
         data = read_object(file)
         if data is None:

@@ -67,12 +67,14 @@ def last_checkpoint(folder: Path) -> Path | None:
 
     transformers writes `trainer_state.json` last, so a checkpoint in which it is whole is whole itself.
     """
-    steps = {}
-    for path in folder.glob("checkpoint-*"):
-        number = path.name.removeprefix("checkpoint-")
-        if number.isdigit() and _is_whole(path):
-            steps[int(number)] = path
-    return steps[max(steps)] if steps else None
+    return next(filter(_is_whole, checkpoints(folder)), None)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in the folder, whole or not, the newest first."""
+    numbered = [(path.name.removeprefix("checkpoint-"), path) for path in folder.glob("checkpoint-*")]
+    steps = {int(number): path for number, path in numbered if number.isdecimal()}
+    return [steps[step] for step in sorted(steps, reverse=True)]
 
 
 def stamp_of(file: Path) -> Stamp | None:

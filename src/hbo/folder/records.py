@@ -94,11 +94,12 @@ def read_object(file: Path) -> dict[str, Any] | None:
         DataError: The file can't be read or holds something else.
     """
     try:
-        return parsed_object(file.read_bytes(), file, AGAIN)
+        text = file.read_bytes()
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise DataError(f"{file}: can't be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # a ValueError for a name that no file system takes
+        raise DataError(f"{file}: can't be read ({getattr(error, 'strerror', error)})") from None
+    return parsed_object(text, file, AGAIN)
 
 
 def parsed_object(text: bytes, file: Path, remedy: str, line: int | None = None) -> dict[str, Any]:

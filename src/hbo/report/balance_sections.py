@@ -21,6 +21,7 @@ from hbo.report.series import Series, Shown, epochs, evenly, group_name, places,
 Runs = Sequence[Shown]
 Figures = Mapping[str, Figure]
 TemplateFacts = dict[str, Any]
+"""What a section's template needs, beside what all of them share (see `page.py`)."""
 
 TARGETS = 30  # ledger lines up to which the targets are shown unasked: they hide the policy when they are many
 _ROWS = 12  # of a table with one row per update; the ledger has them all
@@ -29,6 +30,7 @@ _NAMED = 6
 
 
 def global_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    """What the section of the datasets' probabilities needs."""
     if len(runs) > 1:
         return {"numbers": _moves(runs, inside=False)}
     run, series = runs[0].run, runs[0].series
@@ -46,6 +48,7 @@ def global_facts(runs: Runs, figures: Figures) -> TemplateFacts:
 
 
 def local_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    """What the section of the groups' probabilities needs."""
     if len(runs) > 1:
         return {"numbers": _moves(runs, inside=True)}
     extent = figures["local-p-0"]["range"]
@@ -55,6 +58,7 @@ def local_facts(runs: Runs, figures: Figures) -> TemplateFacts:
 
 
 def rewards_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    """What the section of the rewards needs."""
     facts: TemplateFacts = {"why_none": "", "has": lambda kind: any(kind in figure for figure in figures)}
     without = Markup(", ").join(name(shown.label) for shown in runs if not shown.series.measured)
     if len(runs) > 1:
@@ -79,6 +83,7 @@ def rewards_facts(runs: Runs, figures: Figures) -> TemplateFacts:
 
 
 def drawn_facts(runs: Runs, figures: Figures) -> TemplateFacts:
+    """What the section of the rows drawn needs."""
     facts: TemplateFacts = {"often": MANY_PASSES, "repeated": list(map(_repeated, runs))}
     if len(runs) > 1:
         return facts | {"counts": beside("Rows drawn per dataset", runs, _dataset_drawn, css="heat")}

@@ -57,7 +57,7 @@ def markup(pattern: str, *values: object) -> Markup:
 
 def printable(value: Any) -> Any:
     """A text without the characters that no page may hold; HTML and what is no text stay as they are."""
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\ufffd" for c in value)
 

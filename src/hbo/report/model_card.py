@@ -9,9 +9,9 @@ from pathlib import Path
 from huggingface_hub import ModelCardData
 
 from hbo import __version__
-from hbo.errors import visible
 from hbo.folder.metrics import Metrics
 from hbo.folder.run import Run
+from hbo.text import one_line
 
 PAPER = "https://arxiv.org/abs/2505.12300"
 
@@ -75,7 +75,7 @@ def plain(text: str) -> str:
         >>> print(plain("a|b *c*"))
         a\\|b \\*c\\*
     """
-    return _MARKS.sub(r"\\\g<0>", " ".join(visible(text).split()))
+    return _MARKS.sub(r"\\\g<0>", one_line(text))
 
 
 def _balanced(run: Run) -> str:

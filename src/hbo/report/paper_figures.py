@@ -17,9 +17,10 @@ import numpy as np
 
 from hbo.arrays import Floats
 from hbo.atomic import write_file
-from hbo.errors import ConfigError, visible
+from hbo.errors import ConfigError
 from hbo.report.markup import series_look
 from hbo.report.series import Shown, evenly, group_name, places, read_runs
+from hbo.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -179,8 +180,8 @@ def _shade(j: int, levels: int) -> tuple[float, ...]:
 
 
 def _plain(name: str) -> str:
-    one_line = " ".join(visible(name).split())
-    return one_line if len(one_line) <= _LONGEST else one_line[: _LONGEST - 1] + "…"
+    shown = one_line(name)
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
 
 
 def _file_ends(runs: Sequence[Shown]) -> list[str]:

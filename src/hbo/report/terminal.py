@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from hbo.core.prior import MANY_PASSES
-from hbo.errors import visible
 from hbo.folder.benchmarks import Evaluation, Measure
 from hbo.folder.metrics import Metrics, Score
 from hbo.report.words import PAPER_NAMES
+from hbo.text import visible
 
 
 def metrics_table(metrics: Mapping[str, Any]) -> Table:

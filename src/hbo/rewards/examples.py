@@ -1,7 +1,4 @@
-"""The single examples of a mixture's rows, some or all of which may be packed.
-
-Rewards are measured on examples, never on a packed row as a whole. Examples are numbered through all rows in order.
-"""
+"""The examples in a mixture's packed rows, numbered through all rows in order: what rewards are measured on."""
 
 from __future__ import annotations
 
@@ -66,10 +63,6 @@ class PackedExamples(Sequence[Mapping[str, Any]]):
             example["hbo_reference"] = found["hbo_reference"][part]
         return example
 
-    def select(self, numbers: Ints) -> _Chosen:
-        """These examples, numbered anew from 0."""
-        return _Chosen(self, numbers)
-
     def place(self, number: int) -> tuple[int, int]:
         """The row of an example, and its place in that row, from 0."""
         row = int(np.searchsorted(self.start_N, number, side="right")) - 1
@@ -81,14 +74,3 @@ class PackedExamples(Sequence[Mapping[str, Any]]):
         within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         numbers: Ints = np.repeat(first, count) + within
         return numbers
-
-
-class _Chosen(Sequence[Mapping[str, Any]]):
-    def __init__(self, examples: PackedExamples, numbers: Ints) -> None:
-        self.examples, self.numbers = examples, numbers
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __getitem__(self, number: Any) -> Any:
-        return self.examples[self.numbers[number]]

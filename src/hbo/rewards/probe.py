@@ -165,10 +165,9 @@ class Probe(Measurer):
         self.sizing.load(state["sizing"])
 
     def _stored_reference(self, pool: Ints) -> Floats:
-        chosen = self.examples.select(pool)
-        if isinstance(chosen, Dataset):
-            return np.asarray(chosen.with_format("numpy")["hbo_reference"], dtype=np.float64)
-        return np.array([example["hbo_reference"] for example in chosen], dtype=np.float64)
+        if isinstance(self.examples, Dataset):
+            return np.asarray(self.examples.select(pool).with_format("numpy")["hbo_reference"], dtype=np.float64)
+        return np.array([self.examples[number]["hbo_reference"] for number in pool.tolist()], dtype=np.float64)
 
     def probes(self, step: int) -> list[Ints]:
         """The rows that the update at `step` looks at, one array per group."""

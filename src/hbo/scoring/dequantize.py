@@ -12,7 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
 from transformers.utils import logging
 
-from hbo.data.cache import new_folder, sha256
+from hbo.atomic import new_folder
+from hbo.data.cache import sha256
 from hbo.errors import DataError, ModelError
 from hbo.progress import Track
 from hbo.text import first_line

@@ -28,7 +28,7 @@ _TOLERANCE = {False: 1e-3, True: 5e-2}  # relative; True: in bf16 or fp16, where
 
 
 def shared_prefix(rows: Sequence[TokenRow]) -> int:
-    """How many tokens all rows begin with, fewer than stand before any target's predecessor.
+    """How many tokens all rows begin with, before the token that predicts the first target of any.
 
     Example:
         >>> one = np.array([5, 6, 7, 8]), np.array([-100, -100, -100, 8])

@@ -44,11 +44,12 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_options(args, config, is_sharded=is_sharded)
     _check_packed(rows, is_asked=getattr(args, "packing", False), is_flat=getattr(args, "padding_free", False))
-    if is_sharded and "whole_gradients" in needs(config.global_reward):
-        raise ConfigError(
-            f"the reward {config.global_reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
-            "choose another reward"
-        )
+    for reward in (config.global_reward, config.local_reward):
+        if is_sharded and "whole_gradients" in needs(reward):
+            raise ConfigError(
+                f"the reward {reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
+                "choose another reward"
+            )
 
 
 def check_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: bool = False) -> None:

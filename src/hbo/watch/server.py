@@ -13,12 +13,12 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from hbo.errors import ConfigError, DataError, visible
+from hbo.errors import ConfigError, DataError
 from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, LOG, METRICS, MIXTURE, TRAINER_STATE, Stamp, stamp_of
 from hbo.folder.run import read_run
 from hbo.report.markup import allowed, asset, rendered
 from hbo.report.page import render
-from hbo.text import one_line
+from hbo.text import one_line, visible
 from hbo.watch.lines import ending, headline
 from hbo.watch.view import Watcher
 

@@ -25,11 +25,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from hbo.errors import first_line
-from hbo.rewards.norms.layers import Bare, Unruly
+from hbo.rewards.norms.layers import Unruly, without_hooks
 from hbo.rewards.norms.outer_products import square
 from hbo.scoring.devices import Autocast
 from hbo.scoring.room import lacks_memory
@@ -89,15 +89,14 @@ class Call:
     def again(self, layer: nn.Module, parameters: dict[str, Tensor], tensors: list[Tensor]) -> list[Tensor]:
         """The outputs that have a slope, of the layer with these parameters, differentiable in them.
 
-        Its own hooks are left alone: what was noted is what they gave the layer, and what it gave them.
+        Without hooks, since what was noted is what they gave the layer, and what it gave them.
         """
         values = list(self.values)
         for slot, tensor in zip(self.slots, tensors, strict=True):
             values[slot] = tensor
         args, kwargs = tree_unflatten(values, self.nesting)
         with torch.enable_grad(), self.precision.again():
-            result = functional_call(Bare(layer), {f"layer.{name}": p for name, p in parameters.items()}, args, kwargs)
-        flat, _ = tree_flatten(result)
+            flat, _ = tree_flatten(without_hooks(layer, parameters, *args, **kwargs))
         return [flat[index] for index in self.outputs]
 
 
@@ -140,21 +139,11 @@ def by_row(tensor: Tensor, layout: str, targets: Targets) -> Tensor:
         case "t":
             return tensor.reshape(B, T, *tensor.shape[1:])
         case "n":
-            return _spread(tensor, targets)
+            return pad_sequence(tensor.split(targets.counts), batch_first=True)  # type: ignore[no-any-return]
         case _:
             if tensor.dim() and tensor.shape[0] == 1:
                 return tensor.expand(B, *tensor.shape[1:])
             raise Unruly(f"was given {tuple(tensor.shape)}, in which rows can't be told apart")
-
-
-def _spread(tensor_NX: Tensor, targets: Targets) -> Tensor:
-    """(N, …) as (B, most targets of a row, …), with zeros behind a row's own."""
-    longest, row_N = max(targets.counts), targets.row_N.to(tensor_NX.device)
-    starts = torch.tensor([0, *targets.counts[:-1]]).cumsum(0).to(tensor_NX.device, non_blocking=True)
-    place_N = torch.arange(len(tensor_NX), device=tensor_NX.device) - starts[row_N]
-    spread = tensor_NX.new_zeros(len(targets.counts), longest, *tensor_NX.shape[1:])
-    spread[row_N, place_N] = tensor_NX
-    return spread
 
 
 def row_of(tensor: Tensor, layout: str, row: int, targets: Targets) -> Tensor:
@@ -166,8 +155,8 @@ def row_of(tensor: Tensor, layout: str, row: int, targets: Targets) -> Tensor:
         case "t":
             return tensor[row * T : (row + 1) * T]
         case "n":
-            start = sum(targets.counts[:row])
-            return tensor[start : start + targets.counts[row]]
+            parts: tuple[Tensor, ...] = tensor.split(targets.counts)
+            return parts[row]
         case _:
             return tensor
 
@@ -185,7 +174,7 @@ def rerun(
     """For each parameter the squared norm of its gradient for each row (B,), or these gradients (B, *shape).
 
     Args:
-        layer: To be run again, without its own hooks.
+        layer: To be run again.
         names: Its parameters, by their names in it.
         call: What it was called with.
         inputs: The tensors of that call.

@@ -132,21 +132,19 @@ def vectors(layer: nn.Module, x: Tensor, slope: Tensor) -> Found:
     return {name: widened(gradient) for name, gradient in found.items()}
 
 
-def without_hooks(layer: nn.Module, parameters: dict[str, Tensor], x: Any) -> Tensor:
-    """What the layer gives for x with these parameters, its own hooks left alone."""
-    out: Tensor = functional_call(Bare(layer), {f"layer.{name}": p for name, p in parameters.items()}, (x,))
-    return out
+def without_hooks(layer: nn.Module, parameters: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+    """What the layer gives with these parameters, its own hooks left alone."""
+    return functional_call(_Bare(layer), {f"layer.{name}": p for name, p in parameters.items()}, args, kwargs)
 
 
-class Bare(nn.Module):
-    """A layer without its own hooks."""
+class _Bare(nn.Module):
+    """Calls the layer's `forward` itself, so that none of its hooks hears of it."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What the layer gives."""
         return self.layer.forward(*args, **kwargs)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,15 +55,19 @@ def facts_of(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any
     """
     targets = Targets.of(_few(batch), device_of(model))
     with left_as_found(model), torch.inference_mode(False), torch.enable_grad():
-        expected = [squares_of_row(model, targets, row) for row in range(_ROWS)]
+        expected, losses = zip(*(squares_of_row(model, targets, row) for row in range(_ROWS)), strict=True)
         facts = Facts(sliced_head=head_of(model) is not None)
-        tolerance = _COARSE if _is_coarse(model, targets) else _FINE
-        if why := agree(_rows_meet(model, targets, [loss for _, loss in expected], tolerance["loss"])):
+        alone_R, is_coarse = _alone(model, targets)
+        tolerance = _COARSE if is_coarse else _FINE
+        gap_R, allowed = (alone_R - torch.stack(losses)).abs(), tolerance["loss"]
+        is_same = bool((gap_R <= allowed * alone_R.abs() + allowed).all())
+        rows_meet = "" if is_same else f"{type(model).__name__} gives a row alone something else than within its batch"
+        if why := agree(rows_meet):
             return replace(facts, batched=False, why=why)
         first: dict[str, str] = {}  # what the numbers showed
         name, why = "", ""
         for _ in range(_TRIES):
-            problems = agree(_problems(model, targets, facts, [squares for squares, _ in expected], tolerance))
+            problems = agree(_problems(model, targets, facts, expected, tolerance))
             if not problems:
                 _warn(facts, first)
                 return facts
@@ -77,7 +81,11 @@ def facts_of(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any
 
 
 def _problems(
-    model: nn.Module, targets: Targets, facts: Facts, expected: list[dict[str, Tensor]], tolerance: Mapping[str, float]
+    model: nn.Module,
+    targets: Targets,
+    facts: Facts,
+    expected: Sequence[Mapping[str, Tensor]],
+    tolerance: Mapping[str, float],
 ) -> dict[str, tuple[str, bool]]:
     """Name of a parameter → what is wrong with its gradients, and whether only the numbers say so."""
     resharded(model)
@@ -110,7 +118,7 @@ def _problems(
 def _differences(
     trained: Mapping[nn.Parameter, str],
     squares: Mapping[nn.Parameter, Tensor],
-    expected: list[dict[str, Tensor]],
+    expected: Sequence[Mapping[str, Tensor]],
     tolerance: Mapping[str, float],
 ) -> dict[str, str]:
     """The parameters whose squared norms aren't those of autograd, and by how much."""
@@ -148,17 +156,23 @@ def _kind(name: str) -> str:
     return re.sub(r"\d+", "0", name)
 
 
-def _rows_meet(model: nn.Module, targets: Targets, losses: list[Tensor], tolerance: float) -> str:
-    """Why rows can't be measured together, if the model gives a row alone another loss; else nothing."""
-    with torch.no_grad():
-        alone = []
+@torch.no_grad()
+def _alone(model: nn.Module, targets: Targets) -> tuple[Tensor, bool]:
+    """Each row's loss (R,) in a batch of its own, and whether anything runs in half precision, as under autocast."""
+    types, losses = {parameter.dtype for parameter in model.parameters()}, []
+    handles = [
+        module.register_forward_hook(lambda _, __, out: types.add(out.dtype) if isinstance(out, Tensor) else None)
+        for module in model.modules()
+        if isinstance(module, nn.Linear)
+    ]
+    try:
         for row in range(_ROWS):
             single = row_alone(targets, row)
-            alone.append(token_losses(target_logits(model, single, use_cache=False), single.label_N).mean())
-        one_R, other_R = torch.stack(alone), torch.stack(losses)
-        if bool(((one_R - other_R).abs() <= tolerance * one_R.abs() + tolerance).all()):
-            return ""
-    return f"{type(model).__name__} gives a row alone something else than within its batch"
+            losses.append(token_losses(target_logits(model, single, use_cache=False), single.label_N).mean())
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.stack(losses), not types.isdisjoint({torch.bfloat16, torch.float16})
 
 
 def row_alone(targets: Targets, row: int) -> Targets:
@@ -247,23 +261,3 @@ def _warn(facts: Facts, by_number: Mapping[str, str]) -> None:
         "slower",
         stacklevel=4,
     )
-
-
-def _is_coarse(model: nn.Module, targets: Targets) -> bool:
-    """Whether anything runs in half precision."""
-    if any(p.dtype in (torch.bfloat16, torch.float16) for p in model.parameters()):
-        return True
-    with torch.no_grad():
-        one = row_alone(targets, 0)
-        seen: list[torch.dtype] = []
-        handles = [
-            module.register_forward_hook(lambda _, __, out: seen.append(out.dtype) if isinstance(out, Tensor) else None)
-            for module in model.modules()
-            if isinstance(module, nn.Linear)
-        ]
-        try:
-            target_logits(model, one, use_cache=False)
-        finally:
-            for handle in handles:
-                handle.remove()
-    return bool({torch.bfloat16, torch.float16} & set(seen))
