@@ -1,6 +1,6 @@
 """A whole run: configuration in, run folder out. The only place that knows TRL's trainer.
 
-check       the configuration, the packages, the folder and the Hub, before anything is read
+check       configuration, packages, folder and Hub, before anything is read
 read        the model's tokenizer and the rows
 group       rows are scored by the untuned model, sorted into groups, perhaps packed
 measure     the untuned model on the held-out rows
