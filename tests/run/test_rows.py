@@ -254,11 +254,11 @@ def test_held_out_rows_that_fall_away_are_counted_and_fail_nothing(hbo, written,
 
 
 def held_rows(config):
-    from hbo.config import file as config_file
+    from hbo.config.file import load
     from hbo.data.held_out import hold_out
     from hbo.data.mixture import read_mixture
 
-    run = config_file.load(config)
+    run = load(config)
     return hold_out(read_mixture(run.mixture.datasets), run.mixture.eval_fraction, run.split_seed)[1]["hbo_row"][:]
 
 

@@ -17,11 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.errors import ConfigError, ModelError, first_line
+from hbo.errors import ConfigError, ModelError
 from hbo.progress import Track, silent
 from hbo.run.saving import accept_stored_names
 from hbo.scoring.limits import Limits
 from hbo.scoring.models import load_model, load_tokenizer, model_config, resolve
+from hbo.text import first_line
 from hbo.training.parallel import check_placement
 
 _TEMPLATE = "chat_template_path"

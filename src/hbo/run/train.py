@@ -25,7 +25,7 @@ from trl import SFTConfig, SFTTrainer
 
 from hbo.atomic import write_file
 from hbo.config import RunConfig
-from hbo.config import file as config_file
+from hbo.config.file import dump, load
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
@@ -139,7 +139,7 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
 
 
 def _check_resumed(run: _Run) -> None:
-    check_config(config_file.load(run.folder / run_folder.CONFIG), run.config)
+    check_config(load(run.folder / run_folder.CONFIG), run.config)
     anew = f"{run.folder} holds no whole checkpoint; beginning anew"
     run.say(f"going on from {run.checkpoint}" if run.checkpoint else anew)
 
@@ -239,7 +239,7 @@ def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, 
     if trainer.is_world_process_zero():
         if run.checkpoint is None:
             training.takeover.begin()
-        write_file(run.folder / run_folder.CONFIG, config_file.dump(without_tokens(run.config)))
+        write_file(run.folder / run_folder.CONFIG, dump(without_tokens(run.config)))
         mixture_of(run.config, examples, data.held_out, scores, data.left_out).write(run.folder / run_folder.MIXTURE)
     trainer.accelerator.wait_for_everyone()
 
