@@ -30,7 +30,7 @@ class Step:
     is_due: Callable[[int], bool]
 
 
-class Watcher(Protocol):
+class StepWatcher(Protocol):
     """Looks at the passes of training steps and changes no tensor of them; one that doesn't look leaves this as it is.
 
     Every process must make the same calls in the same order.
@@ -49,7 +49,7 @@ class Watcher(Protocol):
         return
 
 
-class Measurer(Watcher, Protocol):
+class Measurer(StepWatcher, Protocol):
     """Measures rewards without leaving a trace on the model."""
 
     def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:

@@ -27,7 +27,7 @@ from torch.utils.hooks import RemovableHandle
 from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
 from hbo.data.tokens import IGNORED, predicts_target
-from hbo.rewards.measurer import Step, Watcher
+from hbo.rewards.measurer import Step, StepWatcher
 from hbo.scoring.head import targets_at_once
 from hbo.scoring.processes import ALONE, Processes
 from hbo.training.own_loss import TrainerLoss
@@ -35,7 +35,7 @@ from hbo.training.own_loss import TrainerLoss
 Outputs = dict[str, Tensor]
 
 
-class Meter(Watcher):
+class Meter(StepWatcher):
     """Sums of token losses per group, since the last reading."""
 
     def __init__(self, groups: Groups) -> None:
