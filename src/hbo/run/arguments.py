@@ -125,25 +125,6 @@ def _accumulation(config: RunConfig, given: Mapping[str, Any]) -> dict[str, int]
     return {"gradient_accumulation_steps": batches_per_step(config.global_batch_size, batch, processes)}
 
 
-def for_trainer(args: SFTConfig) -> SFTConfig:
-    """The same for SFTTrainer, which would think that nobody cuts rows that are batched without padding."""
-    if not args.padding_free or args.packing:
-        return args
-    given = copy(args)
-    given.max_length = None
-    return given
-
-
-def draw_seed(config: RunConfig, args: SFTConfig) -> int:
-    """The seed of every draw."""
-    return config.seed if args.data_seed is None else int(args.data_seed)
-
-
-def is_checkpointing(args: SFTConfig) -> bool:
-    """Whether activations are computed twice."""
-    return bool(getattr(args, CHECKPOINTING))
-
-
 def batches_per_step(global_batch_size: int, batch: Any, processes: int) -> int:
     """Batches of each process per optimizer step, with which a step has the same rows for any number of processes.
 
@@ -161,6 +142,25 @@ def batches_per_step(global_batch_size: int, batch: Any, processes: int) -> int:
             f"{global_batch_size}"
         )
     return global_batch_size // (batch * processes)
+
+
+def for_trainer(args: SFTConfig) -> SFTConfig:
+    """The same for SFTTrainer, which would think that nobody cuts rows that are batched without padding."""
+    if not args.padding_free or args.packing:
+        return args
+    given = copy(args)
+    given.max_length = None
+    return given
+
+
+def draw_seed(config: RunConfig, args: SFTConfig) -> int:
+    """The seed of every draw."""
+    return config.seed if args.data_seed is None else int(args.data_seed)
+
+
+def is_checkpointing(args: SFTConfig) -> bool:
+    """Whether activations are computed twice."""
+    return bool(getattr(args, CHECKPOINTING))
 
 
 def steps_of(args: SFTConfig, rows: int) -> int:

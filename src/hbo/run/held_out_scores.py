@@ -152,52 +152,52 @@ def accuracy(
     """
     if not len(rows):
         return {}
-    chose_N = _choices(model, rows, tokenizer, max_length, phase, track)
-    wrote_N = _numbers(model, rows, tokenizer, phase, track)
+    right_N, kind_N = np.full(len(rows), np.nan), np.full(len(rows), "", dtype=object)
+    for kind, right in (
+        ("choice", _choices(model, rows, tokenizer, max_length, phase, track)),
+        ("numeric", _numbers(model, rows, tokenizer, phase, track)),
+    ):
+        for i, is_right in right.items():
+            right_N[i], kind_N[i] = is_right, kind
     dataset_N = np.array(rows["hbo_dataset"][:])
     found: ByDataset = {}
     for name in datasets:
-        mine = dataset_N == name
-        chose, wrote = (right_N[mine & np.isfinite(right_N)] for right_N in (chose_N, wrote_N))
-        both = np.concatenate([chose, wrote])
-        if len(both):
-            kind = "mixed" if len(chose) and len(wrote) else "choice" if len(chose) else "numeric"
-            found[name] = {"accuracy": float(both.mean()), "n": len(both), "kind": kind}
+        mine = (dataset_N == name) & (kind_N != "")
+        if mine.any():
+            kinds = sorted(set(kind_N[mine]))
+            kind = kinds[0] if len(kinds) == 1 else "mixed"
+            found[name] = {"accuracy": float(right_N[mine].mean()), "n": int(mine.sum()), "kind": kind}
     return found
 
 
 def _choices(
     model: nn.Module, rows: Dataset, tokenizer: Any, max_length: int | None, phase: str, track: Track
-) -> np.ndarray:
-    """1 or 0 (N,) for each multiple-choice row, NaN elsewhere."""
-    right_N = np.full(len(rows), np.nan)
-    at, questions, right = [], [], []
+) -> dict[int, bool]:
+    """Number of a multiple-choice row → whether the model prefers its right option."""
+    asked = {}
     for i, row, turns, answer in _answers(rows, Choice):
         where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
         question = question_of(turns.prompt, answer.options, tokenizer, where, turns.given)
         if max_length is None or max(len(ids) for ids, _ in question.rows) <= max_length:
-            at.append(i)
-            questions.append(question)
-            right.append(answer.right)
-    if at:
-        picked = likeliest_options(model, questions, pad_token_id=int(tokenizer.pad_token_id), track=track, phase=phase)
-        right_N[at] = picked == np.array(right)
-    return right_N
+            asked[i] = question, answer.right
+    if not asked:
+        return {}
+    questions = [question for question, _ in asked.values()]
+    picked = likeliest_options(model, questions, pad_token_id=int(tokenizer.pad_token_id), track=track, phase=phase)
+    return {i: int(pick) == right for (i, (_, right)), pick in zip(asked.items(), picked, strict=True)}
 
 
-def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track: Track) -> np.ndarray:
-    """1 or 0 (N,) for each row with a numeric answer, NaN elsewhere."""
-    right_N = np.full(len(rows), np.nan)
-    found = [(i, number) for i, _, _, number in _answers(rows, NumberAnswer)]
-    if found:
-        asked = reader(rows)(np.array([i for i, _ in found]))
-        written = greedy_answers(model, asked, tokenizer, track=track, phase=phase)
-        right_N[[i for i, _ in found]] = [number.equals(text) for (_, number), text in zip(found, written, strict=True)]
-    return right_N
+def _numbers(model: nn.Module, rows: Dataset, tokenizer: Any, phase: str, track: Track) -> dict[int, bool]:
+    """Number of a row with a numeric answer → whether the model writes that."""
+    found = {i: number for i, _, _, number in _answers(rows, NumberAnswer)}
+    if not found:
+        return {}
+    written = greedy_answers(model, reader(rows)(np.array(list(found))), tokenizer, track=track, phase=phase)
+    return {i: number.equals(text) for (i, number), text in zip(found.items(), written, strict=True)}
 
 
 def _answers(rows: Dataset, kind: type) -> Iterator[tuple[int, dict[str, Any], Conversation, Any]]:
-    """NumberAnswer, row, conversation and right answer of each row that has an answer of this kind."""
+    """Number, row, conversation and right answer of each row that has an answer of this kind."""
     tokens = [name for name in ("input_ids", "labels") if name in rows.column_names]
     for i, row in enumerate(rows.remove_columns(tokens)):
         turns = conversation_of(row)
