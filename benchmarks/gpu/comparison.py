@@ -33,7 +33,7 @@ from hbo.compare.publish import publish_results
 from hbo.config import RunConfig
 from hbo.demo.corpora import DEMO, TINY, datasets_folder
 from hbo.folder.metrics import Metrics
-from hbo.folder.paths import CONFIG, METRICS
+from hbo.folder.paths import CONFIG, METRICS_FILE
 from hbo.progress import silent
 from hbo.run.arguments import training_arguments, typed
 from hbo.run.model import find_model, load_weights
@@ -194,7 +194,7 @@ def _first_runs(sizes: Sizes, folder: Path, config: dict[str, Any], slots: int, 
     done = [cell for cell in grid if cell.is_finished]
     if not done:
         raise RuntimeError(f"none of the first runs was finished: {runs.failed or 'no time left'}")
-    found = filter(None, (Metrics.read(cell.folder / METRICS) for cell in done))
+    found = filter(None, (Metrics.read(cell.folder / METRICS_FILE) for cell in done))
     seconds = [(metrics.train_seconds or 0.0, metrics.balance_seconds or 0.0) for metrics in found]
     trained, balanced = zip(*seconds, strict=True)
     steps = [(whole - part) / sizes.first_steps for whole, part in seconds]

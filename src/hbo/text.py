@@ -1,4 +1,4 @@
-"""Words for people: names that a terminal can show, hints, spans of time, shares."""
+"""Words for people: names that a terminal can show, hints, spans of time."""
 
 from __future__ import annotations
 
@@ -61,13 +61,3 @@ def duration(seconds: float) -> str:
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     first = next((i for i, (count, _) in enumerate(parts) if count), 3)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or unit == "s")
-
-
-def percent(share: float) -> str:
-    """A share in percent.
-
-    Example:
-        >>> percent(0.125)
-        '12.5 %'
-    """
-    return f"{100 * share:.1f} %"

@@ -21,7 +21,7 @@ from hbo.benchmarks.subject import Subject, device, find_subject, load_subject
 from hbo.benchmarks.tasks import Task, tasks_named
 from hbo.errors import ConfigError
 from hbo.folder.benchmarks import Evaluation
-from hbo.folder.paths import EVALUATION, LEDGER, MODEL
+from hbo.folder.paths import EVALUATION, LEDGER, MODEL_FOLDER
 from hbo.progress import Track, silent
 from hbo.report.page import write_report
 from hbo.run.model import quiet_libraries
@@ -31,27 +31,20 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class Options:
-    """How to evaluate.
-
-    Attributes:
-        tasks: Presets and names of tasks, separated by commas.
-        data: Folder of local rows; None: the Hub's.
-        output: File of the results; None: eval.json in the run's folder, or here for a model that is no run's.
-        chat_template: Whether prompts are a user's turn of the tokenizer's chat template.
-        limit: Rows per task, language and subject at most; None: all.
-        batch_size: Rows at once.
-        dtype: Of the weights; `auto`: bfloat16 on an accelerator, float32 on a CPU.
-        overwrite: Whether the file is begun anew.
-        trust_remote_code: Whether code that the model brings may run; a run's own `train:` may say so too.
-    """
+    """How to evaluate, as on the command line."""
 
     tasks: str
+    """Presets and names of tasks, separated by commas."""
     data: Path | None = None
+    """Folder of local rows; None: the Hub's."""
     output: Path | None = None
+    """File of the results; None: eval.json in the run's folder, or here for a model that is no run's."""
     chat_template: bool = False
     limit: int | None = None
+    """Rows per task, language and subject at most; None: all."""
     batch_size: int = 8
     dtype: str = "auto"
+    """Of the weights; `auto`: bfloat16 on an accelerator, float32 on a CPU."""
     overwrite: bool = False
     trust_remote_code: bool = False
 
@@ -139,7 +132,7 @@ def tasks_and_rows(options: Options) -> tuple[list[Task], harness.Harness, dict[
 def _shown(subject: Subject, options: Options) -> str:
     """The model as eval.json names it; a run's as the folder beside the file, so that runs can be moved."""
     if subject.run and not options.output:
-        return MODEL
+        return MODEL_FOLDER
     return str(Path(subject.model).absolute()) if Path(subject.model).exists() else subject.model
 
 

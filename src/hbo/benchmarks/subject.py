@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from hbo.config import file as config_file
 from hbo.errors import ModelError, first_line
-from hbo.folder.paths import CONFIG, MODEL
+from hbo.folder.paths import CONFIG, MODEL_FOLDER
 from hbo.progress import Track, silent
 from hbo.scoring.models import load_model, load_tokenizer, resolve
 
@@ -21,19 +21,15 @@ _ADAPTER = "adapter_config.json"
 
 @dataclass(frozen=True)
 class Subject:
-    """What is evaluated.
-
-    Attributes:
-        run: The run's folder; None for a model that is no run's.
-        model: Model folder or name.
-        base: What an adapter is put on; None for a whole model.
-        trusted: Whether code that the model brings may run.
-    """
+    """What is evaluated."""
 
     run: Path | None
+    """The run's folder; None for a model that is no run's."""
     model: str
     base: str | None
+    """What an adapter is put on; None for a whole model."""
     trusted: bool = False
+    """Whether code that the model brings may run."""
 
 
 def find_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
@@ -50,9 +46,9 @@ def find_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
         is_run = (folder / CONFIG).is_file()
     except OSError as error:  # a name too long for a path
         raise ModelError(f"model '{name[:100]}' can't be looked up ({error.strerror}); check the path") from None
-    if is_run and not (folder / MODEL).is_dir():
+    if is_run and not (folder / MODEL_FOLDER).is_dir():
         raise ModelError(f"{folder}: the run has written no model yet; finish it with hbo train … --resume")
-    where = folder / MODEL if is_run else folder
+    where = folder / MODEL_FOLDER if is_run else folder
     config = config_file.load(folder / CONFIG) if is_run else None
     trusted = trust_remote_code or (config is not None and config.train.get("trust_remote_code") is True)
     if not (where / _ADAPTER).is_file():

@@ -51,16 +51,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Preset:
-    """The tasks of one of the paper's tables, whose mean has a name.
-
-    Attributes:
-        average: Key of the mean over the tasks.
-        shown: The mean's name in the paper.
-        tasks: Names.
-    """
+    """The tasks of one of the paper's tables, and the key of their mean."""
 
     average: str
-    shown: str
     tasks: tuple[str, ...]
 
 
@@ -134,8 +127,8 @@ _ALL = (
 )
 TASKS: Mapping[str, Task] = {task.name: task for task in _ALL}
 PRESETS: Mapping[str, Preset] = {
-    "multilingual": Preset("mu_ml", "μ_ML", ("mmmlu", "xcopa", "xstorycloze", "xnli", "mgsm")),
-    "multitask": Preset("mu_mt", "μ_MT", ("mmlu", "multifin", "gsm8k", "medmcqa")),
+    "multilingual": Preset("mu_ml", ("mmmlu", "xcopa", "xstorycloze", "xnli", "mgsm")),
+    "multitask": Preset("mu_mt", ("mmlu", "multifin", "gsm8k", "medmcqa")),
 }
 
 

@@ -38,12 +38,12 @@ def train_run(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """Trains, and shows how it went."""
     if run.output is None:
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
-    from hbo.folder.paths import METRICS, REPORT
+    from hbo.folder.paths import METRICS_FILE, REPORT
     from hbo.folder.records import read_object
     from hbo.report.terminal import metrics_table
     from hbo.run.train import train as run_training
 
     with bars() as track:
         folder = run_training(run, resume=resume, overwrite=overwrite, track=track, say=say)
-    out.print(metrics_table(read_object(folder / METRICS) or {}))
+    out.print(metrics_table(read_object(folder / METRICS_FILE) or {}))
     tell(f"run     {folder}\nreport  {folder / REPORT}")

@@ -14,7 +14,7 @@ from hbo.config import file as config_file
 from hbo.config.methods import method_of
 from hbo.errors import ConfigError
 from hbo.folder.metrics import Metrics
-from hbo.folder.paths import METRICS
+from hbo.folder.paths import METRICS_FILE
 from hbo.run.arguments import typed
 from hbo.run.rehearsal import checked_settings
 
@@ -28,18 +28,12 @@ _ROWS = ("max_length", "truncation_mode", "chat_template_path", "eos_token")
 
 @dataclass(frozen=True)
 class Cell:
-    """One run of a grid.
-
-    Attributes:
-        method: Balancing method.
-        seed: Seed of the run.
-        settings: What is varied, as key and value.
-        config: The run's configuration.
-    """
+    """One run of a grid."""
 
     method: str
     seed: int
     settings: tuple[tuple[str, str], ...]
+    """What is varied, as key and value."""
     config: RunConfig
 
     @property
@@ -60,7 +54,7 @@ class Cell:
     @property
     def is_finished(self) -> bool:
         """Whether the cell's results are there; they are written whole, and last."""
-        return (self.folder / METRICS).is_file()
+        return (self.folder / METRICS_FILE).is_file()
 
 
 def seed_numbers(text: str) -> list[int]:
@@ -130,7 +124,7 @@ def plan(grid: Sequence[Cell]) -> Iterator[str]:
         steps = cell.config.train.get("max_steps", -1)
         budget = f"{steps} steps" if steps > 0 else f"{cell.config.train.get('num_train_epochs', 3):g} epochs"
         yield f"{cell.label}, seed {cell.seed}: {budget}, {'finished' if cell.is_finished else 'to run'}"
-    measured = [Metrics.read(cell.folder / METRICS) for cell in grid]
+    measured = [Metrics.read(cell.folder / METRICS_FILE) for cell in grid]
     done = [found.train_seconds or 0.0 for found in measured if found]
     left = len(grid) - len(done)
     guess = ""

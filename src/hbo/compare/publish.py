@@ -14,7 +14,7 @@ from hbo.compare.markdown import markdown
 from hbo.compare.table import tabulate
 from hbo.folder.benchmarks import Evaluation
 from hbo.folder.metrics import Metrics
-from hbo.folder.paths import EVALUATION, METRICS
+from hbo.folder.paths import EVALUATION, METRICS_FILE
 from hbo.report.words import PAPER_NAMES
 
 
@@ -33,7 +33,7 @@ def publish_results(cells: Sequence[Cell], output: Path) -> None:
 
 
 def _row(cell: Cell) -> dict[str, Any]:
-    found = Metrics.read(cell.folder / METRICS) or Metrics()
+    found = Metrics.read(cell.folder / METRICS_FILE) or Metrics()
     nll = {name: score.nll for name, score in found.after.items()}
     worst = max(nll, key=lambda name: nll[name]) if nll else None
     return {

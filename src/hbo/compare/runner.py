@@ -26,12 +26,7 @@ _POLL = 0.2
 
 @dataclass(frozen=True)
 class EvalCommand:
-    """How finished cells are evaluated.
-
-    Attributes:
-        words: Options of `hbo eval`.
-        is_done: Whether a run's folder has all their results.
-    """
+    """How finished cells are evaluated: options of `hbo eval`, and whether a run's folder has all their results."""
 
     words: Sequence[str]
     is_done: Callable[[Path], bool]

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,11 +177,11 @@ def _run(command: list[str], arriving: Path, advance: Callable[[int], None] | No
 
 def _megabytes(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*.whl"):
-        try:
-            total += path.stat().st_size
-        except FileNotFoundError:
-            continue  # pip has just moved it
+    for root, _, names in os.walk(folder):  # which passes over folders that pip has just removed
+        for name in names:
+            if name.endswith(".whl"):
+                with suppress(FileNotFoundError):
+                    total += Path(root, name).stat().st_size
     return total // _MEGABYTE
 
 

@@ -11,13 +11,13 @@ from typing import Any
 from hbo.errors import ConfigError, DataError, ResumeError
 from hbo.folder.records import read_object
 
-CONFIG, MIXTURE, LEDGER, METRICS = "config.yaml", "mixture.json", "balance.jsonl", "metrics.json"
+CONFIG, MIXTURE, LEDGER, METRICS_FILE = "config.yaml", "mixture.json", "balance.jsonl", "metrics.json"
 STATUS, LOG, TRAINER_STATE = "status.json", "log.jsonl", "trainer_state.json"
 REPORT, EVALUATION = "report.html", "eval.json"
-MODEL, MODEL_CARD, BOARD = "model", "README.md", "runs"
+MODEL_FOLDER, MODEL_CARD, BOARD = "model", "README.md", "runs"
 """Folder of the finished model; the card in it, and the trainer's beside it; TensorBoard's folder."""
 Stamp = tuple[int, int, int]
-_OURS = (CONFIG, LEDGER, METRICS, MODEL, EVALUATION, REPORT, MIXTURE, TRAINER_STATE, MODEL_CARD, BOARD, LOG)
+_OURS = (CONFIG, LEDGER, METRICS_FILE, MODEL_FOLDER, EVALUATION, REPORT, MIXTURE, TRAINER_STATE, MODEL_CARD, BOARD, LOG)
 _OURS_BEGUN = tuple(f".{name}." for name in _OURS)  # left by a process that was killed while it wrote them
 
 

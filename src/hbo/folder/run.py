@@ -16,7 +16,7 @@ from hbo.folder.ledger import Line, read_lines
 from hbo.folder.log import Training, further, read_log, read_training
 from hbo.folder.metrics import Metrics
 from hbo.folder.mixture import Mixture
-from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, METRICS, MIXTURE
+from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, METRICS_FILE, MIXTURE
 
 SECRETS = ("hub_token", "push_to_hub_token")
 """Keys of `train:` that no file or page of a run shows."""
@@ -138,11 +138,11 @@ def read_run(folder: Path) -> Run:
         raise DataError(f"{folder}: no such folder; give the folder that a run writes to")
     datasets, lines = read_lines(folder / LEDGER)
     config, text = read_config(folder / CONFIG)
-    metrics, mixture = Metrics.read(folder / METRICS), Mixture.read(folder / MIXTURE)
+    metrics, mixture = Metrics.read(folder / METRICS_FILE), Mixture.read(folder / MIXTURE)
     shape = {name: len(q) for name, q in zip(datasets, lines[0].q_KL, strict=True)}
     found: dict[tuple[str, str], Mapping[str, Any]] = {(MIXTURE, "groups"): mixture.groups if mixture else {}}
     if metrics:
-        found |= {(METRICS, "sizes"): metrics.sizes, (METRICS, "drawn"): metrics.drawn}
+        found |= {(METRICS_FILE, "sizes"): metrics.sizes, (METRICS_FILE, "drawn"): metrics.drawn}
     for (file, key), sizes in found.items():
         for name, groups in sizes.items():
             if shape.get(name, len(groups)) != len(groups):

@@ -57,8 +57,8 @@ def gradient_norms_and_losses(
 ) -> tuple[Tensor, Tensor]:
     """Each row's gradient norm (B,) and mean target loss (B,) in nats, from the same pass.
 
-    As `per_example_gradient_norms`, which see. If a batch shows that the facts don't hold any more, it is measured one
-    row at a time, and so is all that follows: `facts` says so from then on.
+    As `per_example_gradient_norms`. If a batch shows that the facts don't hold any more, it is measured one row at a
+    time, and so is all that follows: `facts` says so from then on.
 
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
@@ -70,7 +70,9 @@ def gradient_norms_and_losses(
     targets = Targets.of(batch, device_of(model))
     if not sum(targets.counts):
         if facts is not None and facts.batched and not is_whole(model):  # other processes wait at its layers
-            gradient_norms_and_losses(model, _any_batch(), facts=facts)
+            ids = torch.zeros((1, 3), dtype=torch.long)
+            any_batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
+            gradient_norms_and_losses(model, any_batch, facts=facts)
         nothing = torch.full((len(targets.counts),), torch.nan, device=targets.device)
         return nothing, nothing.clone()
     facts = facts or settle(model, batch)
@@ -160,11 +162,6 @@ def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
 def _eager() -> Any:
     """Compiled layers run as they were written: hooks and modes would have them compiled anew at every measurement."""
     return torch.compiler.set_stance("force_eager")
-
-
-def _any_batch() -> dict[str, Tensor]:
-    ids = torch.zeros((1, 3), dtype=torch.long)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": ids}
 
 
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:

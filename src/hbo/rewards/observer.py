@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hbo.rewards.norms.facts import Facts, Uncovered
-from hbo.rewards.norms.head import HeadPass, tied_to
-from hbo.rewards.norms.outer_products import Squares, widened
+from hbo.rewards.norms.head import HeadPass
+from hbo.rewards.norms.outer_products import widened
 from hbo.rewards.norms.recorder import Owner, Recorder
 from hbo.scoring.devices import Autocast
 from hbo.scoring.head import head_of
@@ -49,8 +49,7 @@ class Observer(Recorder):
         super().__init__(model, targets, facts, head.layer)
         self.seconds = 0.0
         self._inner, self._head_found = inner, head
-        own = self.of_head.parameters if self.of_head and norms else {}
-        self._work = HeadPass(head, targets, frozenset(own), tied="weight" in own and tied_to(inner, head))
+        self._work = HeadPass.of(inner, head, targets, self.of_head if norms else {})
         if not norms:
             self.owners = {}
         elif any(owner.again for owner in self.owners.values()) and _drops_out(model):
@@ -75,8 +74,7 @@ class Observer(Recorder):
         hidden, precision = self._hidden
         self._hidden = None  # a tensor that a hook of its own refers to would never be freed
         seen = hidden.detach()
-        own = self.of_head.parameters if self.of_head and self._work.trained else {}
-        for parameter in own.values():
+        for parameter in self._work.own.values():
             self.expect(parameter)
 
         def at_head(slope: Tensor) -> None:
@@ -162,12 +160,8 @@ class Observer(Recorder):
         tolerance = 0.1 if precision.enabled or hidden_BTH.itemsize < 4 else 1e-2
         # Slopes overflow now and then under a gradient scaler; such a batch gives no finite norm and isn't counted.
         self._fits = (rest <= tolerance * slope_NH.norm()) | ~slope_NH.isfinite().all()
-        own = self.of_head.parameters if self.of_head else {}
-        if use := self._work.weight_use:
-            at_ids = None if use.at_ids_BTH is None else use.at_ids_BTH * multiple_B[:, None, None]
-            self.collect(own["weight"], Squares(use.square_B * multiple_B.square(), at_ids))
-        if self._work.bias_BV is not None:
-            self.collect(own["bias"], self._work.bias_BV * multiple_B[:, None])
+        for parameter, use in self._work.uses(multiple_B):
+            self.collect(parameter, use)
 
 
 def _drops_out(model: nn.Module) -> bool:

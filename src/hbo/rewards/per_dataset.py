@@ -34,7 +34,8 @@ class PerDataset(Measurer):
         dev_K: Rows of each dataset that are set aside, for rewards that need them.
 
     Raises:
-        DataError: There are no such rows.
+        ConfigError: Rows are packed.
+        DataError: No rows are set aside, but the reward needs them.
     """
 
     def __init__(self, probe: Probe, config: HBOConfig, reward: str, dev_K: list[Ints]) -> None:

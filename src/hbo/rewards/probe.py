@@ -174,13 +174,7 @@ class Probe(Measurer):
         return probes_of(self.pool, self.config, self.groups.levels, self.seed, step)
 
     def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
-        """Both rewards on `model` as it stands; its gradients, modes and random streams are as before.
-
-        Args:
-            model: The model being trained.
-            step: Optimizer steps done; picks the probes.
-            processes: Each measures its share of the probes.
-        """
+        """Both rewards on `model` as it stands, on the probes of `step`; gradients, modes, random streams stay."""
         cells = self.probes(step)
         functions = due_functions(self.functions, self.config, step)
         value_2P = self.values(model, np.concatenate(cells), functions, processes)

@@ -43,8 +43,7 @@ _RARE = 4  # a group that was seen less often than this part of its probes is to
 class Window(Measurer):
     """Measures as a Probe does, on the batches that training shows it; a process sees its own batches.
 
-    Args:
-        probe: Measures what training doesn't show, and all there is if its passes can't be read.
+    The probe measures what training doesn't show, and all there is if its passes can't be read.
 
     Raises:
         ConfigError: A reward is more than a function of losses and norms.
@@ -167,8 +166,10 @@ class Window(Measurer):
         return rewards_of(self.groups, value_2C, spread_2C, self.functions, examples=int(count_2C[_LOSS].sum()))
 
     def _of_means(self, function: Any, mean_2C: Floats) -> Floats:
-        reference_C = [_mean([self.probe.reference[row] for row in rows.tolist()]) for rows in self.probe.pool]
-        values = {"gradient_norm": mean_2C[_NORM], "loss": mean_2C[_LOSS], "reference": np.array(reference_C)}
+        reference_C = np.array(
+            [_mean([self.probe.reference[row] for row in rows.tolist()]) for rows in self.probe.pool]
+        )
+        values = {"gradient_norm": mean_2C[_NORM], "loss": mean_2C[_LOSS], "reference": reference_C}
         context = {name: torch.from_numpy(value) for name, value in values.items()}
         return np.asarray(value_of(function, None, None, context, mean_2C.shape[1]).numpy())
 

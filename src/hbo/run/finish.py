@@ -98,10 +98,10 @@ def write_results(folder: Path, metrics: dict[str, Any], *, is_adapter: bool, pr
     Raises:
         DataError: The disk is full or broken.
     """
-    Metrics.checked(metrics, "metrics").write(folder / run_folder.METRICS)
+    Metrics.checked(metrics, "metrics").write(folder / run_folder.METRICS_FILE)
     write_report(folder)
     card = model_card(read_run(folder), is_adapter=is_adapter, prompt=prompt)
-    write_file(folder / run_folder.MODEL / run_folder.MODEL_CARD, card)
+    write_file(folder / run_folder.MODEL_FOLDER / run_folder.MODEL_CARD, card)
 
 
 def push(trainer: Trainer, model: Path) -> str | None:

@@ -249,7 +249,7 @@ def _finish(run: _Run, training: _Training, held_out: HeldOut, before: tuple[ByD
     trainer, balance, tokenizer = training.trainer, training.balance, held_out.tokenizer
     with saving_to(run.folder):
         template = plain_template_of(held_out.data, tokenizer)
-        save_model(trainer, run.folder / run_folder.MODEL, template)
+        save_model(trainer, run.folder / run_folder.MODEL_FOLDER, template)
         (run.folder / run_folder.EVALUATION).unlink(missing_ok=True)  # it was of the model that stood here before
         after = held_out.after(trainer.model)
         trainer.log({f"eval_{name}_loss": score["nll"] for name, score in after[0].items()})
@@ -260,7 +260,7 @@ def _finish(run: _Run, training: _Training, held_out: HeldOut, before: tuple[ByD
         if trainer.is_world_process_zero():
             prompt = None if template is None else example_prompt(tokenizer)
             write_results(run.folder, metrics, is_adapter=run.lora is not None, prompt=prompt)
-    if pushed := push(trainer, run.folder / run_folder.MODEL):
+    if pushed := push(trainer, run.folder / run_folder.MODEL_FOLDER):
         run.say(f"pushed to {pushed}")
     trainer.accelerator.wait_for_everyone()
 

@@ -128,17 +128,22 @@ def through_head(
         head.layer.register_forward_hook(after, prepend=True),
     ]
     try:
-        logits = model(**targets.inputs, **inputs).logits.detach().float()
+        logits = model(**targets.inputs, **inputs).logits.detach()
     finally:
         for handle in handles:
             handle.remove()
     if not raw:
         raise RewardError(f"{type(model).__name__} doesn't call its head")
-    expected = head.after(raw[0]).float().to(logits.device)
+    return _gives(head, raw[0], logits.float())
+
+
+def _gives(head: Head, raw: Tensor, logits: Tensor) -> Tensor:
+    """Whether the model makes of its layer's output what `head` does (); nothing waits for the device."""
+    expected = head.after(raw).float().to(logits.device)
     if logits.numel() != expected.numel():
         return torch.zeros((), dtype=torch.bool, device=logits.device)
     # Both are made of the very same output. A cap of which nothing is known hardly changes the logits of a new model.
-    tolerance = 1e-5 if raw[0].dtype == torch.float32 else 2e-2
+    tolerance = 1e-5 if raw.dtype == torch.float32 else 2e-2
     is_known: Tensor = (expected.flatten() - logits.flatten()).abs().amax() <= tolerance * logits.abs().amax()
     return is_known
 
@@ -151,7 +156,7 @@ def only_targets(model: nn.Module, targets: Targets) -> Iterator[None]:
 
     def select(_: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         if not args or args[0].dim() != 3 or len(args[0]) != B or args[0].shape[1] < T:
-            return None
+            return None  # a head that is given something else keeps it; `of_targets` says what becomes of it
         return (targets.at(args[0]), *args[1:])
 
     handle = layer.register_forward_pre_hook(select) if isinstance(layer, nn.Module) else None

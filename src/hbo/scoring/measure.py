@@ -80,24 +80,11 @@ def score(
     path = (cache_dir or cache_root()) / "scores" / f"{key}.parquet"
     found = processes.from_first(kept_losses(path))
     if found is not None:
-        loss_N, alone_N = found
-        return Scores(loss_N, alone_N, scan.target_N, ifd, cached=True)
-    read, is_scored = reader(data), scan.target_N > 0
-
-    given, alone = (journals(path.with_suffix(name), processes) for name in (".given", ".alone"))
-    sides = (
-        _Side("scoring", read, scan.length_N, is_scored, given),
-        _Side(
-            "scoring without instruction",
-            lambda rows_B: [without_instruction(row, before) for row in read(rows_B)],
-            len(before) + scan.target_N,
-            is_scored & scan.has_instruction_N,
-            alone,
-        ),
-    )
-    pad = tokenizer.pad_token_id or 0
+        return Scores(found[0], found[1], scan.target_N, ifd, cached=True)
+    sides = _sides(reader(data), scan, before, path, processes)
     room = Room.of(model, token_budget)
     room.tokens = processes.least(room.tokens)  # the processes share out one list of batches
+    pad = tokenizer.pad_token_id or 0
     loss_N, alone_N = (_measure(side, model, pad, room, track, processes) for side in sides)
     # A loss that has overflowed is a failure of the scorer and no score, on whichever side.
     for side, measured_N in zip(sides, (loss_N, alone_N), strict=True):
@@ -106,7 +93,7 @@ def score(
     if processes.is_first:
         keep_losses(path, loss_N, alone_N)
     processes.from_first(None)  # no journal goes before all is saved
-    for journal in (*given, *alone):
+    for journal in (journal for side in sides for journal in side.journals):
         journal.remove()
     return Scores(loss_N, alone_N, scan.target_N, ifd)
 
@@ -120,6 +107,21 @@ class _Side:
     length_N: np.ndarray
     is_wanted_N: np.ndarray
     journals: list[Journal]
+
+
+def _sides(read: Read, scan: Scan, before: np.ndarray, path: Path, processes: Processes) -> tuple[_Side, _Side]:
+    is_scored = scan.target_N > 0
+    given, alone = (journals(path.with_suffix(name), processes) for name in (".given", ".alone"))
+    return (
+        _Side("scoring", read, scan.length_N, is_scored, given),
+        _Side(
+            "scoring without instruction",
+            lambda rows_B: [without_instruction(row, before) for row in read(rows_B)],
+            len(before) + scan.target_N,
+            is_scored & scan.has_instruction_N,
+            alone,
+        ),
+    )
 
 
 def _measure(

@@ -51,7 +51,7 @@ class Room:
         Raises:
             RewardError: A single row doesn't fit, or processes that run together lack memory.
         """
-        waiting = [rows_B]
+        waiting = [rows_B]  # the last comes first, so that halves keep their order
         while waiting:
             part_B = waiting.pop()
             try:
@@ -138,5 +138,5 @@ def _for_forwards(model: nn.Module, device: torch.device) -> int:
     inner = getattr(text, "intermediate_size", None) or 4 * hidden
     per_token = _WIDTHS * (hidden + (inner if isinstance(inner, int) else max(inner))) * 4
     tokens = int(_SHARE * free) // per_token
-    # In powers of two, so that a little more or less of free memory gives the same batches.
+    # Rounded down to a power of two, so that a little more or less of free memory gives the same batches.
     return min(MOST_TOKENS, max(TOKEN_BUDGET, power_of_two(tokens)))

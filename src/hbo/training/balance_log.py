@@ -6,14 +6,12 @@ import warnings
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
 from hbo.core.prior import MANY_PASSES
 from hbo.errors import ConfigError
-
-Floats = NDArray[np.float64]
 
 
 def check_names(datasets: Sequence[str]) -> None:
@@ -30,14 +28,8 @@ def check_names(datasets: Sequence[str]) -> None:
             )
 
 
-def scalars(groups: Groups, entry: Entry, drawn_KL: NDArray[np.int64]) -> dict[str, float]:
-    """An update as scalars for the trainer's log.
-
-    Args:
-        groups: Names and sizes.
-        entry: The ledger's new entry.
-        drawn_KL: Rows drawn since the start of training.
-    """
+def scalars(groups: Groups, entry: Entry, drawn_KL: Ints) -> dict[str, float]:
+    """The ledger's new entry as scalars for the trainer's log; `drawn_KL` are rows since the start of training."""
     found: dict[str, float] = {"balance/seconds": entry.seconds}
     epochs_K = drawn_KL.sum(axis=1) / groups.sizes_K
     for k, name in enumerate(groups.datasets):
@@ -75,7 +67,7 @@ def warn_skipped(count: int) -> None:
     )
 
 
-def warn_repeats(groups: Groups, drawn_KL: NDArray[np.int64], warned: set[str]) -> None:
+def warn_repeats(groups: Groups, drawn_KL: Ints, warned: set[str]) -> None:
     """Says, once per dataset, that rows of one of its groups are about to be seen for the fourth time."""
     for k, name in enumerate(groups.datasets):
         passes_L = drawn_KL[k] / np.maximum(groups.sizes_KL[k], 1)

@@ -13,7 +13,7 @@ Letters: B rows of a batch, T tokens, P places (rows or tokens) that are booked,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -77,18 +77,15 @@ class Meter(Watcher):
             losses = _token_losses(kwargs, output)
         if losses is None:  # without labels it's not the batch's own pass
             return
-        rows = self._expected[0]
-        if losses[0].shape[0] == len(rows):
-            cells = self.groups.cell_N[rows]
-            values = [value.sum(dim=1) for value in losses]
+        rows, (loss_BT, mask_BT) = self._expected[0], losses
+        if len(loss_BT) == len(rows):
+            cell_P, loss_P, count_P = self.groups.cell_N[rows], loss_BT.sum(dim=1), mask_BT.sum(dim=1)
+        elif (found := self._flattened(rows, loss_BT.shape)) is not None:  # one long row, each token a place
+            cell_P, loss_P, count_P = found, loss_BT[0, : len(found)], mask_BT[0, : len(found)]
         else:
-            found = self._flattened(rows, losses[0].shape)
-            if found is None:
-                return
-            cells = found
-            values = [value[0, : len(cells)] for value in losses]
+            return
         self._expected.pop(0)
-        self._book(cells, *values)
+        self._book(cell_P, loss_P, count_P)
 
     def _book(self, cell_P: Ints, loss_P: Tensor, count_P: Tensor) -> None:
         device = loss_P.device
@@ -161,11 +158,10 @@ class ReplayMeter(Meter):
                 continue
             losses = []
             for place, row in enumerate(each.rows.tolist()):
-                reference = None if each.reference is None else each.part(place, each.reference)
-                losses.append(self.objective.replayed(row, each.part(place, each.policy), reference))
-            self._book(
-                self.groups.cell_N[each.rows], torch.tensor(losses, dtype=torch.float64), torch.ones(len(losses))
-            )
+                reference = None if each.reference is None else each.replay(place, each.reference)
+                losses.append(self.objective.replayed(row, each.replay(place, each.policy), reference))
+            loss_B = torch.tensor(losses, dtype=torch.float64)
+            self._book(self.groups.cell_N[each.rows], loss_B, torch.ones_like(loss_B))
         self._passes = []
         return 0.0
 
@@ -179,6 +175,7 @@ class ReplayMeter(Meter):
         return [model] if reference is None else [model, reference]
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        # The reference follows each pass of the model, without gradients; with LoRA it is the model itself.
         waiting = self._passes[-1] if self._passes and self.is_referred else None
         if waiting is not None and waiting.reference is None and not torch.is_grad_enabled():
             waiting.reference = _kept(output)
@@ -195,23 +192,19 @@ class _Pass:
     policy: Outputs
     reference: Outputs | None = None
 
-    def part(self, place: int, outputs: Outputs) -> _Replayed:
+    def replay(self, place: int, outputs: Outputs) -> Callable[..., SimpleNamespace]:
+        """Stands for the model that gave `outputs`, when it is called with the row at `place` alone."""
         sequences, longest = self.shape
         own = torch.arange(place, sequences, len(self.rows))
         # What prompt tuning puts before the tokens is left out; the trainer looks at the end only.
         parts = {name: value[own.to(value.device), 1 - longest :] for name, value in outputs.items() if value.dim() > 1}
-        return _Replayed(parts, {name: value for name, value in outputs.items() if value.dim() == 0})
+        scalars = {name: value for name, value in outputs.items() if value.dim() == 0}
 
+        def model(input_ids: Tensor, **_: Any) -> SimpleNamespace:
+            width = input_ids.shape[1] - 1  # the batch's padding may be longer than the row's own
+            return SimpleNamespace(**{name: value[:, :width] for name, value in parts.items()}, **scalars)
 
-class _Replayed:
-    """Stands for a model that has already seen the rows it is called with."""
-
-    def __init__(self, parts: Outputs, scalars: Outputs) -> None:
-        self.parts, self.scalars = parts, scalars
-
-    def __call__(self, input_ids: Tensor, **_: Any) -> SimpleNamespace:
-        width = input_ids.shape[1] - 1  # the batch's padding may be longer than the row's own
-        return SimpleNamespace(**{name: value[:, :width] for name, value in self.parts.items()}, **self.scalars)
+        return model
 
 
 def _kept(output: Any) -> Outputs:

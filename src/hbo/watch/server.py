@@ -14,7 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from hbo.errors import ConfigError, DataError
-from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, LOG, METRICS, MIXTURE, TRAINER_STATE, Stamp, stamp_of
+from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, LOG, METRICS_FILE, MIXTURE, TRAINER_STATE, Stamp, stamp_of
 from hbo.folder.run import read_run
 from hbo.report.markup import allowed, asset, rendered
 from hbo.report.page import render
@@ -25,7 +25,7 @@ from hbo.watch.view import Watcher
 ADDRESS = "127.0.0.1"
 # A page elsewhere whose name is made to point here (DNS rebinding) would ask with its own name.
 _HOSTS = ("127.0.0.1", "localhost")
-_FILES = (LEDGER, LOG, CONFIG, MIXTURE, METRICS, EVALUATION, TRAINER_STATE)
+_FILES = (LEDGER, LOG, CONFIG, MIXTURE, METRICS_FILE, EVALUATION, TRAINER_STATE)
 _HEADERS = {
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",

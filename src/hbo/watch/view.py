@@ -10,7 +10,7 @@ from pathlib import Path
 from hbo.errors import DataError
 from hbo.folder import log
 from hbo.folder.ledger import Line, read_lines
-from hbo.folder.paths import CONFIG, LEDGER, METRICS, Stamp, stamp_of
+from hbo.folder.paths import CONFIG, LEDGER, METRICS_FILE, Stamp, stamp_of
 from hbo.folder.run import read_config
 from hbo.folder.status import FINISHED, INTERRUPTED, Status, is_gone, read_status
 
@@ -132,7 +132,7 @@ class Watcher:
 
     def _state(self, told: Status | None) -> tuple[str, str]:
         if told is None:  # a loop of one's own, or a folder that was copied in part
-            return (FINISHED, "") if (self.folder / METRICS).is_file() else (RUNNING, "")
+            return (FINISHED, "") if (self.folder / METRICS_FILE).is_file() else (RUNNING, "")
         if is_gone(told):
             again = read_status(self.folder)  # it may have said so between the two looks
             return (again.end, again.message) if again and again.end else (INTERRUPTED, _KILLED)

@@ -171,16 +171,16 @@ def rerun(
     *,
     whole: bool = False,
 ) -> dict[str, Tensor]:
-    """For each parameter the squared norm of its gradient for each row (B,), or these gradients (B, *shape).
+    """For each of these parameters of a layer the squared norm of its gradient for each row (B,).
 
     Args:
         layer: To be run again.
         names: Its parameters, by their names in it.
-        call: What it was called with.
-        inputs: The tensors of that call.
+        call: What it was called with, but for
+        inputs: the tensors.
         slopes: Of its outputs.
         targets: Of the batch.
-        whole: Gradients are wanted, not their norms: the parameter is used elsewhere too.
+        whole: The gradients (B, *shape) are wanted, not their norms: the parameters are used elsewhere too.
 
     Raises:
         Unruly: The layer gives something else than before for a row alone, or nothing that can be differentiated.

@@ -9,8 +9,9 @@ Letters: B batch, T tokens, N target tokens, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ class HeadPass:
 
     head: Head
     targets: Targets
-    trained: frozenset[str] = frozenset()
-    """Which of the head's own parameters are trained: `weight`, `bias`."""
+    own: Mapping[str, nn.Parameter] = field(default_factory=dict)
+    """The head's own parameters that are trained: `weight`, `bias`."""
     tied: bool = False
     """Whether its weight is the input embedding as well."""
     hidden: Tensor | None = None
@@ -36,12 +37,28 @@ class HeadPass:
     slope_NH: Tensor | None = None
     """its slopes."""
     loss_N: Tensor | None = None
-    weight_use: Squares | None = None
-    bias_BV: Tensor | None = None
     _squares: list[Tensor] = field(default_factory=list)
     _at_ids: list[Tensor] = field(default_factory=list)
     _bias: list[Tensor] = field(default_factory=list)
     _long: _LongRow | None = None
+
+    @classmethod
+    def of(cls, model: Any, head: Head, targets: Targets, own: Mapping[str, nn.Parameter]) -> HeadPass:
+        """That of a model with this head."""
+        embedding = getattr(model.get_input_embeddings(), "weight", None)
+        return cls(head, targets, own, tied="weight" in own and embedding is head.layer.weight)
+
+    def uses(self, multiple_B: Tensor | None = None) -> Iterator[tuple[nn.Parameter, Squares | Tensor]]:
+        """The trained parameters and their uses; those of so many times each row's loss, if it is said how many."""
+        if "weight" in self.own:
+            square_B, at_ids_BTH = torch.stack(self._squares), torch.stack(self._at_ids) if self.tied else None
+            if multiple_B is not None:
+                square_B = square_B * multiple_B.square()
+                at_ids_BTH = None if at_ids_BTH is None else at_ids_BTH * multiple_B[:, None, None]
+            yield self.own["weight"], Squares(square_B, at_ids_BTH)
+        if "bias" in self.own:
+            bias_BV = torch.stack(self._bias)
+            yield self.own["bias"], bias_BV if multiple_B is None else bias_BV * multiple_B[:, None]
 
     def __call__(self, hidden_NH: Tensor) -> None:
         """Passes all targets through the head."""
@@ -56,19 +73,15 @@ class HeadPass:
             slope, loss_N[at] = self._slope(raw, label_N[at], weight_N[at])
             with torch.autocast(precision.device, enabled=False):  # slopes have the types of the forward already
                 (slope_NH[at],) = torch.autograd.grad(raw, h, slope)
-                if self.trained:
+                if self.own:
                     self._of_parameters(slope, precision.multiplied(h.detach()), rows)
         self.hidden, self.slope_NH, self.loss_N = hidden_NH, slope_NH, loss_N
-        if "weight" in self.trained:
-            self.weight_use = Squares(torch.stack(self._squares), torch.stack(self._at_ids) if self.tied else None)
-        if "bias" in self.trained:
-            self.bias_BV = torch.stack(self._bias)
 
     def _slices(self) -> Iterator[tuple[slice, range]]:
         """Targets at once, and the rows that they are all of; whole rows only where the head is trained."""
         most = targets_at_once(words=self.head.layer.out_features, device=self.targets.device)
         counts = self.targets.counts
-        if not self.trained:
+        if not self.own:
             for start in range(0, sum(counts), most):
                 yield slice(start, min(start + most, sum(counts))), range(0)
             return
@@ -106,7 +119,7 @@ class HeadPass:
             self._squares.append(Outer(slope[None], hidden[None]).square_norms()[0])
             if self.tied:
                 self._at_ids.append(self._at_own_ids(slope, hidden, row))
-            if "bias" in self.trained:
+            if "bias" in self.own:
                 self._bias.append(slope.sum(0, dtype=torch.float32))
 
     def _of_part(self, slope_NV: Tensor, hidden_NH: Tensor, row: int) -> None:
@@ -117,7 +130,7 @@ class HeadPass:
             self._squares.append(squared(self._long.sum_VH[None])[0])
             if self._long.at_ids_TH is not None:
                 self._at_ids.append(self._long.at_ids_TH)
-            if "bias" in self.trained:
+            if "bias" in self.own:
                 self._bias.append(self._long.bias_V)
             self._long = None
 
@@ -161,9 +174,3 @@ def slopes_in_place(logits_NV: Tensor, label_N: Tensor, weight_N: Tensor) -> Ten
         loss_N[at : at + step] = -log_p.gather(1, label)[:, 0]
         part.copy_(log_p.exp_().mul_(weight).scatter_add_(1, label, -weight))
     return loss_N
-
-
-def tied_to(model: nn.Module, head: Head) -> bool:
-    """Whether the head's weight is the weight of the input embedding too."""
-    embedding = model.get_input_embeddings()  # type: ignore[operator]
-    return getattr(embedding, "weight", None) is head.layer.weight

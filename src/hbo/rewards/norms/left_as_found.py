@@ -32,9 +32,6 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
     tensors, bit for bit), and the random streams of torch (CPU and CUDA), Python and numpy. Inside, every `.grad` is
     None, so that a backward pass of the body can't add to the gradients of a training step.
 
-    Raises:
-        Nothing of its own.
-
     Example:
         >>> layer = nn.Dropout(0.5)
         >>> with left_as_found(layer):
@@ -43,7 +40,7 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
         >>> layer.training
         True
     """
-    resharded(model)
+    resharded(model)  # so that the parameters below are those that get the gradients
     modes = [(module, module.training) for module in model.modules()]
     parameters = [(parameter, parameter.requires_grad, parameter.grad) for parameter in model.parameters()]
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else None

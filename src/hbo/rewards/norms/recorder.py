@@ -108,7 +108,8 @@ class Recorder:
     ) -> None:
         self.targets, self.facts, self.learns = targets, facts, learns
         self.owners = owners_of(model, facts)
-        self.of_head = self.owners.pop(head, None) if head is not None else None
+        of_head = self.owners.pop(head, None) if head is not None else None
+        self.of_head = of_head.parameters if of_head else {}
         self._head_layer = None if head is not None else output_layer(model)
         self.problems: dict[str, str] = {}
         """Full name of a parameter → why it can't be measured in this way."""

@@ -32,7 +32,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from hbo.rewards.norms.facts import Facts
-from hbo.rewards.norms.head import HeadPass, slopes_in_place, tied_to
+from hbo.rewards.norms.head import HeadPass, slopes_in_place
 from hbo.rewards.norms.left_as_found import resharded
 from hbo.rewards.norms.outer_products import square
 from hbo.rewards.norms.recorder import Recorder
@@ -55,15 +55,10 @@ class Pass:
 
 
 def batched_pass(model: nn.Module, targets: Targets, facts: Facts, *, learns: bool = False) -> Pass:
-    """One forward and one backward of a batch, recorded.
+    """One forward and one backward of a batch, recorded; `learns` is the recorder's.
 
-    To be called inside `left_as_found`, which gives the parameters their `requires_grad` back.
-
-    Args:
-        model: With its wrappers taken off, in eval mode.
-        targets: Of the batch.
-        facts: What is known of the model.
-        learns: As in `Recorder`.
+    To be called on a model without wrappers, inside `left_as_found`, which gives the parameters their `requires_grad`
+    back.
 
     Raises:
         Uncovered: A parameter is used in a way that is not known of it.
@@ -87,16 +82,12 @@ def batched_pass(model: nn.Module, targets: Targets, facts: Facts, *, learns: bo
 
 
 def _through(model: nn.Module, head: Head, targets: Targets, recorder: Recorder) -> tuple[Tensor, Tensor]:
-    own = recorder.of_head.parameters if recorder.of_head else {}
-    work = HeadPass(head, targets, frozenset(own), tied="weight" in own and tied_to(model, head))
+    work = HeadPass.of(model, head, targets, recorder.of_head)
     known = through_head(model, head, targets, work, use_cache=False)
     assert work.hidden is not None and work.slope_NH is not None and work.loss_N is not None
-    for parameter in own.values():
+    for parameter, use in work.uses():
         recorder.expect(parameter)
-    if "weight" in own and work.weight_use is not None:
-        recorder.collect(own["weight"], work.weight_use)
-    if "bias" in own and work.bias_BV is not None:
-        recorder.collect(own["bias"], work.bias_BV)
+        recorder.collect(parameter, use)
     _backward(recorder, work.hidden, work.slope_NH)
     return work.loss_N, known
 
@@ -111,12 +102,8 @@ def _backward(recorder: Recorder, value: Tensor, slope: Tensor) -> None:
 def squares_of_row(model: nn.Module, targets: Targets, row: int = 0) -> tuple[dict[str, Tensor], Tensor]:
     """Each trainable parameter's squared gradient norm () of one row's mean target loss, and that loss ().
 
-    The gradients of a model sharded by FSDP are summed over all processes, so all must measure the same row.
-
-    Args:
-        model: With its wrappers taken off, in eval mode, its gradients None.
-        targets: Of a batch with that row.
-        row: Which.
+    To be called likewise. The gradients of a model sharded by FSDP are summed over all processes, so all must measure
+    the same row.
     """
     resharded(model)
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -191,7 +191,7 @@ def own_reward(model, batch, *, loss, **_):
     [
         ({"global_reward": own_reward}, {}, "global_reward needs a pass of its own"),
         ({"global_reward": "token_gradient_norm"}, {}, "global_reward needs a pass of its own"),
-        ({"local_reward": "test_streamed_rewards:own_reward"}, {}, "local_reward needs a pass of its own"),
+        ({"local_reward": "test_streamed:own_reward"}, {}, "local_reward needs a pass of its own"),
         (
             {},
             {"padding_free": True, "max_length": None},
