@@ -42,9 +42,9 @@ def rows_of(tmp_path, model_folder):
                 train={"bf16": False, **train},
             )
         )
-        _, tokenizer = find_model(run)
-        data = read_data(run, tokenizer, training_arguments(run), silent).train
-        return tokenizer, {row["hbo_dataset"]: (row["input_ids"], row["labels"]) for row in data}
+        found = find_model(run)
+        data = read_data(run, found, training_arguments(run), silent).train
+        return found.tokenizer, {row["hbo_dataset"]: (row["input_ids"], row["labels"]) for row in data}
 
     return make
 

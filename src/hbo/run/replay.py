@@ -39,11 +39,11 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     quiet_libraries()
     config = typed(load(run / CONFIG))
     args = training_arguments(config)
-    spec, tokenizer = find_model(config)
-    data = read_data(config, tokenizer, args, silent)
+    found = find_model(config)
+    data = read_data(config, found, args, silent)
     scores = None
     if needs_scores(config):
-        scores = scored(config, data.train, load_weights(spec, args), tokenizer, args, silent)
+        scores = scored(config, data.train, load_weights(found.spec, args), found.tokenizer, args, silent)
     examples, _ = grouped(config, data.train, scores, args)
     rows = as_drawn(examples, args)
     seed = draw_seed(config, args)

@@ -35,7 +35,7 @@ from hbo.run.compact_head import targets_only
 from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
 from hbo.run.held_out_scores import ByDataset, HeldOut
 from hbo.run.mixture_file import mixture_of
-from hbo.run.model import find_model, load_weights, quiet_libraries
+from hbo.run.model import FoundModel, find_model, load_weights, quiet_libraries
 from hbo.run.rehearsal import check_model, checked_settings
 from hbo.run.resume import check_config
 from hbo.run.rows import Data, paths_of, plain_template_of, read_data, weights_of
@@ -107,16 +107,16 @@ def train(
     with run.teller.told():
         if resume:
             _check_resumed(run)
-        spec, tokenizer = find_model(run.config, run.track)
-        check_model(spec, run.args, run.lora)
-        data, prints = _read(run, tokenizer)
-        model = load_weights(spec, run.args)
-        examples, scores = _group(run, data, model, tokenizer)
+        found = find_model(run.config, run.track)
+        check_model(found.spec, run.args, run.lora)
+        data, prints = _read(run, found)
+        model = load_weights(found.spec, run.args)
+        examples, scores = _group(run, data, model, found.tokenizer)
         rows = as_drawn(examples, run.args, run.track)
-        held_out = HeldOut(data, tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
+        held_out = HeldOut(data, found.tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
         to_device(model, run.args.device)
         before = held_out.before(model)
-        training = _trainer(run, model, tokenizer, data, rows, prints)
+        training = _trainer(run, model, found.tokenizer, data, rows, prints)
         _train(run, training, lambda: _take_folder(run, training, data, examples, scores))
         _finish(run, training, held_out, before)
     return run.folder
@@ -144,9 +144,9 @@ def _check_resumed(run: _Run) -> None:
     run.say(f"going on from {run.checkpoint}" if run.checkpoint else anew)
 
 
-def _read(run: _Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Data, dict[str, str]]:
+def _read(run: _Run, found: FoundModel) -> tuple[Data, dict[str, str]]:
     """The rows, and what stands for the content of each dataset: that of the checkpoint, if there is one."""
-    data = read_data(run.config, tokenizer, run.args, run.track)
+    data = read_data(run.config, found, run.args, run.track)
     check_metric(run.args, evaluated(data.held_out))
     for note in data.notes:
         if note.is_warning:
