@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from hbo.config.actors import ACTORS, actor_spec
 from hbo.config.data import Temperature
 from hbo.config.methods import SETTINGS, UPDATE_EVERY, method_of
 from hbo.config.rewards import is_signed
@@ -21,8 +23,8 @@ RewardChoice = str | Callable[..., Any] | None
 class ActorConfig(Section):
     """How an actor turns rewards into probabilities."""
 
-    kind: Literal["softmax", "mlp", "tracking", "loss_softmax", "exp3", "odm"] = "softmax"
-    """One logit per choice (authors' code), two layers (paper's text), the closed form (ours), or that of a method."""
+    kind: str = "softmax"
+    """A name of `hbo.config.actors.ACTORS`, or a class of your own, `pkg.module:Class`."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
     """Adam step of `softmax` and `mlp`."""
     steps: Annotated[int, Field(ge=1)] = 200
@@ -33,6 +35,14 @@ class ActorConfig(Section):
     """Share of the way, in log space, that `tracking` goes towards p ∝ reward per update."""
     ema: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Weight of the newest reward in the moving average, begun at 1, that an actor learns from; 1: no average."""
+
+    @field_validator("kind")
+    @classmethod
+    def _is_known(cls, value: str) -> str:
+        if value not in ACTORS and not all(value.partition(":")):
+            known = ", ".join(ACTORS)
+            raise PydanticCustomError("actor", "input should be one of {known}, or pkg.module:Class", {"known": known})
+        return value
 
 
 class HBOConfig(Section):
@@ -116,7 +126,7 @@ class HBOConfig(Section):
         if self.rewards == "stream" and isinstance(self.update_every, dict):
             raise ValueError("rewards stream reads both levels' rewards at once: give 'update_every' one number")
         learned_by = self.local_reward if self.is_flat else self.global_reward
-        if is_signed(learned_by) and self.actor.kind not in ("softmax", "mlp"):
+        if is_signed(learned_by) and not actor_spec(self.actor.kind).takes_signed:
             raise ValueError(
                 f"the reward {learned_by} may be negative, which actor {self.actor.kind} can't take; choose softmax"
             )

@@ -76,3 +76,8 @@ def method_of(name: object) -> Method:
 def is_flat(name: str) -> bool:
     """Whether one actor holds all groups; False for the method of another release."""
     return name in SETTINGS and SETTINGS[name].is_flat
+
+
+def actor_kind(name: str) -> str:
+    """The kind of the actor that a method comes with; the default for the method of another release."""
+    return str(SETTINGS.get(name, Method()).defaults.get("actor", {}).get("kind", "softmax"))

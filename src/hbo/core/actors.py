@@ -1,4 +1,4 @@
-"""Actors: probabilities over C choices, moved by rewards; `ACTORS` lists them by the name in `balance.actor.kind`.
+"""Actors: probabilities over C choices, moved by rewards; `hbo.config.actors` lists them by name.
 
 An actor is anything with `policy`, `learn`, `state_dict` and `load_state_dict`. All start exactly at their prior. The
 paper's, and its closed form, have one fixed point:
@@ -12,6 +12,8 @@ of E_p[R], whose optimum is all mass on the best choice: that one would weigh ea
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
@@ -19,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hbo.arrays import Floats
+from hbo.config.actors import actor_spec
 from hbo.config.balance import ActorConfig
 from hbo.core import closed_form
 from hbo.errors import ConfigError, RewardError
@@ -285,25 +288,35 @@ class Smoothed(Saved):
         self.actor.learn(self.mean)
 
 
-ACTORS: dict[str, Callable[[Floats, ActorConfig], Actor]] = {
-    "softmax": lambda prior, config: SoftmaxActor(prior, config.learning_rate, config.steps),
-    "mlp": lambda prior, config: MLPActor(prior, config.learning_rate, config.steps, config.hidden),
-    "tracking": lambda prior, config: TrackingActor(prior, config.rate),
-    "loss_softmax": lambda prior, config: LossSoftmaxActor(prior),
-    "exp3": lambda prior, config: Exp3Actor(prior),
-    "odm": lambda prior, config: ODMActor(prior),
-}
-"""Name → what makes the actor from its prior (C,) and the configuration."""
+def actor_class(kind: str) -> Callable[..., Actor]:
+    """The class of the actor of this kind.
+
+    Raises:
+        ConfigError: It can't be imported.
+    """
+    module, _, name = actor_spec(kind).made_by.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a module of the user's may raise anything
+        raise ConfigError(f"balance.actor.kind is '{kind}', which can't be imported ({error})") from None
+    if not callable(found):
+        raise ConfigError(f"balance.actor.kind is '{kind}', which is not a class")
+    return found  # type: ignore[no-any-return]
 
 
 def actor_of(config: ActorConfig, prior: Floats) -> Actor:
-    """The actor that `config` describes, at its prior (C,).
+    """The actor that `config` describes, at its prior (C,), with those of its settings that the class names.
+
+    Raises:
+        ConfigError: Its class can't be imported.
 
     Example:
         >>> actor_of(ActorConfig(kind="tracking"), np.array([0.5, 0.5])).policy.tolist()
         [0.5, 0.5]
     """
-    actor = ACTORS[config.kind](prior, config)
+    made_by = actor_class(config.kind)
+    settings = config.model_dump(exclude={"kind", "ema"})
+    actor = made_by(prior, **{key: settings[key] for key in inspect.signature(made_by).parameters if key in settings})
     return actor if config.ema == 1 else Smoothed(actor, config.ema)
 
 

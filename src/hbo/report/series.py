@@ -13,14 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from hbo.arrays import Floats, Ints
-from hbo.config.methods import is_flat
+from hbo.config.actors import ACTORS, actor_spec
+from hbo.config.methods import actor_kind, is_flat
 from hbo.core.stream import row_odds
 from hbo.errors import ConfigError
 from hbo.folder.ledger import Line
 from hbo.folder.run import Run, read_run
-
-# Actors that answer the rewards in another closed form (hbo.core.closed_form); their methods bear the same names.
-_OTHER_FIXED_POINT = frozenset({"loss_softmax", "exp3", "odm"})
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,8 @@ def reward_shares(run: Run, series: Series) -> tuple[Floats, Floats]:
     NaN where rewards weren't measured or give no shares, and everywhere for an actor whose fixed point isn't
     p ∝ reward. Under MoS+ one actor holds all groups, so a dataset's share is what its groups have of all rewards.
     """
-    if not _OTHER_FIXED_POINT.isdisjoint({run.actor, run.method}):
+    kinds = [kind for kind in (run.actor, actor_kind(run.method)) if kind in ACTORS or ":" in kind]
+    if not all(actor_spec(kind).rests_at_rewards for kind in kinds):
         return np.full(series.reward_SK.shape, np.nan), np.full(series.reward_SKL.shape, np.nan)
     reward_SK = series.reward_SK
     if is_flat(run.method):

@@ -20,6 +20,7 @@ from transformers.integrations import get_reporting_integration_callbacks
 from trl import SFTConfig
 
 from hbo.config import RunConfig
+from hbo.core.actors import actor_class
 from hbo.errors import ConfigError
 from hbo.rewards.choose import check_rewards
 from hbo.run.arguments import adapter, training_arguments, typed
@@ -45,6 +46,7 @@ def checked_settings(config: RunConfig, *, elsewhere: bool = False) -> tuple[Run
         warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
     args = training_arguments(config)
     check_rewards(config.balance)
+    actor_class(config.balance.actor.kind)
     rehearse(args)
     return config, args, adapter(config)
 
