@@ -72,13 +72,13 @@ def main() -> None:
 
 def _prepared(folder: Path) -> tuple[str, Path]:
     """The model's folder and the demo's configuration as a file."""
-    from hbo.config import file as config_file
+    from hbo.config.file import dump
     from hbo.demo import demo_config
     from hbo.scoring.models import resolve
 
     run = demo_config(folder / "run", steps=1)
     file = folder / "run.yaml"
-    file.write_text(config_file.dump(run), encoding="utf-8")
+    file.write_text(dump(run), encoding="utf-8")
     return resolve(run.model), file
 
 

@@ -21,7 +21,7 @@ import hbo
 from hbo import METHODS, cli
 from hbo.benchmarks.tasks import tasks_named
 from hbo.compare.grid import cells, seed_numbers
-from hbo.config import file as config_file
+from hbo.config.file import load, parse
 from hbo.demo import SETUPS
 from hbo.run.arguments import adapter, training_arguments
 
@@ -147,7 +147,7 @@ def test_yaml_is_a_configuration(block):
     data = yaml.safe_load(block.text)
     if "model" not in data:  # a part of a file
         data = {"model": "m", "mixture": {"datasets": {"a": "a.jsonl"}}} | data
-    config = config_file.parse({"output": "runs/a"} | data)
+    config = parse({"output": "runs/a"} | data)
     training_arguments(config)
     adapter(config)
 
@@ -210,7 +210,7 @@ def understand_hbo(words, folder):
                 given["output"],
             )
         else:
-            config_file.load(given["config"], given["overrides"] or ())
+            load(given["config"], given["overrides"] or ())
 
 
 SPANS = sorted({span for page in PAGES for span in re.findall(r"`(hbo [a-z][^`\n]*)`", page.read_text("utf-8"))})

@@ -128,6 +128,107 @@ def test_no_file_is_long():
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
+def top_names(text):
+    """The public functions and classes that a module defines."""
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return {node.name for node in ast.parse(text).body if isinstance(node, kinds) and not node.name.startswith("_")}
+
+
+def doubles(modules):
+    """Public name → the modules that define it, where there are several."""
+    homes = {}
+    for module, text in modules.items():
+        for name in top_names(text):
+            homes.setdefault(name, []).append(module)
+    return {name: places for name, places in homes.items() if len(places) > 1}
+
+
+def test_no_two_things_have_one_name():
+    assert doubles(sources()) == {}
+
+
+def test_two_things_with_one_name_are_found():
+    assert doubles({"hbo.a": "class Row: ...", "hbo.b": "def _own(): ...", "hbo.c": "class Row: ..."}) == {
+        "Row": ["hbo.a", "hbo.c"]
+    }
+
+
+def circles(modules):
+    """The modules from which following imports leads back, at whatever place of the file they stand."""
+    needs = {module: set(imports_of(module, text, modules)) for module, text in modules.items() if module != "hbo"}
+    while free := [module for module, targets in needs.items() if not targets & needs.keys()]:
+        for module in free:
+            del needs[module]
+    return sorted(needs)
+
+
+def imports_of(module, text, modules):
+    """The modules among `modules` that `text` imports, a name out of a package being the package's own."""
+    for node in ast.walk(ast.parse(text)):
+        for alias in node.names if isinstance(node, ast.ImportFrom) and node.module else ():
+            target = f"{node.module}.{alias.name}"
+            target = target if target in modules else node.module
+            if target != module:
+                yield target
+
+
+def test_no_module_needs_itself():
+    assert circles(sources()) == []
+
+
+def test_a_circle_is_found():
+    modules = {"hbo.a": "from hbo.b import x", "hbo.b": "def late():\n    from hbo import a", "hbo.c": "import os"}
+    assert circles(modules) == ["hbo.a", "hbo.b"]
+
+
+def remembered(text):
+    """What a module could keep between two calls: globals, caches of functions, containers that begin empty."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Global):
+            yield from node.names
+        if isinstance(node, ast.FunctionDef):
+            made_by = " ".join(ast.unparse(decorator) for decorator in node.decorator_list)
+            if re.search(r"\b(lru_)?cache\b", made_by):
+                yield node.name
+    empty = re.compile(r"\{\}|\[\]|(\w+\.)?(dict|list|set|defaultdict|Weak\w+)\(\w*\)")
+    for node in tree.body:
+        given = getattr(node, "value", None)
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and given and empty.fullmatch(ast.unparse(given)):
+            yield ast.unparse(node).split(":")[0].split(" =")[0]
+
+
+def test_no_module_remembers_anything():
+    found = {module: names for module, text in sources().items() if (names := list(remembered(text)))}
+    assert found == {"hbo.rewards.norms.layers": ["_OWN"]}  # the rules that users register
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SEEN = {}",
+        "SEEN: dict[str, int] = {}",
+        "SEEN = set()",
+        "@cache\ndef f(): ...",
+        "def f():\n    global x\n    x = 1",
+    ],
+)
+def test_a_memory_is_found(text):
+    assert list(remembered(text))
+
+
+def test_a_docstring_says_raises_only_where_something_is_raised():
+    assert [module for module, text in sources().items() if re.search(r"Raises:\s+Nothing", text)] == []
+
+
+def test_contributing_draws_the_rooms_as_they_stand():
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = {}
+    for rank, names in re.findall(r"^\| (\d) \| ([^|]+) \|", page, re.MULTILINE):
+        told |= dict.fromkeys((name.rstrip("/") for name in re.findall(r"`([\w/]+)`", names)), int(rank))
+    assert told == {name: rank for name, rank in RANKS.items() if name not in ("hbo", "__main__", "recipes")}
+
+
 @pytest.mark.parametrize("module", ["hbo", "hbo.config.file", "hbo.cli"])
 def test_start_up_loads_nothing_heavy(module):
     heavy = ("torch", "transformers", "trl", "peft", "datasets", "accelerate", "pyarrow")

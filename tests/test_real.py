@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
-from hbo.config import file as config_file
+from hbo.config.file import dump
 from hbo.demo import demo_config
 
 
@@ -19,7 +19,7 @@ def test_a_real_model_learns_a_real_mixture_and_the_balancer_moves(tmp_path):
         lines = Path(entry.path).read_text(encoding="utf-8").splitlines(keepends=True)
         (tmp_path / f"{name}.jsonl").write_text("".join(lines[:12]), encoding="utf-8")
     file = tmp_path / "config.yaml"
-    file.write_text(config_file.dump(config), encoding="utf-8")
+    file.write_text(dump(config), encoding="utf-8")
     paths = [f"mixture.datasets.{name}.path={tmp_path / name}.jsonl" for name in config.mixture.datasets]
     settings = ["balance.update_every=4", "balance.probes=4", "train.per_device_train_batch_size=2"]
     command = [sys.executable, "-m", "hbo", "train", str(file), *paths, *settings, "train.learning_rate=1e-4"]

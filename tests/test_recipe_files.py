@@ -10,7 +10,7 @@ import yaml
 from commands import hbo, refused  # noqa: F401
 from datasets import Dataset
 
-from hbo.config import file as config_file
+from hbo.config.file import load
 from hbo.data.mixture import dataset_sizes, read_mixture
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
@@ -46,7 +46,7 @@ def nowhere(tmp_path, monkeypatch):
 def test_a_dry_run_of_every_recipe_plans_and_leaves_no_trace(hbo, recipe, tmp_path):  # noqa: F811
     done = hbo("train", recipe, "--dry-run")
     assert done.returncode == 0, done.stderr
-    config = config_file.load(recipe)
+    config = load(recipe)
     rows = {name: line for line in done.stdout.splitlines() if "│" in line for name in [line.split()[1]]}
     assert list(rows) == list(config.mixture.datasets)
     assert not any("unknown" in line for line in done.stdout.splitlines())
@@ -82,7 +82,7 @@ def test_there_is_a_recipe_for_every_setup_and_model():
 @pytest.mark.parametrize("recipe", PAPER, ids=lambda path: path.stem)
 def test_the_settings_are_the_papers(recipe):
     setup, _, model = recipe.stem.partition("-")
-    config = config_file.load(recipe)
+    config = load(recipe)
     assert (config.model, config.output) == (MODELS[model], f"runs/{recipe.stem}")
     assert (config.global_batch_size, config.lora) == (64, None)
     expected = {
@@ -191,7 +191,7 @@ def local(tmp_path):
 
     def make(recipe):
         datasets = {}
-        for name, entry in config_file.load(recipe).mixture.datasets.items():
+        for name, entry in load(recipe).mixture.datasets.items():
             also = [source.model_copy(update={"path": files[source.path]}) for source in entry.also]
             datasets[name] = entry.model_copy(update={"path": files[entry.path], "also": also})
         return datasets

@@ -176,9 +176,9 @@ def _scored(config: RunConfig) -> dict[str, float]:
     began = time.monotonic()
     config = typed(config)
     args = training_arguments(config)
-    spec, tokenizer = find_model(config)
-    rows = read_data(config, tokenizer, args, silent).train
-    scores = scored(config, rows, load_weights(spec, args), tokenizer, args, silent)
+    found = find_model(config)
+    rows = read_data(config, found, args, silent).train
+    scores = scored(config, rows, load_weights(found.spec, args), found.tokenizer, args, silent)
     free_memory()
     return {"rows": len(scores.loss_N), "seconds": time.monotonic() - began}
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hbo.compare.grid import Cell
-from hbo.config import file as config_file
+from hbo.config.file import dump
 
 
 class Runs:
@@ -55,7 +55,7 @@ class Runs:
 
 def _start(cell: Cell, slots: int) -> subprocess.Popen[bytes]:
     cell.file.parent.mkdir(parents=True, exist_ok=True)
-    cell.file.write_text(config_file.dump(cell.config), encoding="utf-8")
+    cell.file.write_text(dump(cell.config), encoding="utf-8")
     threads = max(1, (os.cpu_count() or 1) // slots)
     command = [sys.executable, "-m", "hbo", "train", str(cell.file), "--overwrite"]
     with _log(cell).open("wb") as log:

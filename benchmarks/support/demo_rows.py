@@ -23,10 +23,10 @@ def demo_parts() -> tuple[PreTrainedModel, PreTrainedTokenizerBase, Dataset]:
     """Model in fp32, tokenizer and training rows; four levels by row number, since scoring isn't timed."""
     quiet_libraries()
     config = typed(demo_config("unused"))
-    spec, tokenizer = find_model(config)
-    rows = read_data(config, tokenizer, training_arguments(config), silent).train
-    model = load_model(spec, dtype=torch.float32)
-    return model, tokenizer, rows.add_column("hbo_level", [i % 4 for i in range(len(rows))])
+    found = find_model(config)
+    rows = read_data(config, found, training_arguments(config), silent).train
+    model = load_model(found.spec, dtype=torch.float32)
+    return model, found.tokenizer, rows.add_column("hbo_level", [i % 4 for i in range(len(rows))])
 
 
 def arguments(folder: str, **options: Any) -> SFTConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -43,14 +44,12 @@ def atomic_path(path: Path, what: str = "", option: str = "") -> Iterator[Path]:
     whole = f"{path}: {what}{' ' if what else ''}can't be written"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", dir=path.parent)
+        temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(6)}")
+        temporary.touch(exist_ok=False)  # as the umask says: others read a shared cache, which mkstemp forbids
     except (OSError, ValueError) as error:  # a ValueError for a name that no file system takes
         raise refusal(whole if what else f"{path.parent}: can't be written to", error) from None
-    os.close(handle)
-    temporary = Path(name)
     try:
         yield temporary
-        _open_to_others(temporary)
         temporary.replace(path)
     except OSError as error:
         raise refusal(whole, error) from None

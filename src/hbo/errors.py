@@ -13,10 +13,6 @@ Each message says what is wrong, where, and how to mend it.
 
 from __future__ import annotations
 
-from hbo.text import first_line as first_line
-from hbo.text import nearest as nearest
-from hbo.text import visible as visible
-
 
 class HBOError(Exception):
     """Root of all errors that a user can cause and mend."""

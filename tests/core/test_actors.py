@@ -10,16 +10,35 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from hbo.config.balance import ActorConfig
-from hbo.core.actors import ACTORS, Adam, MLPActor, SoftmaxActor, TrackingActor, actor_of
+from hbo.core.actors import (
+    ACTORS,
+    Adam,
+    Exp3Actor,
+    LossSoftmaxActor,
+    MLPActor,
+    ODMActor,
+    Smoothed,
+    SoftmaxActor,
+    TrackingActor,
+    actor_of,
+)
 from hbo.errors import ConfigError, RewardError
 
 KINDS = [SoftmaxActor, MLPActor, TrackingActor]
 each_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
+def smoothed(prior):
+    return Smoothed(SoftmaxActor(prior, 1e-2), 0.9)
+
+
+EVERY = [*KINDS, LossSoftmaxActor, Exp3Actor, ODMActor, smoothed]
+every_kind = pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
+
+
 def fast(kind, prior):
     """An actor that gets somewhere within a few updates."""
-    return kind(prior) if kind is TrackingActor else kind(prior, learning_rate=1e-2)
+    return kind(prior, learning_rate=1e-2) if kind in (SoftmaxActor, MLPActor) else kind(prior)
 
 
 def priors(max_size=8):
@@ -27,13 +46,13 @@ def priors(max_size=8):
     return weights.map(lambda w: w / w.sum())
 
 
-@each_kind
+@every_kind
 @given(prior=priors())
 def test_an_actor_starts_exactly_at_its_prior(kind, prior):
     assert kind(prior).policy.tobytes() == prior.tobytes()
 
 
-@each_kind
+@every_kind
 def test_a_prior_with_a_zero_is_kept_exactly_too(kind):
     assert kind([0.3, 0.0, 0.7]).policy.tolist() == [0.3, 0.0, 0.7]
 
@@ -132,7 +151,7 @@ def test_tracking_shrinks_the_log_distance_by_one_minus_rate():
         assert np.log(actor.policy[1] / actor.policy[0]) == pytest.approx(np.log(16) * (1 - 0.75**update))
 
 
-@each_kind
+@every_kind
 def test_a_choice_without_prior_is_never_given_mass(kind):
     actor = fast(kind, [0.5, 0.0, 0.5])
     for _ in range(10):
@@ -141,14 +160,14 @@ def test_a_choice_without_prior_is_never_given_mass(kind):
     assert actor.policy.sum() == pytest.approx(1)
 
 
-@each_kind
+@every_kind
 def test_a_single_choice_keeps_all_the_mass(kind):
     actor = fast(kind, [1.0])
     actor.learn([7.0])
     assert actor.policy.tolist() == [1.0]
 
 
-@each_kind
+@every_kind
 def test_state_through_json_goes_on_bit_for_bit(kind):
     rewards = np.random.default_rng(0).uniform(0.5, 2.0, (6, 3))
     actor = fast(kind, [0.2, 0.3, 0.5])
@@ -163,7 +182,7 @@ def test_state_through_json_goes_on_bit_for_bit(kind):
         assert restored.policy.tobytes() == actor.policy.tobytes()
 
 
-@each_kind
+@every_kind
 def test_a_saved_state_does_not_change_with_the_actor(kind):
     actor = fast(kind, [0.5, 0.5])
     saved = actor.state_dict()
@@ -172,14 +191,14 @@ def test_a_saved_state_does_not_change_with_the_actor(kind):
     assert json.dumps(saved) == before
 
 
-@each_kind
+@every_kind
 def test_the_policy_handed_out_is_a_copy(kind):
     actor = kind([0.5, 0.5])
     actor.policy[0] = 9.0
     assert actor.policy.tolist() == [0.5, 0.5]
 
 
-@each_kind
+@every_kind
 def test_the_prior_handed_in_is_copied(kind):
     prior = np.array([0.5, 0.5])
     actor = kind(prior)
@@ -193,14 +212,14 @@ def test_the_mlps_first_layer_depends_on_its_seed_alone():
     assert one.state_dict() != other.state_dict()
 
 
-@each_kind
+@every_kind
 @pytest.mark.parametrize("prior", [[], [0.5, 0.6], [-0.5, 1.5], [np.nan, 1.0], [[1.0]]], ids=str)
 def test_what_is_no_prior_is_refused(kind, prior):
     with pytest.raises(ConfigError, match="sum to 1"):
         kind(prior)
 
 
-@each_kind
+@every_kind
 @pytest.mark.parametrize("reward", [[1.0], [1.0, np.nan], [1.0, np.inf], [[1.0, 2.0]]], ids=str)
 def test_a_reward_that_is_no_finite_number_per_choice_is_refused_and_changes_nothing(kind, reward):
     actor = kind([0.5, 0.5])

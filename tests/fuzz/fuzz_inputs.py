@@ -13,7 +13,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["hbo", "yaml"]):
-    from hbo.config import file as config_file
+    from hbo.config.file import dump, load
     from hbo.data import files, turns  # noqa: F401 - instrumented
     from hbo.data.canonical import cells_of, conversation_of
     from hbo.data.columns import SPELLINGS
@@ -36,8 +36,8 @@ def config(data: bytes) -> None:
     file = FOLDER / "config.yaml"
     file.write_text(start + given.ConsumeUnicodeNoSurrogates(given.remaining_bytes()), encoding="utf-8")
     try:
-        run = config_file.load(file, [override] if override else [])
-        config_file.dump(run)
+        run = load(file, [override] if override else [])
+        dump(run)
     except HBOError as error:
         assert "\n" not in str(error) or "\n" in (override or ""), str(error)
 

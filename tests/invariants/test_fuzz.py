@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from hbo import HBOConfig, build_mixture
 from hbo.config import RunConfig
-from hbo.config import file as config_file
 from hbo.config.balance import ActorConfig
 from hbo.config.data import DatasetConfig, DifficultyConfig, MixtureConfig
+from hbo.config.file import dump, load, parse
 from hbo.data.canonical import cells_of, conversation_of
 from hbo.data.columns import SPELLINGS
 from hbo.data.formats import FORMATS
@@ -64,13 +64,13 @@ def test_any_pieces_of_yaml_are_a_configuration_or_a_config_error(file, words, b
 
 def refused_or_read_back(file, overrides):
     try:
-        config = config_file.load(file, overrides)
+        config = load(file, overrides)
     except ConfigError as error:
         assert str(error)
         return
     again = file.with_name("again.yaml")
-    again.write_text(config_file.dump(config), encoding="utf-8")
-    assert config_file.load(again).mixture.datasets.keys() == config.mixture.datasets.keys()
+    again.write_text(dump(config), encoding="utf-8")
+    assert load(again).mixture.datasets.keys() == config.mixture.datasets.keys()
 
 
 @MANY
@@ -80,7 +80,7 @@ def test_any_data_is_a_configuration_or_a_config_error(data, whole):
     if whole:
         data = {"model": "m", "mixture": {"datasets": {"a": "a.jsonl"}}, **data}
     try:
-        config_file.parse(data)
+        parse(data)
     except ConfigError as error:
         assert len(str(error)) < 3000
 
@@ -105,7 +105,7 @@ def test_any_override_is_taken_or_refused(file, path, value):
     except (yaml.YAMLError, ValueError):
         return
     try:
-        config_file.load(file, [f"{'.'.join(path)}={raw}"])
+        load(file, [f"{'.'.join(path)}={raw}"])
     except ConfigError as error:
         assert str(error)
 

@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset
 
 from hbo import build_mixture
-from hbo.config import file as config_file
+from hbo.config.file import load
 from hbo.data.files import MAX_LINE, read_file
 from hbo.errors import ConfigError, DataError
 
@@ -259,7 +259,7 @@ def test_hostile_yaml_is_one_sentence_in_bounded_time(tmp_path, text):
     (tmp_path / "c.yaml").write_text(text)
     began = time.monotonic()
     with pytest.raises(ConfigError) as error:
-        config_file.load(tmp_path / "c.yaml")
+        load(tmp_path / "c.yaml")
     assert len(str(error.value)) < 1500
     assert "\n" not in str(error.value)
     assert time.monotonic() - began < 10

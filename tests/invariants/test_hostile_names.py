@@ -12,7 +12,7 @@ import yaml
 from commands import refused
 from tiny_runs import cache, config, model_folder, tokenizer, write_rows  # noqa: F401 - fixtures
 
-from hbo.config import file as config_file
+from hbo.config.file import load
 
 NAMES = [
     "../x",
@@ -103,7 +103,7 @@ def test_no_escape_sequence_of_a_name_reaches_the_terminal(run):
 
 def test_every_file_gives_the_names_back(run):
     folder = run[0] / "run"
-    assert list(config_file.load(folder / "config.yaml").mixture.datasets) == NAMES
+    assert list(load(folder / "config.yaml").mixture.datasets) == NAMES
     records = [json.loads(line) for line in (folder / "balance.jsonl").read_text(encoding="utf-8").split("\n") if line]
     assert len(records) == 3
     assert all(list(record["global"]) == NAMES for record in records)

@@ -42,9 +42,9 @@ def rows_of(tmp_path, model_folder):
                 train={"bf16": False, **train},
             )
         )
-        _, tokenizer = find_model(run)
-        data = read_data(run, tokenizer, training_arguments(run), silent).train
-        return tokenizer, {row["hbo_dataset"]: (row["input_ids"], row["labels"]) for row in data}
+        found = find_model(run)
+        data = read_data(run, found, training_arguments(run), silent).train
+        return found.tokenizer, {row["hbo_dataset"]: (row["input_ids"], row["labels"]) for row in data}
 
     return make
 
@@ -254,11 +254,11 @@ def test_held_out_rows_that_fall_away_are_counted_and_fail_nothing(hbo, written,
 
 
 def held_rows(config):
-    from hbo.config import file as config_file
+    from hbo.config.file import load
     from hbo.data.held_out import hold_out
     from hbo.data.mixture import read_mixture
 
-    run = config_file.load(config)
+    run = load(config)
     return hold_out(read_mixture(run.mixture.datasets), run.mixture.eval_fraction, run.split_seed)[1]["hbo_row"][:]
 
 

@@ -11,7 +11,7 @@ import yaml
 from commands import refused
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hbo.config import file as config_file
+from hbo.config.file import load
 
 
 def test_the_module_is_the_command(config, tmp_path):
@@ -239,7 +239,7 @@ def test_a_folder_with_other_files_is_never_cleared(hbo, config, tmp_path):
 
 
 def test_an_interrupted_demo_goes_on_with_resume(hbo, config, tmp_path, monkeypatch):
-    run = config_file.load(config(difficulty={"groups": 1}, train={"max_steps": 4, "save_steps": 2}))
+    run = load(config(difficulty={"groups": 1}, train={"max_steps": 4, "save_steps": 2}))
     monkeypatch.setattr("hbo.demo.demo_config", lambda *_, **__: run)
     assert hbo("demo").returncode == 0
     folder = tmp_path / "run"

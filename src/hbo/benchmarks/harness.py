@@ -15,8 +15,9 @@ import torch
 
 from hbo.benchmarks.local import Local, subject_of
 from hbo.benchmarks.tasks import OURS, Task
-from hbo.errors import ConfigError, DataError, ModelError, first_line, nearest
+from hbo.errors import ConfigError, DataError, ModelError
 from hbo.scoring.limits import without_embedding
+from hbo.text import first_line, nearest
 
 _ACCURACIES = ("acc", "exact_match", "acc_norm")
 # Nothing is drawn from them zero-shot, and local copies have none.

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from hbo.config import file as config_file
-from hbo.errors import ModelError, first_line
+from hbo.config.file import load
+from hbo.errors import ModelError
 from hbo.folder.paths import CONFIG, MODEL_FOLDER
 from hbo.progress import Track, silent
 from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.text import first_line
 
 _ADAPTER = "adapter_config.json"
 
@@ -49,7 +50,7 @@ def find_subject(name: str, *, trust_remote_code: bool = False) -> Subject:
     if is_run and not (folder / MODEL_FOLDER).is_dir():
         raise ModelError(f"{folder}: the run has written no model yet; finish it with hbo train … --resume")
     where = folder / MODEL_FOLDER if is_run else folder
-    config = config_file.load(folder / CONFIG) if is_run else None
+    config = load(folder / CONFIG) if is_run else None
     trusted = trust_remote_code or (config is not None and config.train.get("trust_remote_code") is True)
     if not (where / _ADAPTER).is_file():
         return Subject(folder if is_run else None, str(where) if is_run else name, None, trusted)

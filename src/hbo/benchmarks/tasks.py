@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.text import nearest
 
 LANGUAGES = ("en", "ar", "de", "es", "hi", "ru", "sw", "zh")
 """The paper's languages, in its order."""

@@ -23,12 +23,12 @@ from trl import SFTConfig
 from hbo.check.weightless import builder
 from hbo.config import HBOConfig, RunConfig
 from hbo.config.rewards import needs, spec_of
-from hbo.errors import first_line
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.recorder import owners_of
 from hbo.run.arguments import is_checkpointing
 from hbo.run.scored_rows import needs_scores
 from hbo.scoring.models import model_config
+from hbo.text import first_line
 
 
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:

@@ -32,11 +32,11 @@ from trl import SFTConfig
 
 from hbo.check.weightless import Build, builder, peak_of, sizes_of
 from hbo.config import RunConfig
-from hbo.errors import first_line
 from hbo.run.arguments import is_checkpointing
 from hbo.run.model import dtype_of
 from hbo.scoring.head import targets_at_once
 from hbo.scoring.models import model_config
+from hbo.text import first_line
 
 _TILE = 4096, 32768  # tokens × words of the logits that TRL has at once
 # Numbers that an optimizer keeps per trained parameter, by the beginning of its name; others are taken for Adam's two.

@@ -63,9 +63,9 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         here = models.resolve(config.model) if models.needs_no_network(config.model) else None
         memory = memory_notes(config, args, here, args.max_length) + norms_notes(config, args, here)
         return _stated(config, args, track) | {"memory": memory}
-    spec, tokenizer = find_model(config, track)
-    check_model(spec, args, lora)
-    data = read_data(config, tokenizer, args, track)
+    found = find_model(config, track)
+    check_model(found.spec, args, lora)
+    data = read_data(config, found, args, track)
     held = dataset_sizes(data.held_out) if len(data.held_out) else {}
     check_metric(args, list(held))
     packed = _packed_sizes(config, data, args) if args.packing else None
@@ -74,7 +74,7 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
         scorer_rows(config, data.train, args, track)  # says what is wrong with them
     seen = inspect_rows(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
-    memory = memory_notes(config, args, spec, longest) + norms_notes(config, args, spec)
+    memory = memory_notes(config, args, found.spec, longest) + norms_notes(config, args, found.spec)
     notes = [note.text for note in data.notes]
     return plan | {"seen": [*notes, *inspected_in_words(seen, data.max_length)], "memory": memory}
 

@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 
 from hbo.config import RunConfig
-from hbo.config import file as config_file
+from hbo.config.file import load
 from hbo.config.methods import method_of
 from hbo.errors import ConfigError
 from hbo.folder.metrics import Metrics
@@ -82,13 +82,13 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
         ConfigError: A method, seed or varied key can't be used, or the cells would not be comparable.
     """
     axes = _axes(methods, seeds, vary)
-    split_seed = config_file.load(config).split_seed
+    split_seed = load(config).split_seed
     found = []
     for seed, settings, method in product(seeds, product(*axes), methods):
         varied = [f"{key}={value}" for key, value in settings]
         fixed = [f"balance.method={method}", f"seed={seed}", f"mixture.split_seed={split_seed}"]
         name = "-".join([method, *varied, f"seed{seed}"]).replace("/", "_")
-        run = config_file.load(config, [*varied, *fixed])
+        run = load(config, [*varied, *fixed])
         run = typed(run.model_copy(update={"output": str(output.absolute() / "runs" / name)}))
         if seed == seeds[0]:
             _check_trainer(run, [key for key, _ in settings])

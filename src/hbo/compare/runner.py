@@ -16,7 +16,7 @@ from typing import Any
 
 from hbo.atomic import write_file
 from hbo.compare.grid import Cell
-from hbo.config import file as config_file
+from hbo.config.file import dump, load
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder.paths import CONFIG, last_checkpoint, stamp_of
 from hbo.run.arguments import typed
@@ -153,11 +153,11 @@ def _publish(output: Path, finished: Callable[[], None]) -> None:
 
 
 def _write_config(cell: Cell) -> None:
-    text = config_file.dump(cell.config)
+    text = dump(cell.config)
     if cell.file.exists():
         # Read, not compared as text: a grid of an older hbo lacks the keys that came later, which mean what it did,
         # and has the values of `train:` as they were written.
-        if config_file.dump(typed(config_file.load(cell.file))) != text:
+        if dump(typed(load(cell.file))) != text:
             raise ConfigError(
                 f"{cell.file}: belongs to a grid of another configuration; put CONFIG back, or give another --output"
             )

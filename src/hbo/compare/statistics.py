@@ -9,15 +9,13 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 _EXACT = 16  # pairs up to which every flip of signs is tried
 _DRAWS = 20_000
 _BATCH = 4096
 _TIE = 1e-12
 _LEVEL = 0.05
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

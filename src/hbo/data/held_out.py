@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import xxhash
 from datasets import Dataset
-from numpy.typing import NDArray
 
+from hbo.arrays import Ints, Words
 from hbo.core.keys import GOLDEN, mixed
 from hbo.errors import ConfigError
 
@@ -109,9 +109,9 @@ def dataset_names(data: Dataset) -> list[str]:
     return list(dataset_sizes(data))
 
 
-def _positions(data: Dataset) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+def _positions(data: Dataset) -> dict[str, tuple[Ints, Ints]]:
     """Dataset → where its rows stand in `data`, and their numbers in the source."""
-    found: dict[str, list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = {}
+    found: dict[str, list[tuple[Ints, Ints]]] = {}
     start = 0
     for batch in data.select_columns(["hbo_dataset", "hbo_row"]).with_format("arrow").iter(_BATCH):
         names = batch["hbo_dataset"].combine_chunks().dictionary_encode()
@@ -126,7 +126,7 @@ def _positions(data: Dataset) -> dict[str, tuple[NDArray[np.int64], NDArray[np.i
     }
 
 
-def _keys(seed: int, name: str, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _keys(seed: int, name: str, rows: Ints) -> Words:
     """A random number per row that depends on seed, dataset and row number alone (SplitMix64)."""
     base = np.uint64(xxhash.xxh3_64_intdigest(f"{seed}/{name}".encode()))
     return mixed(base + (rows.astype(np.uint64) + 1) * GOLDEN)

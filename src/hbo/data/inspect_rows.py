@@ -11,6 +11,7 @@ import xxhash
 from datasets import Dataset
 from numpy.typing import NDArray
 
+from hbo.arrays import Words
 from hbo.data.canonical import EXTRA
 
 _BATCH = 1000
@@ -86,7 +87,7 @@ def inspected_in_words(seen: dict[str, Seen], max_length: int | None) -> Iterato
             )
 
 
-def _contents(rows: Dataset) -> tuple[NDArray[np.object_], NDArray[np.uint64]]:
+def _contents(rows: Dataset) -> tuple[NDArray[np.object_], Words]:
     """The dataset (N,) of each row, and a number (N,) that is the same for rows that say the same."""
     names: list[str] = []
     contents: list[int] = []

@@ -6,10 +6,11 @@ actor wants to see of that choice. `context` holds what the one pass over the pr
 `reference_alone` (B,), the losses without the instruction, likewise. Which reward needs what, and where its function
 is, stands in `hbo.config.rewards`.
 
-    choose          which measurer a configuration asks for
-    probe           rows measured for the purpose: `passes` makes the passes, `gradients` is the door to norms/
-    streamed        read off the training batches instead, each by an `observer`
-    own_loss        on the loss of a trainer whose loss is no mean over target tokens
+    measurer        what training asks of whoever measures; `choose` makes the one that a configuration asks for
+    probe           rows measured for the purpose, in `passes` over rows or packed `examples`
+    streamed        rewards read off the training batches instead, each by an `observer`
+    objective       rewards on the loss of a trainer whose loss is no mean over target tokens
+    gradients       each row's gradient norm: the door to the engine in norms/
     per_row         functions of a row's loss and gradient norm
     per_dataset     rewards of whole datasets, a file per method: alignment, uncertainty, transferability
 """

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
-from numpy.typing import NDArray
 
+from hbo.arrays import Ints
 from hbo.config import HBOConfig
 from hbo.config.rewards import is_of_dataset
 from hbo.core.groups import Groups
@@ -27,7 +26,7 @@ def measurer_for(
     *,
     pad_token_id: int,
     seed: int = 0,
-    dev_K: Sequence[NDArray[np.int64]] = (),
+    dev_K: Sequence[Ints] = (),
     opening: Sequence[int] = (),
     training_tokens: int | None = None,
 ) -> Measurer:

@@ -202,7 +202,7 @@ class Probe(Measurer):
             return self.passes(processes).over(model, probe_P, measure, len(functions), alike=alike)
 
         if not wants_norms or self.facts is None or is_whole(model):
-            return measured(alike=False)
+            return measured(alike=False)  # a finding of such a model was dealt with inside, by this process alone
         if self.facts.batched:
             value_FP = measured(alike=False)
             if not processes.any(bool(findings)):

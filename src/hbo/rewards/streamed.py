@@ -139,6 +139,7 @@ class Window(Measurer):
         norms_C, losses_C = self._sums[:, 0]
         cells = []
         for rows, norms, losses in zip(self.probe.probes(step), norms_C, losses_C, strict=True):
+            # Losses are read in every step, norms in every second: of a norm one is enough.
             missing = max(max(1, len(rows) // _RARE) - losses, self._wants_norms - norms, 0)
             cells.append(_spread(rows, min(int(missing), len(rows))))
         rows_P = np.concatenate(cells)
@@ -160,6 +161,7 @@ class Window(Measurer):
         for tier, function in enumerate(self.functions):
             if function is not None:
                 value_2C[tier] = self._of_means(function, mean_2C)
+                # How far the reward moves if the mean does by its standard error: no row has a reward of its own here.
                 shifted = self._of_means(function, mean_2C + np.sqrt(variance_2C))
                 with np.errstate(over="ignore", invalid="ignore"):
                     spread_2C[tier] = (shifted - value_2C[tier]) ** 2
@@ -179,7 +181,7 @@ class Window(Measurer):
         labels = kwargs.get("labels")
         if labels is None:  # not the batch's own pass
             return
-        self._take()
+        self._take()  # of the batch before, whose backward is over when the next forward begins
         rows = self._expected.pop(0)
         if len(labels) != len(rows) or "input_ids" not in kwargs:
             self._why = f"a batch of {len(rows)} rows came as {len(labels)}"
@@ -193,7 +195,7 @@ class Window(Measurer):
         except Uncovered as finding:
             self._why = str(finding)
             return
-        observer.__enter__()
+        observer.__enter__()  # left by `finish`, or by autograd at the end of the backward
         self._seeing = observer, self.groups.cell_N[rows].astype(np.int64)
 
     def _after(self, model: nn.Module, args: Any, output: Any) -> None:

@@ -15,10 +15,11 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.errors import ConfigError, first_line
+from hbo.errors import ConfigError
 from hbo.run.field_types import built, fit, fit_all, kinds_of
 from hbo.run.train_keys import FORMER, KINDS, LORA_KINDS, check_keys, reaches_trainer, without_effect
 from hbo.scoring.devices import is_bf16_native
+from hbo.text import first_line
 from hbo.training.checks import check_options
 from hbo.training.parallel import check_parallelism
 

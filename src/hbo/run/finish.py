@@ -18,13 +18,14 @@ from transformers import Trainer, TrainingArguments
 from hbo import __version__
 from hbo.atomic import write_file
 from hbo.config import RunConfig
-from hbo.errors import ConfigError, DataError, first_line
+from hbo.errors import ConfigError, DataError
 from hbo.folder import paths as run_folder
 from hbo.folder.metrics import Metrics
 from hbo.folder.run import SECRETS, read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
 from hbo.run.held_out_scores import ByDataset, averages
+from hbo.text import first_line
 from hbo.training.callback import HBOCallback
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -17,11 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.errors import ConfigError, ModelError, first_line
+from hbo.errors import ConfigError, ModelError
 from hbo.progress import Track, silent
 from hbo.run.saving import accept_stored_names
 from hbo.scoring.limits import Limits
 from hbo.scoring.models import load_model, load_tokenizer, model_config, resolve
+from hbo.text import first_line
 from hbo.training.parallel import check_placement
 
 _TEMPLATE = "chat_template_path"
@@ -39,37 +40,51 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def find_model(config: RunConfig, track: Track = silent) -> tuple[str, PreTrainedTokenizerBase]:
-    """Where the model is, and its tokenizer; the weights are loaded later, when the data is known to be fine.
+class FoundModel(NamedTuple):
+    """A model whose weights aren't loaded yet: they are when the data is known to be fine."""
+
+    name: str
+    """What the user calls it."""
+    spec: str
+    """Where it is."""
+    tokenizer: PreTrainedTokenizerBase
+    limits: Limits
+    """What rows it can be given, as far as its configuration says."""
+
+
+def find_model(config: RunConfig, track: Track = silent) -> FoundModel:
+    """The run's model, with what `train:` changes of its tokenizer and of its configuration.
 
     Raises:
         ConfigError: There is no such chat template, or a token that the tokenizer doesn't know.
         ModelError: The model or its tokenizer can't be found or loaded.
     """
-    spec = resolve(config.model, pickles=_may_unpickle(config.train.get("model_init_kwargs")), track=track)
+    options = config.train.get("model_init_kwargs") or {}
+    spec = resolve(config.model, pickles=_may_unpickle(options), track=track)
     tokenizer = _tokenizer(spec, config.train)
-    pad_within(tokenizer, limits_of_model(config))
-    return spec, tokenizer
+    shapes = {key: value for key, value in options.items() if key in _SHAPES}
+    limits = _limits(spec, trust_remote_code=bool(config.train.get("trust_remote_code")), options=shapes)
+    _pad_within(tokenizer, limits)
+    return FoundModel(config.model, spec, tokenizer, limits)
 
 
-def limits_of_model(config: RunConfig) -> Limits:
-    """What rows the model can be given, as far as its configuration and `train.model_init_kwargs` say."""
-    options = config.train.get("model_init_kwargs")
-    spec = resolve(config.model, pickles=_may_unpickle(options))
-    return limits_of(spec, trust_remote_code=bool(config.train.get("trust_remote_code")), options=options)
+def find_scorer(name: str, args: SFTConfig, track: Track) -> FoundModel:
+    """A separate scorer; code that it brings runs under the same condition as the trained model's.
 
-
-def limits_of(spec: str, *, trust_remote_code: bool, options: Any = None) -> Limits:
-    """What the model can be given, as far as its configuration says.
-
-    The options are `train.model_init_kwargs`, which go before what its configuration says.
+    Raises:
+        ModelError: It or its tokenizer can't be found or loaded.
     """
-    given = {key: value for key, value in options.items() if key in _SHAPES} if isinstance(options, Mapping) else {}
-    config = model_config(spec, trust_remote_code=trust_remote_code, options=given)
+    spec, trusts = resolve(name, track=track), bool(args.trust_remote_code)
+    tokenizer = load_tokenizer(spec, trust_remote_code=trusts)
+    return FoundModel(name, spec, tokenizer, _limits(spec, trust_remote_code=trusts, options={}))
+
+
+def _limits(spec: str, *, trust_remote_code: bool, options: dict[str, Any]) -> Limits:
+    config = model_config(spec, trust_remote_code=trust_remote_code, options=options)
     return Limits(None, None) if config is None else Limits.of(config)
 
 
-def pad_within(tokenizer: PreTrainedTokenizerBase, limits: Limits) -> None:
+def _pad_within(tokenizer: PreTrainedTokenizerBase, limits: Limits) -> None:
     """Lets the tokenizer pad with its end-of-text token if the model has no embedding of its pad token."""
     pad, eos = tokenizer.pad_token_id, tokenizer.eos_token_id
     if limits.ids is None or not isinstance(pad, int) or pad < limits.ids or not isinstance(eos, int):

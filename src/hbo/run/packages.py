@@ -17,7 +17,8 @@ import transformers.utils as libraries
 from transformers import PretrainedConfig
 from transformers.quantizers import AutoHfQuantizer
 
-from hbo.errors import ConfigError, ModelError, first_line
+from hbo.errors import ConfigError, ModelError
+from hbo.text import first_line
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from transformers.integrations import get_reporting_integration_callbacks
 from trl import SFTConfig
 
 from hbo.config import RunConfig
-from hbo.errors import ConfigError, first_line
+from hbo.errors import ConfigError
 from hbo.rewards.choose import check_rewards
 from hbo.run.arguments import adapter, training_arguments, typed
 from hbo.run.packages import check_packages, check_stored
 from hbo.scoring.models import model_config
+from hbo.text import first_line
 
 
 def checked_settings(config: RunConfig, *, elsewhere: bool = False) -> tuple[RunConfig, SFTConfig, LoraConfig | None]:

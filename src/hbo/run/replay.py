@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trl import SFTConfig
 
-from hbo.config import file as config_file
+from hbo.config.file import load
 from hbo.core.ledger import Ledger
 from hbo.core.stream import Stream
 from hbo.data.canonical import conversation_of
@@ -37,13 +37,13 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
     if step < 1:
         raise ConfigError(f"--step is {step}, but steps are counted from 1")
     quiet_libraries()
-    config = typed(config_file.load(run / CONFIG))
+    config = typed(load(run / CONFIG))
     args = training_arguments(config)
-    spec, tokenizer = find_model(config)
-    data = read_data(config, tokenizer, args, silent)
+    found = find_model(config)
+    data = read_data(config, found, args, silent)
     scores = None
     if needs_scores(config):
-        scores = scored(config, data.train, load_weights(spec, args), tokenizer, args, silent)
+        scores = scored(config, data.train, load_weights(found.spec, args), found.tokenizer, args, silent)
     examples, _ = grouped(config, data.train, scores, args)
     rows = as_drawn(examples, args)
     seed = draw_seed(config, args)

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from hbo.config import RunConfig
-from hbo.config import file as config_file
+from hbo.config.file import dump
 from hbo.errors import ResumeError
 
 # A file may move, and transformers decides about `train:`, save for what the rows and the draws depend on.
@@ -31,7 +31,7 @@ def check_config(then: RunConfig, now: RunConfig) -> None:
     Raises:
         ResumeError: It has; every such key is named.
     """
-    before, after = _flat(yaml.safe_load(config_file.dump(then))), _flat(yaml.safe_load(config_file.dump(now)))
+    before, after = _flat(yaml.safe_load(dump(then))), _flat(yaml.safe_load(dump(now)))
     changed = [key for key in {**before, **after} if before.get(key) != after.get(key) and not _may_change(key)]
     if changed:
         shown = ", ".join(f"{'.'.join(key)} (was {before.get(key)}, is {after.get(key)})" for key in changed)

@@ -32,9 +32,9 @@ from hbo.data.tokens import tokenize
 from hbo.data.trainable import cut_rows, left_out_of, refuse_empty, without_unusable
 from hbo.errors import ConfigError
 from hbo.progress import Track
-from hbo.run.model import limits_of_model
+from hbo.run.model import FoundModel
 from hbo.scoring.levels import check_level_sizes, count_left
-from hbo.scoring.limits import Limits, check_ids
+from hbo.scoring.limits import check_ids
 from hbo.training.balance_log import check_names
 from hbo.training.checks import check_max_passes
 from hbo.training.groups import check_aside
@@ -59,7 +59,7 @@ class Data:
     """Dataset → why rows of it are neither trained on nor held out → how many."""
 
 
-def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTConfig, track: Track) -> Data:
+def read_data(config: RunConfig, found: FoundModel, args: SFTConfig, track: Track) -> Data:
     """The mixture's rows, tokenised.
 
     Raises:
@@ -72,7 +72,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
     names = list(dataset_sizes(mixture))
     train, held = hold_out(mixture, config.mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, config.mixture.train_fraction, config.split_seed)
-    (train, *rest), length = own_tokens(config, [train, held] if len(held) else [train], tokenizer, args, track)
+    (train, *rest), length = own_tokens(config, [train, held] if len(held) else [train], found, args, track)
     notes = [*of_reading(mixture), *of_tokens([train, *rest])]
     train, lost = without_unusable(train, length)
     held, lost_held = without_unusable(rest[0], length) if rest else (held, {})
@@ -85,7 +85,7 @@ def read_data(config: RunConfig, tokenizer: PreTrainedTokenizerBase, args: SFTCo
 
 
 def own_tokens(
-    config: RunConfig, tables: Sequence[Dataset], tokenizer: PreTrainedTokenizerBase, args: SFTConfig, track: Track
+    config: RunConfig, tables: Sequence[Dataset], found: FoundModel, args: SFTConfig, track: Track
 ) -> tuple[list[Dataset], int | None]:
     """Tables of canonical rows with the tokens of the run's model, none longer than it takes, and how long they may be.
 
@@ -95,19 +95,11 @@ def own_tokens(
     """
     sources = config.mixture.datasets
     lenient = lenient_datasets(sources, [name for rows in tables for name in dataset_names(rows)])
-    place, limits = partial(place_of, sources), limits_of_model(config)
-    return fitted(config, tables, tokenizer, config.model, limits, args, track, lenient=lenient, place=place)
+    return fitted(config, tables, found, args, track, lenient=lenient, place=partial(place_of, sources))
 
 
 def fitted(
-    config: RunConfig,
-    tables: Sequence[Dataset],
-    tokenizer: PreTrainedTokenizerBase,
-    model: str,
-    limits: Limits,
-    args: SFTConfig,
-    track: Track,
-    **options: Any,
+    config: RunConfig, tables: Sequence[Dataset], found: FoundModel, args: SFTConfig, track: Track, **options: Any
 ) -> tuple[list[Dataset], int | None]:
     """Tables of canonical rows with tokens, cut as `train:` says and to what the model takes, and how long they may be.
 
@@ -118,23 +110,24 @@ def fitted(
         ModelError: A row holds a token that the model has no embedding for.
     """
     keep_end = config.train.get("truncation_mode") == "keep_end"
-    found, longer = [], Counter[str]()
+    model, limits = f"model '{found.name}'", found.limits
+    fitting, longer = [], Counter[str]()
     for rows in tables:
-        tokens = tokenize(rows, tokenizer, max_length=args.max_length, keep_end=keep_end, track=track, **options)
+        tokens = tokenize(rows, found.tokenizer, max_length=args.max_length, keep_end=keep_end, track=track, **options)
         cut, count_of = cut_rows(tokens, limits.positions, keep_end=keep_end)
-        check_ids(cut, tokenizer, limits, f"model '{model}'")
-        found.append(cut)
+        check_ids(cut, found.tokenizer, limits, model)
+        fitting.append(cut)
         longer.update(count_of)
     if longer:
         counts = ", ".join(f"{count} of dataset '{name}'" for name, count in longer.items())
         beyond = ", or train.model_init_kwargs.max_position_embeddings to the length that it shall learn"
         warnings.warn(
-            f"model '{model}' has {limits.positions} positions, so that longer rows are cut there: {counts}; set "
+            f"{model} has {limits.positions} positions, so that longer rows are cut there: {counts}; set "
             f"train.max_length to {limits.positions} or less{beyond if limits.is_rotary else ''}",
             UserWarning,
             stacklevel=2,
         )
-    return found, min((length for length in (args.max_length, limits.positions) if length is not None), default=None)
+    return fitting, min((length for length in (args.max_length, limits.positions) if length is not None), default=None)
 
 
 def plain_template_of(data: Data, tokenizer: PreTrainedTokenizerBase) -> str | None:

@@ -17,8 +17,9 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, Trainer
 
-from hbo.errors import DataError, HBOError, ResumeError, first_line
+from hbo.errors import DataError, HBOError, ResumeError
 from hbo.folder.paths import last_checkpoint
+from hbo.text import first_line
 
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
 # safetensors and torch write with code of their own, and tell the reason in words only.

@@ -21,12 +21,12 @@ from hbo.data.tokens import refused
 from hbo.data.unusable import counted_rows, reasons_told
 from hbo.progress import Track, silent
 from hbo.run.arguments import training_arguments, typed
-from hbo.run.model import find_model, limits_of, load_weights, quiet_libraries
+from hbo.run.model import FoundModel, find_model, find_scorer, load_weights, quiet_libraries
 from hbo.run.rows import fitted, own_tokens
 from hbo.scoring.devices import scoring_autocast, to_device, uses_bf16
 from hbo.scoring.difficulty import Scores, assign_levels, score
 from hbo.scoring.levels import without_easiest
-from hbo.scoring.models import load_model, load_tokenizer, resolve
+from hbo.scoring.models import load_model
 from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Quantiles, quantiles, score_table
 
@@ -49,41 +49,35 @@ def scored(
     The scorer needs neither `model` nor `tokenizer`, and of `rows` only what is canonical: it makes tokens of its own.
     """
     if config.difficulty.model is not None:
-        spec, tokenizer, rows = scorer_rows(config, rows, args, track)
-        model = load_model(spec, trust_remote_code=bool(args.trust_remote_code))
+        scorer, rows = scorer_rows(config, rows, args, track)
+        model, tokenizer = load_model(scorer.spec, trust_remote_code=bool(args.trust_remote_code)), scorer.tokenizer
     assert model is not None
     to_device(model, args.device)
     with scoring_autocast(args.device, config.difficulty.precision):
         return score(rows, model, tokenizer, ifd=config.difficulty.ifd, track=track, processes=all_processes())
 
 
-def scorer_rows(
-    config: RunConfig, data: Dataset, args: SFTConfig, track: Track
-) -> tuple[str, PreTrainedTokenizerBase, Dataset]:
-    """Where the separate scorer is, its tokenizer, and the rows with its tokens.
+def scorer_rows(config: RunConfig, data: Dataset, args: SFTConfig, track: Track) -> tuple[FoundModel, Dataset]:
+    """The separate scorer, and the rows with its tokens.
 
     A row that its chat template refuses has no tokens, and a warning counts it.
 
     Raises:
         ModelError: It can't be found, or has no embedding of a token.
     """
-    name = config.difficulty.model
-    assert name is not None
-    spec = resolve(name, track=track)
-    trusts = bool(args.trust_remote_code)  # code that it brings runs under the same condition as the trained model's
-    tokenizer = load_tokenizer(spec, trust_remote_code=trusts)
-    limits = limits_of(spec, trust_remote_code=trusts)
+    assert config.difficulty.model is not None
+    scorer = find_scorer(config.difficulty.model, args, track)
     texts = data.remove_columns([name for name in ("input_ids", "labels") if name in data.column_names])
     lenient = dataset_sizes(texts)  # what the scorer can't rank is hard, not unusable
-    ((rows,), _) = fitted(config, [texts], tokenizer, name, limits, args, track, lenient=lenient)
+    ((rows,), _) = fitted(config, [texts], scorer, args, track, lenient=lenient)
     for dataset, reasons in refused(rows).items():
         warnings.warn(
-            f"dataset '{dataset}': {counted_rows(reasons)} rows can't be scored by {name} and count as hard: "
-            f"{reasons_told(reasons)}",
+            f"dataset '{dataset}': {counted_rows(reasons)} rows can't be scored by {scorer.name} and count as "
+            f"hard: {reasons_told(reasons)}",
             UserWarning,
             stacklevel=2,
         )
-    return spec, tokenizer, rows
+    return scorer, rows
 
 
 def grouped(config: RunConfig, train: Dataset, scores: Scores | None, args: SFTConfig) -> tuple[Dataset, Scores | None]:
@@ -116,16 +110,14 @@ def write_scores(config: RunConfig, output: Path, *, track: Track = silent) -> t
     quiet_libraries()
     config = typed(config)
     args = training_arguments(config)
-    model = tokenizer = None
-    if config.difficulty.model is None:
-        spec, tokenizer = find_model(config, track)
-    else:
-        resolve(config.difficulty.model, track=track)  # a name that doesn't exist is told before rows are read
+    name = config.difficulty.model
+    found = find_model(config, track) if name is None else find_scorer(name, args, track)
     rows = read_mixture(config.mixture.datasets, seed=config.split_seed, track=track)
-    if tokenizer is not None:
-        (rows,), _ = own_tokens(config, [rows], tokenizer, args, track)
-        model = load_weights(spec, args)
-    scores = scored(config, rows, model, tokenizer, args, track)
+    model = None
+    if name is None:
+        (rows,), _ = own_tokens(config, [rows], found, args, track)
+        model = load_weights(found.spec, args)
+    scores = scored(config, rows, model, found.tokenizer, args, track)
     table = score_table(rows, scores)
     processes = all_processes()
     if processes.is_first:

@@ -25,7 +25,7 @@ from trl import SFTConfig, SFTTrainer
 
 from hbo.atomic import write_file
 from hbo.config import RunConfig
-from hbo.config import file as config_file
+from hbo.config.file import dump, load
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
@@ -35,7 +35,7 @@ from hbo.run.compact_head import targets_only
 from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
 from hbo.run.held_out_scores import ByDataset, HeldOut
 from hbo.run.mixture_file import mixture_of
-from hbo.run.model import find_model, load_weights, quiet_libraries
+from hbo.run.model import FoundModel, find_model, load_weights, quiet_libraries
 from hbo.run.rehearsal import check_model, checked_settings
 from hbo.run.resume import check_config
 from hbo.run.rows import Data, paths_of, plain_template_of, read_data, weights_of
@@ -107,16 +107,16 @@ def train(
     with run.teller.told():
         if resume:
             _check_resumed(run)
-        spec, tokenizer = find_model(run.config, run.track)
-        check_model(spec, run.args, run.lora)
-        data, prints = _read(run, tokenizer)
-        model = load_weights(spec, run.args)
-        examples, scores = _group(run, data, model, tokenizer)
+        found = find_model(run.config, run.track)
+        check_model(found.spec, run.args, run.lora)
+        data, prints = _read(run, found)
+        model = load_weights(found.spec, run.args)
+        examples, scores = _group(run, data, model, found.tokenizer)
         rows = as_drawn(examples, run.args, run.track)
-        held_out = HeldOut(data, tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
+        held_out = HeldOut(data, found.tokenizer, run.args, run.config.mixture.eval_accuracy, run.track)
         to_device(model, run.args.device)
         before = held_out.before(model)
-        training = _trainer(run, model, tokenizer, data, rows, prints)
+        training = _trainer(run, model, found.tokenizer, data, rows, prints)
         _train(run, training, lambda: _take_folder(run, training, data, examples, scores))
         _finish(run, training, held_out, before)
     return run.folder
@@ -139,14 +139,14 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
 
 
 def _check_resumed(run: _Run) -> None:
-    check_config(config_file.load(run.folder / run_folder.CONFIG), run.config)
+    check_config(load(run.folder / run_folder.CONFIG), run.config)
     anew = f"{run.folder} holds no whole checkpoint; beginning anew"
     run.say(f"going on from {run.checkpoint}" if run.checkpoint else anew)
 
 
-def _read(run: _Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Data, dict[str, str]]:
+def _read(run: _Run, found: FoundModel) -> tuple[Data, dict[str, str]]:
     """The rows, and what stands for the content of each dataset: that of the checkpoint, if there is one."""
-    data = read_data(run.config, tokenizer, run.args, run.track)
+    data = read_data(run.config, found, run.args, run.track)
     check_metric(run.args, evaluated(data.held_out))
     for note in data.notes:
         if note.is_warning:
@@ -239,7 +239,7 @@ def _take_folder(run: _Run, training: _Training, data: Data, examples: Dataset, 
     if trainer.is_world_process_zero():
         if run.checkpoint is None:
             training.takeover.begin()
-        write_file(run.folder / run_folder.CONFIG, config_file.dump(without_tokens(run.config)))
+        write_file(run.folder / run_folder.CONFIG, dump(without_tokens(run.config)))
         mixture_of(run.config, examples, data.held_out, scores, data.left_out).write(run.folder / run_folder.MIXTURE)
     trainer.accelerator.wait_for_everyone()
 

@@ -14,7 +14,8 @@ from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hbo.data.mixture import dataset_sizes
-from hbo.errors import ConfigError, nearest
+from hbo.errors import ConfigError
+from hbo.text import nearest
 
 MEAN = "eval_loss"
 _OF_EACH = ("loss", "runtime", "samples_per_second", "steps_per_second")

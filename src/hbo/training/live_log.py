@@ -13,11 +13,12 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from hbo.errors import Interrupted, first_line
+from hbo.errors import Interrupted
 from hbo.folder.log import begin_log, extend_log
 from hbo.folder.paths import LEDGER, STATUS
 from hbo.folder.status import FAILED, FINISHED, INTERRUPTED, new_status, write_status
 from hbo.progress import Track
+from hbo.text import first_line
 
 _OFTEN = 0.5  # seconds between two writes of the status in which nothing but a count has changed
 

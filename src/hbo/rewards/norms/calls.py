@@ -28,12 +28,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
-from hbo.errors import first_line
 from hbo.rewards.norms.layers import Unruly, without_hooks
 from hbo.rewards.norms.outer_products import square
 from hbo.scoring.devices import Autocast
 from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
+from hbo.text import first_line
 
 
 class Tap(torch.autograd.Function):

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from hbo.data.tokens import IGNORED
-from hbo.errors import RewardError, first_line
+from hbo.errors import RewardError
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.layers import whole_shape
 from hbo.rewards.norms.left_as_found import left_as_found, resharded
@@ -31,6 +31,7 @@ from hbo.scoring.devices import device_of, is_partitioned
 from hbo.scoring.head import head_of, target_logits, token_losses
 from hbo.scoring.room import lacks_memory
 from hbo.scoring.targets import Targets
+from hbo.text import first_line
 
 _ROWS = 3  # compared; an odd number, which no model has as many heads of
 _TRIES = 10
