@@ -7,8 +7,6 @@ collation, the reference and the formula all stay the trainer's.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from datasets import Dataset
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import Trainer
 
 from hbo.config import HBOConfig
@@ -97,9 +95,16 @@ class TrainerLoss:
 
     def loss(self, model: Any, batch: Any) -> Tensor:
         """The loss () of a batch; the trainer's records and token counts stay as they are."""
-        with _unrecorded(self.trainer), self.trainer.compute_loss_context_manager():
-            loss: Tensor = self.trainer.compute_loss(model, batch)
-        return loss
+        trainer = self.trainer
+        records, mode = trainer._metrics, trainer.model.training
+        trainer._metrics = {name: defaultdict(list) for name in records}
+        trainer.model.training = False  # what a trainer counts tokens by; submodules have modes of their own
+        try:
+            with trainer.compute_loss_context_manager():
+                loss: Tensor = trainer.compute_loss(model, batch)
+            return loss
+        finally:
+            trainer._metrics, trainer.model.training = records, mode
 
     def replayed(self, row: int, policy: Any, reference: Any | None) -> float:
         """The loss of a row whose passes have been made: `policy` and `reference` give back their outputs.
@@ -117,15 +122,3 @@ class TrainerLoss:
                 return float(self.loss(policy, self.batch(row)))
         finally:
             self.trainer.ref_model = kept
-
-
-@contextmanager
-def _unrecorded(trainer: Trainer) -> Iterator[None]:
-    model: nn.Module = trainer.model
-    records, mode = trainer._metrics, model.training
-    trainer._metrics = {name: defaultdict(list) for name in records}
-    model.training = False  # what a trainer counts tokens by; submodules have modes of their own
-    try:
-        yield
-    finally:
-        trainer._metrics, model.training = records, mode

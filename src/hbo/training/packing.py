@@ -84,7 +84,9 @@ def pack_within_groups(
     kinds |= {"hbo_dataset": Value("string"), "hbo_level": Value("int64"), "hbo_example": List(Value("int64"))}
     if "hbo_reference" in rows.column_names:
         kinds["hbo_reference"] = List(Value("float64"))
-    path = (cache_dir or cache_root()) / f"packed-{_fingerprint(rows, max_length)}.arrow"
+    columns = [name for name in (*_TOKENS, "hbo_dataset", "hbo_level", "hbo_reference") if name in rows.column_names]
+    key = xxhash.xxh3_128_hexdigest(f"{_VERSION}-{content_fingerprint(rows, columns)}-{max_length}".encode())
+    path = (cache_dir or cache_root()) / f"packed-{key}.arrow"
     return stored_table(path, Features(kinds), _tables(rows, groups, max_length, track))
 
 
@@ -95,12 +97,6 @@ def as_drawn(rows: Dataset, args: SFTConfig, track: Track = silent) -> Dataset:
         DataError: A row is longer than `max_length`.
     """
     return pack_within_groups(rows, int(args.max_length), track=track) if args.packing else rows
-
-
-def _fingerprint(rows: Dataset, max_length: int) -> str:
-    columns = [*_TOKENS, "hbo_dataset", "hbo_level", "hbo_reference"]
-    content = content_fingerprint(rows, [name for name in columns if name in rows.column_names])
-    return xxhash.xxh3_128_hexdigest(f"{_VERSION}-{content}-{max_length}".encode())
 
 
 def _tables(rows: Dataset, groups: Groups, max_length: int, track: Track) -> Iterator[pa.Table]:

@@ -19,7 +19,7 @@ class Schedule:
     """How many rows each optimizer step consumes.
 
     Attributes:
-        rows: Rows of a step over all ranks: batch × accumulation × ranks.
+        rows: Rows of a step over all processes: batch × accumulation × processes.
         steps_per_epoch: Steps between two iterations of the loader.
         last_rows: Rows of an epoch's last step, for which the trainer may find fewer micro-batches left.
     """
@@ -30,7 +30,7 @@ class Schedule:
 
     @classmethod
     def of(cls, batches: int, batch: int, accumulation: int) -> Schedule:
-        """The schedule of a loader with `batches` batches per epoch, each of `batch` rows over all ranks."""
+        """The schedule of a loader with `batches` batches per epoch, each of `batch` rows over all processes."""
         steps = -(-batches // accumulation)
         last = batches - (steps - 1) * accumulation
         return cls(batch * accumulation, steps, batch * last)
@@ -55,7 +55,7 @@ class HBOSampler(Sampler[int]):
     Args:
         stream: What to draw.
         schedule: Rows per step; absent: steps of `batch` rows.
-        batch: Rows per optimizer step over all ranks, when there is no schedule.
+        batch: Rows per optimizer step over all processes, when there is no schedule.
 
     Raises:
         ConfigError: `batch` is below 1.
