@@ -1,3 +1,3 @@
-"""Where `METHODS` stood before; it lives in `hbo.config`."""
+"""The methods' former place, kept for programs that import them from here: `hbo.config.balance`."""
 
-from hbo.config import METHODS as METHODS
+from hbo.config.balance import METHODS as METHODS
