@@ -12,7 +12,6 @@ of E_p[R], whose optimum is all mass on the best choice: that one would weigh ea
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
@@ -23,6 +22,7 @@ from numpy.typing import ArrayLike
 from hbo.arrays import Floats
 from hbo.config.actors import actor_spec
 from hbo.config.balance import ActorConfig
+from hbo.config.own_code import own_code
 from hbo.core import closed_form
 from hbo.errors import ConfigError, RewardError
 
@@ -294,14 +294,8 @@ def actor_class(kind: str) -> Callable[..., Actor]:
     Raises:
         ConfigError: It can't be imported.
     """
-    module, _, name = actor_spec(kind).made_by.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a module of the user's may raise anything
-        raise ConfigError(f"balance.actor.kind is '{kind}', which can't be imported ({error})") from None
-    if not callable(found):
-        raise ConfigError(f"balance.actor.kind is '{kind}', which is not a class")
-    return found  # type: ignore[no-any-return]
+    made_by: Callable[..., Actor] = own_code("balance.actor.kind", actor_spec(kind).made_by, "class")
+    return made_by
 
 
 def actor_of(config: ActorConfig, prior: Floats) -> Actor:

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hbo.config import HBOConfig
+from hbo.config.own_code import own_code
 from hbo.config.rewards import REWARDS, spec_of
 from hbo.errors import ConfigError
 from hbo.text import nearest
@@ -54,20 +55,14 @@ def reward_function(key: str, value: str | Reward | None) -> Reward | None:
         return value
     if value in REWARDS and REWARDS[value].of_a_row:
         return built_in(value)
-    module, colon, name = value.partition(":")
-    if not colon:
+    if ":" not in value:
         names = [name for name, spec in REWARDS.items() if spec.of_a_row or key == "global_reward"]
         raise ConfigError(
             f"balance.{key} is '{value}', which is no reward{nearest(value, names)}; choose one of "
             f"{', '.join(names)}, or write pkg.module:function"
         )
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a module of the user's may raise anything
-        raise ConfigError(f"balance.{key} is '{value}', which can't be imported ({error})") from None
-    if not callable(found):
-        raise ConfigError(f"balance.{key} is '{value}', which is not a function")
-    return found  # type: ignore[no-any-return]
+    function: Reward = own_code(f"balance.{key}", value, "function")
+    return function
 
 
 def built_in(reward: str | Reward) -> Reward:
