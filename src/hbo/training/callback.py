@@ -68,10 +68,11 @@ class HBOCallback(TrainerCallback):
         check_trainer(trainer, self.config)
         check_rows_fit(trainer)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
-        groups, _ = parts_of(trainer, self.config, self.seed)
-        balance_log.check_names(groups.datasets)
-        HBO(groups, self.config, weights=weights, max_passes=max_passes)
-        check_max_passes(args, len(groups.order_N), max_passes)
+        self.groups, _ = parts_of(trainer, self.config, self.seed)
+        """Groups of the trainer's rows."""
+        balance_log.check_names(self.groups.datasets)
+        HBO(self.groups, self.config, weights=weights, max_passes=max_passes)
+        check_max_passes(args, len(self.groups.order_N), max_passes)
         lag_of(self.config.update_lag, args)
         self.say: Callable[[str], None] = logger.info
         """Hears, once, how rewards are measured."""
@@ -97,8 +98,23 @@ class HBOCallback(TrainerCallback):
 
     @property
     def balancer(self) -> HBO:
-        """The method itself with its ledger; there once training has begun."""
+        """The method itself with its ledger; there once training has begun, as what follows."""
         return self.balancing.balancer
+
+    @property
+    def tokens(self) -> int:
+        """Of all rows trained on, padding not counted."""
+        return self.balancing.tokens
+
+    @property
+    def train_seconds(self) -> float:
+        """Training with its updates."""
+        return self.balancing.train_seconds
+
+    @property
+    def balance_seconds(self) -> float:
+        """Updates, with what reading rewards off the training batches took."""
+        return self.balancing.balance_seconds
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -110,7 +126,7 @@ class HBOCallback(TrainerCallback):
         begun = Balancing(
             self.trainer, loader, self.config, seed=self.seed, weights=self.weights, max_passes=self.max_passes
         )
-        self._balancing = begun
+        self._balancing, self.groups = begun, begun.groups
         self.state = self.state.in_use(self.trainer.callback_handler.callbacks)
         self.state.source = self
         if state.global_step:
@@ -150,7 +166,7 @@ class HBOCallback(TrainerCallback):
         if entry is not None:
             control.should_log = True  # the trainer's own line of this step carries ours with it
             if state.is_world_process_zero:
-                append_record(Path(args.output_dir), entry.to_record(self.balancing.groups.datasets))
+                append_record(Path(args.output_dir), entry.to_record(self.groups.datasets))
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Adds our scalars to the trainer's training log, through the trainer."""
