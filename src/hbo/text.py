@@ -61,3 +61,13 @@ def duration(seconds: float) -> str:
     parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     first = next((i for i, (count, _) in enumerate(parts) if count), 3)
     return " ".join(f"{count} {unit}" for count, unit in parts[first : first + 2] if count or unit == "s")
+
+
+def counted(number: int, thing: str) -> str:
+    """How many of a thing there are.
+
+    Example:
+        >>> counted(1, "update"), counted(3, "update")
+        ('1 update', '3 updates')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"

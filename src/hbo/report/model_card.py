@@ -11,7 +11,7 @@ from huggingface_hub import ModelCardData
 from hbo import __version__
 from hbo.folder.metrics import Metrics
 from hbo.folder.run import Run
-from hbo.text import one_line
+from hbo.text import counted, one_line
 
 PAPER = "https://arxiv.org/abs/2505.12300"
 
@@ -53,7 +53,7 @@ def model_card(run: Run, *, is_adapter: bool, prompt: str | None = None) -> str:
     )
     parts = [
         f"---\n{data.to_yaml()}\n---\n",
-        f"# {plain(run.model_name)}, fine-tuned on {_counted(len(run.datasets), 'dataset')}\n",
+        f"# {plain(run.model_name)}, fine-tuned on {counted(len(run.datasets), 'dataset')}\n",
         f"Trained with hbo {__version__}: method `{run.method}`, {run.steps} steps, "
         f"seed {run.seed}. {_balanced(run)}\n",
         "## The mixture\n",
@@ -82,7 +82,7 @@ def _balanced(run: Run) -> str:
     updates = len(run.lines) - 1
     if not updates:
         return "Rows were drawn with the same probabilities from start to end."
-    times = _counted(updates, "time")
+    times = counted(updates, "time")
     return f"How much of each dataset, and of each difficulty group inside it, came next was decided anew {times}."
 
 
@@ -110,7 +110,3 @@ def _table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
     yield "|---" * len(head) + "|"
     for row in rows:
         yield "| " + " | ".join(row) + " |"
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"

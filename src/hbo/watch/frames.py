@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from hbo.text import one_line
+from hbo.text import counted, one_line
 from hbo.watch.lines import Lines, ending, pace, progress, silence, time_left
 from hbo.watch.view import DatasetView, View, Watcher, is_run
 
@@ -103,9 +103,9 @@ def _header(view: View, width: int) -> list[Text]:
         text = f"loss {last:.3f}"
         if len({first, last}) > 1:
             text += f" ({last - first:+.3f} since step {first_step})"
-        lines.append(Text(f"{text}   {_counted(view.updates, 'update')} of the probabilities"))
+        lines.append(Text(f"{text}   {counted(view.updates, 'update')} of the probabilities"))
     elif view.rows:
-        lines.append(Text(f"no loss logged yet   {_counted(view.updates, 'update')} of the probabilities"))
+        lines.append(Text(f"no loss logged yet   {counted(view.updates, 'update')} of the probabilities"))
     return lines
 
 
@@ -228,7 +228,3 @@ def _line(text: Text, width: int) -> Text:
     text.no_wrap = True
     text.truncate(max(width - 1, 1), overflow="ellipsis")
     return text
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
