@@ -25,7 +25,7 @@ LOWEST := tests/config/test_config.py tests/config/test_config_file.py tests/tra
   tests/check/test_plan.py tests/check/test_memory.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all test-lowest dist-check check bench bench-gpu docs
+.PHONY: help setup demo test test-all test-lowest test-integrations dist-check check bench bench-gpu docs
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 16
@@ -46,6 +46,9 @@ test-lowest: ## run the tests of trainer, callback and configuration at the lowe
 	.venv-lowest/bin/python -m pip install --disable-pip-version-check -c constraints-lowest.txt \
 	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e . pytest pytest-timeout hypothesis
 	.venv-lowest/bin/pytest -m "not slow and not real" $(LOWEST) $(ARGS)
+
+test-integrations: ## train through other trainers' own commands, each in an environment with its pins; ARGS="axolotl swift" chooses
+	PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) tests/integrations/run.sh $(ARGS)
 
 dist-check: ## build wheel and sdist, install each in an environment of its own and run the demo's first step; takes minutes
 	tests/packaging/check_dist.sh $(PYTHON) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))

@@ -26,7 +26,7 @@ RANKS = {
     "training": 5,
     "run": 6,
     **dict.fromkeys(("check", "compare", "benchmarks", "watch"), 7),
-    **dict.fromkeys(("cli", "demo", "__main__"), 8),
+    **dict.fromkeys(("cli", "demo", "integrations", "__main__"), 8),
 }
 
 

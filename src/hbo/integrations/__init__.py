@@ -1,0 +1,1 @@
+"""HBO in other people's trainers: a file for each whose internals must be met."""
