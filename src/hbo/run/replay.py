@@ -22,7 +22,8 @@ from hbo.run.rows import read_data
 from hbo.run.scored_rows import grouped, needs_scores, scored
 from hbo.training.groups import drawn_groups
 from hbo.training.packing import as_drawn
-from hbo.training.sampler import HBOSampler, Schedule
+from hbo.training.sampler import HBOSampler
+from hbo.training.schedule import Schedule
 
 
 def rows_of_step(run: Path, step: int) -> Iterator[str]:

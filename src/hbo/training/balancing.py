@@ -29,11 +29,13 @@ from hbo.rewards.objective import OwnLossProbe
 from hbo.scoring.processes import Processes
 from hbo.scoring.room import never_for_training
 from hbo.training import balance_log
+from hbo.training.generated import PromptProbe
 from hbo.training.group_losses import Meter, ReplayMeter
 from hbo.training.groups import drawn_groups
+from hbo.training.loader import repeats_in, schedule_of, wanted_repeats
 from hbo.training.own_loss import TrainerLoss, has_own_loss
 from hbo.training.parallel import tell_deepspeed_of_head
-from hbo.training.sampler import HBOSampler, Schedule
+from hbo.training.sampler import HBOSampler
 
 
 class Balancing:
@@ -57,7 +59,8 @@ class Balancing:
         self.trainer, self.config = trainer, config
         self.groups, self.measurer = parts_of(trainer, config, seed)
         self.balancer = HBO(self.groups, config, seed=seed, **options)
-        self.schedule = Schedule.of(len(loader), loader.total_batch_size, args.gradient_accumulation_steps)
+        self._is_repeated = (repeats := repeats_in(trainer, loader)) is not None
+        self.schedule = schedule_of(loader, args.gradient_accumulation_steps, repeats)
         self.sampler = HBOSampler(self.balancer.stream, self.schedule)
         self.lag = lag_of(config.update_lag, args)
         self.meter = meter_of(trainer, self.groups)
@@ -106,6 +109,8 @@ class Balancing:
         rows = self.sampler.consume(done)
         if self.groups.length_N is not None:
             self.tokens += int(self.groups.length_N[rows].sum())
+        if self._is_repeated:
+            return  # what the model is given then isn't the rows: completions of earlier steps come again, shuffled
         rank, count = self.processes.rank, self.processes.count
         size = self.schedule.rows // self.trainer.args.gradient_accumulation_steps // count
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
@@ -127,14 +132,19 @@ class Balancing:
         entry = self._update(done)
         self._scalars |= balance_log.scalars(self.groups, entry, self.drawn(0, done))
         self._scalars["balance/skipped"] = self.balancer.skipped
+        balance_log.warn_repeats(self.groups, self.drawn(0, done), self._warned)
         return entry
+
+    def update_scalars(self) -> dict[str, float]:
+        """What no line of the log has said yet of the last update."""
+        found, self._scalars = self._scalars, {}
+        return found
 
     def log_scalars(self, done: int) -> dict[str, float]:
         """What the log's next line says of the balancing; warns of rows that are seen very often."""
         balance_log.warn_repeats(self.groups, self.drawn(0, done), self._warned)
         sums, counts = self.processes.total(np.stack(self.meter.read()))
-        found, self._scalars = self._scalars | balance_log.losses(self.groups, sums, counts), {}
-        return found
+        return self.update_scalars() | balance_log.losses(self.groups, sums, counts)
 
     def drawn(self, first: int, last: int) -> Ints:
         """Rows of each group (K, L) that the optimizer steps from `first` until before `last` take."""
@@ -176,7 +186,7 @@ class Balancing:
             "balancer": self.balancer.state_dict(),
             "stream": self.balancer.stream.state_dict(self.schedule.position(done)),
             "lag": self.lag,
-            "schedule": [self.schedule.rows, self.schedule.steps_per_epoch, self.schedule.last_rows],
+            "schedule": self.schedule.saved(),
             "processes": self.processes.count,
             "tokens": self.tokens,
             "rewards": self.measurer.state_dict(),
@@ -190,11 +200,8 @@ class Balancing:
         Raises:
             ResumeError: The steps have another size now, or the loader looks further ahead.
         """
-        if snapshot["schedule"][0] != self.schedule.rows:
-            raise ResumeError(
-                f"the checkpoint's steps have {snapshot['schedule'][0]} rows, but this run's have "
-                f"{self.schedule.rows}; keep batch size × accumulation × processes as it was"
-            )
+        if not self.schedule.is_as(snapshot["schedule"]):
+            raise ResumeError(self.schedule.unlike(snapshot["schedule"]))
         if self.lag > snapshot["lag"] and self.config.update_lag is None:
             raise ResumeError(
                 f"the checkpoint's update_lag is {snapshot['lag']}, but this loader needs at least {self.lag}; resume "
@@ -223,6 +230,8 @@ def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Me
     rows, tokenizer = trainer.train_dataset, trainer.processing_class
     is_opening_needed = "without_instruction" in needs(config.global_reward, config.local_reward)
     groups, dev_K = drawn_groups(rows, config, seed)
+    if not config.is_static and wanted_repeats(trainer) is not None:
+        return groups, PromptProbe(trainer, groups, config, seed=seed)
     if has_own_loss(trainer):
         return groups, OwnLossProbe(TrainerLoss(trainer), groups, config, seed=seed)
     longest = 0 if groups.length_N is None else int(groups.length_N.max())

@@ -22,7 +22,9 @@ from hbo.training import balance_log
 from hbo.training.balancing import Balancing, lag_of, parts_of
 from hbo.training.best import MeanOfSets
 from hbo.training.checks import check_max_passes, check_rows_fit, check_trainer
+from hbo.training.generated import generated_config
 from hbo.training.live_log import LiveLog, Teller
+from hbo.training.log_line import JoinedLog, log_alone, will_log
 from hbo.training.own_loss import own_loss_config
 from hbo.training.state import HBOState, check_data, fingerprints, saved_snapshot
 
@@ -65,14 +67,16 @@ class HBOCallback(TrainerCallback):
         self.weights, self.max_passes, self.fingerprints = weights, max_passes, fingerprints
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
-        check_trainer(trainer, self.config)
+        repeats = check_trainer(trainer, self.config)
+        if repeats is not None:
+            self.config = generated_config(trainer, self.config)
         check_rows_fit(trainer)
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
         self.groups, _ = parts_of(trainer, self.config, self.seed)
         """Groups of the trainer's rows."""
         balance_log.check_names(self.groups.datasets)
         HBO(self.groups, self.config, weights=weights, max_passes=max_passes)
-        check_max_passes(args, len(self.groups.order_N), max_passes)
+        check_max_passes(args, len(self.groups.order_N), max_passes, repeats)
         lag_of(self.config.update_lag, args)
         self.say: Callable[[str], None] = logger.info
         """Hears, once, how rewards are measured."""
@@ -83,7 +87,8 @@ class HBOCallback(TrainerCallback):
         self._balancing: Balancing | None = None
         for part in (self.state, self.live):
             trainer.add_callback(part)
-        trainer.callback_handler.callbacks.insert(0, MeanOfSets(trainer))  # before whatever looks for `eval_loss`
+        # Before whatever looks for `eval_loss`, and whatever is given the log.
+        trainer.callback_handler.callbacks[:0] = [MeanOfSets(trainer), JoinedLog(self._log_scalars)]
 
     @property
     def balancing(self) -> Balancing:
@@ -163,17 +168,12 @@ class HBOCallback(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measures, updates and appends when an update is due."""
         entry = self.balancing.after_step(state.global_step)
-        if entry is not None:
-            control.should_log = True  # the trainer's own line of this step carries ours with it
-            if state.is_world_process_zero:
-                append_record(Path(args.output_dir), entry.to_record(self.groups.datasets))
-
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Adds our scalars to the trainer's training log, through the trainer."""
-        if self._balancing is not None and "loss" in (kwargs.get("logs") or {}):
-            scalars = self._balancing.log_scalars(state.global_step)
-            if scalars:
-                self.trainer.log(scalars)
+        if entry is None:
+            return
+        if state.is_world_process_zero:
+            append_record(Path(args.output_dir), entry.to_record(self.groups.datasets))
+        if not will_log(args, state, control, self.balancing.schedule.steps_per_epoch):
+            log_alone(self.trainer, self.balancing.update_scalars())
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -192,6 +192,9 @@ class HBOCallback(TrainerCallback):
         if self._balancing is None:
             return None
         return {**self._balancing.snapshot(self.trainer.state.global_step), "data": self._content()}
+
+    def _log_scalars(self, step: int) -> dict[str, float]:
+        return {} if self._balancing is None else self._balancing.log_scalars(step)
 
     def _content(self) -> dict[str, str]:
         # Made when the first checkpoint needs it: it reads every row.

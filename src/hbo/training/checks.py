@@ -16,13 +16,15 @@ from hbo.errors import ConfigError, DataError, ModelError
 from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths
 from hbo.scoring.limits import Limits, check_ids, has_position_table
+from hbo.training.loader import DISPATCHED, order_is_free, wanted_repeats
 from hbo.training.parallel import check_parallelism, check_placement
+from hbo.training.schedule import Repeats
 
 _BATCH = 1000
 
 
-def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
-    """Refuses, by name, what HBO can't balance as `config` asks for.
+def check_trainer(trainer: Trainer, config: HBOConfig) -> Repeats | None:
+    """Refuses, by name, what HBO can't balance as `config` asks for; how the trainer repeats prompts, if it does.
 
     Raises:
         ConfigError: An option of the trainer can't go with balancing.
@@ -36,7 +38,8 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
             f"HBO needs a datasets.Dataset to draw from, not {type(rows).__name__}; load it with streaming=False, or "
             "store the stream with Dataset.from_generator first"
         )
-    if args.train_sampling_strategy != "random":
+    is_in_order = args.train_sampling_strategy == "sequential" and order_is_free(trainer)
+    if args.train_sampling_strategy != "random" and not is_in_order:
         raise ConfigError(
             f"train_sampling_strategy is '{args.train_sampling_strategy}', which HBO's own sampling would override; "
             "leave it out (rows of a step are sorted by length anyway)"
@@ -50,6 +53,9 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> None:
                 f"the reward {reward} needs whole gradients, which no process holds under FSDP or DeepSpeed; "
                 "choose another reward"
             )
+    if trainer.accelerator.dispatch_batches:
+        raise ConfigError(DISPATCHED)
+    return wanted_repeats(trainer)
 
 
 def check_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: bool = False) -> None:
@@ -68,10 +74,7 @@ def check_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: boo
         if getattr(args, "max_length", None) is None:
             raise ConfigError("packing needs a length to pack to; set max_length")
     if args.accelerator_config.dispatch_batches:
-        raise ConfigError(
-            "accelerator_config.dispatch_batches lets one process draw the rows of all, which HBO's sampling can't be "
-            "put into; leave it out (every process draws its own share of the same stream)"
-        )
+        raise ConfigError(DISPATCHED)
     if config.rewards != "stream" or config.is_static:
         return
     reasons = {
@@ -85,13 +88,17 @@ def check_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: boo
             raise ConfigError(f"balance.rewards stream can't go with {option}, where {why}; set rewards: probe")
 
 
-def check_max_passes(args: TrainingArguments, rows: int, max_passes: int | None) -> None:
+def check_max_passes(
+    args: TrainingArguments, rows: int, max_passes: int | None, repeats: Repeats | None = None
+) -> None:
     """Refuses training that a cap on passes leaves without rows before it is over.
 
     Raises:
         ConfigError: Says how many rows are wanted and how many there may be.
     """
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    if repeats is not None:  # as many prompts as stand for a batch of rows
+        batch = math.ceil(args.gradient_accumulation_steps / repeats.batches * repeats.prompts)
     wanted = args.max_steps * batch if args.max_steps > 0 else math.ceil(args.num_train_epochs * rows)
     if max_passes is not None and wanted > max_passes * rows:
         raise ConfigError(

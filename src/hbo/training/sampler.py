@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import repeat
 
-import numpy as np
 from torch.utils.data import Sampler
 
 from hbo.arrays import Ints
 from hbo.core.stream import Stream
 from hbo.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How many rows each optimizer step consumes.
-
-    Attributes:
-        rows: Rows of a step over all processes: batch × accumulation × processes.
-        steps_per_epoch: Steps between two iterations of the loader.
-        last_rows: Rows of an epoch's last step, for which the trainer may find fewer micro-batches left.
-    """
-
-    rows: int
-    steps_per_epoch: int
-    last_rows: int
-
-    @classmethod
-    def of(cls, batches: int, batch: int, accumulation: int) -> Schedule:
-        """The schedule of a loader with `batches` batches per epoch, each of `batch` rows over all processes."""
-        steps = -(-batches // accumulation)
-        last = batches - (steps - 1) * accumulation
-        return cls(batch * accumulation, steps, batch * last)
-
-    @property
-    def rows_per_epoch(self) -> int:
-        """Rows of an epoch."""
-        return (self.steps_per_epoch - 1) * self.rows + self.last_rows
-
-    def position(self, step: int) -> int:
-        """Where in the stream the step after `step` finished ones begins; step · rows when epochs hold whole steps."""
-        epochs, steps = divmod(step, self.steps_per_epoch)
-        return epochs * self.rows_per_epoch + steps * self.rows
+from hbo.training.schedule import Schedule
 
 
 class HBOSampler(Sampler[int]):
@@ -84,7 +51,7 @@ class HBOSampler(Sampler[int]):
         self._ahead: dict[int, Ints] = {}  # drawn, but not yet trained on
 
     def __len__(self) -> int:
-        return self.schedule.rows_per_epoch
+        return self.schedule.loaded_per_epoch
 
     def seek(self, step: int, *, skip: int = 0, is_over: bool = False) -> None:
         """The next iteration begins after `step` finished optimizer steps.
@@ -98,10 +65,8 @@ class HBOSampler(Sampler[int]):
         self.step, self._skip, self._is_over = step, skip, is_over
 
     def window(self, step: int) -> Ints:
-        """The rows of the step after `step` finished ones, shortest first."""
-        rows = self.stream.rows(self.schedule.position(step), self.schedule.position(step + 1))
-        lengths = self.stream.groups.length_N
-        return rows if lengths is None else rows[np.argsort(lengths[rows], kind="stable")]
+        """The rows of the step after `step` finished ones, as the loader takes them."""
+        return self.schedule.loaded(self.stream, step)
 
     def consume(self, step: int) -> Ints:
         """`window(step)`, without drawing it a second time when the loader has been there."""
@@ -114,7 +79,7 @@ class HBOSampler(Sampler[int]):
         self._skip = 0
         last = first + (skip if self._is_over else self.schedule.steps_per_epoch)
         self.step = last
-        yield from repeat(0, self.schedule.position(first + skip) - self.schedule.position(first))
+        yield from repeat(0, self.schedule.loaded_between(first, first + skip))
         for step in range(first + skip, last):
             self.drawn_steps = step + 1
             self._ahead[step] = self.window(step)

@@ -1,0 +1,47 @@
+"""HBO's scalars in the trainer's own log: one entry per step, which every tracker is given whole.
+
+The trainer's entry of a step carries them, if it makes one. An update at another step gets an entry of its own, made
+past the trainer's own `log`, which would average and empty the records that its next entry is made of. Where the
+trainer is told to log nothing, neither does HBO; the ledger has it all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class JoinedLog(TrainerCallback):
+    """Adds scalars to the trainer's entries of the training loss; to be called before whatever reads entries.
+
+    Args:
+        scalars: What there is to say after so many steps; every process must ask alike.
+    """
+
+    def __init__(self, scalars: Callable[[int], dict[str, float]]) -> None:
+        self.scalars = scalars
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Puts them into what the trackers get and into what the trainer keeps."""
+        logs = kwargs.get("logs") or {}
+        if "loss" not in logs:
+            return
+        found = self.scalars(state.global_step)
+        logs.update(found)
+        if state.log_history and state.log_history[-1].get("step") == state.global_step:
+            state.log_history[-1].update(found)
+
+
+def will_log(args: TrainingArguments, state: TrainerState, control: TrainerControl, steps_per_epoch: int) -> bool:
+    """Whether the trainer makes an entry of the step that has just ended."""
+    done = state.global_step
+    ends_epoch = done % steps_per_epoch == 0 or done >= state.max_steps
+    return bool(control.should_log or (args.logging_strategy == "epoch" and ends_epoch))
+
+
+def log_alone(trainer: Trainer, scalars: dict[str, float]) -> None:
+    """An entry of its own, unless the trainer is to log nothing."""
+    if scalars and trainer.args.logging_strategy != "no":
+        Trainer.log(trainer, scalars)
