@@ -55,9 +55,11 @@ def test_every_chart_is_drawn_and_nothing_is_wider_than_the_page(page, width, sc
     tab.width(width)
     dark = "return getComputedStyle(document.body).backgroundColor === 'rgb(18, 22, 28)'"
     until(lambda: tab.run(dark) == (scheme == "dark"))
-    fits = f"return [...document.querySelectorAll('.chart .main-svg')].every(s => s.getBoundingClientRect().right <= {width})"
+    fits = (
+        f"return [...document.querySelectorAll('.chart > svg')].every(s => s.getBoundingClientRect().right <= {width})"
+    )
     until(lambda: tab.run(fits))
-    assert tab.run("return [...document.querySelectorAll('.chart')].every(c => c.querySelector('.trace'))")
+    assert tab.run("return [...document.querySelectorAll('.chart')].every(c => c.querySelector('.series path'))")
     assert tab.run("return document.documentElement.scrollWidth") <= width
     assert "hbo report" in tab.run("return document.title")
     assert tab.log("browser") == []
@@ -66,29 +68,31 @@ def test_every_chart_is_drawn_and_nothing_is_wider_than_the_page(page, width, sc
 
 def test_charts_follow_the_colour_scheme_while_the_page_is_open(page):
     tab, _ = page
-    colour = f"return {FIRST}.data[0].line.color"
+    colour = f"return getComputedStyle({FIRST}.querySelector('.series .line')).stroke"
     seen = []
     for scheme in ("light", "dark", "light"):
         tab.scheme(scheme)
         until(lambda: not seen or tab.run(colour) != seen[-1])
         seen.append(tab.run(colour))
-    assert seen == ["#0077ad", "#3a8fe0", "#0077ad"]
+    assert seen == ["rgb(0, 119, 173)", "rgb(58, 143, 224)", "rgb(0, 119, 173)"]
 
 
-def test_a_tooltip_comes_with_the_mouse_and_names_the_dataset_as_text(page):
+def test_a_tooltip_names_every_series_of_the_step_as_text(page):
     tab, _ = page
     tab.width(1280)
-    marker = "[data-figure$=global-p] .scatterlayer .trace:first-child .points path:nth-child(3)"
-    said = f"return {FIRST}.querySelector('.hovertext')?.textContent || ''"
+    said = f"return {FIRST}.querySelector('.told:not([hidden])')?.innerText || ''"
 
     def is_told():
-        tab.point_at(marker)  # again, since the chart may just be growing to the page's new width
+        tab.point_at("[data-figure$=global-p]")  # again, since the chart may just be growing to the page's new width
         return tab.run(said)
 
     told = []
-    until(lambda: told.append(is_told()) or told[-1])  # a chart that grows takes back what it said
+    until(lambda: told.append(is_told()) or "step 20" in told[-1] or "step 40" in told[-1])
     assert "<script>document.title=" in told[-1]
-    assert "step 40" in told[-1]
+    assert "math" in told[-1] and "share of the rewards" in told[-1]
+    assert told[-1].count(" %") >= 6
+    tab.point_at("footer")
+    until(lambda: not tab.run(said))
 
 
 @pytest.mark.parametrize(("key", "code"), [(" ", 32), ("Enter", 13)])
@@ -103,10 +107,7 @@ def test_the_legend_is_reached_and_pressed_by_keyboard(page, key, code):
     assert tab.run(place) == "d2"
     assert tab.run("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
     charts = "[data-figure$=global-p]" if name == "three-runs" else "[data-figure=global-p]"
-    hidden = (
-        f"return [...document.querySelectorAll('{charts}')]"
-        ".map(c => c.data.filter(t => t.name.includes('math')).every(t => t.visible === false))"
-    )
+    hidden = f"return [...document.querySelectorAll('{charts}')].map(c => !c.querySelector('[data-trace=d2]'))"
     shown = tab.run(hidden)
     assert len(shown) == (3 if name == "three-runs" else 1)
     assert not any(shown)
@@ -122,7 +123,7 @@ def test_one_legend_hides_a_group_in_the_charts_of_all_runs(page):
     button = f"document.querySelector(\"{legend} [data-key='g3/4']\")"
     group = (
         "return [...document.querySelectorAll('[data-figure*=local-p-]')]"
-        ".map(c => c.data.filter(t => t.name.startsWith('g4')).every(t => t.visible === false))"
+        ".map(c => !c.querySelector('[data-trace=\"g3/4\"]'))"
     )
     before = tab.run(group)
     assert len(before) == (9 if name == "three-runs" else 3)

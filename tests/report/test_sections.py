@@ -43,7 +43,7 @@ def test_example_rows_stay_text(tmp_path):
     page = shown(folder)
     assert not page.open
     assert page.tags("img") == []
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 2
     assert "<img src=x onerror=alert(1)> </details> & $title" in page.text
     assert all(attrs.get("dir") == "auto" for attrs in page.tags("dd") if "class" not in attrs and attrs)
 

@@ -3,10 +3,10 @@ import json
 import pytest
 from commands import refused
 from example_runs import MULTITASK, read_lines, write_lines, write_mixture, write_run
-from plotly.offline import get_plotlyjs
 from test_page import HOSTILE, Page
 
 from hbo.errors import ConfigError, DataError
+from hbo.report.markup import asset
 from hbo.report.page import write_report, write_reports
 
 
@@ -47,7 +47,7 @@ def test_one_legend_commands_the_charts_of_all_runs(pair):
 def test_the_page_is_whole_and_every_chart_has_its_figure(pair, tmp_path):
     page = written(*pair, write_run(tmp_path / "third", HOSTILE))
     assert not page.open
-    assert len(page.scripts) == 3
+    assert len(page.scripts) == 2
     charts = [attrs for attrs in page.tags("div") if "data-figure" in attrs]
     ids = [attrs["id"] for _, attrs in page.elements if "id" in attrs]
     assert sorted(attrs["data-figure"] for attrs in charts) == sorted(page.figures)
@@ -83,12 +83,12 @@ def test_another_reward_has_an_axis_of_its_own(pair):
     assert figures["r0-global-p"]["range"] == figures["r1-global-p"]["range"]
 
 
-def test_eight_long_runs_make_one_light_page_with_plotlys_script_once(tmp_path):
+def test_eight_long_runs_make_one_light_page_with_the_script_once(tmp_path):
     sizes = {f"language {k}": 100 * (k + 1) for k in range(8)}
     runs = [write_run(tmp_path / f"run{i}", sizes, updates=120, seed=i) for i in range(8)]
     file = write_reports(runs, tmp_path / "page.html")
-    assert file.stat().st_size < 6_000_000
-    assert file.read_text(encoding="utf-8").count(get_plotlyjs()) == 1
+    assert file.stat().st_size < 800_000
+    assert file.read_text(encoding="utf-8").count(asset("report/templates/charts.js")) == 1
 
 
 def test_tables_put_the_runs_numbers_side_by_side(pair):

@@ -1,8 +1,8 @@
-"""The series that the page's script draws: plain JSON, without colours (the colour scheme decides them).
+"""The series that the page's script draws: plain JSON, with the style sheet's names of colours.
 
-A figure is `{"x", "y", "zero", "range", "until", "traces"}`, a trace `{"key", "name", "x", "y", …}`; `key` says
-how it looks: `d3` dataset 3, `g0/4` the first of four groups, `overall`, `reference`. A policy holds from its marker
-to the next, and the last one `until` the end.
+A figure is `{"x", "y", "zero", "percent", "range", "until", "traces"}`, a trace `{"key", "name", "x", "y", …}`; `key`
+says how it looks: `d3` dataset 3, `g0/4` the first of four groups, `overall`, `reference`. A policy holds from its
+marker to the next, and the last one `until` the end.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ import numpy as np
 
 from hbo.arrays import Floats
 from hbo.folder.run import Run
-from hbo.report.markup import DASHES, SYMBOLS, label, series_look
+from hbo.report.markup import DASHES, SYMBOLS, group_tint, label, series_look
 from hbo.report.series import Shown, averaged, evenly, places, reward_shares
+from hbo.report.words import axis_name
 
 Figure = dict[str, Any]
 # Points per kind of chart are cut down so that a page of a long run of many datasets stays light.
-_BUDGET = 14_000
+_BUDGET = 10_000
 _KINDS = ("global-p", "local-p", "global-reward", "local-reward", "loss")
 
 
@@ -55,10 +56,12 @@ def _of_run(shown: Shown, colours: Sequence[int], budget: int) -> dict[str, Figu
     aim_SK, aim_SKL = reward_shares(run, series)
     datasets = [_dataset(name, place) for name, place in zip(run.datasets, colours, strict=True)]
     policies = _policies(datasets, steps, series.p_SK[thinned], aim_SK[thinned], run.steps)
-    found = {"global-p": _figure("sampling probability", policies, zero=True)}
+    found = {"global-p": _figure("share of the rows", policies, zero=True, percent=True)}
     if np.isfinite(series.reward_SK).any():
         measured = _measured(datasets, steps, series.reward_SK[thinned], series.reward_se_SK[thinned])
-        found["global-reward"] = _figure("reward", measured, zero=bool(np.nanmin(series.reward_SK) >= 0))
+        found["global-reward"] = _figure(
+            axis_name(run.global_reward), measured, zero=bool(np.nanmin(series.reward_SK) >= 0)
+        )
     # One range for all small charts, or their eyes would compare what can't be compared.
     extent = _extent(np.stack([series.q_SKL, aim_SKL]), shares=True)
     reward_extent = _extent(series.reward_SKL, series.reward_se_SKL)
@@ -67,10 +70,10 @@ def _of_run(shown: Shown, colours: Sequence[int], budget: int) -> dict[str, Figu
         groups = [_group(j, levels) for j in range(levels)]
         even = {"key": "reference", "name": "uniform", "x": [steps[0], run.steps], "y": [_round(1 / levels)] * 2}
         policies = _policies(groups, steps, series.q_SKL[thinned, k], aim_SKL[thinned, k], run.steps)
-        found[f"local-p-{k}"] = _figure("probability", [even, *policies], extent=extent)
+        found[f"local-p-{k}"] = _figure("share of its rows", [even, *policies], extent=extent, percent=True)
         if np.isfinite(series.reward_SKL).any():
             measured = _measured(groups, steps, series.reward_SKL[thinned, k], series.reward_se_SKL[thinned, k])
-            found[f"local-reward-{k}"] = _figure("reward", measured, extent=reward_extent)
+            found[f"local-reward-{k}"] = _figure(axis_name(run.local_reward), measured, extent=reward_extent)
     if losses := list(_losses(run, datasets, budget)):
         found["loss"] = _figure("training loss (nats per token)", losses)
     for figure in found.values():  # one axis of steps for all, or a chart would end where the last update was
@@ -105,8 +108,10 @@ def _losses(run: Run, datasets: Sequence[Figure], budget: int) -> Iterable[Figur
             yield choice | {"x": steps, "y": _rounded(values), "plain": choice is overall or len(steps) > 60}
 
 
-def _figure(y: str, traces: list[Figure], zero: bool = False, extent: list[float] | None = None) -> Figure:
-    return {"x": "optimizer step", "y": y, "zero": zero, "range": extent, "traces": traces}
+def _figure(
+    y: str, traces: list[Figure], *, zero: bool = False, extent: list[float] | None = None, percent: bool = False
+) -> Figure:
+    return {"x": "optimizer step", "y": y, "zero": zero, "percent": percent, "range": extent, "traces": traces}
 
 
 def _dataset(name: str, place: int) -> Figure:
@@ -116,7 +121,12 @@ def _dataset(name: str, place: int) -> Figure:
 
 
 def _group(j: int, levels: int) -> Figure:
-    return {"key": f"g{j}/{levels}", "name": f"g{j + 1}", "symbol": SYMBOLS[j % len(SYMBOLS)]}
+    return {
+        "key": f"g{j}/{levels}",
+        "name": f"g{j + 1}",
+        "symbol": SYMBOLS[j % len(SYMBOLS)],
+        "tint": group_tint(j, levels),
+    }
 
 
 def _most(series: int, limit: int, budget: int) -> int:

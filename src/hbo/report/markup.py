@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import math
 import unicodedata
 from collections.abc import Sequence
@@ -79,16 +78,16 @@ def name(dataset: str) -> Markup:
 
 
 def label(dataset: str, longest: int = 28) -> str:
-    """A dataset's name for a chart, whose labels understand some HTML: one line, short, escaped.
+    """A dataset's name for a chart, whose script shows it as text: one line, short.
 
     Example:
-        >>> label("a<b>") == "\u2068a&lt;b&gt;\u2069"
+        >>> label("a <b>") == "\u2068a <b>\u2069"
         True
     """
     # Direction marks would leave the isolate that keeps a right-to-left name from turning the tooltip round.
     plain = " ".join("".join(c for c in printable(dataset) if unicodedata.category(c) != "Cf" or c == "\u200d").split())
     short = plain if len(plain) <= longest else plain[: longest - 1] + "…"
-    return f"\u2068{html.escape(short, quote=False)}\u2069"
+    return f"\u2068{short}\u2069"
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -118,23 +117,40 @@ def with_error(value: float, error: float, digits: int = 3) -> str:
     return markup('{} <small class="se">± {}</small>', number(value, digits), number(error, digits))
 
 
+def group_tint(j: int, groups: int) -> str:
+    """The colour of group `j` in the style sheet's words: from the scheme's easy colour over the middle to the hard.
+
+    Example:
+        >>> group_tint(0, 3), group_tint(3, 4)
+        ('var(--easy)', 'var(--hard)')
+    """
+    stops = ("--easy", "--middle", "--hard")
+    at = 2 * j / (groups - 1) if groups > 1 else 2.0
+    first = min(1, int(at))
+    share = round(100 * (at - first))
+    if share in (0, 100):
+        return f"var({stops[first + share // 100]})"
+    return f"color-mix(in srgb, var({stops[first + 1]}) {share}%, var({stops[first]}))"
+
+
 def swatch(key: str) -> Markup:
     """The line and marker of the series `key`, as the charts draw them: `d3` a dataset, `g0/4` a group, or other."""
-    colour, dash, symbol = "overall", "", ""
+    colour, dash, symbol, tint = "overall", "", "", ""
     if key.startswith("d"):
         index, dash_index, symbol_index = series_look(int(key[1:]))
         colour, dash, symbol = f"c{index}", _DASH_ARRAYS[dash_index], _SYMBOL_PATHS[symbol_index]
     elif key.startswith("g"):
-        colour, symbol = "group", _SYMBOL_PATHS[int(key[1:].split("/")[0]) % len(SYMBOLS)]
+        j, groups = map(int, key[1:].split("/"))
+        colour, symbol, tint = "group", _SYMBOL_PATHS[j % len(SYMBOLS)], f"color: {group_tint(j, groups)}"
     elif key == "target":
         return markup(
             '<svg class="swatch overall" viewBox="0 0 26 12" aria-hidden="true"><path class="open" d="{}"/></svg>',
             _SYMBOL_PATHS[0],
         )
     return markup(
-        '<svg class="swatch {}" data-swatch="{}" viewBox="0 0 26 12" aria-hidden="true">'
+        '<svg class="swatch {}" data-swatch="{}" style="{}" viewBox="0 0 26 12" aria-hidden="true">'
         '<path d="M0 6h26" stroke-dasharray="{}"/><path class="mark" d="{}"/></svg>',
-        *(colour, key, dash, symbol),
+        *(colour, key, tint, dash, symbol),
     )
 
 

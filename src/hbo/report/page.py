@@ -50,8 +50,6 @@ def render(*runs: Run) -> str:
 
 
 def _page(runs: Sequence[Shown]) -> str:
-    from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
-
     figures = drawings(runs)
     sections = [section for section in SECTIONS if section.shows(runs)]
     shared = {
@@ -62,11 +60,11 @@ def _page(runs: Sequence[Shown]) -> str:
         "blocks": partial(blocks, runs, figures),
         "hides_targets": any(len(shown.run.lines) > TARGETS for shown in runs),
     }
-    plotly, script = Markup(get_plotlyjs()), asset("report/templates/page.js")
+    script = asset("report/templates/charts.js") + asset("report/templates/page.js")
     return rendered(
         "report/templates/page.html",
         title=runs[0].label if len(runs) == 1 else f"{len(runs)} runs",
-        allowed=allowed(plotly, script),
+        allowed=allowed(script),
         style=asset("report/templates/page.css"),
         sections=sections,
         parts=[
@@ -74,7 +72,6 @@ def _page(runs: Sequence[Shown]) -> str:
             for section in sections
         ],
         figures=Markup(payload(figures)),
-        plotly=plotly,
         script=script,
     )
 
@@ -82,9 +79,17 @@ def _page(runs: Sequence[Shown]) -> str:
 def payload(drawn: dict[str, Figure]) -> str:
     """The figures as JSON that nothing inside can end the script element of.
 
+    Most series have the same steps: a trace names them by their place in a list.
+
     Example:
-        >>> payload({"a": {"name": "</script>"}})
-        '{"a":{"name":"\\\\u003c/script\\\\u003e"}}'
+        >>> payload({"a": {"traces": [{"name": "</script>", "x": [0, 1]}]}})
+        '{"steps":[[0,1]],"figures":{"a":{"traces":[{"name":"\\u003c/script\\u003e","x":0}]}}}'
     """
-    plain = json.dumps(drawn, allow_nan=False, separators=(",", ":"))
+    steps: dict[tuple[int, ...], int] = {}
+    figures = {
+        key: figure | {"traces": [t | {"x": steps.setdefault(tuple(t["x"]), len(steps))} for t in figure["traces"]]}
+        for key, figure in drawn.items()
+    }
+    shared = {"steps": list(steps), "figures": figures}
+    plain = json.dumps(shared, allow_nan=False, separators=(",", ":"))
     return plain.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

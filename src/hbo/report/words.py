@@ -22,6 +22,17 @@ PAPER_NAMES = {"mu_ml": "μ_ML", "mu_mt": "μ_MT"}
 """The paper's names of its means over benchmarks."""
 
 
+def axis_name(reward: str) -> str:
+    """What an axis calls a reward: its name in plain words, `reward` where it isn't known.
+
+    Example:
+        >>> [axis_name(name) for name in ("gradient_norm", "ifd_ratio", "my.rewards:surprise", "")]
+        ['gradient norm', 'IFD ratio', 'surprise', 'reward']
+    """
+    words = reward.rpartition(":")[2].split("_")
+    return " ".join({"ifd": "IFD", "eos": "EOS", "dev": "set-aside"}.get(word, word) for word in words) or "reward"
+
+
 def task(run: Run, series: Series) -> str:
     """What the run was about, for someone who has never heard of it."""
     held = f"{len(run.datasets)} datasets at once" if len(run.datasets) > 1 else "one dataset"
