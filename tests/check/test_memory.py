@@ -133,5 +133,5 @@ def test_check_and_a_dry_run_print_it(hbo, config):
     for words in (("check",), ("train", "--dry-run")):
         done = hbo(words[0], config(), *words[1:])
         assert done.returncode == 0, done.stderr
-        assert "memory at the peak, an estimate: " in done.stdout
-        assert "one epoch of the mixture is " in done.stdout
+        assert "at the peak, an estimate: " in done.stdout
+        assert "one pass over the whole mixture takes " in done.stdout

@@ -6,22 +6,19 @@ from hbo.check.warnings import capped, size_warnings
 from hbo.config.file import parse
 
 
-def told(sizes, share=None, batch=16, passes=None, **sections):
+def notes(sizes, passes=None, **sections):
     run = parse({"model": "m", "mixture": {"datasets": {name: f"{name}.jsonl" for name in sizes}}, **sections})
-    return list(size_warnings(run, sizes, sizes, share or {}, batch, passes or {}))
+    return list(size_warnings(run, sizes, passes or {}))
 
 
-def test_an_epoch_is_counted_for_the_mixture_and_for_each_dataset_at_its_share():
-    (line,) = told({"a": 960, "b": 320}, {"a": 0.5, "b": 0.5})
-    assert line.startswith("one epoch of the mixture is 80 steps;")
-    assert line.endswith(": a 120 steps; b 40 steps")
+def told(sizes, passes=None, **sections):
+    return [note.text for note in notes(sizes, passes, **sections)]
 
 
 @pytest.mark.parametrize(
     ("size", "sections", "fragments"),
     [
-        (22, {}, ["groups 0 to 3 has 5 to 6 rows", "fewer than the 8 probes", "balance.probes to 11", "groups to 1"]),
-        (200, {}, ["has 50 rows", "balance.probe_pool = 64"]),
+        (22, {}, ["groups g1 to g4 has 5 to 6 rows", "fewer than the 8 probes", "balance.probes to 11", "groups to 1"]),
         (40, {"balance": {"method": "uniform"}}, ["has 10 rows", "difficulty.groups to 2 or less"]),
         (20, {"difficulty": {"groups": 1}}, ["its group has 20 rows", "balance.probes to 10"]),
     ],
@@ -40,7 +37,12 @@ def test_nothing_is_said_of_probes_where_there_are_none(sections):
 
 def test_over_repetition_is_told_and_an_ordinary_three_epochs_are_not():
     (line,) = told({"a": 1024, "b": 1024}, passes={"a": 3.02, "b": 9.0})
-    assert line.startswith("dataset 'b': each row of each group is expected 9.0 times")
+    assert line.startswith("dataset 'b': each row is expected to be seen 9.0 times")
+
+
+def test_what_befalls_a_small_part_of_the_mixture_is_a_note():
+    assert [note.is_warning for note in notes({"a": 4096, "b": 22})] == [False]
+    assert [note.is_warning for note in notes({"a": 96, "b": 22})] == [True]
 
 
 def test_a_cap_on_passes_moves_draws_and_loses_none():

@@ -1,21 +1,24 @@
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
 
+from hbo.data.inspect_rows import Seen
 from hbo.errors import DataError
-from hbo.report.terminal import metrics_table, plan_notes, plan_title
+from hbo.report.columns import Columns
+from hbo.report.terminal import metrics_table, plan_costs, plan_gaps, plan_reading, plan_table, plan_title
 
 
-def printed(metrics):
-    console = Console(width=100, force_terminal=False, file=io.StringIO())
-    console.print(metrics_table(metrics))
+def printed(table, width=100):
+    console = Console(width=width, force_terminal=False, file=io.StringIO())
+    console.print(table if isinstance(table, Columns) else metrics_table(table))
     return console.file.getvalue()
 
 
 def cells(line):
-    return [cell.strip() for cell in line.split("│")[2:6]]
+    return re.split(r" {2,}", line)[1:5]
 
 
 def score(nll, perplexity):
@@ -30,16 +33,16 @@ def test_perplexity_before_and_after_and_the_macro_loss_are_shown():
             "macro_nll": 1.1,
         }
     )
-    rows = {line.split()[1]: line for line in shown.splitlines() if "│" in line}
+    rows = {line.split()[0]: line for line in shown.splitlines()}
     assert cells(rows["math"]) == ["1,200", "8.00", "4.00", "-50.0%"]
     assert cells(rows["chat"]) == ["1,200", "2.00", "3.00", "+50.0%"]
-    assert cells(rows["mean"]) == ["", "1.500", "1.100", "-26.7%"]
+    assert cells(rows["mean"]) == ["1.500", "1.100", "-26.7%"]
 
 
 def test_accuracy_is_shown_where_rows_were_answered():
     right = {"math": {"accuracy": 0.5, "n": 8, "kind": "numeric"}}
     shown = printed({"eval": {"math": score(1.0, 4.0), "chat": score(1.2, 3.0)}, "accuracy": right})
-    rows = {line.split()[1]: line.split("│")[6].strip() for line in shown.splitlines() if "│" in line}
+    rows = {line.split()[0]: re.split(r" {2,}", line)[-1] for line in shown.splitlines()}
     assert (rows["math"], rows["chat"]) == ("– → 50%", "–")
     assert "accuracy" not in printed({"eval": {"math": score(1.0, 4.0)}})
 
@@ -68,16 +71,30 @@ PLAN = {
     "method": "hbo", "rows": {"a": 90, "b": None}, "packed_rows": None, "packing": False, "held_out": {"a": 10},
     "prior": {"a": None, "b": None}, "epochs": {"a": None, "b": None}, "unread": (), "tokenized": True,
     "datasets": 2, "groups": 4, "batch": 8, "steps": None, "updates": None, "probes_per_update": 64,
-    "update_share": None, "scoring_share": None,
+    "update_share": None, "scoring_share": None, "steps_per_pass": {}, "epoch": None, "tokens": {}, "max_length": None,
+    "notes": [],
 }  # fmt: skip
 
 
 def test_what_a_plan_does_not_know_is_unknown():
     assert plan_title(PLAN) == "hbo: unknown steps of 8 rows, 8 groups (2 datasets × 4), unknown updates of 64 probes"
-    (note,) = plan_notes(PLAN)
-    assert note.endswith("updates unknown; scoring, once, unknown")
-    notes = plan_notes({**PLAN, "update_share": 0.0154, "scoring_share": 1 / 6, "unread": ("b",), "tokenized": False})
-    assert notes[0].endswith("updates at most 1.5%; scoring, once, at most 16.7%")
-    assert notes[1].startswith("not read, since not on this machine: b;")
-    assert notes[2].startswith("nothing was tokenised")
-    assert plan_notes({**PLAN, "update_share": 0, "scoring_share": 0})[0].endswith("updates none; scoring, once, none")
+    assert plan_costs(PLAN).endswith("updates unknown; scoring the rows once, unknown")
+    assert plan_gaps(PLAN) == []
+    assert plan_costs({**PLAN, "update_share": 0.0154, "scoring_share": 1 / 6}).endswith(
+        "updates at most 1.5%; scoring the rows once, at most 16.7%"
+    )
+    unread, untokenised = plan_gaps({**PLAN, "unread": ("b",), "tokenized": False})
+    assert unread.text.startswith("not read, since not on this machine: b;")
+    assert untokenised.text.startswith("nothing was tokenised")
+    assert plan_costs({**PLAN, "update_share": 0, "scoring_share": 0}).endswith("none; scoring the rows once, none")
+
+
+def test_a_plan_has_lengths_and_passes_in_its_columns():
+    plan = PLAN | {
+        "steps_per_pass": {"a": 14.2}, "epochs": {"a": 3.0, "b": None}, "prior": {"a": 0.75, "b": None}, "epoch": 80.0,
+        "tokens": {"a": Seen(72, 80, 0.507, 0, 0, 0)}, "max_length": 80,
+    }  # fmt: skip
+    rows = {line.split()[0]: line.split()[1:] for line in printed(plan_table(plan)).splitlines()}
+    assert rows["a"] == ["90", "10", "75.0%", "14", "3.00", "72", "80", "50.7%"]
+    assert rows["b"][-3:] == ["–", "–", "–"]
+    assert "one pass over the whole mixture takes 80 steps" in plan_reading(plan)

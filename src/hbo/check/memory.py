@@ -152,7 +152,7 @@ def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
     else:
         batch = f"{args.per_device_train_batch_size} rows of {length} tokens, {precision}, {kept}"
         parts.append(f"activations {_size(found.activations)} ({batch})")
-    yield f"memory at the peak{where}, an estimate: {_size(found.total)} ({', '.join(parts)})"
+    yield f"at the peak{where}, an estimate: {_size(found.total)} ({', '.join(parts)})"
     if processes == 1 and stage is None:
         total = _size(alone.on(_OTHERS, sharded=True).total)
         yield f"sharded by FSDP over {_OTHERS} processes, an estimate: {total} on each"

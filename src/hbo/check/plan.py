@@ -15,9 +15,9 @@ from hbo.check.warnings import capped, size_warnings
 from hbo.config import RunConfig
 from hbo.core.prior import check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
-from hbo.data.inspect_rows import inspect_rows, inspected_in_words
+from hbo.data.inspect_rows import inspect_rows, of_seen
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
-from hbo.data.notes import of_reading
+from hbo.data.notes import Note, of_reading
 from hbo.data.sources import is_on_hub, open_source
 from hbo.progress import Track, silent
 from hbo.run.arguments import steps_of
@@ -48,7 +48,7 @@ class _Rows:
 
 
 def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) -> dict[str, Any]:
-    """What a run would do: sizes, prior, steps, updates, probes and overhead.
+    """What a run would do: sizes, prior, steps, updates, probes and overhead, and what is to be said of it.
 
     Args:
         config: Run; it needs no `output`.
@@ -75,8 +75,8 @@ def plan_of(config: RunConfig, *, offline: bool = False, track: Track = silent) 
     seen = inspect_rows(data.train, data.held_out, data.max_length)
     longest = args.max_length if args.packing else max(each.longest for each in seen.values())
     memory = memory_notes(config, args, found.spec, longest) + norms_notes(config, args, found.spec)
-    notes = [note.text for note in data.notes]
-    return plan | {"seen": [*notes, *inspected_in_words(seen, data.max_length)], "memory": memory}
+    notes = [*plan["notes"], *data.notes, *of_seen(seen)]
+    return plan | {"notes": notes, "tokens": seen, "max_length": data.max_length, "memory": memory}
 
 
 def _is_all_here(config: RunConfig) -> bool:
@@ -114,10 +114,11 @@ def _stated(config: RunConfig, args: SFTConfig, track: Track) -> dict[str, Any]:
         check_length(config, known, args)
         check_metric(args, [name for name, count in held.items() if count])
     open_ended = any(mixture.datasets[name].group_by for name in unread)
-    return _plan(config, args, _Rows(train, held, None, unread, open_ended, tokenized=False)) | {"seen": notes}
+    plan = _plan(config, args, _Rows(train, held, None, unread, open_ended, tokenized=False))
+    return plan | {"notes": [*plan["notes"], *notes]}
 
 
-def _counted(config: RunConfig, names: list[str], track: Track) -> tuple[dict[str, int], dict[str, int], list[str]]:
+def _counted(config: RunConfig, names: list[str], track: Track) -> tuple[dict[str, int], dict[str, int], list[Note]]:
     """Dataset → rows to train on, and rows held out, of these entries; and what is to be said of them."""
     if not names:
         return {}, {}, []
@@ -125,8 +126,7 @@ def _counted(config: RunConfig, names: list[str], track: Track) -> tuple[dict[st
     data = read_mixture({name: mixture.datasets[name] for name in names}, seed=config.split_seed, track=track)
     train, held = hold_out(data, mixture.eval_fraction, config.split_seed)
     train = fraction_of(train, mixture.train_fraction, config.split_seed)
-    notes = [note.text for note in of_reading(data)]
-    return dataset_sizes(train), dataset_sizes(held) if len(held) else {}, notes
+    return dataset_sizes(train), dataset_sizes(held) if len(held) else {}, list(of_reading(data))
 
 
 def _packed_sizes(config: RunConfig, data: Data, args: SFTConfig) -> dict[str, int]:
@@ -175,7 +175,11 @@ def _plan(config: RunConfig, args: SFTConfig, rows: _Rows) -> dict[str, Any]:
         "steps": steps,
         "updates": steps and sum(any(config.balance.due(step)) for step in range(1, steps + 1)),
         "epochs": passes or dict.fromkeys(left),
-        "outlook": list(size_warnings(config, _known(left), drawn, shares, batch, passes)),
+        "epoch": sum(drawn.values()) / batch if len(drawn) == len(left) else None,
+        "steps_per_pass": {name: drawn[name] / (batch * share) for name, share in shares.items()},
+        "notes": list(size_warnings(config, _known(left), passes)),
+        "tokens": {},
+        "max_length": None,
     }
     return found | _costs(config, args, found, rows, batch / total if args.packing and total else float(batch))
 

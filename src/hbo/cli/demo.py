@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from hbo.cli.console import bars, tell
+from hbo.cli.console import tell
+from hbo.cli.screen import bars
 from hbo.cli.train import Overwrite, Resume, train_run
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo.cli.console import bars, out, say, tell
+from hbo.cli.console import out, say, tell
+from hbo.cli.screen import bars
 from hbo.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hbo.cli.console import bars, tell
+from hbo.cli.console import tell
+from hbo.cli.screen import bars
 from hbo.errors import ConfigError, DataError, ModelError
 from hbo.text import one_line, visible
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from hbo.cli.check import Config, Overrides, load_run
-from hbo.cli.console import bars, out, tell
+from hbo.cli.console import out, tell
+from hbo.cli.screen import bars
 
 
 def score_command(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hbo.cli.check import Config, Overrides, load_run, print_plan
-from hbo.cli.console import bars, out, say, tell
+from hbo.cli.check import Config, Overrides, load_run, print_plan, train_words
+from hbo.cli.console import out, say, tell, tell_part
+from hbo.cli.screen import screen
 from hbo.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -27,23 +28,27 @@ def train_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done; no network.")] = False,
 ) -> None:
     """Fine-tune as CONFIG says."""
-    run = load_run(config, overrides, output, offline=dry_run)
     if dry_run:
-        print_plan(run, offline=True)
+        words = train_words(config, overrides, output)
+        print_plan(lambda: load_run(config, overrides, output, offline=True), words, offline=True)
     else:
-        train_run(run, resume=resume, overwrite=overwrite)
+        train_run(load_run(config, overrides, output), resume=resume, overwrite=overwrite)
 
 
 def train_run(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """Trains, and shows how it went."""
     if run.output is None:
         raise ConfigError("there is no output folder; set output: in the configuration or give --output")
-    from hbo.folder.paths import METRICS_FILE, REPORT
+    from hbo.folder.paths import METRICS_FILE
     from hbo.folder.records import read_object
+    from hbo.folder.run import read_run
+    from hbo.report.outcome import outcome
     from hbo.report.terminal import metrics_table
     from hbo.run.train import train as run_training
 
-    with bars() as track:
-        folder = run_training(run, resume=resume, overwrite=overwrite, track=track, say=say)
+    with screen() as shown:
+        folder = run_training(run, resume=resume, overwrite=overwrite, track=shown.track, say=say, hear=shown.hear)
     out.print(metrics_table(read_object(folder / METRICS_FILE) or {}))
-    tell(f"run     {folder}\nreport  {folder / REPORT}")
+    tell("")
+    for part in outcome(read_run(folder)):
+        tell_part(*part)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hbo.arrays import Words
 from hbo.data.canonical import EXTRA
+from hbo.data.notes import Note
 
 _BATCH = 1000
 
@@ -67,24 +68,19 @@ def inspect_rows(train: Dataset, held_out: Dataset, max_length: int | None) -> d
     return found
 
 
-def inspected_in_words(seen: dict[str, Seen], max_length: int | None) -> Iterator[str]:
-    """What of it a user should know, a line each; lengths first."""
-    full = f" and share that fills max_length {max_length}" if max_length else ""
-    lengths = (
-        f"{name} {each.median}, {each.longest}{f', {each.full:.1%}' if max_length else ''}"
-        for name, each in seen.items()
-    )
-    yield f"tokens per row, median, longest{full}: {'; '.join(lengths)}"
+def of_seen(seen: dict[str, Seen]) -> Iterator[Note]:
+    """What of it a user should know."""
     for name, each in seen.items():
-        if each.repeats:
-            yield f"dataset '{name}': {each.repeats} rows repeat another of its rows"
-        if each.elsewhere:
-            yield f"dataset '{name}': {each.elsewhere} rows stand in another dataset too"
         if each.leaked:
-            yield (
+            yield Note(
                 f"dataset '{name}': {each.leaked} held-out rows are trained on as well, so its held-out loss flatters; "
-                "remove the repeated rows"
+                "remove the repeated rows",
+                is_warning=True,
             )
+        if each.repeats:
+            yield Note(f"dataset '{name}': {each.repeats} rows repeat another of its rows")
+        if each.elsewhere:
+            yield Note(f"dataset '{name}': {each.elsewhere} rows stand in another dataset too")
 
 
 def _contents(rows: Dataset) -> tuple[NDArray[np.object_], Words]:

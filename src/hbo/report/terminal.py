@@ -6,18 +6,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from hbo.core.prior import MANY_PASSES
+from hbo.data.notes import Note
 from hbo.folder.benchmarks import Evaluation, Measure
 from hbo.folder.metrics import Metrics, Score
+from hbo.report.columns import Columns
 from hbo.report.words import PAPER_NAMES
 from hbo.text import visible
 
 
-def metrics_table(metrics: Mapping[str, Any]) -> Table:
-    """Perplexity of the held-out rows per dataset before and after training, and the macro NLL.
+def metrics_table(metrics: Mapping[str, Any]) -> Columns:
+    """Perplexity of the held-out rows per dataset before and after training, and the mean loss.
 
     `metrics` is what `metrics.json` holds.
 
@@ -31,19 +32,20 @@ def metrics_table(metrics: Mapping[str, Any]) -> Table:
     found = Metrics.checked(dict(metrics), "metrics.json")
     was_asked = bool(found.right or found.right_before)
     columns = ["rows", "before", "after", "change", *(["accuracy"] if was_asked else [])]
-    table = _by_dataset(columns, "Held-out perplexity")
+    table = Columns(["dataset", *columns], "Perplexity of the held-out rows (lower is better)")
     for name in dict.fromkeys([*found.after, *found.before]):
         before, after = found.before.get(name), found.after.get(name)
         scores = [score.perplexity if score else None for score in (before, after)]
         cells: list[str | Text] = [_rows(after or before), *(_number(s, 2) for s in scores), _change(*scores)]
-        table.add_row(_name(name), *cells, *([_accuracy(found, name)] if was_asked else []))
-    table.add_section()
+        table.add(_name(name), *cells, *([_accuracy(found, name)] if was_asked else []))
+    table.end_part()
     macro = (found.macro_before, found.macro_nll)
-    table.add_row("mean NLL over datasets (macro)", "", *(_number(value, 3) for value in macro), _change(*macro))
+    last = [""] if was_asked else []
+    table.add("mean loss (nats per token)", "", *(_number(value, 3) for value in macro), _change(*macro), *last)
     return table
 
 
-def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
+def quantiles_table(spread: Sequence[Any], metric: str) -> Columns:
     """How a difficulty metric is spread over each dataset's rows.
 
     Args:
@@ -51,27 +53,26 @@ def quantiles_table(spread: Sequence[Any], metric: str) -> Table:
         metric: What was scored.
     """
     columns = ["rows", "scored", "min", "25%", "50%", "75%", "max", "IFD ≥ 1"]
-    table = _by_dataset(columns, f"Difficulty ({metric})")
+    table = Columns(["dataset", *columns], f"Difficulty ({metric})")
     for q in spread:
         values = (_number(value, 3) for value in (q.min, q.q25, q.q50, q.q75, q.max))
         suspect = "–" if math.isnan(q.suspect) else f"{q.suspect:.1%}"
-        table.add_row(_name(q.dataset), str(q.n), str(q.scored), *values, suspect)
+        table.add(_name(q.dataset), str(q.n), str(q.scored), *values, suspect)
     return table
 
 
-def evaluation_table(found: Evaluation) -> Table:
+def evaluation_table(found: Evaluation) -> Columns:
     """Accuracy on benchmarks: per task with its languages, and the paper's means."""
-    table = Table(title="Accuracy in percent", title_justify="left")
-    table.add_column("task", no_wrap=True)
-    for column in ("accuracy", "± error", "languages"):
-        table.add_column(column, justify="left" if column == "languages" else "right")
+    table = Columns(["task", "accuracy", "± error"], "Accuracy in percent")
     for task, measure in found.tasks.items():
-        per_language = (f"{each} {100 * m.accuracy:.1f}" for each, m in found.languages[task].items())
-        table.add_row(visible(task), *_percent(measure), ", ".join(per_language))
+        table.add(visible(task), *_percent(measure))
+        several = found.languages[task] if len(found.languages[task]) > 1 else {}
+        for language, each in several.items():
+            table.add(f"  {visible(language)}", *_percent(each))
     if found.averages:
-        table.add_section()
+        table.end_part()
     for key, mean in found.averages.items():
-        table.add_row(PAPER_NAMES.get(key, visible(key)), *_percent(mean), "")
+        table.add(PAPER_NAMES.get(key, visible(key)), *_percent(mean))
     return table
 
 
@@ -86,44 +87,60 @@ def plan_title(plan: Mapping[str, Any]) -> str:
     )
 
 
-def plan_table(plan: Mapping[str, Any]) -> Table:
-    """The datasets of a run, with prior and expected passes."""
-    packed = plan["packed_rows"]
-    packed_column = [] if packed is None else ["packed, about"]
-    table = _by_dataset(["train rows", *packed_column, "held out", "prior", "passes under the prior"])
+def plan_table(plan: Mapping[str, Any]) -> Columns:
+    """The datasets of a run, with their share at the start, how often their rows are seen, and how long these are."""
+    packed, tokens, longest = plan["packed_rows"], plan["tokens"], plan["max_length"]
+    head = ["dataset", "train rows", *([] if packed is None else ["packed, about"]), "held out", "share at start"]
+    head += ["steps per pass", "passes"]
+    if tokens:
+        head += ["tokens: median", "longest", *(["cut"] if longest else [])]
+    table = Columns(head)
     for name, rows in plan["rows"].items():
-        prior, passes = plan["prior"][name], plan["epochs"][name]
-        table.add_row(
-            _name(name),
-            _count(rows),
-            *([] if packed is None else [_count(packed[name])]),
-            _count(plan["held_out"].get(name, 0)),
-            "unknown" if prior is None else f"{prior:.4f}",
-            _passes(passes),
-        )
+        share, steps = plan["prior"][name], plan["steps_per_pass"].get(name)
+        cells: list[str | Text] = [_count(rows), *([] if packed is None else [_count(packed[name])])]
+        cells += [_count(plan["held_out"].get(name, 0)), "unknown" if share is None else f"{share:.1%}"]
+        cells += ["unknown" if steps is None else _steps(steps), _passes(plan["epochs"][name])]
+        if tokens:
+            seen = tokens.get(name)
+            cells += [str(seen.median), str(seen.longest)] if seen else ["–", "–"]
+            cells += [(f"{seen.full:.1%}" if seen else "–")] if longest else []
+        table.add(_name(name), *cells)
     return table
 
 
-def plan_notes(plan: Mapping[str, Any]) -> list[str]:
-    """What stands below the table: the cost that is to be expected, and what was not read."""
+def plan_reading(plan: Mapping[str, Any]) -> str:
+    """What the columns of the table mean, as far as their names don't say."""
+    told = "share at start: of the rows drawn; steps per pass: until each of its rows was seen once, at that share"
+    cut = (
+        f"; cut: rows of max_length {plan['max_length']} tokens or more"
+        if plan["tokens"] and plan["max_length"]
+        else ""
+    )
+    whole = f"; one pass over the whole mixture takes {_steps(plan['epoch'])} steps" if plan["epoch"] else ""
+    return f"{told}{cut}{whole}."
+
+
+def plan_costs(plan: Mapping[str, Any]) -> str:
+    """The cost that is to be expected."""
     updates, scoring = _share(plan["update_share"]), _share(plan["scoring_share"])
-    notes = [f"expected overhead, in operations over those of training: updates {updates}; scoring, once, {scoring}"]
-    for key in ("outlook", "seen", "memory"):
-        notes += map(visible, plan.get(key, ()))
+    return f"beside training, in operations: updates {updates}; scoring the rows once, {scoring}"
+
+
+def plan_gaps(plan: Mapping[str, Any]) -> list[Note]:
+    """What was not looked at."""
+    found = []
     if plan["unread"]:
-        names = ", ".join(visible(name) for name in plan["unread"])
-        notes.append(f"not read, since not on this machine: {names}; their rows are the most that max_rows allows")
+        names = ", ".join(plan["unread"])
+        told = f"not read, since not on this machine: {names}; their rows are the most that max_rows allows"
+        found.append(Note(told))
     if not plan["tokenized"]:
-        notes.append("nothing was tokenised; rows that max_length leaves without a response are counted too")
-    return notes
+        told = "nothing was tokenised; rows that max_length leaves without a response are counted too"
+        found.append(Note(told))
+    return found
 
 
-def _by_dataset(columns: Sequence[str], title: str | None = None) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("dataset", overflow="ellipsis", no_wrap=True, max_width=40)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+def _steps(value: float) -> str:
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def _share(value: float | None) -> str:

@@ -49,7 +49,7 @@ def task(run: Run, series: Series) -> str:
 
 def summary(run: Run, series: Series, show: Show = str) -> list[str]:
     """One to three sentences: what happened between datasets, inside them, and to the held-out loss."""
-    sentences = _policy(run, series, show)
+    sentences = moved(run, series, show)
     if run.metrics and run.metrics.after:
         sentences.append(_held_out(run.metrics, show))
     return sentences
@@ -66,7 +66,8 @@ def reasons(run: Run, series: Series, show: Show = str) -> list[str]:
     return found
 
 
-def _policy(run: Run, series: Series, show: Show) -> list[str]:
+def moved(run: Run, series: Series, show: Show = str) -> list[str]:
+    """What became of the shares: between the datasets, and inside them."""
     updates = len(run.lines) - 1
     if updates == 0 and run.metrics is not None:
         return [f"The probabilities stayed as they were at the start, for all {run.steps} steps."]

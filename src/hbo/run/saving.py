@@ -15,10 +15,10 @@ from typing import Any
 
 from torch import Tensor
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel, Trainer
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hbo.errors import DataError, HBOError, ResumeError
-from hbo.folder.paths import last_checkpoint
+from hbo.folder.paths import MODEL_CARD, last_checkpoint
 from hbo.text import first_line
 
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG}
@@ -52,6 +52,20 @@ def saving_to(folder: Path) -> Iterator[None]:
         saved = last_checkpoint(folder)
         safe = f"{saved} is whole; free space, then go on with --resume" if saved else "free space, then begin again"
         raise DataError(f"{folder}: the run can't be saved ({reason}); {safe}") from None
+
+
+class WithoutCards(TrainerCallback):
+    """Removes the model cards that TRL and PEFT leave with every checkpoint: they know nothing of the run.
+
+    The finished model has one that does. A repository that is pushed to while training goes on keeps theirs till then.
+    """
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Removes them."""
+        if state.is_world_process_zero and not args.push_to_hub:
+            folder = Path(str(args.output_dir))
+            for place in (folder, folder / f"checkpoint-{state.global_step}"):
+                (place / MODEL_CARD).unlink(missing_ok=True)
 
 
 def _cannot_read(error: Exception) -> bool:

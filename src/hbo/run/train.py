@@ -10,10 +10,11 @@ finish      the model is saved and measured; metrics, report and model card are 
 
 from __future__ import annotations
 
+import shlex
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from hbo.config.file import dump, load
 from hbo.data.chat import example_prompt
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
-from hbo.progress import Track, silent
+from hbo.progress import Hear, Lap, Track, silent, unheard
 from hbo.run.arguments import draw_seed, for_trainer, steps_of
 from hbo.run.compact_head import targets_only
 from hbo.run.finish import check_hub, metrics_of, push, without_tokens, write_results
@@ -39,7 +40,7 @@ from hbo.run.model import FoundModel, find_model, load_weights, quiet_libraries
 from hbo.run.rehearsal import check_model, checked_settings
 from hbo.run.resume import check_config
 from hbo.run.rows import Data, paths_of, plain_template_of, read_data, weights_of
-from hbo.run.saving import save_model, saving_to
+from hbo.run.saving import WithoutCards, save_model, saving_to
 from hbo.run.scored_rows import grouped, needs_scores, scored
 from hbo.run.signals import StopOnSignal
 from hbo.run.takeover import Takeover, recover
@@ -71,6 +72,7 @@ class _Run:
     track: Track
     """The same, with each phase in the run's status too."""
     say: Say
+    hear: Hear
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def train(
     overwrite: bool = False,
     track: Track = silent,
     say: Say = print,
+    hear: Hear = unheard,
 ) -> Path:
     """The run's folder, after training, evaluation and report.
 
@@ -99,11 +102,12 @@ def train(
         overwrite: Replace the run that the folder holds.
         track: Hears of every phase.
         say: Hears one line per result.
+        hear: Hears of the loss and the shares whenever the trainer logs.
 
     Raises:
         HBOError: Whatever the user can mend; nothing written so far is lost.
     """
-    run = _checked(config, resume=resume, overwrite=overwrite, track=track, say=say)
+    run = replace(_checked(config, resume=resume, overwrite=overwrite, track=track, say=say), hear=hear)
     with run.teller.told():
         if resume:
             _check_resumed(run)
@@ -135,7 +139,7 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
     checkpoint = run_folder.check_folder(folder, resume=resume, overwrite=overwrite)
     check_hub(args)
     teller = Teller(folder, speaks=args.process_index == 0, ends_with_training=False)
-    return _Run(config, args, lora, folder, checkpoint, teller, track, teller.heard(track), say)
+    return _Run(config, args, lora, folder, checkpoint, teller, track, teller.heard(track), say, unheard)
 
 
 def _check_resumed(run: _Run) -> None:
@@ -208,7 +212,7 @@ def _trainer(
     trainer.callback_handler.callbacks.insert(0, balance)
     takeover = Takeover(run.folder, run.teller, run.say, is_first=trainer.is_world_process_zero())
     stop = StopOnSignal(trainer)
-    for callback in (takeover, _Progress(run.show), stop):
+    for callback in (takeover, _Progress(run, balance), WithoutCards(), stop):
         trainer.add_callback(callback)
     return _Training(trainer, balance, takeover, stop)
 
@@ -266,17 +270,25 @@ def _finish(run: _Run, training: _Training, held_out: HeldOut, before: tuple[ByD
 
 
 class _Progress(TrainerCallback):
-    def __init__(self, track: Track) -> None:
-        self.track = track
+    def __init__(self, run: _Run, balance: HBOCallback) -> None:
+        self.run, self.balance = run, balance
         self.stack = ExitStack()
 
     def on_train_begin(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
         self.stack.close()
-        self.advance = self.stack.enter_context(self.track("training", state.max_steps))
+        self.advance = self.stack.enter_context(self.run.show("training", state.max_steps))
         self.advance(state.global_step)
+        if state.is_world_process_zero:
+            self.run.say(f"training; from another terminal: hbo watch {shlex.quote(str(self.run.folder))}")
 
     def on_step_end(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
         self.advance(1)
+
+    def on_log(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
+        if "loss" in (logs := kwargs.get("logs") or {}):
+            balancing, left = self.balance.balancing, self.run.teller.now.seconds_left
+            shares = dict(zip(balancing.groups.datasets, balancing.balancer.p_K.tolist(), strict=True))
+            self.run.hear(Lap(state.global_step, state.max_steps, float(logs["loss"]), shares, left))
 
     def on_train_end(self, args: SFTConfig, state: Any, control: Any, **kwargs: Any) -> None:
         self.stack.close()
