@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from hbo.cli.bars import Bars
-from hbo.cli.screen import Lines, shares_told
+from hbo.cli.screen import PlainLines
+from hbo.cli.shares import shares_told
 from hbo.progress import Lap
 
 LAP = Lap(20, 100, 6.9241, {"general": 0.54, "math": 0.46}, seconds_left=80.0)
@@ -27,13 +28,13 @@ def clock():
 
 def test_a_lap_is_one_plain_line(clock):
     said = []
-    Lines(said.append, clock).hear(LAP)
+    PlainLines(said.append, clock).hear(LAP)
     assert said == ["step 20 of 100: loss 6.924; general 54.0%, math 46.0%, 1 min 20 s left"]
 
 
 def test_long_phases_say_where_they_are_and_short_ones_nothing(clock):
     said = []
-    lines = Lines(said.append, clock)
+    lines = PlainLines(said.append, clock)
     with lines.track("reading", 4) as advance:
         advance(4)
     assert said == []
@@ -50,7 +51,7 @@ def test_long_phases_say_where_they_are_and_short_ones_nothing(clock):
 
 def test_training_that_logs_says_nothing_else(clock):
     said = []
-    lines = Lines(said.append, clock)
+    lines = PlainLines(said.append, clock)
     with lines.track("training", 100) as advance:
         for _ in range(5):
             clock.now += 30

@@ -1,9 +1,12 @@
 """Which cells a grid has, and what is refused before anything runs."""
 
+import math
+
 import pytest
 import yaml
 
 from hbo.compare.grid import cells, plan, seed_numbers
+from hbo.config.file import dump, load
 from hbo.errors import ConfigError, HBOError
 
 
@@ -34,6 +37,17 @@ def test_every_method_has_every_seed_and_the_same_held_out_rows(config):
     assert {cell.config.mixture.split_seed for cell in found} == {5}
     assert {cell.config.balance.update_every for cell in found} == {7}
     assert len({cell.folder for cell in found}) == 4
+
+
+def test_a_method_keeps_its_own_rewards_when_the_file_is_a_runs_resolved_one(config):
+    config.write_text(dump(load(config)))
+    found = {cell.method: cell.config for cell in grid(config, ["hbo", "proportional", "uniform", "mos", "exp3"], [0])}
+    assert found["hbo"] == load(config, ["output=" + str(found["hbo"].output), "seed=0", "mixture.split_seed=5"])
+    assert all(found[name].balance.is_static for name in ("proportional", "uniform"))
+    assert (found["proportional"].balance.temperature, found["uniform"].balance.temperature) == (1.0, math.inf)
+    assert (found["mos"].balance.global_reward, found["mos"].balance.local_reward) == ("transferability", None)
+    assert found["exp3"].balance.actor.kind == "exp3"
+    assert {run.balance.update_every for run in found.values()} == {7}
 
 
 def test_varied_settings_are_rows_of_their_own(config):

@@ -2,7 +2,7 @@
 
 from hbo.folder.metrics import Metrics
 from hbo.folder.run import read_run
-from hbo.report.next_steps import compare_command, compared_runs
+from hbo.report.next_steps import compared_runs, comparison_of
 from hbo.report.outcome import against_no_training, cost, outcome
 
 
@@ -22,7 +22,7 @@ def test_the_end_of_a_run_says_what_moved_what_it_cost_and_what_is_next(run_fold
     )
     assert "the held-out loss fell in all 4 datasets" in parts["Training"][0]
     assert "9 runs answer it, about 1 h 4 min of training:" in parts["Balancing"][0]
-    assert parts["Balancing"][1] == compare_command(run_folder, "hbo")
+    assert parts["Balancing"][1] == comparison_of(run_folder, "hbo")
     assert parts["Report"][0] == str(run_folder / "report.html")
 
 
@@ -49,6 +49,6 @@ def test_a_run_without_updates_cost_nothing_more():
 
 
 def test_the_comparison_has_the_runs_own_method_once(tmp_path):
-    assert "--methods mos+,hbo,proportional,uniform " in compare_command(tmp_path, "mos+")
-    assert "'runs/my run/config.yaml'" in compare_command(tmp_path.__class__("runs/my run"), "uniform")
+    assert "--methods mos+,hbo,proportional,uniform " in comparison_of(tmp_path, "mos+")
+    assert "'runs/my run/config.yaml'" in comparison_of(tmp_path.__class__("runs/my run"), "uniform")
     assert (compared_runs("hbo"), compared_runs("mos+")) == (9, 12)

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
-from hbo.cli.screen import shares_told
+from hbo.cli.shares import shares_told
 from hbo.progress import Lap
 from hbo.text import duration
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hbo.cli.check import Config
-from hbo.cli.console import complain, out, say, tell
+from hbo.cli.console import complain, out, say, tell, tell_part
 from hbo.cli.evaluate import BatchSize, ChatTemplate, DataFolder, Limit, for_grid
 
 
@@ -27,8 +27,10 @@ def compare_command(
 ) -> None:
     """Run every method with every seed on CONFIG's mixture, and compare them."""
     from hbo.compare.grid import cells, plan, seed_numbers
-    from hbo.compare.publish import publish_results
+    from hbo.compare.publish import publish_results, tabulated
     from hbo.compare.runner import run_grid
+    from hbo.compare.terminal_table import comparison_table
+    from hbo.compare.verdict import verdict
 
     grid = cells(config, methods.split(","), seed_numbers(seeds), vary or (), output)
     evaluation = for_grid(tasks, data, chat_template, limit, batch_size)
@@ -39,7 +41,13 @@ def compare_command(
             out.print(f"each is evaluated on {tasks}", markup=False)
         return
     failed = run_grid(grid, output, lambda: publish_results(grid, output), say, evaluation)
-    for name in ("comparison.md", "comparison.html"):
-        tell(output / name)
+    table = tabulated(grid)
+    if table:
+        tell("")
+        out.print(comparison_table(table))
+        tell("")
+    tell_part("Verdict", verdict(table))
+    tell_part("Page", str(output / "comparison.html"))
+    tell_part("Table", str(output / "comparison.md"))
     if failed:
         complain(f"{failed} of {len(grid)} runs failed; the same command tries them again", 1)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from hbo.cli.console import console, is_first, say
+from hbo.cli.shares import shares_told
 from hbo.progress import Lap, Track, silent, unheard
-from hbo.text import duration, one_line
+from hbo.text import duration
 
 _OFTEN = 60.0  # seconds after which a long phase says where it is
 _LONG = 2.0  # seconds of a phase that are worth a line
-_NAMED = 6  # datasets whose shares fit a line
-_NAME = 24  # characters of a name
 
 
 class Screen(Protocol):
@@ -38,7 +37,7 @@ def screen() -> Iterator[Screen]:
         with Bars(console) as shown:
             yield shown
     else:
-        yield Lines(say)
+        yield PlainLines(say)
 
 
 @contextmanager
@@ -55,7 +54,7 @@ class Nothing:
     hear = staticmethod(unheard)
 
 
-class Lines:
+class PlainLines:
     """Shows a line now and then: one for each lap, and for phases that take long.
 
     Args:
@@ -93,28 +92,3 @@ class Lines:
     def _tell(self, line: str) -> None:
         self._said = self._clock()
         self._say(line)
-
-
-def shares_told(shares: Mapping[str, float]) -> str:
-    """Shares of datasets on one line; of many the largest only.
-
-    Example:
-        >>> shares_told({"chat": 0.9996, "math": 0.0004})
-        'chat 100.0%, math 0.04%'
-    """
-    largest = sorted(shares, key=lambda name: -shares[name])[:_NAMED]
-    named = [name for name in shares if name in largest]
-    told = [f"{_short(name)} {percent(shares[name])}" for name in named]
-    if others := len(shares) - len(named):
-        told.append(f"{others} others {percent(sum(shares.values()) - sum(shares[name] for name in named))}")
-    return ", ".join(told)
-
-
-def percent(share: float) -> str:
-    """A share in percent, with digits enough to tell a small one from none."""
-    return f"{share:.1%}" if share >= 0.001 or not share else f"{100 * share:.1g}%"
-
-
-def _short(name: str) -> str:
-    line = one_line(name)
-    return line if len(line) <= _NAME else f"{line[: _NAME - 1]}…"

@@ -10,8 +10,9 @@ from itertools import product
 from pathlib import Path
 
 from hbo.config import RunConfig
+from hbo.config.balance import TIERS
 from hbo.config.file import load
-from hbo.config.methods import method_of
+from hbo.config.methods import SETTINGS, actor_kind, method_of
 from hbo.errors import ConfigError
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import METRICS_FILE
@@ -76,23 +77,36 @@ def seed_numbers(text: str) -> list[int]:
 def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str], output: Path) -> list[Cell]:
     """Every run of the grid, seed by seed, so that an unfinished grid has whole seeds.
 
-    The held-out rows are those that `config` alone would hold out, whatever the seed of the run.
+    The held-out rows are those that `config` alone would hold out, whatever the seed of the run. Rewards that it names
+    are those of its own method.
 
     Raises:
         ConfigError: A method, seed or varied key can't be used, or the cells would not be comparable.
     """
     axes = _axes(methods, seeds, vary)
-    split_seed = load(config).split_seed
+    own = load(config)
     found = []
     for seed, settings, method in product(seeds, product(*axes), methods):
         varied = [f"{key}={value}" for key, value in settings]
-        fixed = [f"balance.method={method}", f"seed={seed}", f"mixture.split_seed={split_seed}"]
+        fixed = [f"balance.method={method}", f"seed={seed}", f"mixture.split_seed={own.split_seed}"]
         name = "-".join([method, *varied, f"seed{seed}"]).replace("/", "_")
-        run = load(config, [*varied, *fixed])
+        run = load(config, [*varied, *fixed], without=_of_another(own.balance.method, method))
         run = typed(run.model_copy(update={"output": str(output.absolute() / "runs" / name)}))
         if seed == seeds[0]:
             _check_trainer(run, [key for key, _ in settings])
         found.append(Cell(method, seed, settings, run))
+    return found
+
+
+def _of_another(own: str, method: str) -> list[str]:
+    """The keys of a file for method `own` that would make another method what it isn't: a static one would learn."""
+    if method == own:
+        return []
+    found = [f"balance.{tier}{kind}" for tier in TIERS for kind in ("", "_reward")]
+    if actor_kind(own) != actor_kind(method):
+        found.append("balance.actor.kind")
+    if SETTINGS[method].means_temperature:
+        found.append("mixture.temperature")
     return found
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hbo.compare.table import Contest, Metric, SeedMean, Table
+from hbo.compare.verdict import verdict
 
 READING = (
     "Mean ± standard error over the seeds of a row. NLL is the mean negative log-likelihood of a dataset's held-out "
@@ -20,7 +21,7 @@ def markdown(table: Table | None) -> str:
     """The whole of comparison.md."""
     if table is None:
         return "No run is finished yet.\n"
-    parts = [READING, "", *_grid(table, table.columns, wins=True)]
+    parts = [_escaped(verdict(table)), "", READING, "", *_grid(table, table.columns, wins=True)]
     if table.accuracies:
         parts += ["", "Accuracy:", "", *_grid(table, table.accuracies)]
     if table.benchmarks:

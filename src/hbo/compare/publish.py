@@ -11,7 +11,7 @@ from hbo.atomic import write_file
 from hbo.compare.comparison_page import page
 from hbo.compare.grid import Cell
 from hbo.compare.markdown import markdown
-from hbo.compare.table import tabulate
+from hbo.compare.table import Table, tabulate
 from hbo.folder.benchmarks import Evaluation
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import EVALUATION, METRICS_FILE
@@ -24,12 +24,22 @@ def publish_results(cells: Sequence[Cell], output: Path) -> None:
     Raises:
         DataError: A file can't be written.
     """
-    rows = [_row(cell) for cell in cells if cell.is_finished]
+    rows = _rows(cells)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     table = tabulate(rows) if rows else None
     shown = {"comparison.md": markdown(table), "comparison.html": page(table, f"{output.absolute().name}: hbo compare")}
     for name, text in {"results.jsonl": lines, **shown}.items():
         write_file(output / name, text)
+
+
+def tabulated(cells: Sequence[Cell]) -> Table | None:
+    """The table of the cells that are finished, or None where none is."""
+    rows = _rows(cells)
+    return tabulate(rows) if rows else None
+
+
+def _rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    return [_row(cell) for cell in cells if cell.is_finished]
 
 
 def _row(cell: Cell) -> dict[str, Any]:

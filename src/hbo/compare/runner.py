@@ -16,6 +16,7 @@ from typing import Any
 
 from hbo.atomic import write_file
 from hbo.compare.grid import Cell
+from hbo.compare.grid_progress import Progress
 from hbo.config.file import dump, load
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder.paths import CONFIG, last_checkpoint, stamp_of
@@ -56,6 +57,8 @@ def run_grid(
     for cell in cells:
         _write_config(cell)
     waiting, failed = list(cells), 0
+    tell = Progress(cells, say)
+    tell.begins()
     while waiting:
         busy = []
         for cell in waiting:
@@ -65,16 +68,16 @@ def run_grid(
                     continue
                 code, log = 0, cell.folder.with_name(f"{cell.folder.name}.log")
                 if not cell.is_finished:
-                    code = _train(cell, held, log, output, say)
+                    code = _train(cell, held, log, output, tell)
                     _publish(output, finished)
                 if evaluation and not code and not evaluation.is_done(cell.folder):
                     log = cell.folder.with_name(f"{cell.folder.name}.eval.log")
-                    say(f"{cell.label}, seed {cell.seed}: is evaluated")
+                    tell.of(cell, "is evaluated")
                     code = _hbo(["eval", str(cell.folder), *evaluation.words], held, log, ExitStack(), lambda: True)
                     _publish(output, finished)
                 if code:
                     failed += 1
-                    say(f"{cell.label}, seed {cell.seed}: failed (exit code {code}): {_last_line(log)}; see {log}")
+                    tell.failed(cell, f"failed (exit code {code}): {_last_line(log)}; see {log}")
         waiting = busy
         if busy:
             time.sleep(_POLL)
@@ -82,15 +85,18 @@ def run_grid(
     return failed
 
 
-def _train(cell: Cell, held: int, log: Path, output: Path, say: Callable[[str], None]) -> int:
+def _train(cell: Cell, held: int, log: Path, output: Path, tell: Progress) -> int:
     resume = last_checkpoint(cell.folder) is not None and (cell.folder / CONFIG).is_file()
-    say(f"{cell.label}, seed {cell.seed}: {'goes on' if resume else 'starts'}")
+    tell.starts(cell, "goes on" if resume else "starts")
     words = ["train", str(cell.file), "--resume" if resume else "--overwrite"]
     before = None if resume else stamp_of(cell.folder / CONFIG)
     with ExitStack() as starting:
         # Scores and reference losses are in the cache once a run writes its configuration: measured once per grid.
         starting.enter_context(_lock(output / "start.lock", wait=True))
-        return _hbo(words, held, log, starting, lambda: stamp_of(cell.folder / CONFIG) not in (None, before))
+        code = _hbo(words, held, log, starting, lambda: stamp_of(cell.folder / CONFIG) not in (None, before))
+    if not code:
+        tell.finished(cell)
+    return code
 
 
 def _hbo(words: Sequence[str], held: int, log: Path, starting: ExitStack, has_started: Callable[[], bool]) -> int:

@@ -18,8 +18,10 @@ from hbo.errors import ConfigError
 _RECIPES = Path(__file__).parents[1] / "recipe_files"  # the wheel's copy of recipes/
 
 
-def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+def load(path: str | Path, overrides: Sequence[str] = (), *, without: Sequence[str] = ()) -> RunConfig:
     """The run that `path` describes, with `overrides` such as `balance.probes=8` on top.
+
+    Keys of the file named in `without`, such as `balance.actor.kind`, are taken for not written.
 
     Where there is no such file, `recipes/NAME` is the recipe of that name that came with an installed hbo.
 
@@ -31,6 +33,8 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     lines = {} if root is None else _lines(root, str(file))
     if not isinstance(data, dict):
         raise ConfigError(f"{file}: holds no keys; a configuration starts with `model:` and `mixture:`")
+    for name in without:
+        _forget(data, name.split("."))
     for override in overrides:
         key = _apply(data, override)
         lines = {path: line for path, line in lines.items() if path[: len(key)] != key}
@@ -78,6 +82,13 @@ def dump(config: RunConfig) -> str:
     # YAML has it here; written twice, a later edit of one would be a contradiction.
     data["mixture"]["temperature"] = data["balance"].pop("temperature")
     return write_yaml(data)
+
+
+def _forget(data: Any, key: Sequence[str]) -> None:
+    for part in key[:-1]:
+        data = data.get(part) if isinstance(data, dict) else None
+    if isinstance(data, dict):
+        data.pop(key[-1], None)
 
 
 def _found(file: Path) -> Path:

@@ -11,11 +11,11 @@ _COMPARED = ("hbo", "proportional", "uniform")
 _SEEDS = 3
 
 
-def compare_command(folder: Path, method: str) -> str:
+def comparison_of(folder: Path, method: str) -> str:
     """What tells whether balancing helped: the run's configuration under its method and without balancing.
 
     Example:
-        >>> compare_command(Path("runs/a"), "hbo")
+        >>> comparison_of(Path("runs/a"), "hbo")
         'hbo compare runs/a/config.yaml --methods hbo,proportional,uniform --seeds 0,1,2 --output runs/a-compare'
     """
     methods = ",".join(dict.fromkeys([method, *_COMPARED]))
@@ -26,5 +26,5 @@ def compare_command(folder: Path, method: str) -> str:
 
 
 def compared_runs(method: str) -> int:
-    """How many runs `compare_command` makes."""
+    """How many runs `comparison_of` makes."""
     return len({method, *_COMPARED}) * _SEEDS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import MODEL_FOLDER, REPORT
 from hbo.folder.run import Run
-from hbo.report.next_steps import compare_command, compared_runs
+from hbo.report.next_steps import compared_runs, comparison_of
 from hbo.report.series import series_of
 from hbo.report.words import moved
 from hbo.text import counted, duration
@@ -31,7 +31,7 @@ def outcome(run: Run) -> list[Part]:
         ("Shares", " ".join(moved(run, series)), ""),
         ("Cost", cost(metrics, len(run.lines) - 1), ""),
         ("Training", against_no_training(metrics), ""),
-        ("Balancing", _whether(run, metrics), compare_command(run.folder, run.method)),
+        ("Balancing", _whether(run, metrics), comparison_of(run.folder, run.method)),
         ("Model", str(run.folder / MODEL_FOLDER), ""),
         ("Report", str(run.folder / REPORT), ""),
     ]

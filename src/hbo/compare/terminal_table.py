@@ -1,0 +1,40 @@
+"""The table of a comparison for the terminal: what all datasets have in common; the page has each dataset."""
+
+from __future__ import annotations
+
+import math
+
+from rich.text import Text
+
+from hbo.compare.table import SeedMean, Table
+from hbo.report.columns import Columns
+from hbo.text import duration, visible
+
+_SHOWN = {
+    "macro NLL": "mean loss",
+    "relative NLL": "relative to before",
+    "worst NLL": "worst loss",
+    "accuracy": "accuracy",
+}
+
+
+def comparison_table(table: Table) -> Columns:
+    """A row for each method: means over its seeds; the best of a column is bold."""
+    shown = [column for column in table.columns if column.name in _SHOWN]
+    heads = [_SHOWN[column.name] for column in shown]
+    found = Columns(["method", "seeds", *heads, "datasets won", "balancing", "time"], "Held-out rows after training")
+    for label in table.labels:
+        cells = [_entry(table.entries[label, column.name], column.digits) for column in shown]
+        overhead, seconds = table.entries[label, "overhead"].mean, table.entries[label, "seconds"].mean
+        found.add(
+            visible(label), str(table.seeds[label]), *cells, str(table.wins[label]),
+            "–" if math.isnan(overhead) else f"+{overhead:.1%}", "–" if math.isnan(seconds) else duration(seconds),
+        )  # fmt: skip
+    return found
+
+
+def _entry(entry: SeedMean, digits: int) -> Text:
+    if math.isnan(entry.mean):
+        return Text("–")
+    error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"
+    return Text(f"{entry.mean:.{digits}f}{error}", style="bold" if entry.rank == 1 else "")

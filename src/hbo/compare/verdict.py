@@ -1,0 +1,66 @@
+"""What a comparison comes to, in one sentence: is hbo better than the best of the other methods?"""
+
+from __future__ import annotations
+
+import math
+
+from hbo.compare.statistics import Paired
+from hbo.compare.table import Contest, Table
+
+JUDGED = "macro NLL"
+TOO_SMALL = 0.005
+"""Share of a loss below which a difference matters to nobody, however sure it is."""
+_ENOUGH = 6  # seeds from which the exact test can find a difference
+
+
+def verdict(table: Table | None) -> str:
+    """The sentence, which claims no more than the seeds show.
+
+    Example:
+        >>> verdict(None)
+        'No run is finished yet.'
+    """
+    if table is None:
+        return "No run is finished yet."
+    contest = next((each for each in table.contests if each.column.name == JUDGED), None)
+    ours = None if contest is None else _best([each for each in table.labels if _is_ours(each)], table)
+    if contest is None or ours is None:
+        missing = "a baseline such as proportional" if contest is None else "hbo"
+        return f"There is nothing to judge yet: name {missing} in --methods too."
+    found = next(each.found for each in contest.differences if each.label == ours)
+    return _told(ours, contest, found, table)
+
+
+def _is_ours(label: str) -> bool:
+    return label.partition(",")[0] == "hbo"
+
+
+def _best(labels: list[str], table: Table) -> str | None:
+    known = [label for label in labels if not math.isnan(table.entries[label, JUDGED].mean)]
+    return min(known, key=lambda label: table.entries[label, JUDGED].mean, default=None)
+
+
+def _told(ours: str, contest: Contest, found: Paired, table: Table) -> str:
+    theirs = table.entries[contest.best, JUDGED].mean
+    if not found.pairs:
+        return f"There is nothing to judge yet: {ours} and {contest.best} have no finished seed in common."
+    share = found.mean / theirs if theirs else 0.0
+    way = "lower" if share < 0 else "higher"
+    small = ", too little to matter" if abs(share) < TOO_SMALL else ""
+    told = f"its mean held-out loss is {abs(share):.1%} {way} than that of {contest.best}, the best other method{small}"
+    if not share:
+        told = f"its mean held-out loss is that of {contest.best}, the best other method"
+    seeds = f"{found.pairs} seeds, p = {found.p:.3f}"
+    if found.pairs == 1:
+        return f"One seed can't tell {ours} from chance: {told}. Run {_ENOUGH} seeds or more."
+    match found.verdict:
+        case "lower":
+            return f"{'A small gain' if small else 'Balancing helped'}: of {ours}, {told} ({seeds})."
+        case "higher":
+            return f"{'A small loss' if small else 'Balancing did harm'}: of {ours}, {told} ({seeds})."
+        case said if "too few" in said:
+            return (
+                f"{ours} may be {'better' if share < 0 else 'worse'}, but {found.pairs} seeds are too few to tell: in "
+                f"each of them the same way, {told}. Run {_ENOUGH} seeds or more."
+            )
+    return f"No difference was seen between {ours} and {contest.best} ({seeds}): {told}, which is within chance."

@@ -1,0 +1,59 @@
+"""The sentence that a comparison comes to."""
+
+import pytest
+
+from hbo.compare.table import tabulate
+from hbo.compare.verdict import verdict
+
+
+def lines(**losses):
+    """A line of results.jsonl for each method and seed: `lines(hbo=[1.0], uniform=[2.0])`."""
+    return [
+        {
+            "label": method, "method": method.split(",")[0], "seed": seed, "nll": {"a": loss}, "accuracy": None,
+            "macro_nll": loss, "relative_nll": loss, "worst_nll": loss, "overhead": 0.1, "seconds": 3.0,
+        }
+        for method, values in losses.items()
+        for seed, loss in enumerate(values)
+    ]  # fmt: skip
+
+
+def of(**losses):
+    return verdict(tabulate(lines(**losses)))
+
+
+SIX = [2.0, 2.1, 2.2, 2.3, 2.4, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("factor", "opening"),
+    [(0.9, "Balancing helped: of hbo, its mean held-out loss is 10.0% lower than that of uniform"),
+     (1.1, "Balancing did harm: of hbo, its mean held-out loss is 10.0% higher than that of uniform"),
+     (0.998, "A small gain: of hbo, its mean held-out loss is 0.2% lower than that of uniform, the best other method, too ")],
+)  # fmt: skip
+def test_six_seeds_that_agree_are_enough(factor, opening):
+    assert of(hbo=[factor * loss for loss in SIX], uniform=SIX).startswith(opening)
+
+
+def test_three_seeds_that_agree_are_too_few():
+    told = of(hbo=[1.0, 1.1, 1.2], uniform=[2.0, 2.1, 2.2])
+    assert told.startswith("hbo may be better, but 3 seeds are too few to tell")
+    assert told.endswith("Run 6 seeds or more.")
+
+
+def test_one_seed_is_chance_and_nothing_is_no_verdict():
+    assert of(hbo=[1.0], uniform=[2.0]).startswith(
+        "One seed can't tell hbo from chance: its mean held-out loss is 50.0%"
+    )
+    assert of(hbo=[1.0]) == "There is nothing to judge yet: name a baseline such as proportional in --methods too."
+    assert of(uniform=[1.0], proportional=[2.0]) == "There is nothing to judge yet: name hbo in --methods too."
+
+
+def test_seeds_that_disagree_are_within_chance():
+    told = of(hbo=[1.0, 2.2, 1.9], uniform=[1.1, 2.0, 2.0], proportional=[3.0, 3.0, 3.0])
+    assert told.startswith("No difference was seen between hbo and uniform (3 seeds") and "within chance" in told
+
+
+def test_the_best_of_several_settings_is_judged():
+    runs = lines(**{"hbo, balance.probes=2": [1.0], "hbo, balance.probes=4": [0.5], "uniform": [1.0]})
+    assert "hbo, balance.probes=4" in verdict(tabulate(runs))
