@@ -6,9 +6,10 @@ from tiny_models import tiny
 from transformers import Trainer, TrainingArguments
 
 from hbo.errors import ConfigError, DataError
-from hbo.integrations.attach import WithoutOurColumns, attach
+from hbo.integrations.attach import attach
 from hbo.integrations.section import section_of
 from hbo.scoring.losses import per_example_loss
+from hbo.training.own_columns import WithoutOurColumns
 
 PAD = 3
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import random
 from collections import Counter
 from pathlib import Path
 
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from courses import assert_one_course, launch, records
-from datasets import Dataset
+from own_losses import ALL_ROWS, measured_and_expected, preferences, shaken
 from peft import LoraConfig
-from tiny_training import MOVING, WORDS, assert_same_weights, ledger, weights
+from tiny_training import MOVING, assert_same_weights, ledger, weights
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
@@ -22,23 +21,6 @@ from hbo.errors import ConfigError, ResumeError
 from hbo.training.balancing import parts_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
-
-
-def preferences(sizes=(21, 10), levels=2, seed=0):
-    words = random.Random(seed)
-    text = lambda longest: " " + " ".join(words.choices(WORDS, k=words.randint(1, longest)))  # noqa: E731
-    rows = [
-        {
-            "prompt": f"{'ab'[k]} {i}",
-            "chosen": text(8),
-            "rejected": text(5),
-            "hbo_dataset": "ab"[k],
-            "hbo_level": i % levels,
-        }
-        for k, size in enumerate(sizes)
-        for i in range(size)
-    ]
-    return Dataset.from_list(rows)
 
 
 @pytest.fixture
@@ -74,15 +56,6 @@ def make_dpo(tmp_path, model_folder, tokenizer):
     return make
 
 
-def shaken(model, seed=1):
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.add_(torch.randn_like(parameter) * 0.05)
-    return model
-
-
 def log_probability(model, row, answer):
     """Of an answer's tokens after the prompt, by the model's plain logits."""
     ids = torch.tensor([row["prompt_ids"] + row[answer]])
@@ -104,42 +77,11 @@ def own_loss(trainer, row):
     return trainer.compute_loss(trainer.model, trainer.data_collator([row]))
 
 
-def norm_by_autograd(model, loss):
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return torch.cat([gradient.double().flatten() for gradient in gradients if gradient is not None]).norm().item()
-
-
-def measured_and_expected(trainer, callback, loss_of):
-    """Rewards of both levels at step 2, and the same by plain autograd, one probe at a time."""
-    groups, probe = parts_of(trainer, callback.config, 0)
-    trainer.model.eval()
-    start = {row: loss_of(trainer.train_dataset[row]).item() for row in range(len(trainer.train_dataset))}
-    probe.measure_reference(trainer.model)
-    shaken(trainer.model)
-    rewards = probe.measure(trainer.model, 2)
-    norm_KL, ratio_KL = np.zeros((2, 2)), np.zeros((2, 2))
-    seen = 0
-    for k in range(2):
-        for j in range(2):
-            rows = groups.rows(k, j).tolist()  # the pool is larger than a group, and so are the probes
-            losses = [loss_of(trainer.train_dataset[row]) for row in rows]
-            norm_KL[k, j] = np.mean([norm_by_autograd(trainer.model, loss) for loss in losses])
-            ratio_KL[k, j] = np.mean([loss.item() / start[row] for loss, row in zip(losses, rows, strict=True)])
-            seen += len(rows)
-    share_KL = groups.sizes_KL / groups.sizes_KL.sum(axis=1, keepdims=True)
-    assert rewards.examples == seen
-    return (rewards.global_K, rewards.local_KL), ((share_KL * norm_KL).sum(axis=1), ratio_KL)
-
-
-ALL_ROWS = {"probes": 64, "probe_pool": 64}
-
-
 def test_rewards_are_gradient_norm_and_growth_of_the_dpo_loss_written_out(make_dpo, model_folder):
     trainer, callback = make_dpo(rows=preferences(sizes=(5, 4)), balance=ALL_ROWS)
     reference = AutoModelForCausalLM.from_pretrained(model_folder).eval()
     measured, expected = measured_and_expected(
-        trainer, callback, lambda row: dpo_by_hand(trainer.model, reference, row)
+        trainer, callback, lambda row: dpo_by_hand(trainer.model, reference, trainer.train_dataset[row])
     )
     assert measured[0] == pytest.approx(expected[0], rel=1e-4)
     assert measured[1] == pytest.approx(expected[1], rel=1e-4)
@@ -158,7 +100,9 @@ def test_rewards_are_gradient_norm_and_growth_of_the_dpo_loss_written_out(make_d
 )
 def test_rewards_are_those_of_the_trainers_own_loss(make_dpo, options):
     trainer, callback = make_dpo(rows=preferences(sizes=(5, 4)), balance=ALL_ROWS, **options)
-    measured, expected = measured_and_expected(trainer, callback, lambda row: own_loss(trainer, row))
+    measured, expected = measured_and_expected(
+        trainer, callback, lambda row: own_loss(trainer, trainer.train_dataset[row])
+    )
     assert measured[0] == pytest.approx(expected[0], rel=1e-5)
     assert measured[1] == pytest.approx(expected[1], rel=1e-5)
 

@@ -41,6 +41,8 @@ class Purpose(IntEnum):
     """Rows set aside that an update looks at: step, dataset."""
     ASIDE = 14
     """Rows that are set aside: dataset."""
+    OWN_LOSS = 15
+    """What a trainer's collator and loss leave to chance when a row is measured: row."""
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

@@ -7,8 +7,7 @@ Letters: N rows.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from datasets import Dataset
@@ -25,26 +24,9 @@ from hbo.scoring.processes import Processes
 from hbo.scoring.scores import Scores
 from hbo.training.callback import HBOCallback
 from hbo.training.checks import check_trainer
+from hbo.training.own_columns import WithoutOurColumns
 
 _BATCH = 1000
-
-
-class WithoutOurColumns:
-    """A collator that hands on rows without what only HBO reads, and which no tensor could hold.
-
-    Args:
-        collator: The trainer's.
-        also: Columns that the trainer's collator must not see either.
-    """
-
-    def __init__(self, collator: Callable[[list[Any]], Any], also: Sequence[str] = ()) -> None:
-        self.collator, self.also = collator, frozenset(also)
-
-    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
-        """The batch that the trainer's collator makes."""
-        return self.collator(
-            [{k: v for k, v in row.items() if not k.startswith("hbo_") and k not in self.also} for row in rows]
-        )
 
 
 def attach(

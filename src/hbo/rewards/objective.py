@@ -1,11 +1,12 @@
-"""Both rewards on a trainer's own loss, one row at a time: for trainers whose loss is no mean over target tokens.
+"""Both rewards on a trainer's own loss, one row at a time: for rows and losses that no batched rule fits.
 
-Such a loss (DPO's, say) has no batched rule for the gradients of its rows, so autograd makes one pass per probe.
+DPO's loss, say, compares two sequences; a row with an image is more than its tokens. Autograd makes one pass per probe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,24 +18,38 @@ from hbo.config import HBOConfig
 from hbo.config.rewards import needs
 from hbo.core.algorithm import Rewards
 from hbo.core.groups import Groups
+from hbo.core.keys import Purpose, generator
+from hbo.errors import HBOError, RewardError
 from hbo.rewards import Reward, reward_functions
 from hbo.rewards.gradients import gradient_norm_of, trainable_parameters
 from hbo.rewards.measurer import Measurer
-from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.rewards.norms.left_as_found import left_as_found, seed_all
 from hbo.rewards.passes import pool_of, probes_of
 from hbo.rewards.per_row import loss
 from hbo.rewards.probe import due_functions, rewards_of_probes, value_of
 from hbo.scoring.processes import ALONE, Processes
 
+_TRIED = 3  # groups of which a row is measured before training
+_INSTEAD = "mend it, or choose a method that measures nothing (proportional, temperature, uniform, stratified)"
+
 
 class Objective(Protocol):
-    """What a trainer minimises, for one row."""
+    """What a trainer minimises, for one row.
+
+    Attributes:
+        name: The trainer's, for messages.
+    """
+
+    name: str
 
     def batch(self, row: int) -> Any:
         """The row as a batch of its own, as the trainer would collate it."""
 
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
-        """The trainer's loss () of a batch, which leaves nothing in the trainer's records."""
+        """The trainer's loss () of a batch."""
+
+    def apart(self) -> AbstractContextManager[None]:
+        """Inside, losses are computed as in an evaluation and leave nothing in the trainer's records."""
 
 
 class OwnLossProbe(Measurer):
@@ -57,17 +72,43 @@ class OwnLossProbe(Measurer):
         self.reference: dict[int, float] = {}
 
     def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
-        """Measures one row, as an update does.
+        """Measures a few rows, as an update does.
 
         Raises:
-            RewardError: A reward can't be measured.
+            RewardError: A reward can't be measured; the trainer and the cause are named.
         """
-        one = next(rows[:1] for rows in self.pool if len(rows))
-        self._values(model, one, self.functions, processes)
+        self.tried(model, self.functions, processes)
         return "rewards are measured on the trainer's own loss, one row at a time"
 
+    def tried(self, model: nn.Module, functions: Sequence[Reward | None], processes: Processes) -> Floats:
+        """What each of the functions gives for a few rows (F, P).
+
+        Raises:
+            RewardError: The trainer's collator or loss fails on a row alone.
+        """
+        few = np.concatenate([rows[:1] for rows in self.pool if len(rows)][:_TRIED])
+        try:
+            return self._values(model, few, functions, processes)
+        except HBOError:
+            raise
+        except Exception as error:
+            raise RewardError(
+                f"{self.objective.name} can't be measured: its loss of a single row ended in {type(error).__name__} "
+                f"({error}); {_INSTEAD}"
+            ) from error
+
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
-        """Notes the loss of every row of the pool under `model`, which must be the untuned one."""
+        """Notes the loss of every row of the pool under `model`, which must be the untuned one.
+
+        Raises:
+            RewardError: A row alone has no loss; the trainer and the cause are named.
+        """
+        losses = self.tried(model, [loss], processes)[0]
+        if not np.isfinite(losses).any() or not losses.any():
+            raise RewardError(
+                f"{self.objective.name} can't be measured: the loss of a row by itself is {losses[0]:g}, as where rows "
+                f"of a batch are compared with each other; {_INSTEAD}"
+            )
         pool = np.concatenate(self.pool)
         losses = self._values(model, pool, [loss], processes)[0]
         self.reference = dict(zip(pool.tolist(), losses.tolist(), strict=True))
@@ -91,7 +132,7 @@ class OwnLossProbe(Measurer):
         self, model: nn.Module, number_P: Ints, functions: Sequence[Reward | None], processes: Processes
     ) -> Floats:
         value_FP = np.zeros((len(functions), len(number_P)))
-        with left_as_found(model):
+        with left_as_found(model), self.objective.apart():
             # In turns also because a trainer's loss may gather its records over all processes.
             for at, is_own in processes.turns(len(number_P)):
                 found_F = self._one_row(model, int(number_P[at]), functions)
@@ -100,6 +141,8 @@ class OwnLossProbe(Measurer):
         return processes.total(value_FP)
 
     def _one_row(self, model: nn.Module, row: int, functions: Sequence[Reward | None]) -> Floats:
+        # A collator or a loss that leaves something to chance leaves it to the same for this row, now and later.
+        seed_all(int(generator(self.seed, Purpose.OWN_LOSS, row).integers(2**31)))
         batch = self.objective.batch(row)
         context: dict[str, Any] = {}
         if "gradient_norm" in needs(*functions):

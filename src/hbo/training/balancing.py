@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
 from hbo.arrays import Ints
@@ -30,12 +31,16 @@ from hbo.scoring.processes import Processes
 from hbo.scoring.room import never_for_training
 from hbo.training import balance_log
 from hbo.training.generated import PromptProbe
-from hbo.training.group_losses import Meter, ReplayMeter
+from hbo.training.group_losses import Meter, NoMeter, ReplayMeter
 from hbo.training.groups import drawn_groups
 from hbo.training.loader import repeats_in, schedule_of, wanted_repeats
-from hbo.training.own_loss import TrainerLoss, has_own_loss
+from hbo.training.own_loss import TrainerLoss
 from hbo.training.parallel import tell_deepspeed_of_head
+from hbo.training.rows import labelled
 from hbo.training.sampler import HBOSampler
+from hbo.training.ways import Way, way_of
+
+_REPLAYED = "trl.trainer.dpo_trainer.DPOTrainer"
 
 
 class Balancing:
@@ -46,6 +51,8 @@ class Balancing:
         loader: The trainer's, prepared; nothing has been drawn from it.
         config: Method and settings.
         seed: Key of every draw.
+        way: How the trainer's rows are measured.
+        table: Dataset and level of each row.
         options: `weights` and `max_passes` of `HBO`.
 
     Attributes:
@@ -54,16 +61,26 @@ class Balancing:
         train_seconds: Training with its updates.
     """
 
-    def __init__(self, trainer: Trainer, loader: Any, config: HBOConfig, *, seed: int, **options: Any) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        loader: Any,
+        config: HBOConfig,
+        *,
+        seed: int,
+        way: Way,
+        table: Dataset,
+        **options: Any,
+    ) -> None:
         args = trainer.args
         self.trainer, self.config = trainer, config
-        self.groups, self.measurer = parts_of(trainer, config, seed)
+        self.groups, self.measurer = parts_of(trainer, config, seed, way, table)
         self.balancer = HBO(self.groups, config, seed=seed, **options)
         self._is_repeated = (repeats := repeats_in(trainer, loader)) is not None
         self.schedule = schedule_of(loader, args.gradient_accumulation_steps, repeats)
         self.sampler = HBOSampler(self.balancer.stream, self.schedule)
         self.lag = lag_of(config.update_lag, args)
-        self.meter = meter_of(trainer, self.groups)
+        self.meter = meter_of(trainer, self.groups, way)
         self.processes = Processes.of(trainer.accelerator)
         self.tokens = 0
         self.balance_seconds = 0.0
@@ -219,8 +236,17 @@ class Balancing:
         self._resumed_at = done
 
 
-def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Measurer]:
+def parts_of(
+    trainer: Trainer, config: HBOConfig, seed: int, way: Way | None = None, table: Dataset | None = None
+) -> tuple[Groups, Measurer]:
     """What a trainer's rows are drawn from, and what measures the rewards on them.
+
+    Args:
+        trainer: With its rows.
+        config: Method and settings.
+        seed: Key of every draw.
+        way: How the rows are measured, if that is known.
+        table: Dataset and level of each row, if these have been read.
 
     Raises:
         ConfigError: A reward isn't known, or can't be measured in the way asked for.
@@ -229,10 +255,11 @@ def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Me
     """
     rows, tokenizer = trainer.train_dataset, trainer.processing_class
     is_opening_needed = "without_instruction" in needs(config.global_reward, config.local_reward)
-    groups, dev_K = drawn_groups(rows, config, seed)
+    groups, dev_K = drawn_groups(labelled(rows) if table is None else table, config, seed)
     if not config.is_static and wanted_repeats(trainer) is not None:
         return groups, PromptProbe(trainer, groups, config, seed=seed)
-    if has_own_loss(trainer):
+    way = way or way_of(trainer, is_tried=not config.is_static)
+    if way.alone is not None:
         return groups, OwnLossProbe(TrainerLoss(trainer), groups, config, seed=seed)
     longest = 0 if groups.length_N is None else int(groups.length_N.max())
     measurer = measurer_for(
@@ -248,10 +275,13 @@ def parts_of(trainer: Trainer, config: HBOConfig, seed: int) -> tuple[Groups, Me
     return groups, measurer
 
 
-def meter_of(trainer: Trainer, groups: Groups) -> Meter:
+def meter_of(trainer: Trainer, groups: Groups, way: Way) -> Meter:
     """What reads the training loss of each group off the trainer's passes."""
-    if not has_own_loss(trainer):
+    if way.is_token_mean and not way.is_from_encoder:
         return Meter(groups)
+    # By name, so that no trainer's module is imported for the asking.
+    if not any(f"{kind.__module__}.{kind.__qualname__}" == _REPLAYED for kind in type(trainer).__mro__):
+        return NoMeter(groups)
     return ReplayMeter(TrainerLoss(trainer), groups, is_referred=not trainer.precompute_ref_logps)
 
 

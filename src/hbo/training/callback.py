@@ -25,8 +25,11 @@ from hbo.training.checks import check_max_passes, check_rows_fit, check_trainer
 from hbo.training.generated import generated_config
 from hbo.training.live_log import LiveLog, Teller
 from hbo.training.log_line import JoinedLog, log_alone, will_log
-from hbo.training.own_loss import own_loss_config
+from hbo.training.measurable import measured_config
+from hbo.training.own_columns import hide_our_columns
+from hbo.training.rows import labelled
 from hbo.training.state import HBOState, check_data, fingerprints, saved_snapshot
+from hbo.training.ways import way_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,10 +38,10 @@ class HBOCallback(TrainerCallback):
     """Balances the mixture that `trainer` trains on.
 
     The trainer's `train_dataset` needs the columns `hbo_dataset` and `hbo_level` (see `build_mixture`, `stratify`);
-    without `hbo_level` every dataset is one group.
+    without `hbo_level` every dataset is one group. Items of a torch dataset have them as entries.
 
     Args:
-        trainer: SFTTrainer, or any other trainer of transformers' family.
+        trainer: SFTTrainer, or any other trainer of transformers' family whose rows have a loss by themselves.
         config: Method and settings; absent: the paper's.
         weights: Dataset → relative share at the start, instead of its size.
         max_passes: How often each row may be trained on; a group that has had as much leaves its share to the others.
@@ -63,16 +66,21 @@ class HBOCallback(TrainerCallback):
         fingerprints: Mapping[str, str] | None = None,
     ) -> None:
         self.trainer = trainer
-        self.config = own_loss_config(trainer, config or HBOConfig())
+        config = config or HBOConfig()
         self.weights, self.max_passes, self.fingerprints = weights, max_passes, fingerprints
         args = trainer.args
         self.seed = seed if seed is not None else args.data_seed if args.data_seed is not None else args.seed
-        repeats = check_trainer(trainer, self.config)
-        if repeats is not None:
-            self.config = generated_config(trainer, self.config)
+        repeats = check_trainer(trainer, config)
         check_rows_fit(trainer)
+        self._rows = trainer.train_dataset
+        self._table = labelled(self._rows)
+        hide_our_columns(trainer)
+        self._way = way_of(trainer, is_tried=not config.is_static)
+        self.config = (
+            measured_config(trainer, config, self._way) if repeats is None else generated_config(trainer, config)
+        )
         # Made anew when training begins; made here too, so that a setting that can't work is refused before.
-        self.groups, _ = parts_of(trainer, self.config, self.seed)
+        self.groups, _ = parts_of(trainer, self.config, self.seed, self._way, self._table)
         """Groups of the trainer's rows."""
         balance_log.check_names(self.groups.datasets)
         HBO(self.groups, self.config, weights=weights, max_passes=max_passes)
@@ -128,8 +136,18 @@ class HBOCallback(TrainerCallback):
         if self._balancing is not None:
             self._balancing.stop()
         loader = kwargs["train_dataloader"]
+        if self.trainer.train_dataset is not self._rows:  # somebody has put others there
+            self._rows = self.trainer.train_dataset
+            self._table = labelled(self._rows)
         begun = Balancing(
-            self.trainer, loader, self.config, seed=self.seed, weights=self.weights, max_passes=self.max_passes
+            self.trainer,
+            loader,
+            self.config,
+            seed=self.seed,
+            way=self._way,
+            table=self._table,
+            weights=self.weights,
+            max_passes=self.max_passes,
         )
         self._balancing, self.groups = begun, begun.groups
         self.state = self.state.in_use(self.trainer.callback_handler.callbacks)
@@ -199,5 +217,5 @@ class HBOCallback(TrainerCallback):
     def _content(self) -> dict[str, str]:
         # Made when the first checkpoint needs it: it reads every row.
         if self.fingerprints is None:
-            self.fingerprints = fingerprints(self.trainer.train_dataset)
+            self.fingerprints = fingerprints(self._table)
         return dict(self.fingerprints)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, Trainer, TrainingArguments
 
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
-from hbo.errors import ConfigError, DataError, ModelError
+from hbo.errors import ConfigError, ModelError
 from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths
 from hbo.scoring.limits import Limits, check_ids, has_position_table
@@ -28,16 +28,10 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> Repeats | None:
 
     Raises:
         ConfigError: An option of the trainer can't go with balancing.
-        DataError: The rows are a stream.
     """
     args, rows = trainer.args, trainer.train_dataset
     check_parallelism(args, trainer)
     check_placement(trainer.model)
-    if not isinstance(rows, Dataset):
-        raise DataError(
-            f"HBO needs a datasets.Dataset to draw from, not {type(rows).__name__}; load it with streaming=False, or "
-            "store the stream with Dataset.from_generator first"
-        )
     is_in_order = args.train_sampling_strategy == "sequential" and order_is_free(trainer)
     if args.train_sampling_strategy != "random" and not is_in_order:
         raise ConfigError(
@@ -46,7 +40,8 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> Repeats | None:
         )
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_options(args, config, is_sharded=is_sharded)
-    _check_packed(rows, is_asked=getattr(args, "packing", False), is_flat=getattr(args, "padding_free", False))
+    if isinstance(rows, Dataset):
+        _check_packed(rows, is_asked=getattr(args, "packing", False), is_flat=getattr(args, "padding_free", False))
     for reward in (config.global_reward, config.local_reward):
         if is_sharded and "whole_gradients" in needs(reward):
             raise ConfigError(
@@ -110,13 +105,15 @@ def check_max_passes(
 def check_rows_fit(trainer: Trainer) -> None:
     """Refuses a trainer's rows that its model can't be given; warns of those that it wasn't made for.
 
-    Rows without `input_ids`, such as pairs, are taken as they are.
+    Rows without `input_ids`, such as pairs, and items of a torch dataset are taken as they are.
 
     Raises:
         ModelError: A row holds a token that the model has no embedding for, or is longer than its table of positions.
     """
     rows, model = trainer.train_dataset, trainer.model
-    if not isinstance(model, PreTrainedModel | PeftModel) or "input_ids" not in rows.column_names:
+    if not isinstance(model, PreTrainedModel | PeftModel) or not isinstance(rows, Dataset):
+        return
+    if "input_ids" not in rows.column_names:
         return
     known, stated = model.get_input_embeddings().weight.shape[0], Limits.of(model.config)
     limits = replace(stated, ids=known or stated.ids)  # under ZeRO-3 no process holds any of them

@@ -6,6 +6,7 @@ function of the user's can: it is given the row as the trainer collates it, and 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -60,12 +61,12 @@ class PromptProbe(OwnLossProbe):
         super().__init__(_PromptRows(trainer), groups, config, seed=seed)
 
     def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
-        """Measures one row, as an update does.
+        """Measures a few rows, as an update does.
 
         Raises:
             RewardError: A reward can't be measured.
         """
-        super().settle(model, processes)
+        self.tried(model, self.functions, processes)
         return "rewards are what your function gives for single rows, before any completion"
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
@@ -74,7 +75,10 @@ class PromptProbe(OwnLossProbe):
 
 class _PromptRows:
     def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+        self.trainer, self.name = trainer, type(trainer).__name__
+
+    def apart(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def batch(self, row: int) -> Any:
         return self.trainer.data_collator([self.trainer.train_dataset[row]])

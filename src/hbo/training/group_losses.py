@@ -5,8 +5,9 @@ waited for: sums stay there until a line of the log asks for them. No checkpoint
 loss, the first line of a resumed run is of the steps since.
 
     Meter           trainers whose loss is a mean over target tokens: each token's loss, from the model's output
-    ReplayMeter     trainers with a loss of their own (DPO): the outputs of the model and of the reference are kept
-                    until the step is over; then the trainer computes its loss from each row's part of them
+    ReplayMeter     DPOTrainer: the outputs of the model and of the reference are kept until the step is over; then the
+                    trainer computes its loss from each row's part of them
+    NoMeter         other trainers with a loss of their own, which a pass over several rows doesn't show row by row
 
 Letters: B rows of a batch, T tokens, P places (rows or tokens) that are booked, V vocabulary, C groups.
 """
@@ -111,6 +112,13 @@ class Meter(StepWatcher):
         return cells
 
 
+class NoMeter(Meter):
+    """Listens to nothing, so that the log has no loss of a dataset."""
+
+    def _heard(self, model: nn.Module) -> Iterable[nn.Module]:
+        return []
+
+
 def _token_losses(kwargs: dict[str, Any], output: Any) -> tuple[Tensor, Tensor] | None:
     """Losses (B, T) and target mask (B, T) of a batch, from TRL's per-token output or from plain logits."""
     log_probs = getattr(output, "log_probs", None)
@@ -153,17 +161,20 @@ class ReplayMeter(Meter):
 
     def after_step(self, processes: Processes = ALONE) -> float:
         """Lets the trainer compute its loss of each row whose passes are complete."""
-        for each in self._passes:
-            if self.is_referred and each.reference is None:
-                continue
-            losses = []
-            for place, row in enumerate(each.rows.tolist()):
-                reference = None if each.reference is None else each.replay(place, each.reference)
-                losses.append(self.objective.replayed(row, each.replay(place, each.policy), reference))
-            loss_B = torch.tensor(losses, dtype=torch.float64)
-            self._book(self.groups.cell_N[each.rows], loss_B, torch.ones_like(loss_B))
+        with self.objective.apart():
+            for each in self._passes:
+                if not self.is_referred or each.reference is not None:
+                    self._replay(each)
         self._passes = []
         return 0.0
+
+    def _replay(self, each: _Pass) -> None:
+        losses = []
+        for place, row in enumerate(each.rows.tolist()):
+            reference = None if each.reference is None else each.replay(place, each.reference)
+            losses.append(self.objective.replayed(row, each.replay(place, each.policy), reference))
+        loss_B = torch.tensor(losses, dtype=torch.float64)
+        self._book(self.groups.cell_N[each.rows], loss_B, torch.ones_like(loss_B))
 
     def close(self) -> None:
         """Stops listening, and forgets passes whose step didn't end."""

@@ -16,8 +16,7 @@ from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
 from hbo.errors import DataError
 from hbo.rewards.examples import example_counts
-from hbo.scoring.batches import lengths
-from hbo.training.own_loss import pair_lengths
+from hbo.training.rows import row_lengths
 
 _BATCH = 1 << 20
 _HIGHEST = 1023  # as difficulty.groups has it
@@ -49,8 +48,9 @@ def groups_of(rows: Dataset) -> Groups:
         if "hbo_level" in columns:
             level_N[done:stop] = table["hbo_level"].to_numpy()
         done = stop
-    length_N = lengths(rows) if "input_ids" in columns else pair_lengths(rows)
-    return Groups.from_codes(tuple(number), code_N, level_N, length_N=length_N, examples_N=example_counts(rows))
+    return Groups.from_codes(
+        tuple(number), code_N, level_N, length_N=row_lengths(rows), examples_N=example_counts(rows)
+    )
 
 
 def _check_columns(table: pa.Table) -> None:

@@ -1,110 +1,88 @@
-"""Trainers that are measured by their own `compute_loss`, because it is no mean over the tokens of `labels`.
+"""The loss of single rows by the trainer itself: its rows, its collator, its `compute_loss`.
 
-DPOTrainer is one: its loss compares two responses with what a reference model makes of them. The rows, their
-collation, the reference and the formula all stay the trainer's.
+DPOTrainer's compares two responses with what a reference model makes of them, a model that sees images is given more
+than tokens, a user's own may be anything. All of that stays the trainer's.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import copy
+from collections import OrderedDict, defaultdict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-import pyarrow.compute as pc
 import torch
 from datasets import Dataset
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import Trainer
+from transformers import PreTrainedModel, Trainer
 
-from hbo.config import HBOConfig
-from hbo.config.rewards import REWARDS
-from hbo.errors import ConfigError
-
-OWN_LOSS = frozenset({"trl.trainer.dpo_trainer.DPOTrainer"})
-"""Classes, with all that derive from them. One more must keep its records in `_metrics`, as TRL's trainers do."""
-
-_PAIR = {"prompt_ids": 2, "chosen_ids": 1, "rejected_ids": 1}  # how often a column's tokens are run
-_BATCH = 1000
-
-
-def has_own_loss(trainer: Trainer) -> bool:
-    """Whether the trainer is of a class named in `OWN_LOSS`."""
-    # By name, so that no trainer's module is imported for the asking.
-    return any(f"{kind.__module__}.{kind.__qualname__}" in OWN_LOSS for kind in type(trainer).__mro__)
-
-
-def pair_lengths(rows: Dataset) -> NDArray[np.int32] | None:
-    """The tokens (N,) of each preference row, prompt + chosen + prompt + rejected; None when rows aren't such."""
-    if not _PAIR.keys() <= set(rows.column_names):
-        return None
-    tables = rows.select_columns(list(_PAIR)).with_format("arrow").iter(_BATCH)
-    parts = [
-        sum(count * pc.list_value_length(table[name]).to_numpy() for name, count in _PAIR.items()) for table in tables
-    ]
-    return np.concatenate([np.empty(0, np.int32), *parts]).astype(np.int32)
-
-
-def own_loss_config(trainer: Trainer, config: HBOConfig) -> HBOConfig:
-    """`config` as it holds for this trainer: a default that presumes a token loss gives way to one that doesn't.
-
-    The exponential of a loss that is no mean over tokens is no perplexity, so where nobody chose a local reward it is
-    the loss itself that is taken over its start: `loss_ratio`.
-
-    Raises:
-        ConfigError: What was chosen can't be measured on such a loss.
-    """
-    if not has_own_loss(trainer) or config.is_static:
-        return config
-    what = f"{type(trainer).__name__}'s loss is no mean over target tokens"
-    if config.local_reward == "perplexity_ratio" and "local_reward" not in config.model_fields_set:
-        config = config.model_copy(update={"local_reward": "loss_ratio"})
-    if config.rewards == "stream":
-        raise ConfigError(
-            f"balance.rewards is 'stream', but {what}, so it can't be read off the batches; set it to probe"
-        )
-    for key in ("global_reward", "local_reward"):
-        reward = getattr(config, key)
-        fitting = [name for name, spec in REWARDS.items() if spec.fits_any_loss]
-        if isinstance(reward, str) and ":" not in reward and reward not in fitting:
-            raise ConfigError(
-                f"balance.{key} is '{reward}', but {what}; choose one of {', '.join(fitting)}, or write "
-                "pkg.module:function"
-            )
-    if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
-        raise ConfigError(
-            f"{what}, so it is measured one row at a time on a whole model, which no process holds under FSDP or "
-            "DeepSpeed; train without them, or choose a static method"
-        )
-    return config
+_SETS = ("train_dataset", "eval_dataset")  # rows, which may be a long list, are nobody's records
+_CONTAINERS = (dict, defaultdict, OrderedDict, list, set, deque)  # themselves: what derives from them may do more
 
 
 class TrainerLoss:
     """The loss of single rows by the trainer itself; an `hbo.rewards.objective.Objective`.
 
     Args:
-        trainer: Of a class named in `OWN_LOSS`.
+        trainer: Any of transformers' family whose `compute_loss` takes what its collator makes of one row.
     """
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
+        self.name = type(trainer).__name__
+        rows, collator = trainer.train_dataset, trainer.data_collator
+        # As the trainer's own loader has them: without the columns that the model isn't given.
+        if isinstance(rows, Dataset):
+            rows = trainer._remove_unused_columns(rows, "training")
+        else:
+            collator = trainer._get_collator_with_removed_columns(collator, "training")
+        self._rows, self._collate = rows, collator
 
     def batch(self, row: int) -> Any:
         """The row as the trainer would collate it, on the trainer's device."""
-        return self.trainer._prepare_inputs(self.trainer.data_collator([self.trainer.train_dataset[row]]))
+        return self.trainer._prepare_inputs(self._collate([self._rows[row]]))
 
     def loss(self, model: Any, batch: Any) -> Tensor:
-        """The loss () of a batch; the trainer's records and token counts stay as they are."""
+        """The loss () of a batch, with what a trainer tells its loss of a step's other batches: there are none."""
+        with self.trainer.compute_loss_context_manager():
+            # A copy, since trainers add to what they are given, and take from it.
+            loss: Tensor = self.trainer.compute_loss(model, copy.copy(batch), num_items_in_batch=self._items(batch))
+        return loss
+
+    def _items(self, batch: Any) -> Tensor | None:
+        """The targets of a batch, where the trainer would divide by their number."""
         trainer = self.trainer
-        records, mode = trainer._metrics, trainer.model.training
-        trainer._metrics = {name: defaultdict(list) for name in records}
+        is_asked = trainer.model_accepts_loss_kwargs or trainer.compute_loss_func is not None
+        labels = batch["labels"] if is_asked and "labels" in batch else None
+        if not isinstance(labels, Tensor):
+            return None
+        model = unwrapped_base(trainer.model)
+        # A causal language model predicts each token from those before it, and the first from nothing.
+        is_causal = isinstance(model, PreTrainedModel) and model.can_generate() and not model.config.is_encoder_decoder
+        count = (labels[..., 1:] if is_causal else labels).ne(-100).sum()
+        # A loss that divides by the targets of all processes is multiplied by their number afterwards.
+        return count * trainer.accelerator.num_processes if trainer.args.average_tokens_across_devices else count
+
+    @contextmanager
+    def apart(self) -> Iterator[None]:
+        """The trainer as if it evaluated; afterwards its records and counts are as before."""
+        trainer = self.trainer
+        mode = trainer.model.training
+        attributes, state = dict(vars(trainer)), dict(vars(trainer.state))
+        records = {name: value for name, value in attributes.items() if name not in _SETS}
+        kept = [*_contents(records), *((value, copy.copy(value)) for value in state.values() if _is_container(value))]
         trainer.model.training = False  # what a trainer counts tokens by; submodules have modes of their own
         try:
-            with trainer.compute_loss_context_manager():
-                loss: Tensor = trainer.compute_loss(model, batch)
-            return loss
+            yield
         finally:
-            trainer._metrics, trainer.model.training = records, mode
+            trainer.model.training = mode
+            for holder, values in ((vars(trainer), attributes), (vars(trainer.state), state)):
+                for name in holder.keys() - values.keys():
+                    del holder[name]
+                holder.update(values)
+            for container, content in kept:
+                _put_back(container, content)
 
     def replayed(self, row: int, policy: Any, reference: Any | None) -> float:
         """The loss of a row whose passes have been made: `policy` and `reference` give back their outputs.
@@ -122,3 +100,31 @@ class TrainerLoss:
                 return float(self.loss(policy, self.batch(row)))
         finally:
             self.trainer.ref_model = kept
+
+
+def unwrapped_base(model: Any) -> Any:
+    """The model itself, without the wrapping of an adapter."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _is_container(value: Any) -> bool:
+    return type(value) in _CONTAINERS
+
+
+def _contents(container: Any) -> list[tuple[Any, Any]]:
+    """Every container in `container` with a copy of what it holds now; nothing is looked for in other objects."""
+    found: dict[int, tuple[Any, Any]] = {}
+    waiting = [value for value in container.values() if _is_container(value)]
+    while waiting:
+        each = waiting.pop()
+        if id(each) in found:
+            continue
+        found[id(each)] = each, copy.copy(each)
+        inside = each.values() if isinstance(each, dict) else each
+        waiting.extend(value for value in inside if _is_container(value))
+    return list(found.values())
+
+
+def _put_back(container: Any, content: Any) -> None:
+    container.clear()
+    container.extend(content) if isinstance(container, list | deque) else container.update(content)

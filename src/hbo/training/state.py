@@ -12,8 +12,13 @@ from transformers.trainer_callback import ExportableState
 
 from hbo.errors import ResumeError
 from hbo.scoring.fingerprint import content_fingerprint
+from hbo.training.rows import LENGTH
 
-_COLUMNS = ("input_ids", "labels", "hbo_dataset", "seq_lengths", "prompt_ids", "chosen_ids", "rejected_ids")
+_COLUMNS = (
+    *("input_ids", "labels", "hbo_dataset", "seq_lengths", "prompt_ids", "chosen_ids", "rejected_ids"),
+    *("completion_ids", "label", "reference_ids", "chosen_input_ids", "rejected_input_ids"),  # KTO, TPO, CPO, ORPO
+    *("text", "prompt", "completion", "chosen", "rejected", "messages", LENGTH),  # rows that a collator tokenises
+)
 
 
 class Snapshots(Protocol):

@@ -24,6 +24,13 @@ def resharded(model: nn.Module) -> None:
             module.reshard()
 
 
+def seed_all(seed: int) -> None:
+    """Starts all random streams that `left_as_found` restores."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the legacy stream
+    torch.manual_seed(seed)
+
+
 @contextmanager
 def left_as_found(model: nn.Module) -> Iterator[None]:
     """The model in eval mode, and afterwards everything as before, also when the body raises.
