@@ -41,6 +41,7 @@ SMALLER = {
     r"max_steps=2000": "max_steps=2",
     r"update_every=200": "update_every=1",
     r'SFTConfig\("out", ': 'SFTConfig("out", use_cpu=True, bf16=False, report_to="none", disable_tqdm=True, dataloader_pin_memory=False, ',
+    r'TrainingArguments\("out", ': 'TrainingArguments("out", use_cpu=True, report_to="none", disable_tqdm=True, dataloader_pin_memory=False, ',
 }
 # page → reasons why blocks of it aren't run: each is a gap that somebody chose
 UNRUN = {

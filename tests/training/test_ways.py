@@ -2,25 +2,33 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from byte_models import byte_tokenizer
+from datasets import Dataset
 from own_losses import ALL_ROWS, measured_and_expected, preferences
 from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
+from PIL import Image
 from tiny_training import MOVING, assert_same_weights, ledger, tiny_model, token_rows, weights
 from torch.nn import functional
 from torch.nn.functional import logsigmoid
 from transformers import (
     AutoModelForCausalLM,
+    CLIPVisionConfig,
     DataCollatorForSeq2Seq,
     DataCollatorWithPadding,
     LlamaConfig,
     LlamaForSequenceClassification,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
     T5Config,
     T5ForConditionalGeneration,
     Trainer,
     TrainingArguments,
 )
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.gkd import GKDConfig, GKDTrainer
@@ -145,8 +153,7 @@ def kto(options, tokenizer, folder, rows):
         with_indices=True,
         remove_columns=["chosen", "rejected"],
     )
-    loss = {"loss_type": "apo_zero_unpaired", "train_sampling_strategy": "random"}  # the one without a KL term
-    args = KTOConfig(**options, **loss, gradient_checkpointing=False, undesirable_weight=1.5)
+    args = KTOConfig(**options, gradient_checkpointing=False, undesirable_weight=1.5)
     trainer = KTOTrainer(str(folder), args=args, train_dataset=rows, processing_class=tokenizer)
     trainer.reference = AutoModelForCausalLM.from_pretrained(folder).eval()  # for the tests
     return trainer
@@ -158,8 +165,9 @@ def kto_by_hand(trainer, row):
             before = log_probabilities(trainer.reference, row["prompt_ids"], row[answer]).sum()
         return log_probabilities(trainer.model, row["prompt_ids"], row[answer]).sum() - before
 
-    z = 0.1 * gain("completion_ids")
-    return 1 - torch.sigmoid(z) if row["label"] else 1.5 * torch.sigmoid(z)
+    divergence = gain("KL_completion_ids").detach().clamp(min=0)  # of the one mismatched answer that the row has
+    z = 0.1 * (gain("completion_ids") - divergence)
+    return 1 - torch.sigmoid(z) if row["label"] else 1.5 * (1 - torch.sigmoid(-z))
 
 
 def gkd(options, tokenizer, folder, rows):
@@ -378,7 +386,54 @@ def prompt_learning(config):
     return make
 
 
+SEEING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}{% else %}"
+    "{% for part in m.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}{% endfor %}"
+    "{% endif %}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def with_images(options):
+    tokenizer = byte_tokenizer(SEEING, special=("<|im_start|>", "<|im_end|>", "<image>"))
+    eyes = CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16})
+    made = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    processor = LlavaProcessor(eyes, tokenizer, **made, chat_template=SEEING, image_token="<image>")
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+    text = LlamaConfig(vocab_size=264, pad_token_id=1, eos_token_id=1, **sizes)
+    vision = CLIPVisionConfig(image_size=16, patch_size=8, **sizes)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_id=2, vision_feature_layer=-1)
+    colour = np.random.default_rng(0)
+    rows = [
+        {
+            "images": [Image.fromarray(colour.integers(0, 256, (20, 20, 3), dtype=np.uint8))],
+            "prompt": [{"role": "user", "content": f"what {i}"}],
+            "completion": [{"role": "assistant", "content": f"thing {i * i}"}],
+            "hbo_dataset": "ab"[i % 2],
+            "hbo_level": i // 2 % 2,
+        }
+        for i in range(9)
+    ]
+    trainer = SFTTrainer(
+        LlavaForConditionalGeneration(config),
+        args=SFTConfig(**options(), gradient_checkpointing=False, max_length=None),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=processor,
+    )
+
+    def by_hand(row):
+        asked = f"<|im_start|>user\n{'<image>' * 4}what {row}<|im_end|>\n<|im_start|>assistant\n"
+        said = f"thing {row * row}<|im_end|>\n"
+        prompt, answer = (tokenizer(part)["input_ids"] for part in (asked, said))
+        pixels = eyes(rows[row]["images"][0], return_tensors="pt")["pixel_values"]
+        logits = trainer.model(input_ids=torch.tensor([prompt + answer]), pixel_values=pixels).logits[0]
+        return functional.cross_entropy(logits[len(prompt) - 1 : -1], torch.tensor(answer))
+
+    return trainer, by_hand, "perplexity_ratio"
+
+
 OWN = {
+    "images": with_images,
     "compute_loss_func": with_loss_function,
     "torch dataset": with_torch_rows,
     "tokens made in the collator": with_tokens_in_the_collator,

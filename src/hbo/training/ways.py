@@ -30,7 +30,7 @@ _BESIDE = {"attention_mask", "position_ids", PACKED}  # follow from the tokens
 _STANDARD = {"transformers.trainer.Trainer", "trl.trainer.sft_trainer.SFTTrainer"}
 """Whose `compute_loss` is known to be a mean over target tokens, if the model is a language model."""
 _TRIED = 4  # datasets of which a row is looked at
-_NEAR = 1e-3  # how far two ways of computing one loss may lie apart, of the loss; half precision is about as exact
+_NEAR, _NEAR_IN_HALF = 1e-3, 1e-2  # how far two ways of computing one loss may lie apart, of the loss
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,8 @@ def _collates_to_tokens(trainer: Trainer, row: int) -> bool:
 def _comes_to_token_mean(trainer: Trainer, few: list[int]) -> bool:
     """Whether the trainer's own loss of these rows is the mean over their target tokens."""
     objective, read = TrainerLoss(trainer), reader(trainer.train_dataset)
+    is_single = all(parameter.dtype.itemsize >= 4 for parameter in trainer.model.parameters())
+    near = _NEAR if is_single else _NEAR_IN_HALF
     for row in few:
         with left_as_found(trainer.model), objective.apart(), torch.no_grad():
             try:
@@ -134,6 +136,6 @@ def _comes_to_token_mean(trainer: Trainer, few: list[int]) -> bool:
                 own = float(objective.loss(trainer.model, objective.batch(row)))
             except Exception:  # whatever it is, it comes again, and is told, when rows are measured by that loss
                 return False
-        if np.isfinite(mean) and not abs(own - mean) <= _NEAR * max(1.0, abs(mean)):
+        if np.isfinite(mean) and not abs(own - mean) <= near * max(1.0, abs(mean)):
             return False
     return True
