@@ -52,8 +52,10 @@ UNRUN = {
 SHELL = ("sh", "bash", "console")
 FOREIGN = {
     "docker": "builds and runs images",
+    "echo": "writes a file of one line",
     "hf": "logs in to the Hub",
     "pip": "installs a package; its extra is looked up",
+    "swift": "ms-swift's own command; make test-integrations runs it",
     ".venv/bin/pre-commit": "writes a hook into the checkout",
 }
 CHATML = (
@@ -185,6 +187,8 @@ def understand(words, folder):
     """Fails unless the program, its options and its configuration are there."""
     if "--config_file" in words:
         assert (ROOT / words[words.index("--config_file") + 1]).is_file(), words
+    for setting in (word for word in words if word.startswith("HBO={")):
+        section_of(yaml.safe_load(setting[4:]))
     program, rest = called(words)
     if program == "hbo":
         understand_hbo(rest, folder)

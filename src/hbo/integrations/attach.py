@@ -65,7 +65,7 @@ def with_levels(trainer: Trainer, difficulty: TrainerDifficulty) -> Dataset:
         ModelError: The model can't be given the rows.
     """
     rows: Dataset = trainer.train_dataset
-    names = rows["hbo_dataset"][:]
+    names = rows.with_format(None)["hbo_dataset"][:]
     if difficulty.groups == 1:
         return rows
     check_level_sizes(Counter(names), difficulty.groups)

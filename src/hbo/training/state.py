@@ -72,7 +72,7 @@ def fingerprints(*tables: Dataset) -> dict[str, str]:
         if not len(rows):
             continue
         columns = [name for name in _COLUMNS if name in rows.column_names]
-        name_N = np.array(rows["hbo_dataset"][:])
+        name_N = np.array(rows.with_format(None)["hbo_dataset"][:])
         for name in np.unique(name_N).tolist():
             mine = rows.select(np.flatnonzero(name_N == name))
             found[name] = found.get(name, "") + content_fingerprint(mine, columns)

@@ -1,0 +1,83 @@
+"""The rows that ms-swift trains on, each with the name of its dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from datasets.fingerprint import Hasher
+from swift.dataset import LazyLLMDataset, RowPreprocessor
+from transformers import Trainer
+
+from hbo.config.data import stem
+from hbo.errors import ConfigError, DataError
+
+
+def named_rows(trainer: Trainer) -> Dataset:
+    """The trainer's rows with `hbo_dataset`: as tokens where these are all that there is, else encoded when drawn.
+
+    Raises:
+        ConfigError: A row may stand for another one.
+        DataError: The rows are a stream, or don't say where they come from.
+    """
+    rows, template = trainer.train_dataset, trainer.template
+    if isinstance(rows, Dataset):  # encoded already (truncation_strategy split)
+        return rows.add_column("hbo_dataset", swift_names(rows))
+    if not isinstance(rows, LazyLLMDataset):
+        raise DataError(
+            f"HBO needs rows that it can draw by their number, not {type(rows).__name__}; leave out --streaming"
+        )
+    raw, encode = rows.dataset, rows.encode_func
+    if not rows.strict and "lengths" not in raw.column_names:
+        raise ConfigError(
+            "lazy_tokenize lets any other row stand for one that can't be encoded, whatever its dataset; set "
+            "--lazy_tokenize false, or --strict true so that such a row ends the run"
+        )
+
+    def encoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        if "messages" not in batch:  # somebody reads a column of the table
+            return batch
+        return RowPreprocessor.rows_to_batched(  # type: ignore[no-any-return]
+            [encode(row, return_length=True) for row in RowPreprocessor.batched_to_rows(batch)]
+        )
+
+    names = swift_names(raw)
+    if template.mode == "train" and not template.model_meta.is_multimodal:
+        # With a fingerprint of our own, since the template, which holds the model, would be read for one.
+        made = Hasher.hash([raw._fingerprint, "hbo"])
+        tokens = raw.map(
+            encoded,
+            batched=True,
+            remove_columns=raw.column_names,
+            load_from_cache_file=False,
+            new_fingerprint=made,
+            desc="HBO: tokens",
+        )
+        return tokens.add_column("hbo_dataset", names)
+    named = raw.add_column("hbo_dataset", names)
+    if "lengths" in raw.column_names:
+        lengths = [sum(each) if isinstance(each, list) else each for each in raw["lengths"]]
+        named = named.add_column("hbo_length", lengths)
+    return named.with_transform(encoded)
+
+
+def swift_names(rows: Dataset) -> list[str]:
+    """The dataset of each row: its `channel`, else what it was loaded from; of a file its name, if no two are alike.
+
+    Raises:
+        DataError: A row has neither.
+    """
+    nothing = [None] * len(rows)
+    channels, sources = (rows[name][:] if name in rows.column_names else nothing for name in ("channel", "dataset"))
+    given = dict.fromkeys(source for source in sources if source is not None)
+    short = {source: stem(source) if Path(source).exists() else source for source in given}
+    if len(set(short.values())) < len(short):
+        short = {source: source for source in given}
+    names: list[str] = [short.get(s, "") if c is None else str(c) for c, s in zip(channels, sources, strict=True)]
+    if "" in names:
+        raise DataError(
+            f"row {names.index('')} has no channel, and ms-swift doesn't say where it was loaded from; give the rows "
+            "a column channel with the name of their dataset"
+        )
+    return names
