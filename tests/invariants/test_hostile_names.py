@@ -111,7 +111,7 @@ def test_every_file_gives_the_names_back(run):
     log = json.loads((folder / "trainer_state.json").read_text())["log_history"]
     keys = set().union(*log)
     for name in NAMES:
-        assert {f"eval_{name}_loss", f"balance/p/{name}", f"balance/p/{name}/1"} <= keys
+        assert {f"eval_{name}_loss", f"balance/p/{name}", f"balance/p/{name}/g2"} <= keys
     assert any(f"loss/{name}" in keys for name in NAMES)
 
 
@@ -182,4 +182,4 @@ def test_a_name_with_half_a_surrogate_is_refused_on_the_terminal(hbo, config):  
 
 def test_a_name_that_would_share_the_log_keys_of_a_group_is_refused(hbo, config, tmp_path):  # noqa: F811
     rows = write_rows(tmp_path / "c.jsonl", 20)
-    refused(hbo("train", config(mixture={"datasets": {"a": rows, "a/1": rows}})), "'a/1'", "'a'", "rename")
+    refused(hbo("train", config(mixture={"datasets": {"a": rows, "a/g1": rows}})), "'a/g1'", "'a'", "rename")

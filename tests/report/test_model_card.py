@@ -1,7 +1,9 @@
 """The card that lies beside the weights."""
 
+import json
+
 import pytest
-from example_runs import write_run
+from example_runs import write_json, write_run
 from huggingface_hub import ModelCard
 
 from hbo.folder.run import read_run
@@ -33,10 +35,22 @@ def test_it_tells_the_mixture_the_probabilities_and_the_losses(tmp_path):
     assert "3 times" in card.text and "method `hbo`" in card.text and "2505.12300" in card.text
     shares, held_out = table(card, "The mixture"), table(card, "Held-out rows")
     for k, name in enumerate(run.datasets):
-        assert shares[name][1:3] == [f"{run.lines[0].p_K[k]:.4f}", f"{run.lines[-1].p_K[k]:.4f}"]
-        assert [float(q) for q in shares[name][3].split(", ")] == pytest.approx(run.lines[-1].q_KL[k], abs=5e-4)
+        assert shares[name][1:3] == [f"{100 * line.p_K[k]:.1f} %" for line in (run.lines[0], run.lines[-1])]
+        shown = [float(q.removesuffix(" %")) / 100 for q in shares[name][3].split(", ")]
+        assert shown == pytest.approx(run.lines[-1].q_KL[k], abs=1e-3)
         assert held_out[name][:2] == [f"{run.metrics.before[name].nll:.3f}", f"{run.metrics.after[name].nll:.3f}"]
     assert held_out["mean"][1] == f"{run.metrics.macro_nll:.3f}"
+
+
+def test_answers_are_counted_before_and_after_with_what_chance_says(tmp_path):
+    folder = write_run(tmp_path / "run")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["accuracy_before"] = {"medical": {"accuracy": 6 / 22, "n": 22}, "general": {"accuracy": 0.25, "n": 40}}
+    metrics["accuracy"] = {"medical": {"accuracy": 3 / 22, "n": 22}, "general": {"accuracy": 0.75, "n": 40}}
+    write_json(folder / "metrics.json", metrics)
+    held_out = table(ModelCard(model_card(read_run(folder), is_adapter=False)), "Held-out rows")
+    assert held_out["medical"][3:] == ["6 of 22", "3 of 22", "within chance"]
+    assert held_out["general"][3:] == ["10 of 40", "30 of 40", "more than chance"]
 
 
 def test_names_can_not_change_the_page(tmp_path):

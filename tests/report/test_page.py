@@ -142,9 +142,9 @@ def test_tables_hold_the_key_numbers(run_folder):
     for name in MULTITASK:
         assert f"{metrics['eval'][name]['perplexity']:,.2f}" in text
         assert f"{metrics['eval_before'][name]['nll']:.3f}" in text
-        assert f"{last['global'][name]:.3f}" in text
+        assert f"{100 * last['global'][name]:.1f} %" in text
         assert f"{last['global_reward'][name]:.3f} ± {last['global_reward_se'][name]:.3f}" in text
-        assert f"0.250 → {last['local'][name][3]:.3f}" in text
+        assert f"25.0 % → {100 * last['local'][name][3]:.1f} %" in text
         assert f"{last['local_reward'][name][0]:.3f} ± {last['local_reward_se'][name][0]:.3f}" in text
     assert f"{metrics['macro_nll']:.3f}" in text
     assert f"{metrics['relative_nll']:.3f}" in text
@@ -183,6 +183,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(run_folder):
     (run_folder / "trainer_state.json").unlink()
     page = written(run_folder)
     assert "Unfinished: there is no metrics.json" in page.text
+    assert "measured when the run ends" in page.text
     assert "There is no trainer_state.json" in page.text
     assert "global-p" in page.figures
     assert "math rose most" in page.text
@@ -280,4 +281,4 @@ def test_accuracy_stands_beside_the_held_out_loss(run_folder):
     write_json(run_folder / "metrics.json", metrics)
     shown = Page(write_report(run_folder).read_text()).text
     assert "Accuracy after" in shown
-    assert "62.5 %" in shown
+    assert "10 of 16 62.5 %" in shown

@@ -4,8 +4,9 @@ import pytest
 from example_runs import read_lines, write_json, write_lines, write_run
 
 from hbo.folder.run import read_run
+from hbo.report.helped import helped
 from hbo.report.series import series_of
-from hbo.report.words import reasons, summary, task
+from hbo.report.words import moved, reasons, task
 
 
 def read(folder):
@@ -14,7 +15,8 @@ def read(folder):
 
 
 def said(folder):
-    return " ".join(summary(*read(folder)))
+    run, series = read(folder)
+    return " ".join([*moved(run, series), *helped(run)])
 
 
 def with_rewards(folder, rewards, last):
@@ -50,26 +52,47 @@ def two(tmp_path):
 
 def test_the_datasets_that_rose_and_fell_are_named_with_their_shares(two):
     with_policies(two, {"math": 0.17, "chat": 0.83}, {"math": 0.29, "chat": 0.71})
-    assert "Over 1 update, math rose most, from 0.17 to 0.29 and chat fell most, from 0.83 to 0.71" in said(two)
+    assert (
+        "Over 1 update, math rose most, from 17.0 to 29.0 % and chat fell most, from 83.0 to 71.0 % of the rows"
+        in said(two)
+    )
 
 
-def test_a_move_too_small_for_two_digits_gets_more(two):
+def test_a_move_too_small_to_be_written_is_called_none(two):
     with_policies(two, {"math": 0.25, "chat": 0.75}, {"math": 0.2502, "chat": 0.7498})
-    assert "math rose most, from 0.2500 to 0.2502" in said(two)
+    text = said(two)
+    assert "the share of each dataset stayed as it was (none moved by more than 0.1 points)" in text
+    assert "rose" not in text
 
 
 def test_a_small_share_is_not_called_nothing(two):
     with_policies(two, {"math": 0.0013, "chat": 0.9987}, {"math": 0.15, "chat": 0.85})
-    assert "from 0.001 to 0.150" in said(two)
+    assert "from 0.13 to 15.00 %" in said(two)
+
+
+def test_a_group_that_gains_inside_the_error_of_its_rewards_is_not_named(two):
+    half = {"math": 0.5, "chat": 0.5}
+    with_policies(two, half, half, local=[0.24, 0.25, 0.25, 0.26])
+    lines = read_lines(two)
+    lines[1]["local_reward"] = {name: [1.0, 1.0, 1.0, 1.04] for name in half}
+    for error, is_named in ((0.2, False), (0.005, True)):
+        lines[1]["local_reward_se"] = {name: [error] * 4 for name in half}
+        write_lines(two, lines)
+        assert ("g4, the hardest, gained most" in said(two)) is is_named
+        assert ("none gained beyond the error of its rewards" in said(two)) is not is_named
+        assert ("no group's rewards stand out" in " ".join(reasons(*read(two)))) is not is_named
 
 
 def test_the_group_that_gained_is_named_and_the_largest_move_is_a_bound(two):
     half = {"math": 0.5, "chat": 0.5}
     with_policies(two, half, half, local=[0.2, 0.25, 0.25, 0.3])
+    lines = read_lines(two)
+    lines[1]["local_reward"] = lines[1]["local_reward_se"] = None
+    write_lines(two, lines)
     text = said(two)
     assert "the share of each dataset stayed as it was" in text
-    assert "g4, the hardest, gained most (on average from 0.250 to 0.300)" in text
-    assert "at the end no group's share was more than 0.050 from where it began" in text
+    assert "g4, the hardest, gained most (on average from 25.0 to 30.0 %)" in text
+    assert "no group's share is more than 5.0 points from its start" in text
 
 
 def test_frozen_probabilities_are_called_frozen(tmp_path):
@@ -89,18 +112,24 @@ def test_ungrouped_datasets_are_said_to_be_so(tmp_path):
 def test_before_the_first_update_nothing_is_claimed(tmp_path):
     folder = write_run(tmp_path / "start", updates=0)
     (folder / "metrics.json").unlink()
-    assert said(folder) == "No update has been made yet: rows are drawn with the probabilities of the start."
+    assert (
+        " ".join(moved(*read(folder)))
+        == "No update has been made yet: rows are drawn with the probabilities of the start."
+    )
 
 
 def test_a_dataset_that_got_worse_is_named(two):
     with_losses(two, {"math": 3.0, "chat": 1.0}, {"math": 1.5, "chat": 1.25})
     text = said(two)
-    assert "(macro NLL) fell from 2.00 to 1.38 (−31.2 %); chat got worse." in text
+    assert (
+        "lower in 1 of 2 datasets (math) and higher in 1 of 2 datasets (chat); on average it went from 2.00 to 1.38 (−31.2 %)."
+        in text
+    )
 
 
 def test_a_loss_that_rose_is_said_to_have_risen(two):
     with_losses(two, {"math": 1.0, "chat": 1.0}, {"math": 1.5, "chat": 1.5})
-    assert "rose from 1.00 to 1.50 (+50.0 %); math and chat got worse." in said(two)
+    assert "higher in all 2 datasets; on average it went from 1.00 to 1.50 (+50.0 %)." in said(two)
 
 
 def test_without_a_measurement_before_no_change_is_claimed(two):
@@ -109,7 +138,7 @@ def test_without_a_measurement_before_no_change_is_claimed(two):
 
 
 def test_names_pass_through_the_callers_hand(two):
-    sentences = summary(*read(two), show=lambda name: f"[{name}]")
+    sentences = moved(*read(two), show=lambda name: f"[{name}]")
     assert "[math]" in sentences[0]
     assert "[chat]" in sentences[0]
 

@@ -165,8 +165,8 @@ def test_the_log_has_losses_and_probabilities_per_dataset(make_trainer):
     trainer.train()
     keys = set().union(*trainer.state.log_history)
     for name in ("a", "b"):
-        assert {f"loss/{name}", f"loss/{name}/0", f"balance/p/{name}", f"balance/p/{name}/1"} <= keys
-        assert {f"balance/reward/{name}", f"balance/reward/{name}/0"} <= keys
+        assert {f"loss/{name}", f"loss/{name}/g1", f"balance/p/{name}", f"balance/p/{name}/g2"} <= keys
+        assert {f"balance/reward/{name}", f"balance/reward/{name}/g1"} <= keys
         assert {f"balance/drawn/{name}", f"balance/epochs/{name}"} <= keys
     assert "balance/seconds" in keys
 

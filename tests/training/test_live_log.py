@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from hbo.config import HBOConfig
 from hbo.errors import ConfigError, Interrupted
 from hbo.folder import paths as run_folder
 from hbo.folder import status
@@ -9,7 +10,7 @@ from hbo.folder.log import read_log
 from hbo.folder.run import read_run
 from hbo.folder.status import read_status
 from hbo.progress import silent
-from hbo.training.live_log import Teller
+from hbo.training.live_log import Teller, settings_of
 
 
 class Recorder(Teller):
@@ -171,3 +172,23 @@ def test_an_attempt_given_up_before_it_trains_leaves_the_status_of_the_run_befor
             assert [path.read_bytes() for path in folder.glob("status.json")] == ([old] if old else [])
         else:
             assert read_status(folder).message == "no such file"
+
+
+def test_a_report_of_a_trainer_of_ones_own_knows_method_model_seed_and_end(make_trainer, tmp_path):
+    trainer, callback = make_trainer(max_steps=3)
+    trainer.train()
+    run = read_run(tmp_path / "out")
+    assert run.has_finished and run.metrics is None
+    assert (run.method, run.seed) == (callback.config.method, str(callback.seed))
+    assert run.model == trainer.model.config._name_or_path or run.model == "unknown"
+    assert run.global_reward == "gradient_norm"
+    assert run.update_every == callback.config.update_every
+
+
+def test_settings_are_json_whatever_the_configuration_holds():
+    def reward(model, batch, **context):
+        return None
+
+    told = settings_of(HBOConfig(method="uniform", global_reward=reward, local_reward=None), model=None, seed=1)
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+    assert told["balance"]["global_reward"].endswith("<locals>.reward")

@@ -26,8 +26,8 @@ def test_tensorboard_shows_what_the_ledger_and_the_log_hold(make_trainer, tmp_pa
                 (f"balance/drawn/{name}", line["step"]): drawn[name],
             }
             for j in range(2):
-                expected[f"balance/p/{name}/{j}", line["step"]] = line["local"][name][j]
-                expected[f"balance/reward/{name}/{j}", line["step"]] = line["local_reward"][name][j]
+                expected[f"balance/p/{name}/g{j + 1}", line["step"]] = line["local"][name][j]
+                expected[f"balance/reward/{name}/g{j + 1}", line["step"]] = line["local_reward"][name][j]
         expected["balance/seconds", line["step"]] = line["seconds"]
     for (tag, step), value in expected.items():
         assert seen[f"train/{tag}"][step] == pytest.approx(value, rel=1e-6, abs=1e-6), tag
@@ -39,6 +39,6 @@ def test_tensorboard_shows_what_the_ledger_and_the_log_hold(make_trainer, tmp_pa
         for key, value in entry.items()
         if key not in ("step", "epoch") and not key.startswith(("train_", "total_"))
     }
-    assert {key for key, _ in logged} >= {"loss", "loss/a", "loss/b/1", "learning_rate", "balance/p/a"}
+    assert {key for key, _ in logged} >= {"loss", "loss/a", "loss/b/g2", "learning_rate", "balance/p/a"}
     for (tag, step), value in logged.items():
         assert seen[f"train/{tag}"][step] == pytest.approx(value, rel=1e-6, abs=1e-6), tag

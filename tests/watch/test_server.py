@@ -70,7 +70,7 @@ def test_it_serves_the_frame_the_state_and_the_report(server, going):
     assert state["text"].startswith("step 60 of 120, loss 2.000")
     assert (state["state"], state["ended"]) == ("running", False)
     page = ask(server, "/page?v=1")[1]
-    assert b"Sampling probability" in page
+    assert b"Share of the rows asked" in page
     assert json.loads(ask(server, "/state")[1])["version"] == state["version"]
     going.finish()
     state, old = json.loads(ask(server, "/state")[1]), state["version"]

@@ -34,6 +34,8 @@ class DatasetGroups(Record):
 
     held_out: Count
     groups: tuple[Group, ...]
+    answer_tokens: Gap = math.nan
+    """Target tokens of a row on average, of up to a thousand rows; NaN where rows weren't tokenised."""
 
 
 class Mixture(Record):

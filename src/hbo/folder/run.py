@@ -17,6 +17,7 @@ from hbo.folder.log import Training, further, read_log, read_training
 from hbo.folder.metrics import Metrics
 from hbo.folder.mixture import Mixture
 from hbo.folder.paths import CONFIG, EVALUATION, LEDGER, METRICS_FILE, MIXTURE
+from hbo.folder.status import FINISHED, Status, read_status
 
 SECRETS = ("hub_token", "push_to_hub_token")
 """Keys of `train:` that no file or page of a run shows."""
@@ -38,6 +39,12 @@ class Run:
     training: Training | None
     evaluation: Evaluation | None = None
     mixture: Mixture | None = None
+    status: Status | None = None
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether the run has come to its end, as far as the folder tells."""
+        return self.metrics is not None or (self.status is not None and self.status.end == FINISHED)
 
     @property
     def sizes(self) -> Mapping[str, tuple[int, ...]]:
@@ -121,6 +128,15 @@ class Run:
             known.append(self.metrics.steps)
         return max(known)
 
+    @property
+    def planned(self) -> int:
+        """Optimizer steps that the run was to do, as far as the folder tells; 0 where it doesn't."""
+        return max(self.training.max_steps if self.training else 0, self._told_total)
+
+    @property
+    def _told_total(self) -> int:
+        return self.status.total if self.status and self.status.phase == "training" else 0
+
     def _configured(self, *keys: str) -> Any:
         value: Any = self.config
         for key in keys:
@@ -148,7 +164,15 @@ def read_run(folder: Path) -> Run:
             if shape.get(name, len(groups)) != len(groups):
                 raise DataError(f"{folder / file}: '{key}' of '{name[:40]}' must name {shape[name]} groups")
     training, evaluation = further(read_training(folder), read_log(folder)), Evaluation.read(folder / EVALUATION)
-    return Run(folder, datasets, lines, config, text, metrics, training, evaluation, mixture)
+    status = read_status(folder)
+    return Run(
+        folder, datasets, lines, config or settings_told(status), text, metrics, training, evaluation, mixture, status
+    )
+
+
+def settings_told(status: Status | None) -> dict[str, Any]:
+    """The settings of a run without a `config.yaml`, as its HBOCallback has told them."""
+    return dict(status.settings) if status else {}
 
 
 def read_config(file: Path) -> tuple[dict[str, Any], str]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, ValidationError
 
@@ -38,6 +38,8 @@ class Status(Record):
     """The machine, and the container on it, in which `pid` counts."""
     end: Literal["finished", "failed", "interrupted"] | None = None
     message: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Of a run that no `config.yaml` belongs to, what would stand there: model, seed, `mixture`, `balance`."""
 
     @property
     def seconds_per_step(self) -> float | None:

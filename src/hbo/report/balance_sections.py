@@ -38,12 +38,12 @@ def global_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     last_K = next((aim_K for aim_K in aim_SK[::-1] if np.isfinite(aim_K).any()), np.full(len(run.datasets), np.nan))
     shares = np.stack([series.p_SK[0], series.p_SK[-1], last_K], axis=1)
     head = ["Dataset", "At the start", "After the last update", "Its last share of the rewards"]
-    rows = [[marked(k, d), *map(number, shares[k])] for k, d in enumerate(run.datasets)]
+    rows = [[marked(k, d), *map(in_percent, shares[k])] for k, d in enumerate(run.datasets)]
     points = len(figures["global-p"]["traces"][0]["x"])
     return {
         "thinned": f"{points:,}" if points < len(run.lines) else "",
-        "numbers": Grid("Sampling probability per dataset", head, rows),
-        "every_update": _over_updates(runs[0], series.p_SK, lambda s, k: number(series.p_SK[s, k], 4)),
+        "numbers": Grid("Share of the rows asked from each dataset", head, rows),
+        "every_update": _over_updates(runs[0], series.p_SK, lambda s, k: in_percent(series.p_SK[s, k])),
     }
 
 
@@ -52,7 +52,7 @@ def local_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
         return {"numbers": _moves(runs, inside=True)}
     extent = figures["local-p-0"]["range"]
-    caption = "Probability of each group, at the start → after the last update"
+    caption = "Share of each group in its dataset, at the start → after the last update"
     numbers = _by_group(caption, runs[0], lambda k, j: _moved(runs[0].series, k, j))
     return {"starts_above_0": extent and extent[0] > 0, "numbers": numbers}
 
@@ -207,15 +207,15 @@ def _moves(runs: Runs, *, inside: bool) -> Grid:
         for j in range(levels) if inside else [None]:
             cells = [_moved(shown.series, k, j) for shown, k in zip(runs, at, strict=True)]
             rows.append([marked(place, dataset) + ("" if j is None else f" g{j + 1}"), *cells])
-    of = "of each group" if inside else "of each dataset"
-    return Grid(f"Probability {of}, at the start → after the last update", ["", *labels_of(runs)], rows)
+    of = "of each group in its dataset" if inside else "of each dataset"
+    return Grid(f"Share {of}, at the start → after the last update", ["", *labels_of(runs)], rows)
 
 
 def _moved(series: Series, k: int | None, j: int | None) -> str:
     if k is None or (j is not None and j >= series.groups):
         return MISSING
     p_S = series.p_SK[:, k] if j is None else series.q_SKL[:, k, j]
-    return Markup(" → ").join([number(p_S[0]), number(p_S[-1])])
+    return Markup(" → ").join([in_percent(p_S[0]), in_percent(p_S[-1])])
 
 
 def _by_group(caption: str, shown: Shown, cell: Callable[[int, int], str]) -> Grid:

@@ -106,8 +106,17 @@ def whole_number(value: int | None) -> str:
 
 
 def in_percent(share: float | None) -> str:
-    """A share in percent, a dash when there is none."""
-    return MISSING if share is None or math.isnan(share) else f"{number(100 * share, 1)} %"
+    """A share in percent, a dash when there is none; what would be 0.0 has two digits that count.
+
+    Example:
+        >>> in_percent(0.1234), in_percent(0.00012)
+        ('12.3 %', '0.012 %')
+    """
+    if share is None or math.isnan(share):
+        return MISSING
+    if 0 < abs(share) < 0.001:
+        return f"{number(100 * share, min(9, 1 - math.floor(math.log10(abs(100 * share)))))} %"
+    return f"{number(100 * share, 1)} %"
 
 
 def with_error(value: float, error: float, digits: int = 3) -> str:

@@ -9,8 +9,10 @@ from pathlib import Path
 from huggingface_hub import ModelCardData
 
 from hbo import __version__
-from hbo.folder.metrics import Metrics
+from hbo.folder.metrics import Accuracy, Metrics
 from hbo.folder.run import Run
+from hbo.report.chance import is_chance
+from hbo.report.helped import Answers, answers_of
 from hbo.text import counted, one_line
 
 PAPER = "https://arxiv.org/abs/2505.12300"
@@ -18,10 +20,11 @@ PAPER = "https://arxiv.org/abs/2505.12300"
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _MARKS = re.compile(r"[\\`*_\[\]<>|#~&]")
 _SHARES = ("dataset", "rows", "share at the start", "share at the end", "of its groups, easiest first")
-_LOSSES = ("dataset", "NLL before", "NLL after", "rows", "accuracy after")
+_LOSSES = ("dataset", "NLL before", "NLL after", "rows", "right before", "right after", "chance")
 _READING = (
-    "Mean negative log-likelihood per token of responses that weren't trained on, in nats (NLL), before and after; and "
-    "the share of answers that were right, where a dataset has such."
+    "Mean negative log-likelihood per token of responses that weren't trained on, in nats (NLL), before and after "
+    "training; and how many answers were right, where a dataset has such. Within chance: Fisher's exact test on the "
+    "two counts gives p > 0.05."
 )
 _PROMPTS = (
     "The base model's tokenizer had no chat template. The one here has that of the training, so that "
@@ -91,18 +94,32 @@ def _shares(run: Run) -> Iterator[list[str]]:
     sizes = run.metrics.sizes if run.metrics else {}
     for k, name in enumerate(run.datasets):
         rows = str(sum(sizes[name])) if name in sizes else ""
-        groups = ", ".join(f"{q:.3f}" for q in last.q_KL[k])
-        yield [plain(name), rows, f"{first.p_K[k]:.4f}", f"{last.p_K[k]:.4f}", groups]
+        groups = ", ".join(f"{100 * q:.1f} %" for q in last.q_KL[k])
+        yield [plain(name), rows, f"{100 * first.p_K[k]:.1f} %", f"{100 * last.p_K[k]:.1f} %", groups]
 
 
 def _held_out(metrics: Metrics) -> Iterator[list[str]]:
+    counted_answers = answers_of(metrics)
     for name, after in metrics.after.items():
-        before, right = metrics.before.get(name), metrics.right.get(name)
+        before, counts = metrics.before.get(name), counted_answers.get(name)
         shown = [f"{before.nll:.3f}" if before else "", f"{after.nll:.3f}", str(after.n)]
-        yield [plain(name), *shown, f"{right.value:.3f}" if right else ""]
+        right = [_count(metrics.right_before.get(name)), _count(metrics.right.get(name))]
+        yield [plain(name), *shown, *right, _chance(counts)]
     if metrics.macro_nll is not None:
         start = metrics.macro_before
-        yield ["mean", "" if start is None else f"{start:.3f}", f"{metrics.macro_nll:.3f}", "", ""]
+        yield ["mean", "" if start is None else f"{start:.3f}", f"{metrics.macro_nll:.3f}", "", "", "", ""]
+
+
+def _count(found: Accuracy | None) -> str:
+    return f"{round(found.value * found.n)} of {found.n}" if found else ""
+
+
+def _chance(counts: Answers | None) -> str:
+    if counts is None:
+        return ""
+    if counts.before == counts.after:
+        return "unchanged"
+    return "within chance" if is_chance(*counts) else "more than chance"
 
 
 def _table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:

@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
+from hbo.config.methods import UPDATE_EVERY
 from hbo.folder.benchmarks import Measure
-from hbo.folder.metrics import Accuracy, Metrics, Score
 from hbo.folder.mixture import Mixture
 from hbo.folder.run import Run
 from hbo.report.balance_sections import (
@@ -31,15 +30,21 @@ from hbo.report.balance_sections import (
     marked,
     rewards_facts,
 )
+from hbo.report.held_out import before_and_after, held_out_facts, rows_of
+from hbo.report.helped import helped
+from hbo.report.lengths import length_note
 from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, whole_number, with_error
 from hbo.report.series import Shown, places
-from hbo.report.words import PAPER_NAMES, reasons, summary, task
+from hbo.report.standing import standing, whether_balancing_helped
+from hbo.report.words import PAPER_NAMES, moved, reasons, task
 from hbo.text import duration
 
 _MOST_SETTINGS = 40
 _FEW_SETTINGS = 12  # more of them are folded up
 _CONSTANTS = {"None": "null", "True": "true", "False": "false", "inf": "∞"}
 _APART_ANYWAY = frozenset({"output"})
+PAPER_BATCH = 64
+"""Rows of a step in the paper."""
 _METRICS = {"ifd": "IFD (how little the instruction helps)", "perplexity": "perplexity", "loss": "loss"}
 _MACRO = Markup("<strong>Mean (macro)</strong>")
 _ENVIRONMENT = {"python": "Python", "machine": "Machine", "date": "Date"}  # what is no package
@@ -66,20 +71,26 @@ def _header_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     if len(runs) > 1:
         return {"differences": list(_differences(runs))}
     run, series = runs[0].run, runs[0].series
-    planned = run.training.max_steps if run.training else 0
-    did = summary(run, series, name)
-    result = [did.pop()] if run.metrics and run.metrics.after else []
     about = {
         "Method": run.method,
         "Model": run.model_name,
         "Seed": run.seed,
-        "Steps": f"{run.steps:,} of {planned:,}" if planned > run.steps else f"{run.steps:,}",
+        "Steps": f"{run.steps:,} of {run.planned:,}" if run.planned > run.steps else f"{run.steps:,}",
         "Updates": f"{len(run.lines) - 1:,}",
         "Groups per dataset": series.groups,
     }
-    told = {"What happened": did, "Why": reasons(run, series, name), "The result": result}
-    story = [(term, _joined(sentences)) for term, sentences in told.items()]
-    return {"task": task(run, series), "story": story, "about": about.items()}
+    whether, command = whether_balancing_helped(run)
+    told = {"What happened": moved(run, series, name), "Why": reasons(run, series, name)}
+    return {
+        "task": task(run, series),
+        "helped": _joined(helped(run, name)),
+        "whether": whether,
+        "command": command,
+        "story": [(term, _joined(sentences)) for term, sentences in told.items()],
+        "standing": standing(run),
+        "lengths": _joined([length_note(run, name)]),
+        "about": about.items(),
+    }
 
 
 def _differences(runs: Runs) -> Iterator[str]:
@@ -98,7 +109,12 @@ def _glance_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     caption = "Runs; held-out loss is the mean over datasets, in nats per response token"
     differing = list(_differing_settings(runs))
     told = [
-        (name(s.label), _joined(summary(s.run, s.series, name)), _joined(reasons(s.run, s.series, name))) for s in runs
+        (
+            name(s.label),
+            _joined([*moved(s.run, s.series, name), *helped(s.run, name)]),
+            _joined(reasons(s.run, s.series, name)),
+        )
+        for s in runs
     ]
     return {
         "runs_table": Grid(caption, head, [_glance_row(shown) for shown in runs]),
@@ -111,12 +127,12 @@ def _glance_facts(runs: Runs, figures: Figures) -> TemplateFacts:
 
 def _glance_row(shown: Shown) -> list[str]:
     run, metrics = shown.run, shown.run.metrics
-    planned = run.training.max_steps if run.training else 0
-    state = "" if metrics else f" of {planned:,}, unfinished" if planned > run.steps else ", unfinished"
+    of = f" of {run.planned:,}" if run.planned > run.steps else ""
+    state = "" if run.has_finished else f"{of}, unfinished"
     before, after = (metrics.macro_before, metrics.macro_nll) if metrics else (None, None)
     steps = [f"{run.steps:,}{state}", f"{len(run.lines) - 1:,}"]
     overhead = in_percent(metrics.balance_overhead if metrics else None)
-    return [name(shown.label), run.method, run.seed, *steps, *_before_and_after(before, after), overhead]
+    return [name(shown.label), run.method, run.seed, *steps, *before_and_after(before, after), overhead]
 
 
 def _differing_settings(runs: Runs) -> Iterator[list[str]]:
@@ -133,79 +149,6 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _flat(inner, f"{path}.{key}" if path else str(key))
     else:
         yield path, _CONSTANTS.get(str(value), str(value)[:80])
-
-
-def _held_out_facts(runs: Runs, figures: Figures) -> TemplateFacts:
-    facts: TemplateFacts = {"why_none": "", "accuracies": None, "relative": None}
-    if len(runs) > 1:
-        losses = beside("Held-out loss after training", runs, _loss_after, also_scored=True)
-        known = [shown.run.metrics for shown in runs]
-        losses.rows.append([_MACRO, *(number(m.macro_nll if m else None) for m in known)])
-        ratios = [number(m.relative_nll if m else None) for m in known]
-        losses.rows.append(["After ÷ before, mean over datasets", *ratios])
-        right = beside("Accuracy after training", runs, _accuracy_after, also_scored=True)
-        right = right._replace(rows=[row for row in right.rows if set(row[1:]) != {MISSING}])
-        return facts | {"losses": losses, "accuracies": right if right.rows else None}
-    run, metrics = runs[0].run, runs[0].run.metrics
-    if metrics is None or not (metrics.after or metrics.before):
-        why = "The run has written no metrics.json yet." if metrics is None else "No rows were held out."
-        return facts | {"why_none": why}
-    was_asked = bool(metrics.right or metrics.right_before)
-    head = ["Dataset", "Loss before", "Loss after", "Change", "Perplexity before", "Perplexity after", "Rows"]
-    head += ["Accuracy before", "Accuracy after", "Rows asked"] * was_asked
-    datasets = [*run.datasets, *sorted({*metrics.after, *metrics.before} - {*run.datasets})]
-    rows = [_held_out_row(metrics, dataset)[: len(head)] for dataset in datasets]
-    macro = _before_and_after(metrics.macro_before, metrics.macro_nll)
-    rows.append([_MACRO, *macro, *[""] * (len(head) - 4)])
-    grid = Grid("Held-out rows before and after training", head, rows)
-    return facts | {"was_asked": was_asked, "losses": grid, "relative": metrics.relative_nll}
-
-
-def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
-    first, last = metrics.before.get(dataset), metrics.after.get(dataset)
-    losses = _before_and_after(*(score.nll if score else None for score in (first, last)))
-    perplexities = [number(score.perplexity if score else None, 2) for score in (first, last)]
-    right = [metrics.right_before.get(dataset), metrics.right.get(dataset)]
-    shares = [in_percent(answers.value if answers else None) for answers in right]
-    return [name(dataset), *losses, *perplexities, _rows_of(last or first), *shares, _rows_of(right[1] or right[0])]
-
-
-def _rows_of(scored: Score | Accuracy | None) -> str:
-    return whole_number(scored.n if scored else None)
-
-
-def _loss_after(shown: Shown, dataset: str) -> str:
-    metrics = shown.run.metrics
-    if metrics is None or (after := metrics.after.get(dataset)) is None:
-        return MISSING
-    before = metrics.before.get(dataset)
-    moved = markup("<small>{}</small>", _change(before.nll, after.nll)) if before else ""
-    return markup("{} {}", number(after.nll), moved)
-
-
-def _accuracy_after(shown: Shown, dataset: str) -> str:
-    metrics = shown.run.metrics
-    if metrics is None or (right := metrics.right.get(dataset)) is None:
-        return MISSING
-    first = metrics.right_before.get(dataset)
-    was = markup(" <small>was {}</small>", in_percent(first.value)) if first else ""
-    return markup("{}{}", in_percent(right.value), was)
-
-
-def _before_and_after(before: float | None, after: float | None) -> list[str]:
-    return [number(before), number(after), _change(before, after)]
-
-
-def _change(before: float | None, after: float | None) -> str:
-    """By how much a loss fell or rose, in percent."""
-    if before is None or after is None or not np.isfinite([before, after]).all() or before <= 0:
-        return MISSING
-    change = 100 * (after / before - 1)
-    css, mark, said = ("better", "▼", "lower") if change < 0 else ("worse", "▲", "higher")
-    if change == 0:
-        css, mark, said = "same", "=", "equal"
-    pattern = '<span class="{}"><span role="img" aria-label="{}">{}</span> {:,.1f} %</span>'
-    return markup(pattern, css, said, mark, abs(change))
 
 
 def _evaluation_facts(runs: Runs, figures: Figures) -> TemplateFacts:
@@ -252,9 +195,9 @@ def _mixture_facts(runs: Runs, figures: Figures) -> TemplateFacts:
     total, rows = sum(map(sum, run.sizes.values())), []
     for k, dataset in enumerate(run.datasets):
         size = sum(run.sizes[dataset]) if dataset in run.sizes else None
-        share, start = in_percent(size / total if size else None), number(series.p_SK[0, k])
+        share, start = in_percent(size / total if size else None), in_percent(series.p_SK[0, k])
         rows.append([marked(k, dataset), whole_number(size), share, start, _held_back(run, dataset)])
-    head = ["Dataset", "Rows to train on", "Share of all rows", "Probability at the start", "Rows held out"]
+    head = ["Dataset", "Rows to train on", "Share of all rows", "Share drawn at the start", "Rows held out"]
     metric = _METRICS.get(run.mixture.metric, run.mixture.metric) if run.mixture else ""
     return facts | {"groups": series.groups, "metric": metric, "sizes": Grid("What was trained on", head, rows)}
 
@@ -269,13 +212,13 @@ def _size_and_start(shown: Shown, dataset: str) -> str:
     if dataset not in shown.run.datasets:
         return MISSING
     size, start = shown.run.sizes.get(dataset), shown.series.p_SK[0, shown.run.datasets.index(dataset)]
-    return markup("{} <small>p = {}</small>", whole_number(sum(size) if size else None), number(start))
+    return markup("{} <small>{} of the draws</small>", whole_number(sum(size) if size else None), in_percent(start))
 
 
 def _held_back(run: Run, dataset: str) -> str:
     if run.mixture and dataset in run.mixture.datasets:
         return whole_number(run.mixture.datasets[dataset].held_out)
-    return _rows_of(run.metrics.before.get(dataset) if run.metrics else None)
+    return rows_of(run.metrics.before.get(dataset) if run.metrics else None)
 
 
 def _score(value: float) -> str:
@@ -307,11 +250,31 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
         yield "Rows probed", probed
         return
     yield "Overhead of balancing", in_percent(metrics.balance_overhead)
+    if (share := overhead_in_the_paper(run)) is not None:
+        yield (
+            f"The same at the paper's interval ({UPDATE_EVERY} steps of {PAPER_BATCH} rows)",
+            f"about {in_percent(share)}",
+        )
     yield "Rows probed", probed
     yield "Tokens", whole_number(metrics.tokens)
     tokens, seconds = metrics.tokens, metrics.train_seconds
     yield "Tokens per second", number(tokens / seconds if tokens and seconds else None, 0)
     yield from ((_ENVIRONMENT.get(key, key), value) for key, value in metrics.environment.items())
+
+
+def overhead_in_the_paper(run: Run) -> float | None:
+    """What balancing would add if an update came as seldom as in the paper; None where that can't be said.
+
+    An update costs what it cost here, and a row too: only how many rows lie between two updates is another number.
+    """
+    metrics, updates = run.metrics, len(run.lines) - 1
+    rows = sum(map(sum, metrics.drawn.values())) if metrics else 0
+    if not metrics or not metrics.balance_seconds or not metrics.train_seconds or not updates or not rows:
+        return None
+    between, plain = rows / updates, metrics.train_seconds - metrics.balance_seconds
+    if between >= UPDATE_EVERY * PAPER_BATCH or plain <= 0:
+        return None
+    return metrics.balance_seconds / plain * between / (UPDATE_EVERY * PAPER_BATCH)
 
 
 def _duration(seconds: float | None) -> str:
@@ -337,12 +300,12 @@ def _has_benchmarks(runs: Runs) -> bool:
 SECTIONS = (
     PageSection("header", "", _header_facts),
     PageSection("glance", "At a glance", _glance_facts, _several),
+    PageSection("held-out", "Held-out", held_out_facts),
+    PageSection("evaluation", "Benchmarks", _evaluation_facts, _has_benchmarks),
     PageSection("legend", "", shows=_several),
     PageSection("global-p", "Datasets", global_facts),
     PageSection("local-p", "Groups", local_facts),
     PageSection("rewards", "Rewards", rewards_facts),
-    PageSection("held-out", "Held-out", _held_out_facts),
-    PageSection("evaluation", "Benchmarks", _evaluation_facts, _has_benchmarks),
     PageSection("loss", "Loss", _loss_facts),
     PageSection("mixture", "Mixture", _mixture_facts),
     PageSection("drawn", "Rows drawn", drawn_facts),

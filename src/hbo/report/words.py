@@ -11,7 +11,6 @@ import numpy as np
 
 from hbo.arrays import Floats
 from hbo.config.rewards import spec_of
-from hbo.folder.metrics import Metrics
 from hbo.folder.run import Run
 from hbo.report.series import Series, reward_shares
 
@@ -47,14 +46,6 @@ def task(run: Run, series: Series) -> str:
     )
 
 
-def summary(run: Run, series: Series, show: Show = str) -> list[str]:
-    """One to three sentences: what happened between datasets, inside them, and to the held-out loss."""
-    sentences = moved(run, series, show)
-    if run.metrics and run.metrics.after:
-        sentences.append(_held_out(run.metrics, show))
-    return sentences
-
-
 def reasons(run: Run, series: Series, show: Show = str) -> list[str]:
     """Up to two sentences: what pulled the datasets' shares, and the groups'; none where nothing was measured."""
     aim_SK, aim_SKL = reward_shares(run, series)
@@ -62,7 +53,7 @@ def reasons(run: Run, series: Series, show: Show = str) -> list[str]:
     if len(run.datasets) > 1 and np.isfinite(aim_SK).any():
         found.append(_why_between(run, series.p_SK, aim_SK, show))
     if series.groups > 1 and np.isfinite(aim_SKL).any():
-        found.append(_why_inside(run, series.q_SKL, aim_SKL, show))
+        found.append(_why_inside(run, series, aim_SKL, show))
     return found
 
 
@@ -83,12 +74,14 @@ def _between(run: Run, p_SK: Floats, show: Show) -> str:
     if len(run.datasets) == 1:
         return f"only the groups of {show(run.datasets[0])} were balanced, as it is the one dataset"
     change_K = p_SK[-1] - p_SK[0]
-    if not np.any(change_K):
-        return "the share of each dataset stayed as it was"
     parts = []
     for k, verb in ((int(np.argmax(change_K)), "rose"), (int(np.argmin(change_K)), "fell")):
-        if change_K[k] and (change_K[k] > 0) == (verb == "rose"):
-            parts.append(f"{show(run.datasets[k])} {verb} most, from {_span(p_SK[0, k], p_SK[-1, k])}")
+        if (change_K[k] > 0) == (verb == "rose") and (span := _span(p_SK[0, k], p_SK[-1, k])):
+            parts.append(f"{show(run.datasets[k])} {verb} most, from {span}")
+    if not parts:
+        largest = _rounded_up(float(np.abs(change_K).max()))
+        tail = "" if not np.any(change_K) else f" (none moved by more than {largest} points)"
+        return f"the share of each dataset stayed as it was{tail}"
     return f"{' and '.join(parts)} of the rows asked for"
 
 
@@ -100,32 +93,34 @@ def _inside(series: Series) -> str:
         return "Inside the datasets, every group kept its share"
     level = int(np.nanargmax(np.nanmean(change_KL, axis=0)))
     first, last = (float(np.nanmean(series.q_SKL[s, :, level])) for s in (0, -1))
+    bound = f"no group's share is more than {_rounded_up(float(np.nanmax(np.abs(change_KL))))} points from its start"
+    span = _span(first, last)
+    if not span or not stands_out(series, level):
+        return (
+            "Inside the datasets, the groups are as they were: none gained beyond the error of its rewards, "
+            f"and {bound}"
+        )
     where = {0: ", the easiest,", series.groups - 1: ", the hardest,"}.get(level, "")
-    largest = float(np.nanmax(np.abs(change_KL)))
-    return (
-        f"Inside the datasets, g{level + 1}{where} gained most (on average from {_span(first, last, 3)}); "
-        f"at the end no group's share was more than {_rounded_up(largest)} from where it began"
-    )
+    return f"Inside the datasets, g{level + 1}{where} gained most (on average from {span}); {bound}"
 
 
-def _held_out(metrics: Metrics, show: Show) -> str:
-    before, after = metrics.macro_before, metrics.macro_nll
-    if after is None:
-        after = float(np.mean([score.nll for score in metrics.after.values()]))
-    if before is None:
-        return f"The mean held-out loss (macro NLL) after training is {after:.2f}; it wasn't measured before."
-    verb = "fell" if after < before else "rose" if after > before else "stayed at"
-    share = f" ({100 * (after / before - 1):+.1f} %)".replace("-", "−") if before > 0 else ""
-    change = f"{verb} {after:.2f}" if verb == "stayed at" else f"{verb} from {_span(before, after)}{share}"
-    both = [name for name in metrics.after if name in metrics.before]
-    worse = [name for name in both if metrics.after[name].nll > metrics.before[name].nll]
-    if not worse:
-        tail = "; no dataset got worse" if len(both) > 1 else ""
-    elif len(worse) <= 3:
-        tail = f"; {' and '.join(show(name) for name in worse)} got worse"
-    else:
-        tail = f"; {len(worse)} of {len(both)} datasets got worse"
-    return f"The mean held-out loss (macro NLL) {change}{tail}."
+def stands_out(series: Series, level: int) -> bool:
+    """Whether the rewards of a group, over all updates and datasets, exceed those of the others by two errors.
+
+    True where the rewards have no errors: then nothing speaks against what was seen.
+    """
+    reward_SKL, error_SKL = series.reward_SKL, series.reward_se_SKL
+    known_SK = np.isfinite(reward_SKL).all(axis=-1) & np.isfinite(error_SKL).all(axis=-1)
+    if not known_SK.any() or series.groups == 1:
+        return True
+    reward_NL, error_NL = reward_SKL[known_SK], error_SKL[known_SK]
+    mean_N = np.abs(reward_NL.mean(axis=1, keepdims=True))
+    scale_N = np.where(mean_N > 0, mean_N, 1.0)
+    share_NL, spread_NL = reward_NL / scale_N, error_NL / scale_N
+    others = [j for j in range(series.groups) if j != level]
+    gain = float((share_NL[:, level] - share_NL[:, others].mean(axis=1)).mean())
+    variance_N = spread_NL[:, level] ** 2 + (spread_NL[:, others] ** 2).sum(axis=1) / len(others) ** 2
+    return gain > 2 * float(np.sqrt(variance_N.sum())) / len(variance_N)
 
 
 def _why_between(run: Run, p_SK: Floats, aim_SK: Floats, show: Show) -> str:
@@ -142,11 +137,13 @@ def _why_between(run: Run, p_SK: Floats, aim_SK: Floats, show: Show) -> str:
     return f"A dataset's share moves towards its share of the rewards: {'; '.join(parts)}.{meaning}"
 
 
-def _why_inside(run: Run, q_SKL: Floats, aim_SKL: Floats, show: Show) -> str:
-    change_KL = np.nan_to_num(q_SKL[-1] - q_SKL[0])
+def _why_inside(run: Run, series: Series, aim_SKL: Floats, show: Show) -> str:
+    change_KL = np.nan_to_num(series.q_SKL[-1] - series.q_SKL[0])
     k, j = map(int, np.unravel_index(int(np.argmax(change_KL)), change_KL.shape))
     had = ""
-    if np.isfinite(aim_SKL[:, k, j]).any():
+    if not stands_out(series, j):
+        had = ", and no group's rewards stand out from their error"
+    elif np.isfinite(aim_SKL[:, k, j]).any():
         mean = _percent(float(np.nanmean(aim_SKL[:, k, j])))
         had = f": g{j + 1} of {show(run.datasets[k])} had {mean} of that dataset's rewards on average"
     meaning = f" Of groups it is {_meaning(run.local_reward, show)}." if run.local_reward else ""
@@ -162,20 +159,13 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
 
 
-def _span(first: float, last: float, digits: int = 2) -> str:
-    # As many digits as it takes to show that something moved, and that a small share isn't nothing.
-    while (
-        digits < 6
-        and first != last
-        and (f"{first:.{digits}f}" == f"{last:.{digits}f}" or 0 < min(first, last) < 10.0**-digits)
-    ):
-        digits += 1
-    return f"{first:.{digits}f} to {last:.{digits}f}"
+def _span(first: float, last: float) -> str:
+    """From one share to the other, in percent; nothing where both would be written alike."""
+    digits = 2 if min(first, last) < 0.01 else 1
+    ends = [f"{100 * share:.{digits}f}" for share in (first, last)]
+    return "" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"
 
 
-def _rounded_up(value: float) -> str:
+def _rounded_up(share: float) -> str:
     # Rounded up, or the claim "by no more than" would be false.
-    digits = 3
-    while digits < 9 and round(value, digits) == 0:
-        digits += 1
-    return f"{np.ceil(value * 10**digits - 1e-9) / 10**digits:.{digits}f}"
+    return f"{np.ceil(share * 1000 - 1e-9) / 10:.1f}"

@@ -18,6 +18,7 @@ from hbo.scoring.scores import Scores
 from hbo.training.groups import groups_of
 
 _CHARACTERS = 500  # of a prompt and of a response: enough to see what a row is like
+_MEASURED = 1000  # rows of a dataset whose answers' lengths are looked at
 _IN_ALL = 400  # examples per run, so that a report of many datasets stays light
 
 
@@ -52,7 +53,9 @@ def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, exam
     held = dict(zip(*_counted(held_out), strict=True)) if len(held_out) else {}
     left, found = _IN_ALL, {}
     for k, name in enumerate(groups.datasets):
-        shown = []
+        shown: list[Group] = []
+        first, last = groups.offsets[k * groups.levels], groups.offsets[(k + 1) * groups.levels]
+        tokens = _answer_tokens(rows, np.asarray(groups.order_N[first:last]))
         for level in range(groups.levels):
             cell = k * groups.levels + level
             mine = np.asarray(groups.order_N[groups.offsets[cell] : groups.offsets[cell + 1]])
@@ -60,8 +63,17 @@ def described(rows: Dataset, held_out: Dataset, value_N: np.ndarray | None, exam
             chosen = _middle(value, min(examples, left))
             left -= len(chosen)
             shown.append(_group(rows, mine, value, chosen))
-        found[name] = DatasetGroups(held_out=int(held.get(name, 0)), groups=tuple(shown))
+        found[name] = DatasetGroups(held_out=int(held.get(name, 0)), groups=tuple(shown), answer_tokens=tokens)
     return found
+
+
+def _answer_tokens(rows: Dataset, mine: np.ndarray) -> float:
+    """How many tokens of a row are targets, on average over evenly spread rows; NaN without labels."""
+    if "labels" not in rows.column_names or not len(mine):
+        return math.nan
+    some = mine[np.linspace(0, len(mine) - 1, min(len(mine), _MEASURED)).round().astype(int)]
+    labels = rows.select_columns(["labels"]).select(some.tolist())["labels"]
+    return float(np.mean([sum(label != -100 for label in row) for row in labels]))
 
 
 def _counted(rows: Dataset) -> tuple[tuple[str, ...], np.ndarray]:

@@ -22,7 +22,7 @@ def check_names(datasets: Sequence[str]) -> None:
     """
     for name in datasets:
         other, _, number = name.rpartition("/")
-        if other in datasets and number.isdecimal():
+        if other in datasets and number.startswith("g") and number[1:].isdecimal():
             raise ConfigError(
                 f"dataset '{name}' would share its keys in the log with group {number} of dataset '{other}'; rename it"
             )
@@ -39,9 +39,9 @@ def scalars(groups: Groups, entry: Entry, drawn_KL: Ints) -> dict[str, float]:
         if entry.global_reward_K is not None:
             found[f"balance/reward/{name}"] = float(entry.global_reward_K[k])
         for j in range(groups.levels if groups.levels > 1 else 0):
-            found[f"balance/p/{name}/{j}"] = float(entry.q_KL[k, j])
+            found[f"balance/p/{name}/g{j + 1}"] = float(entry.q_KL[k, j])
             if entry.local_reward_KL is not None:
-                found[f"balance/reward/{name}/{j}"] = float(entry.local_reward_KL[k, j])
+                found[f"balance/reward/{name}/g{j + 1}"] = float(entry.local_reward_KL[k, j])
     return {key: value for key, value in found.items() if np.isfinite(value)}
 
 
@@ -53,7 +53,7 @@ def losses(groups: Groups, sum_KL: Floats, tokens_KL: Floats) -> dict[str, float
             found[f"loss/{name}"] = float(sum_KL[k].sum() / tokens_KL[k].sum())
         for j in range(groups.levels if groups.levels > 1 else 0):
             if tokens_KL[k, j]:
-                found[f"loss/{name}/{j}"] = float(sum_KL[k, j] / tokens_KL[k, j])
+                found[f"loss/{name}/g{j + 1}"] = float(sum_KL[k, j] / tokens_KL[k, j])
     return found
 
 
@@ -74,7 +74,7 @@ def warn_repeats(groups: Groups, drawn_KL: Ints, warned: set[str]) -> None:
         if passes_L.max() >= MANY_PASSES - 1 and name not in warned:
             warned.add(name)
             warnings.warn(
-                f"dataset '{name}': the rows of group {int(passes_L.argmax())} are about to be seen for the "
+                f"dataset '{name}': the rows of g{int(passes_L.argmax()) + 1} are about to be seen for the "
                 f"{MANY_PASSES}th time; add rows, train for fewer steps, or lower its share",
                 UserWarning,
                 stacklevel=2,

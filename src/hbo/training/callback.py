@@ -23,7 +23,7 @@ from hbo.training.balancing import Balancing, lag_of, parts_of
 from hbo.training.best import MeanOfSets
 from hbo.training.checks import check_max_passes, check_rows_fit, check_trainer
 from hbo.training.generated import generated_config
-from hbo.training.live_log import LiveLog, Teller
+from hbo.training.live_log import LiveLog, Teller, settings_of
 from hbo.training.log_line import JoinedLog, log_alone, will_log
 from hbo.training.measurable import measured_config
 from hbo.training.own_columns import hide_our_columns
@@ -91,7 +91,8 @@ class HBOCallback(TrainerCallback):
         self.ready: Callable[[], None] = lambda: None
         """Called when all is measured that training begins with, and nothing is written yet."""
         self.state = HBOState()
-        self.live = LiveLog(Teller(Path(args.output_dir)))
+        told = settings_of(self.config, model=trainer.model, seed=self.seed)
+        self.live = LiveLog(Teller(Path(args.output_dir), settings=told))
         self._balancing: Balancing | None = None
         for part in (self.state, self.live):
             trainer.add_callback(part)

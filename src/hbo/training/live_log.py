@@ -6,13 +6,16 @@ Neither is needed to train or to resume, so a disk that takes neither stops noth
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hbo.config import HBOConfig
 from hbo.errors import Interrupted
 from hbo.folder.log import begin_log, extend_log
 from hbo.folder.paths import LEDGER, STATUS
@@ -23,6 +26,28 @@ from hbo.text import first_line
 _OFTEN = 0.5  # seconds between two writes of the status in which nothing but a count has changed
 
 
+def settings_of(config: HBOConfig, *, model: Any, seed: int) -> dict[str, Any]:
+    """What the `config.yaml` of `hbo train` would say of the balancing of another program's run, as JSON values.
+
+    Example:
+        >>> settings_of(HBOConfig(method="uniform"), model=None, seed=3)["mixture"]
+        {'temperature': 'inf'}
+    """
+    balance = config.model_dump(by_alias=True)
+    for tier in ("global_reward", "local_reward"):
+        if callable(reward := balance[tier]):
+            balance[tier] = f"{reward.__module__}:{reward.__qualname__}"
+    temperature = balance.pop("temperature")
+    found = {
+        "model": str(getattr(getattr(model, "config", None), "_name_or_path", None) or ""),
+        "seed": seed,
+        "mixture": {"temperature": temperature if math.isfinite(temperature) else str(temperature)},
+        "balance": balance,
+    }
+    told: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return told
+
+
 class Teller:
     """Keeps `status.json` of a run.
 
@@ -30,14 +55,24 @@ class Teller:
         folder: The run's; it must be there when the first phase begins.
         speaks: False in all processes but the first.
         ends_with_training: Whether nothing comes after training.
+        settings: Of a run without a `config.yaml`, what its report tells: model, seed and the like.
     """
 
-    def __init__(self, folder: Path, *, speaks: bool = True, ends_with_training: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        speaks: bool = True,
+        ends_with_training: bool = True,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.folder, self.speaks, self.ends_with_training = folder, speaks, ends_with_training
         self._written = 0.0
         self.before: bytes | None = None
         """The status of the run that lay in the folder when this one was begun."""
         self.now = new_status(time.time())
+        if settings:
+            self._set(settings=dict(settings))
 
     def begin(self, phase: str, total: int, done: int = 0, *, trains: bool | None = None) -> None:
         """Says that a phase begins, of which `done` is done already."""

@@ -11,7 +11,7 @@ from hbo.errors import DataError
 from hbo.folder import log
 from hbo.folder.ledger import Line, read_lines
 from hbo.folder.paths import CONFIG, LEDGER, METRICS_FILE, Stamp, stamp_of
-from hbo.folder.run import read_config
+from hbo.folder.run import read_config, settings_told
 from hbo.folder.status import FINISHED, INTERRUPTED, Status, is_gone, read_status
 
 WAITING, RUNNING, REMOVED = "waiting", "running", "removed"
@@ -198,7 +198,7 @@ def _known(values: tuple[float, ...] | None, k: int) -> float | None:
 
 def _about(folder: Path) -> str:
     try:
-        config, _ = read_config(folder / CONFIG)
+        config = read_config(folder / CONFIG)[0] or settings_told(read_status(folder))
     except DataError:
         return ""  # being replaced, or someone's own; nothing here depends on it
     balance = config.get("balance")
