@@ -16,7 +16,7 @@ WORKDIR /opt/hbo
 # package of the same name asks for them.
 COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN mkdir -p src/hbo recipes && printf '__version__ = "0"\n' > src/hbo/__init__.py \
-    && pip install -c constraints.txt . \
+    && pip install -c constraints.txt '.[train]' \
     && pip uninstall --yes hbo && rm -r src
 
 COPY src src

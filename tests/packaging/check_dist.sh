@@ -30,7 +30,7 @@ for archive in "$work"/dist/*.whl "$work"/dist/*.tar.gz; do
   mkdir "$work/elsewhere"
   "$python" -m venv "$work/venv"
   bin=$work/venv/bin
-  "$bin/pip" install -q -c "$root/constraints.txt" "$@" "$archive" mypy types-PyYAML
+  "$bin/pip" install -q -c "$root/constraints.txt" "$@" "$archive[train]" mypy types-PyYAML
   cd "$work/elsewhere"
   "$bin/python" "$root/tests/packaging/installed.py"
   "$bin/mypy" --strict --ignore-missing-imports --follow-imports=silent --cache-dir "$work/mypy" "$root/tests/packaging/typed.py"

@@ -143,7 +143,9 @@ def test_losses_alone_need_no_gradient(make_trainer, tmp_path):
 
 
 def test_another_loss_falls_back_to_probes_with_one_warning(make_trainer, tmp_path):
-    with pytest.warns(UserWarning, match="measured on probes: .*isn't the mean of its target tokens") as said:
+    # TRL before 1.10 computes it outside of the model, which it gives no labels then.
+    why = "isn't the mean of its target tokens|the model was not called once for each batch"
+    with pytest.warns(UserWarning, match=f"measured on probes: .*({why})") as said:
         trainer, callback = make_trainer(balance=STREAM, loss_type="dft")
         trainer.train()
     assert sum("on probes" in str(warning.message) for warning in said) == 1

@@ -31,6 +31,7 @@ def write_gguf(path, seed=0, quantization=gguf.GGMLQuantizationType.Q8_0):
     writer.add_token_list(tokens)
     writer.add_token_types([3] + [1] * (len(tokens) - 1))
     writer.add_token_merges(["h e"])
+    writer.add_bos_token_id(0)  # transformers 5.16 reads no file without one
     writer.add_eos_token_id(0)
 
     def add(name, *shape):

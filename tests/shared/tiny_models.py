@@ -44,6 +44,12 @@ def tiny(family="llama", seed=0):
     return model.train()
 
 
+def checkpoint_layers(model, options=None):
+    """Has training compute the layers' activations twice; transformers 5.23 changed the name."""
+    name = "activation_checkpointing_enable"
+    getattr(model, name if hasattr(model, name) else "gradient_checkpointing_enable")(options)
+
+
 def padded(lengths=(20, 3, 11, 7), left=False, seed=0):
     generator = torch.Generator().manual_seed(seed)
     shape = len(lengths), max(lengths)

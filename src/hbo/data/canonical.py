@@ -16,9 +16,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import datasets
 import pyarrow as pa
-from datasets import Dataset, Features, Json, List, Value
+from datasets import Dataset, Features, Value
 
+from hbo.compat import HAS_JSON, list_of
 from hbo.data.cache import stored_table
 from hbo.data.json_text import json_text
 from hbo.data.turns import Turn
@@ -30,7 +32,7 @@ EXTRA = "hbo_extra"
 
 _BATCH = 1000
 _TEXT = Value("string")
-_MESSAGES = List({"role": _TEXT, "content": _TEXT})
+_MESSAGES = list_of({"role": _TEXT, "content": _TEXT})
 _ORIGIN = {"hbo_dataset": _TEXT, "hbo_row": Value("int64")}
 
 FEATURES = Features({"prompt": _MESSAGES, "completion": _MESSAGES, EXTRA: _TEXT, **_ORIGIN})
@@ -148,9 +150,15 @@ def _as_text(data: Dataset, folder: Path) -> Dataset:
 
 def _as_json(data: Dataset, folder: Path) -> Dataset:
     """Turns as JSON objects: each has the keys that are its own, since templates ask whether a key is there."""
-    types = {"prompt": List(Json()), "completion": List(Json()), "tools": Json(), "chat_template_kwargs": Json()}
-    text = pa.string()
-    schema = pa.schema({name: pa.list_(text) if isinstance(kind, List) else text for name, kind in types.items()})
+    if not HAS_JSON:
+        raise DataError(
+            f"rows have tools, or turns with more than role and content, which datasets {datasets.__version__} can't "
+            "store for SFTTrainer; give tokenizer= so that hbo tokenizes them, or install datasets>=4.7"
+        )
+    kind = datasets.Json()
+    sides, options = ("prompt", "completion"), ("tools", "chat_template_kwargs")
+    types = {**{name: list_of(kind) for name in sides}, **dict.fromkeys(options, kind)}
+    schema = pa.schema({**{name: pa.list_(pa.string()) for name in sides}, **dict.fromkeys(options, pa.string())})
 
     def tables() -> Iterator[pa.Table]:
         for batch in data.with_format("arrow").iter(_BATCH):

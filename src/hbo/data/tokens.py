@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import xxhash
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, Value
 
+from hbo.compat import list_of
 from hbo.data.cache import folder_beside, notes_of, stored_table
 from hbo.data.canonical import conversation_of
 from hbo.data.chat import Message, Renderer, adds_bos, render_opening
@@ -77,7 +78,7 @@ def tokenize(
         )
     features = Features({k: v for k, v in data.features.items() if k not in ("input_ids", "labels")})
     kept = data.select_columns(list(features))
-    added = Features({"input_ids": List(Value("int32")), "labels": List(Value("int32"))})
+    added = Features({"input_ids": list_of(Value("int32")), "labels": list_of(Value("int32"))})
     part = slice(-max_length, None) if keep_end and max_length is not None else slice(max_length)
     path = folder_beside(data, cache_dir) / f"tokens-{_fingerprint(data, tokenizer, part)}.arrow"
     encoder = _Encoder(tokenizer, part, lenient, place)

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from hbo.arrays import Floats, Ints
+from hbo.compat import inner_model
 from hbo.config.rewards import REWARDS, needs, spec_of
 from hbo.core.algorithm import Rewards
 from hbo.errors import ConfigError
@@ -187,7 +187,7 @@ class Window(Measurer):
             self._why = f"a batch of {len(rows)} rows came as {len(labels)}"
             return
         whole = unwrapped(model)
-        inner: Any = whole.get_base_model() if isinstance(whole, PeftModel) else whole
+        inner = inner_model(whole)
         try:
             targets = Targets.of(kwargs, labels.device)
             facts = self.probe.facts or Facts()

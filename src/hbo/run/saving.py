@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hbo.compat import DTensor
 from hbo.errors import DataError, HBOError, ResumeError
 from hbo.folder.paths import MODEL_CARD, last_checkpoint
 from hbo.text import first_line

@@ -9,10 +9,11 @@ from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from hbo.atomic import new_folder
+from hbo.compat import dequantizing
 from hbo.data.cache import sha256
 from hbo.errors import DataError, ModelError
 from hbo.progress import Track
@@ -91,8 +92,8 @@ def _load_model(folder: Path) -> tuple[PreTrainedModel, list[str]]:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             gguf_file=_WEIGHTS,
-            quantization_config=GgufConfig(dequantize=True),
             dtype=torch.float32,
             output_loading_info=True,
+            **dequantizing(),
         )
     return model, sorted(info["missing_keys"])

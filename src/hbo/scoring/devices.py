@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
+from hbo.compat import DTensor
 from hbo.errors import ConfigError
 from hbo.text import nearest
 

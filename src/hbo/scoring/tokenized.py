@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict, List
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 
+from hbo.compat import is_list
 from hbo.data.cache import cache_root
 from hbo.data.canonical import EXTRA, from_text
 from hbo.data.tokens import count_targets, has_instruction, tokenize
@@ -48,7 +49,7 @@ def check_mixture(data: Any) -> None:
             f"data has no column {' and no column '.join(map(repr, missing))} (columns seen: "
             f"{', '.join(seen) or 'none'}); make it with build_mixture"
         )
-    if "prompt" in seen and not isinstance(data.features["prompt"], List):
+    if "prompt" in seen and not is_list(data.features["prompt"]):
         raise DataError("column 'prompt' holds no lists of messages; make the data with build_mixture")
 
 

@@ -7,9 +7,9 @@ import warnings
 from dataclasses import replace
 
 from datasets import Dataset
-from peft import PeftModel
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
+from hbo.compat import is_peft
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
 from hbo.errors import ConfigError, ModelError
@@ -111,7 +111,7 @@ def check_rows_fit(trainer: Trainer) -> None:
         ModelError: A row holds a token that the model has no embedding for, or is longer than its table of positions.
     """
     rows, model = trainer.train_dataset, trainer.model
-    if not isinstance(model, PreTrainedModel | PeftModel) or not isinstance(rows, Dataset):
+    if not (isinstance(model, PreTrainedModel) or is_peft(model)) or not isinstance(rows, Dataset):
         return
     if "input_ids" not in rows.column_names:
         return

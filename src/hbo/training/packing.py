@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +17,15 @@ import xxhash
 from datasets import (
     Dataset,
     Features,
-    List,
     Value,
     are_progress_bars_disabled,
     disable_progress_bars,
     enable_progress_bars,
 )
 from datasets.table import InMemoryTable
-from trl import SFTConfig
-from trl.data_utils import pack_dataset
 
 from hbo.arrays import Ints
+from hbo.compat import list_of
 from hbo.core.groups import Groups
 from hbo.data.cache import cache_root, stored_table
 from hbo.errors import DataError
@@ -36,6 +34,9 @@ from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths
 from hbo.scoring.fingerprint import content_fingerprint
 from hbo.training.groups import groups_of
+
+if TYPE_CHECKING:
+    from trl import SFTConfig
 
 _BATCH = 4096  # rows of a group that are packed together
 _VERSION = "1"  # part of the cache file's name: raise it when the same rows are packed otherwise
@@ -80,10 +81,10 @@ def pack_within_groups(
             f"row {int(length_N.argmax())} has {length_N.max()} tokens, but packed rows hold {max_length} and no "
             "example is cut; raise max_length, or give build_mixture this max_length"
         )
-    kinds: dict[str, Any] = {name: List(Value("int32")) for name in (*_TOKENS, PACKED)}
-    kinds |= {"hbo_dataset": Value("string"), "hbo_level": Value("int64"), "hbo_example": List(Value("int64"))}
+    kinds: dict[str, Any] = {name: list_of(Value("int32")) for name in (*_TOKENS, PACKED)}
+    kinds |= {"hbo_dataset": Value("string"), "hbo_level": Value("int64"), "hbo_example": list_of(Value("int64"))}
     if "hbo_reference" in rows.column_names:
-        kinds["hbo_reference"] = List(Value("float64"))
+        kinds["hbo_reference"] = list_of(Value("float64"))
     columns = [name for name in (*_TOKENS, "hbo_dataset", "hbo_level", "hbo_reference") if name in rows.column_names]
     key = xxhash.xxh3_128_hexdigest(f"{_VERSION}-{content_fingerprint(rows, columns)}-{max_length}".encode())
     path = (cache_dir or cache_root()) / f"packed-{key}.arrow"
@@ -127,6 +128,8 @@ def _packed(table: pa.Table, row_B: Ints, max_length: int) -> dict[str, pa.Array
     whose = pa.ListArray.from_arrays(offsets, pa.array(np.repeat(np.arange(len(row_B)), length_B)))
     tokens = InMemoryTable(pa.table({"input_ids": ids, "labels": table["labels"].combine_chunks(), "whose": whose}))
     options = {"batch_size": None, "new_fingerprint": "packed", "load_from_cache_file": False}
+    from trl.data_utils import pack_dataset
+
     packed = pack_dataset(Dataset(tokens), max_length, "bfd", map_kwargs=options).with_format("arrow")[:]
     lengths = packed[PACKED].combine_chunks()
     part_E = lengths.flatten().to_numpy()

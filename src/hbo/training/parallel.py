@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from peft import PeftModel
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from transformers import Trainer, TrainingArguments
 
+from hbo.compat import inner_model
 from hbo.errors import ConfigError
 from hbo.scoring.head import output_layer
 
@@ -96,7 +96,7 @@ def tell_deepspeed_of_head(model: Any) -> None:
     TRL's loss does. DeepSpeed would find out in the first training step, if the weight isn't whole then; after a
     measurement it may have been fetched already, is let go again, and missing in the backward.
     """
-    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    inner = inner_model(model)
     head = output_layer(inner)
     if head is not None and hasattr(getattr(head, "weight", None), "ds_id"):
         import deepspeed  # type: ignore[import-not-found]

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from tiny_models import FAMILIES, one_at_a_time, padded, tiny
+from tiny_models import FAMILIES, checkpoint_layers, one_at_a_time, padded, tiny
 from torch import nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointImpl, checkpoint_wrapper
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -72,7 +72,7 @@ def test_a_pass_never_waits_for_the_device(monkeypatch, kind, checkpointing):
     inner = model.get_base_model() if kind == "lora" else model
     inner.set_attn_implementation("eager")  # transformers itself looks at the mask before it takes another
     if checkpointing:
-        inner.activation_checkpointing_enable()
+        checkpoint_layers(inner)
     facts = settle(model, padded((9, 4, 6)))
     model.to("meta")
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none on this device
@@ -206,7 +206,7 @@ def test_activations_are_kept_for_one_layer_only(measure):
         for name, parameter in model.named_parameters():
             parameter.requires_grad_("norm" not in name)  # torch can't map over a layer while saved tensors are counted
         if checkpointing:
-            model.activation_checkpointing_enable()
+            checkpoint_layers(model)
         more = {} if measure is looped_gradient_norms else {"facts": settle(model, padded((5, 4, 3)))}
         bytes_of.append(kept_by(lambda model=model, more=more: measure(model, batch, **more)))
     assert bytes_of[1] < 0.4 * bytes_of[0]
@@ -230,7 +230,7 @@ def test_torchs_own_wrapper_is_exact_though_it_computes_anew_in_eval_mode_too(im
 
 def test_a_block_that_fails_while_it_is_computed_anew_is_left_as_it_was():
     model, batch, calls = tiny(), padded((9, 4)), []
-    model.activation_checkpointing_enable()
+    checkpoint_layers(model)
     facts = settle(model, batch)
     blocks = list(model.model.layers)
     before = [(block._gradient_checkpointing_func, block.training) for block in blocks]
@@ -249,7 +249,7 @@ def test_a_block_that_fails_while_it_is_computed_anew_is_left_as_it_was():
 
 def test_layers_are_in_eval_mode_while_they_are_computed_twice():
     model, modes = tiny().eval(), []
-    model.activation_checkpointing_enable()
+    checkpoint_layers(model)
     model.model.layers[0].input_layernorm.register_forward_hook(lambda module, *_: modes.append(module.training))
     with recomputing(model):
         model(**padded((5, 4)), use_cache=False).loss.backward()

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
 from torch.func import functional_call, vjp, vmap
 from transformers.pytorch_utils import Conv1D
 
+from hbo.compat import FSDPModule
 from hbo.rewards.norms.outer_products import Outer, widened
 
 Found = dict[str, "Outer | Tensor"]

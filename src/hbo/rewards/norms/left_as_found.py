@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 
+from hbo.compat import FSDPModule
 from hbo.scoring.devices import is_partitioned
 
 

@@ -25,7 +25,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+
+from hbo.compat import DTensor
 
 CHUNK = 2**24
 """Entries of a Gram matrix or a gradient held at once: 32 MB in bf16, 64 MB in fp32."""

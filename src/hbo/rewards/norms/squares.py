@@ -27,10 +27,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from hbo.compat import DTensor
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.head import HeadPass, slopes_in_place
 from hbo.rewards.norms.left_as_found import resharded
