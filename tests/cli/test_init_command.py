@@ -3,6 +3,7 @@
 import json
 import lzma
 from collections import Counter
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -58,7 +59,7 @@ def test_what_it_writes_reads_every_dataset_of_the_folder(hbo, data, tmp_path):
     config = load(file)
     assert config.model == "org/model" and config.balance.method == "hbo"
     assert config.mixture.datasets["math"].columns == {"prompt": "question", "completion": "answer"}
-    assert config.train["max_steps"] == 10  # 3 × 52 rows in steps of 16
+    assert config.train["max_steps"] == 9  # 3 × 49 rows in steps of 16
     text = file.read_text()
     assert "30 rows in format 'prompt', 57.7% of the mixture" in text
     refused(hbo("init", folder, "--output", file), str(file), "--overwrite")
@@ -92,7 +93,7 @@ def test_a_few_rows_still_make_a_plan_that_can_run(data):
     from hbo.cli.init import configuration
 
     config = parse(yaml.safe_load(configuration(found, "m")), source="it")
-    assert config.train["max_steps"] == 1 and config.balance.update_every == 1
+    assert config.train["max_steps"] == 3 and config.balance.update_every == 1  # steps of a single row
 
 
 def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_path):
@@ -105,13 +106,35 @@ def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_
     done = hbo("check", file)
     assert done.returncode == 0, done.stderr
     assert load(file).difficulty.groups == 4
-    assert "dataset 'one': its only row is trained on" in done.stderr
-    assert "dataset 'three' has 2 rows to train on, and so 2 groups instead of 4" in done.stderr
+    assert "dataset 'one': its only row is trained on" in done.stdout
+    assert "dataset 'three' has 2 rows to train on, and so 2 groups instead of 4" in done.stdout
     assert "many" in done.stdout and "285" in done.stdout
     (folder / "many.jsonl").unlink()
     assert hbo("init", folder, "--output", file, "--model", tmp_path / "model", "--overwrite").returncode == 0
-    assert load(file).difficulty.groups == 2
+    assert load(file).difficulty.groups == 1
     assert hbo("check", file).returncode == 0
+
+
+@pytest.mark.parametrize("sizes", [(6,), (9, 12, 20), (24, 40, 90), (70, 100, 1500)])
+def test_its_check_has_nothing_to_say_of_small_data(hbo, data, tmp_path, sizes):
+    for size in sizes:
+        folder = data(f"d{size}.jsonl", [{"prompt": f"{size} {i}?", "completion": str(i)} for i in range(size)])
+    byte_model(tmp_path / "model")
+    file = tmp_path / "run.yaml"
+    assert hbo("init", folder, "--output", file, "--model", tmp_path / "model").returncode == 0
+    done = hbo("check", file)
+    assert done.returncode == 0, done.stderr
+    assert "no warnings" in done.stdout and "warning" not in done.stderr, done.stdout
+
+
+def test_editors_find_the_schema_that_it_names(hbo, data, tmp_path):
+    file = tmp_path / "run.yaml"
+    assert hbo("init", data("a.jsonl", sums(30)), "--output", file).returncode == 0
+    uri = file.read_text().splitlines()[0].removeprefix("# yaml-language-server: $schema=")
+    with urlopen(uri) as opened:
+        held = json.load(opened)
+    assert held["title"] == "A run of hbo train"
+    assert json.loads(hbo("schema").stdout) == held
 
 
 def test_rows_that_the_models_template_refuses_are_left_out(hbo, data, tmp_path):

@@ -10,14 +10,13 @@ from typing import Annotated
 import typer
 
 from hbo import __version__
-from hbo.cli import check, compare, demo, evaluate, init, replay, report, score, train, watch
+from hbo.cli import check, compare, demo, evaluate, init, replay, report, schema, score, train, watch
 from hbo.cli.console import complain, console, out, show_warning
 from hbo.errors import HBOError, Interrupted
 
 app = typer.Typer(
     name="hbo",
     help="Fine-tune a language model on a mixture of datasets that balances itself while it trains.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -30,6 +29,7 @@ app.command(name="eval")(evaluate.evaluate_command)
 app.command(name="report")(report.report_command)
 app.command(name="watch")(watch.watch_command)
 app.command(name="replay")(replay.replay_command)
+app.command(name="schema")(schema.schema_command)
 app.command(name="demo")(demo.demo_command)
 
 
@@ -38,7 +38,7 @@ def _root(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     if version:
-        out.print(__version__)
+        out.print(f"hbo {__version__}", markup=False)
         raise typer.Exit
     if context.invoked_subcommand is None:
         out.print(context.get_help(), markup=False)

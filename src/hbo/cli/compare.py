@@ -25,7 +25,7 @@ def compare_command(
     limit: Limit = None,
     batch_size: BatchSize = 8,
 ) -> None:
-    """Run every method with every seed on CONFIG's mixture, and compare them."""
+    """Train CONFIG with several methods and seeds, and compare them."""
     from hbo.compare.grid import cells, plan, seed_numbers
     from hbo.compare.publish import publish_results, tabulated
     from hbo.compare.runner import run_grid

@@ -24,7 +24,10 @@ def demo_command(
         bool, typer.Option("--build-tiny", help="Only build the model demo:tiny and write its datasets.")
     ] = False,
 ) -> None:
-    """Fine-tune a real small model on four domains or in eight languages: all of hbo in a few minutes on a CPU."""
+    """Fine-tune a small model on four domains or eight languages.
+
+    All of hbo in a few minutes on a CPU.
+    """
     if build_tiny:
         from hbo.demo.tiny import build_all
 

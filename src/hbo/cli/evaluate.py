@@ -40,7 +40,10 @@ def evaluate_command(
         bool, typer.Option("--trust-remote-code", help="Run code that the model brings; a run has it from its train:.")
     ] = False,
 ) -> None:
-    """Evaluate a run or a model on benchmarks, zero-shot, through lm-eval (pip install 'hbo[eval]')."""
+    """Evaluate a run or a model on benchmarks, zero-shot.
+
+    lm-eval does the work: pip install 'hbo[eval]'.
+    """
     from hbo.benchmarks.harness import require
 
     require()

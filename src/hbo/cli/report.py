@@ -17,7 +17,7 @@ def report_command(
         Path | None, typer.Option("--figures", help="Folder for PNG and SVG of the probabilities over training.")
     ] = None,
 ) -> None:
-    """Write the page that shows what a run did, or several runs side by side."""
+    """Write the page that shows one run, or several side by side."""
     from hbo.report.page import write_reports
 
     written = []

@@ -17,7 +17,10 @@ def score_command(
     overrides: Overrides = None,
     output: Annotated[Path, typer.Option("--output", help="Parquet file to write.")] = Path("scores.parquet"),
 ) -> None:
-    """Score the difficulty of every row of CONFIG's mixture and write it to a Parquet file."""
+    """Score how hard every row of CONFIG's mixture is.
+
+    The scores are written to a Parquet file.
+    """
     from hbo.report.terminal import quantiles_table
     from hbo.run.scored_rows import write_scores
 
