@@ -18,8 +18,8 @@ from hbo.errors import ConfigError
 from hbo.integrations.section import TrainerDifficulty, TrainerSection
 from hbo.scoring.batches import lengths
 from hbo.scoring.devices import device_of, is_partitioned, scoring_autocast
-from hbo.scoring.difficulty import assign_levels, score
-from hbo.scoring.levels import check_level_sizes
+from hbo.scoring.levels import assign_levels, check_level_sizes
+from hbo.scoring.measure import score
 from hbo.scoring.processes import Processes
 from hbo.scoring.scores import Scores
 from hbo.training.callback import HBOCallback
