@@ -51,6 +51,7 @@ UNRUN = {
 }
 SHELL = ("sh", "bash", "console")
 FOREIGN = {
+    "axolotl": "trains; the section in its YAML is looked up",
     "docker": "builds and runs images",
     "echo": "writes a file of one line",
     "hf": "logs in to the Hub",
