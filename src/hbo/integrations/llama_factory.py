@@ -45,12 +45,15 @@ def run_exp(args: dict[str, Any] | None = None, callbacks: list[TrainerCallback]
     Raises:
         HBOError: The section, or an option of LLaMA-Factory's, can't be used.
     """
-    found = tuner.read_args(args)
+    try:
+        found = tuner.read_args(args)
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error.filename}: no such file; give the path of LLaMA-Factory's YAML") from None
     if not isinstance(found, dict):
         raise ConfigError("options on the command line can't hold an `hbo:` section; give a YAML file, then key=value")
     section, rest = section_of(found.get("hbo")), {key: value for key, value in found.items() if key != "hbo"}
     if tuner.get_ray_args(rest).use_ray:
-        raise ConfigError("use_ray trains in processes of Ray's, which HBO isn't put into; leave it out")
+        raise ConfigError("USE_RAY trains in processes of Ray's, which HBO isn't put into; leave it out")
     if (count := get_device_count()) > 1 and "LOCAL_RANK" not in os.environ:
         raise ConfigError(
             f"{count} devices are seen by one process; start with torchrun --nproc-per-node {count} -m "
