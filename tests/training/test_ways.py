@@ -1,5 +1,6 @@
 """Promises of HBOCallback on trainers of every kind: rewards are those of the trainer's own loss of each row."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -37,6 +38,7 @@ from trl.experimental.tpo import TPOConfig, TPOTrainer
 
 from hbo import HBOCallback, HBOConfig
 from hbo.errors import ConfigError, RewardError
+from hbo.training.packing import pack_within_groups
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:dataset .* about to be seen:UserWarning", "ignore::FutureWarning", "ignore:.*experimental"
@@ -253,6 +255,34 @@ def test_a_trainer_whose_own_loss_is_the_token_mean_is_measured_in_batches(optio
         ways[kind] = callback._way.alone, callback.config.local_reward
     assert ways[Trainer] == ways[Renamed] == (None, "perplexity_ratio")
     assert ways[Doubled] == ("its loss is no mean over target tokens", "loss_ratio")
+
+
+def test_a_packed_rows_token_mean_is_over_its_examples_each_by_itself(options, tmp_path):
+    class Renamed(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def apart(rows, is_apart):
+        (row,) = rows
+        places = (
+            [place for count in row["seq_lengths"] for place in range(count)]
+            if is_apart
+            else range(len(row["input_ids"]))
+        )
+        return {name: torch.tensor([row[name]]) for name in ("input_ids", "labels")} | {
+            "position_ids": torch.tensor([list(places)])
+        }
+
+    rows = pack_within_groups(token_rows(), 64, cache_dir=tmp_path)
+    assert len(rows[0]["seq_lengths"]) > 1
+    ways = {}
+    for is_apart in (True, False):
+        args = TrainingArguments(**options(), remove_unused_columns=False)
+        args.packing, args.max_length = True, 64
+        collator = functools.partial(apart, is_apart=is_apart)
+        callback = attach(Renamed(tiny_model(), args=args, train_dataset=rows, data_collator=collator))
+        ways[is_apart] = callback._way.alone
+    assert ways == {True: None, False: "its loss is no mean over target tokens"}
 
 
 class Rows(torch.utils.data.Dataset):

@@ -31,6 +31,9 @@ from hbo.text import one_line
 TRAINERS = {
     "sft": ("llamafactory.train.sft.workflow", "CustomSeq2SeqTrainer"),
     "pt": ("llamafactory.train.pt.workflow", "CustomTrainer"),
+    "rm": ("llamafactory.train.rm.workflow", "PairwiseTrainer"),
+    "dpo": ("llamafactory.train.dpo.trainer", "CustomDPOTrainer"),  # imported anew by each run
+    "kto": ("llamafactory.train.kto.workflow", "CustomKTOTrainer"),
 }
 """Stage → where LLaMA-Factory looks up the trainer that it makes."""
 
@@ -119,7 +122,7 @@ class _Wrapped:
             return trainer
         if "hbo_dataset" not in trainer.train_dataset.column_names:
             raise DataError("the rows at tokenized_path, made without HBO, don't say whose they are; name a new folder")
-        is_packed, unseen = self.data_args.neat_packing, (PACKED,) if self.stage == "sft" else ("labels",)
+        is_packed, unseen = self.data_args.neat_packing, ("labels",) if self.stage == "pt" else (PACKED,)
         regroup = partial(packed, trainer=trainer, data_args=self.data_args) if is_packed else None
         callback = attach(trainer, self.section, regroup=regroup, unseen=unseen)
         callback.say = tuner.logger.info_rank0

@@ -280,9 +280,12 @@ def meter_of(trainer: Trainer, groups: Groups, way: Way) -> Meter:
     if way.is_token_mean and not way.is_from_encoder:
         return Meter(groups)
     # By name, so that no trainer's module is imported for the asking.
-    if not any(f"{kind.__module__}.{kind.__qualname__}" == _REPLAYED for kind in type(trainer).__mro__):
+    is_replayed = any(f"{kind.__module__}.{kind.__qualname__}" == _REPLAYED for kind in type(trainer).__mro__)
+    # Before it had this attribute, TRL's loss was made of more than a pass's log-probabilities.
+    is_precomputed = getattr(trainer, "precompute_ref_logps", None)
+    if not is_replayed or is_precomputed is None:
         return NoMeter(groups)
-    return ReplayMeter(TrainerLoss(trainer), groups, is_referred=not trainer.precompute_ref_logps)
+    return ReplayMeter(TrainerLoss(trainer), groups, is_referred=not is_precomputed)
 
 
 def lag_of(wanted: int | None, args: TrainingArguments) -> int:

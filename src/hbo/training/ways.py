@@ -18,8 +18,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
-from hbo.data.tokens import IGNORED
-from hbo.rewards.examples import PACKED
+from hbo.data.tokens import IGNORED, predicts_target
+from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import reader
 from hbo.scoring.losses import batch_losses
@@ -126,16 +126,28 @@ def _collates_to_tokens(trainer: Trainer, row: int) -> bool:
 
 def _comes_to_token_mean(trainer: Trainer, few: list[int]) -> bool:
     """Whether the trainer's own loss of these rows is the mean over their target tokens."""
-    objective, read = TrainerLoss(trainer), reader(trainer.train_dataset)
+    objective = TrainerLoss(trainer)
     is_single = all(parameter.dtype.itemsize >= 4 for parameter in trainer.model.parameters())
     near = _NEAR if is_single else _NEAR_IN_HALF
     for row in few:
         with left_as_found(trainer.model), objective.apart(), torch.no_grad():
             try:
-                mean = float(batch_losses(trainer.model, read(np.array([row])), pad_token_id=0)[0])
+                mean = _mean(trainer, row)
                 own = float(objective.loss(trainer.model, objective.batch(row)))
             except Exception:  # whatever it is, it comes again, and is told, when rows are measured by that loss
                 return False
         if np.isfinite(mean) and not abs(own - mean) <= near * max(1.0, abs(mean)):
             return False
     return True
+
+
+def _mean(trainer: Trainer, row: int) -> float:
+    """The mean loss over a row's target tokens, those of a packed row given their own example alone."""
+    rows: Any = trainer.train_dataset
+    numbers = np.array([row])
+    if PACKED in rows.column_names:
+        rows = PackedExamples(rows)
+        numbers = rows.of_rows(numbers)
+    examples = reader(rows)(numbers)
+    targets = [predicts_target(labels).sum() for _, labels in examples]
+    return float(np.average(batch_losses(trainer.model, examples, pad_token_id=0), weights=targets))
