@@ -35,3 +35,11 @@ def test_a_phone_shows_the_drawings_in_letters_as_large_as_elsewhere(tab, scheme
     assert tab.run(f"return {past}.length") == 0
     assert tab.log("browser") == []
     tab.keep(f"comparison-420-{scheme}")
+
+
+def test_tables_fit_a_page_of_1280_pixels(tab):
+    tab.width(1280)
+    wide = "[...document.querySelectorAll('.scroll')].filter(s => s.scrollWidth > s.clientWidth).length"
+    assert tab.run(f"return {wide}") == 0
+    assert tab.run("return document.documentElement.scrollWidth") <= 1280
+    tab.keep("comparison-1280")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hbo.compare.comparison_page import page
+from hbo.compare.comparison_page import page, significant
 from hbo.compare.markdown import markdown
 from hbo.compare.table import tabulate
 
@@ -121,3 +121,41 @@ def test_without_benchmarks_there_is_no_such_table():
     table = tabulate(RUNS)
     assert table.benchmarks == []
     assert "benchmarks" not in markdown(table) + page(table, "grid")
+
+
+def test_the_page_begins_with_the_verdict_and_ends_with_costs_and_reports():
+    runs = [{**each, "folder": f"runs/{each['label']}-seed{each['seed']}"} for each in RUNS]
+    text = page(tabulate(RUNS), "grid", runs)
+    places = [text.index(part) for part in ("Did balancing help?", 'id="methods"', 'id="differences"', 'id="costs"')]
+    assert places == sorted(places)
+    assert 'href="runs/mos%2B-seed1/report.html"' in text
+    assert "10.0 s" in text.split('id="costs"')[1] and "seconds" not in text.split('id="costs"')[0]
+    assert "accuracy ↑" in text and "mean loss (macro NLL) ↓" in text
+
+
+def test_a_sure_difference_that_matters_to_nobody_is_called_too_small():
+    near = [run("hbo", seed, {"a": 2.0}) for seed in range(6)] + [
+        run("uniform", seed, {"a": 2.001}) for seed in range(6)
+    ]
+    assert "lower; too small to matter" in page(tabulate(near), "grid")
+    far = [run("hbo", seed, {"a": 1.0}) for seed in range(6)] + [run("uniform", seed, {"a": 2.0}) for seed in range(6)]
+    text = page(tabulate(far), "grid")
+    assert "; too small to matter" not in text
+    assert 'aria-label="better">▼</span> −1.00' in text
+
+
+def test_figures_have_the_digits_that_their_errors_leave_them():
+    assert [cell.split(" ")[0] for cell in significant([(6.92431, 0.0312), (6.9, 0.001)])] == ["6.924", "6.900"]
+    assert significant([(1234.4, 120.0)])[0].startswith("1,234 ")
+    assert significant([(0.5, float("nan"))]) == ["0.500"]
+    assert significant([(50.0, 1.5)], " %")[0].startswith("50.0 % ")
+
+
+def test_what_the_seeds_do_not_show_has_no_arrow():
+    same = [
+        run(method, seed, {"a": 2.0 + 0.1 * ((seed + (method == "hbo")) % 2)})
+        for method in ("hbo", "uniform")
+        for seed in range(6)
+    ]
+    text = page(tabulate(same), "grid").split('id="differences"')[1]
+    assert "no difference seen" in text and "▲" not in text and "▼" not in text

@@ -27,9 +27,16 @@ def publish_results(cells: Sequence[Cell], output: Path) -> None:
     rows = _rows(cells)
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     table = tabulate(rows) if rows else None
-    shown = {"comparison.md": markdown(table), "comparison.html": page(table, f"{output.absolute().name}: hbo compare")}
+    runs = [_row(cell) | {"folder": _below(cell.folder, output)} for cell in cells if cell.is_finished]
+    html = page(table, f"{output.absolute().name}: hbo compare", runs)
+    shown = {"comparison.md": markdown(table), "comparison.html": html}
     for name, text in {"results.jsonl": lines, **shown}.items():
         write_file(output / name, text)
+
+
+def _below(folder: Path, output: Path) -> str:
+    """The run's folder as the page names it in its links."""
+    return folder.absolute().relative_to(output.absolute()).as_posix()
 
 
 def tabulated(cells: Sequence[Cell]) -> Table | None:

@@ -26,5 +26,6 @@ def length_note(run: Run, show: Show = str) -> str:
         f"Answers of {show(long)} are {times:.0f} times as long as those of {show(short)} ({tokens[long]:.0f} tokens "
         f"on average against {tokens[short]:.0f}). A row's gradient is the mean over its answer's tokens, and the norm "
         f"of a mean falls with their number, by up to {math.sqrt(times):.1f} times here: gradient norms favour "
-        "datasets of short answers, whatever is left to learn. balance.global_reward: token_gradient_norm takes the length out."
+        "datasets of short answers, whatever is left to learn. balance.global_reward: token_gradient_norm takes the "
+        "length out."
     )
