@@ -87,11 +87,14 @@ class HBOPlugin(BasePlugin):  # type: ignore[misc]
         return f"{HBOArgs.__module__}.{HBOArgs.__qualname__}"
 
     def register(self, cfg: DictDefault) -> None:
-        """Lets the loader look two batches ahead, where nothing is said of it."""
-        wanted = {"dataloader_num_workers": 1, "dataloader_pin_memory": True, "dataloader_prefetch_factor": 2}
-        # axolotl's own default is 256, and an update can't change what has been drawn already.
-        if all(cfg.get(option) is None for option in wanted):
-            cfg.update(wanted)
+        """Other defaults where axolotl's own don't suit balancing, and nothing is said of them."""
+        kernels = [f"lora_{part}_kernel" for part in ("mlp", "qkv", "o", "embedding")]
+        # axolotl looks 256 batches ahead, and an update can't change what has been drawn already. And it passes LoRA's
+        # layers by, which gradient norms are read off.
+        ahead = {"dataloader_num_workers": 1, "dataloader_pin_memory": True, "dataloader_prefetch_factor": 2}
+        for wanted in (ahead, dict.fromkeys(kernels, False) if cfg.get("adapter") else {}):
+            if all(cfg.get(option) is None for option in wanted):
+                cfg.update(wanted)
 
     def load_datasets(self, cfg: DictDefault, preprocess: bool = False) -> TrainDatasetMeta:
         """The rows to train on, with the name of their dataset, and those to evaluate on."""
@@ -120,7 +123,12 @@ class HBOPlugin(BasePlugin):  # type: ignore[misc]
 
     def post_trainer_create(self, cfg: DictDefault, trainer: Trainer) -> None:
         """Gives the rows their difficulty, under the model as it now is, and the trainer its callback."""
-        attach(trainer, section_of(cfg.hbo and cfg.hbo.to_dict())).say = get_logger(__name__).info
+        section = section_of(cfg.hbo and cfg.hbo.to_dict())
+        if not trainer.args.bf16 and section.difficulty.precision == "auto":
+            # axolotl's own LoRA kernels take no other precision than that of training.
+            as_trained = section.difficulty.model_copy(update={"precision": "fp32"})
+            section = section.model_copy(update={"difficulty": as_trained})
+        attach(trainer, section).say = get_logger(__name__).info
 
 
 def _alone(cfg: DictDefault, place: int) -> DictDefault:
