@@ -33,6 +33,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from trl import KTOConfig, KTOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.experimental.cpo import CPOConfig, CPOTrainer
 from trl.experimental.gkd import GKDConfig, GKDTrainer
+from trl.experimental.online_dpo import OnlineDPOConfig, OnlineDPOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 from trl.experimental.tpo import TPOConfig, TPOTrainer
 
@@ -537,13 +538,25 @@ def test_measuring_leaves_no_trace_on_training_or_its_records(name, options, tok
 # What can't be measured
 
 
+def online(options, tokenizer):
+    args = OnlineDPOConfig(**options, max_new_tokens=4, gradient_checkpointing=False)
+    longer = lambda prompts, completions, **_: [float(len(text)) for text in completions]  # noqa: E731
+    rows = preferences().select_columns(["prompt", "hbo_dataset"])
+    models = {"model": tiny_model(), "ref_model": tiny_model()}
+    return OnlineDPOTrainer(**models, reward_funcs=longer, args=args, train_dataset=rows, processing_class=tokenizer)
+
+
 def test_a_trainer_that_generates_what_it_trains_on_is_refused_by_name(options, tokenizer, model_folder):
-    rows = preferences()
-    trainer = gkd(options(), tokenizer, model_folder, rows)
-    trainer.lmbda = 1.0
+    onto_itself = gkd(options(), tokenizer, model_folder, preferences())
+    onto_itself.lmbda = 1.0
     with pytest.raises(ConfigError, match="GKDTrainer with lmbda 1 .* never trains on the completions in its rows"):
+        HBOCallback(onto_itself)
+    trainer = online(options(max_steps=2), tokenizer)
+    with pytest.raises(ConfigError, match="OnlineDPOTrainer trains on completions that it generates .*choose a method"):
         HBOCallback(trainer)
-    HBOCallback(trainer, HBOConfig(method="uniform"))
+    attach(trainer, method="uniform")  # which measures nothing
+    trainer.train()
+    assert trainer.state.global_step == 2
 
 
 class Pairwise(Trainer):
