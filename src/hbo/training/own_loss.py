@@ -17,6 +17,8 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
+from hbo.compat import inner_model
+
 _SETS = ("train_dataset", "eval_dataset")  # rows, which may be a long list, are nobody's records
 _CONTAINERS = (dict, defaultdict, OrderedDict, list, set, deque)  # themselves: what derives from them may do more
 
@@ -57,7 +59,7 @@ class TrainerLoss:
         labels = batch["labels"] if is_asked and "labels" in batch else None
         if not isinstance(labels, Tensor):
             return None
-        model = unwrapped_base(trainer.model)
+        model = inner_model(trainer.model)
         # A causal language model predicts each token from those before it, and the first from nothing.
         is_causal = isinstance(model, PreTrainedModel) and model.can_generate() and not model.config.is_encoder_decoder
         count = (labels[..., 1:] if is_causal else labels).ne(-100).sum()
@@ -100,11 +102,6 @@ class TrainerLoss:
                 return float(self.loss(policy, self.batch(row)))
         finally:
             self.trainer.ref_model = kept
-
-
-def unwrapped_base(model: Any) -> Any:
-    """The model itself, without the wrapping of an adapter."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _is_container(value: Any) -> bool:

@@ -18,12 +18,13 @@ from datasets import Dataset
 from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
+from hbo.compat import inner_model, is_peft
 from hbo.data.tokens import IGNORED, predicts_target
 from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import reader
 from hbo.scoring.losses import batch_losses
-from hbo.training.own_loss import TrainerLoss, unwrapped_base
+from hbo.training.own_loss import TrainerLoss
 
 _TOKENS = {"input_ids", "labels"}
 _BESIDE = {"attention_mask", "position_ids", PACKED}  # follow from the tokens
@@ -57,7 +58,7 @@ def way_of(trainer: Trainer, *, is_tried: bool = True) -> Way:
         is_tried: Whether a few rows may be collated, and passed through the trainer's loss if need be; else a trainer
             whose rows have tokens and labels is taken to be one whose loss is the mean over them.
     """
-    model = unwrapped_base(trainer.model)
+    model = inner_model(trainer.model)
     is_tried = is_tried and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled)
     speaks = isinstance(model, PreTrainedModel) and model.can_generate()
     reason = _not_by_tokens(trainer, model)
@@ -88,7 +89,7 @@ def _not_by_tokens(trainer: Trainer, model: Any) -> str | None:
         return f"its rows are a {type(rows).__name__}"
     if missing := sorted(_TOKENS - set(rows.column_names)):
         return f"its rows have no column {missing[0]}"
-    if getattr(getattr(trainer.model, "active_peft_config", None), "is_prompt_learning", False):
+    if is_peft(trainer.model) and trainer.model.active_peft_config.is_prompt_learning:
         return "prompt learning puts tokens of its own before each row"
     if isinstance(model, PreTrainedModel) and model.config.is_encoder_decoder:
         return "the model has an encoder beside its decoder"
@@ -142,12 +143,13 @@ def _comes_to_token_mean(trainer: Trainer, few: list[int]) -> bool:
 
 
 def _mean(trainer: Trainer, row: int) -> float:
-    """The mean loss over a row's target tokens, those of a packed row given their own example alone."""
+    """The mean loss over the targets of a row, those of a packed one given their own example alone; NaN without any."""
     rows: Any = trainer.train_dataset
     numbers = np.array([row])
     if PACKED in rows.column_names:
         rows = PackedExamples(rows)
         numbers = rows.of_rows(numbers)
     examples = reader(rows)(numbers)
-    targets = [predicts_target(labels).sum() for _, labels in examples]
-    return float(np.average(batch_losses(trainer.model, examples, pad_token_id=0), weights=targets))
+    targets = np.array([int(predicts_target(labels).sum()) for _, labels in examples])
+    losses = batch_losses(trainer.model, examples, pad_token_id=0)
+    return float((losses * targets).sum() / targets.sum()) if targets.any() else np.nan
