@@ -54,7 +54,8 @@ check() { # check NAME
   environment "$venv" "$requirement" "$(cat "$cpu")"
   # With its dependencies: what the trainer's pins don't allow stops here.
   "$venv/bin/pip" install -q --force-reinstall --no-deps "$wheel"
-  "$venv/bin/pip" install -q "${index[@]}" "$torch" -r "$cpu" "$wheel"
+  # pip complains of what else the trainer would have, and of that only.
+  "$venv/bin/pip" install -q "${index[@]}" "$torch" -r "$cpu" "$wheel" 2>"$venv/pip.log" || { cat "$venv/pip.log" >&2; exit 1; }
   prove "$name"
   (cd / && "$venv/bin/python" -W ignore -c "import $module, hbo, hbo.training.callback; print('both are imported together')")
   rm -rf "$work"

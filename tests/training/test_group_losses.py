@@ -1,3 +1,6 @@
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from trl.trainer.utils import FusedCausalLMOutput
 
 from hbo.scoring.batches import pad
 from hbo.training import group_losses as meters
-from hbo.training.group_losses import Meter
+from hbo.training.group_losses import Meter, ReplayMeter
 from hbo.training.groups import groups_of
 
 ROWS = token_rows(sizes=(6, 4))
@@ -44,6 +47,16 @@ def test_evaluation_and_passes_without_labels_are_not_booked():
     assert meter.read()[1].sum() == 0
     forward(model, [2])
     assert meter.read()[1][0, 0] > 0
+
+
+def test_logits_alone_are_too_many_to_keep_for_a_trainers_own_loss():
+    # As TRL's DPOTrainer has them before 1.16.
+    own = SimpleNamespace(trainer=SimpleNamespace(ref_model=None), apart=nullcontext)
+    model, meter = tiny_model().train(), ReplayMeter(own, groups_of(ROWS), is_referred=False)
+    meter.before_step(model, step([0, 7]))
+    forward(model, [0, 7])
+    meter.after_step()
+    assert meter.read()[1].sum() == 0
 
 
 def test_listening_changes_no_gradient():
