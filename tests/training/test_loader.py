@@ -1,13 +1,21 @@
+import numpy as np
 import pytest
-from accelerate.data_loader import DataLoaderDispatcher
+from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher
 from datasets import Dataset
 from tiny_training import tiny_model, token_rows
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler
 from transformers import Trainer, TrainingArguments
+from transformers.trainer_pt_utils import AcceleratorConfig
+from trl import KTOConfig, KTOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from hbo import HBOCallback, HBOConfig
+from hbo.core.ledger import Entry, Ledger
+from hbo.core.stream import Stream
 from hbo.errors import ConfigError
+from hbo.training.groups import groups_of
+from hbo.training.sampler import HBOSampler
+from hbo.training.schedule import Schedule
 
 STATIC = HBOConfig(method="uniform")
 
@@ -104,6 +112,62 @@ def test_other_ways_to_load_make_no_difference(make_trainer, options):
         drawn.append(callback.drawn_so_far(4).tolist())
         assert callback.balancing.schedule.rows == 4
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("given", [dict, lambda **options: AcceleratorConfig(**options)])
+def test_dispatched_batches_are_refused_however_they_are_written(tmp_path, given):
+    with pytest.raises(ConfigError, match="dispatch_batches"):
+        HBOCallback(trainer_with(tmp_path, accelerator_config=given(dispatch_batches=True)), STATIC)
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_each_process_loads_the_rows_that_are_booked_for_it(is_split):
+    processes, accumulation, batch = 2, 3, 4
+    rows = batch if is_split else processes * batch
+    schedule = Schedule.of(4, rows, accumulation)
+
+    def drawn():
+        return HBOSampler(Stream(groups_of(token_rows()), even_ledger(), seed=1), schedule)
+
+    for rank in range(processes):
+        whole = BatchSampler(drawn(), batch, drop_last=False)
+        loaded = list(BatchSamplerShard(whole, processes, rank, split_batches=is_split))
+        for step in range(2):
+            window = drawn().window(step)
+            size = schedule.rows // accumulation // processes
+            booked = [window[i : i + size].tolist() for i in range(0, len(window), size)][rank::processes]
+            assert booked == loaded[step * accumulation : (step + 1) * accumulation]
+
+
+def even_ledger():
+    return Ledger(["a", "b"], [Entry(0, 0, np.full(2, 0.5), np.full((2, 2), 0.5))])
+
+
+def test_rows_of_kto_are_drawn_though_it_asks_for_their_own_order(tmp_path, model_folder, tokenizer):
+    rows = [
+        {
+            "prompt": f"{i} plus",
+            "completion": " what" * (1 + i % 4),
+            "label": i % 2 == 0,
+            "hbo_dataset": "ab"[i % 3 == 0],
+        }
+        for i in range(24)
+    ]
+    args = KTOConfig(
+        str(tmp_path / "out"), max_steps=3, report_to="none", bf16=False, per_device_train_batch_size=4,
+        dataloader_pin_memory=False,
+    )  # fmt: skip
+    trainer = KTOTrainer(
+        str(model_folder), args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer
+    )
+    assert args.train_sampling_strategy == "sequential"
+    callback = HBOCallback(trainer, HBOConfig(method="uniform", update_every=1))
+    trainer.add_callback(callback)
+    trainer.train()
+    assert callback.drawn_so_far(3).sum() == 12
+    args.train_sampling_strategy = "group_by_length"
+    with pytest.raises(ConfigError, match="train_sampling_strategy is 'group_by_length'.* set it to random"):
+        HBOCallback(trainer, STATIC)
 
 
 def test_rows_that_fill_no_batch_are_refused(tmp_path):

@@ -6,16 +6,19 @@ import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import assert_same_weights, ledger, step, tiny_model, token_rows, weights
+from tiny_training import MOVING, assert_same_weights, ledger, step, tiny_model, token_rows, weights
+from transformers import default_data_collator
+from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
+from hbo import HBOCallback
 from hbo.config import HBOConfig
 from hbo.errors import ConfigError, DataError
 from hbo.rewards.probe import Probe
 from hbo.scoring.batches import pad, reader
 from hbo.training.group_losses import Meter
 from hbo.training.groups import groups_of
-from hbo.training.packing import pack_within_groups
+from hbo.training.packing import pack_trainer, pack_within_groups
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
 LENGTH = 32
@@ -164,11 +167,67 @@ def test_a_resumed_run_on_packed_rows_equals_one_that_never_stopped(make_trainer
 
 
 def test_packing_that_mixes_groups_or_joins_examples_is_refused_with_what_to_do(make_trainer):
-    with pytest.raises(ConfigError, match=r"pack_within_groups .*skip_prepare_dataset"):
+    with pytest.raises(ConfigError, match=r"pack_trainer"):
         make_trainer(packing=True)
-    with pytest.raises(ConfigError, match=r"pack_within_groups .*skip_prepare_dataset"):
+    with pytest.raises(ConfigError, match=r"pack_trainer"):
         make_trainer(packing=True, rows=packed(), dataset_kwargs=None)
     with pytest.raises(ConfigError, match="'wrapped' cuts examples"):
         make_trainer(packing=True, packing_strategy="wrapped", rows=packed())
     with pytest.raises(ConfigError, match="attend to each other; set packing: true"):
         make_trainer(rows=packed())
+
+
+def text_trainer(tmp_path, model_folder, tokenizer, **options):
+    rows = [
+        {
+            "prompt": f"{i} plus {i}",
+            "completion": "what is the sum " * (1 + i % 3),
+            "hbo_dataset": name,
+            "hbo_level": i % 2,
+        }
+        for name, size in (("a", 40), ("b", 20))
+        for i in range(size)
+    ]
+    settings = {
+        "max_length": 40,
+        "max_steps": 6,
+        "logging_steps": 2,
+        "bf16": False,
+        "report_to": "none",
+        "save_strategy": "no",
+    }
+    args = SFTConfig(str(tmp_path / "out"), dataloader_pin_memory=False, **{**settings, **options})
+    return SFTTrainer(str(model_folder), args=args, train_dataset=Dataset.from_list(rows), processing_class=tokenizer)
+
+
+def test_following_the_refusal_of_packing_packs_within_groups(tmp_path, model_folder, tokenizer):
+    with pytest.raises(
+        ConfigError, match=r"leave packing out and call hbo\.training\.packing\.pack_trainer\(trainer\)"
+    ):
+        HBOCallback(text_trainer(tmp_path, model_folder, tokenizer, packing=True))
+    trainer = text_trainer(tmp_path, model_folder, tokenizer)
+    prepared = trainer.train_dataset
+    pack_trainer(trainer)
+    rows = trainer.train_dataset
+    assert len(rows) < len(prepared) and max(map(len, rows["input_ids"])) <= 40
+    for row in rows:
+        whose = {(prepared[i]["hbo_dataset"], prepared[i]["hbo_level"]) for i in row["hbo_example"]}
+        assert whose == {(row["hbo_dataset"], row["hbo_level"])}
+    callback = HBOCallback(trainer, HBOConfig(**MOVING))
+    trainer.add_callback(callback)
+    trainer.train()
+    records = ledger(tmp_path / "out")
+    assert [record["step"] for record in records] == [0, 2, 4, 6]
+    assert records[-1]["global"] != records[0]["global"]
+    assert {"loss/a", "loss/b"} <= {key for line in trainer.state.log_history for key in line}
+
+
+def test_a_trainer_that_cannot_load_packed_rows_is_refused(tmp_path, model_folder, tokenizer):
+    with pytest.raises(ConfigError, match="has packed its rows already"):
+        pack_trainer(text_trainer(tmp_path, model_folder, tokenizer, packing=True))
+    with pytest.raises(ConfigError, match="set max_length"):
+        pack_trainer(text_trainer(tmp_path, model_folder, tokenizer, max_length=None))
+    trainer = text_trainer(tmp_path, model_folder, tokenizer)
+    trainer.data_collator = default_data_collator
+    with pytest.raises(ConfigError, match="leave data_collator out"):
+        pack_trainer(trainer)

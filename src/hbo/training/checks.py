@@ -36,7 +36,7 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> Repeats | None:
     if args.train_sampling_strategy != "random" and not is_in_order:
         raise ConfigError(
             f"train_sampling_strategy is '{args.train_sampling_strategy}', which HBO's own sampling would override; "
-            "leave it out (rows of a step are sorted by length anyway)"
+            "set it to random (rows of a step are sorted by length anyway)"
         )
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     check_options(args, config, is_sharded=is_sharded)
@@ -91,7 +91,8 @@ def check_max_passes(
     Raises:
         ConfigError: Says how many rows are wanted and how many there may be.
     """
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    processes = 1 if args.accelerator_config.split_batches else args.world_size  # else each loads a batch of its own
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
     if repeats is not None:  # as many prompts as stand for a batch of rows
         batch = math.ceil(args.gradient_accumulation_steps / repeats.batches * repeats.prompts)
     wanted = args.max_steps * batch if args.max_steps > 0 else math.ceil(args.num_train_epochs * rows)
@@ -131,9 +132,9 @@ def _check_packed(rows: Dataset, *, is_asked: bool, is_flat: bool) -> None:
     is_packed = PACKED in rows.column_names
     if is_asked and not (is_packed and "hbo_dataset" in rows.column_names):
         raise ConfigError(
-            "packing puts rows of different groups into one, so HBO can't balance them; pack them with "
-            "hbo.training.packing.pack_within_groups and give SFTConfig dataset_kwargs={'skip_prepare_dataset': True} "
-            "too, or set packing: false"
+            "packing puts rows of different groups into one, so HBO can't balance them; leave packing out and "
+            "call hbo.training.packing.pack_trainer(trainer) before HBOCallback is made, which packs the rows that the "
+            "trainer has prepared within their groups"
         )
     if is_packed and not (is_asked or is_flat):
         raise ConfigError(

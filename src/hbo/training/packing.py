@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,13 @@ from datasets import (
     enable_progress_bars,
 )
 from datasets.table import InMemoryTable
+from transformers import Trainer
 
 from hbo.arrays import Ints
 from hbo.compat import list_of
 from hbo.core.groups import Groups
 from hbo.data.cache import cache_root, stored_table
-from hbo.errors import DataError
+from hbo.errors import ConfigError, DataError
 from hbo.progress import Track, silent
 from hbo.rewards.examples import PACKED
 from hbo.scoring.batches import lengths
@@ -98,6 +100,37 @@ def as_drawn(rows: Dataset, args: SFTConfig, track: Track = silent) -> Dataset:
         DataError: A row is longer than `max_length`.
     """
     return pack_within_groups(rows, int(args.max_length), track=track) if args.packing else rows
+
+
+def pack_trainer(trainer: Trainer, *, track: Track = silent) -> None:
+    """Packs the rows that an SFTTrainer has prepared, each group by itself, and lets it load them without padding.
+
+    This stands for SFTConfig's `packing=True`, which packs across groups and loses whose rows they are. Leave that out,
+    keep `max_length`, and call this before HBOCallback is made.
+
+    Args:
+        trainer: It prepares rows of text, with a column `hbo_dataset`, as it always does.
+        track: Hears of each example.
+
+    Raises:
+        ConfigError: The trainer packs itself, loads its rows in another way, or has no `max_length`.
+        DataError: A column is missing, or a row is longer than `max_length`.
+    """
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    args, collator, name = trainer.args, trainer.data_collator, type(trainer).__name__
+    if getattr(args, "packing", False):
+        raise ConfigError(f"{name} has packed its rows already, across groups; leave packing out, and call this again")
+    if not isinstance(collator, DataCollatorForLanguageModeling):
+        raise ConfigError(
+            f"{name} loads its rows with {type(collator).__name__}, which can't load packed ones; leave data_collator "
+            "out, or don't pack"
+        )
+    if args.max_length is None:
+        raise ConfigError("packing needs a length to pack to; set max_length")
+    trainer.train_dataset = pack_within_groups(trainer.train_dataset, args.max_length, track=track)
+    trainer.data_collator = replace(collator, padding_free=True)
+    trainer.padding_free = args.padding_free = True
 
 
 def _tables(rows: Dataset, groups: Groups, max_length: int, track: Track) -> Iterator[pa.Table]:
