@@ -24,7 +24,7 @@ from hbo.training.best import MeanOfSets
 from hbo.training.checks import check_max_passes, check_rows_fit, check_trainer
 from hbo.training.generated import generated_config
 from hbo.training.live_log import LiveLog, Teller, settings_of
-from hbo.training.log_line import JoinedLog, log_alone, will_log
+from hbo.training.log_line import JoinedLog, will_log
 from hbo.training.measurable import measured_config
 from hbo.training.own_columns import hide_our_columns
 from hbo.training.rows import labelled
@@ -93,11 +93,12 @@ class HBOCallback(TrainerCallback):
         self.state = HBOState()
         told = settings_of(self.config, model=trainer.model, seed=self.seed)
         self.live = LiveLog(Teller(Path(args.output_dir), settings=told))
+        self._log = JoinedLog(self._log_scalars)
         self._balancing: Balancing | None = None
         for part in (self.state, self.live):
             trainer.add_callback(part)
         # Before whatever looks for `eval_loss`, and whatever is given the log.
-        trainer.callback_handler.callbacks[:0] = [MeanOfSets(trainer), JoinedLog(self._log_scalars)]
+        trainer.callback_handler.callbacks[:0] = [MeanOfSets(trainer), self._log]
 
     @property
     def balancing(self) -> Balancing:
@@ -192,7 +193,7 @@ class HBOCallback(TrainerCallback):
         if state.is_world_process_zero:
             append_record(Path(args.output_dir), entry.to_record(self.groups.datasets))
         if not will_log(args, state, control, self.balancing.schedule.steps_per_epoch):
-            log_alone(self.trainer, self.balancing.update_scalars())
+            self._log.tell(self.trainer, self.balancing.update_scalars())
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

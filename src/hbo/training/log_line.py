@@ -1,8 +1,9 @@
-"""HBO's scalars in the trainer's own log: one entry per step, which every tracker is given whole.
+"""HBO's scalars in the trainer's own log, which has the entries that it would have without HBO.
 
-The trainer's entry of a step carries them, if it makes one. An update at another step gets an entry of its own, made
-past the trainer's own `log`, which would average and empty the records that its next entry is made of. Where the
-trainer is told to log nothing, neither does HBO; the ledger has it all.
+The trainer's entry of a step carries those of the latest update, in its history and to the trackers. After an update at
+another step the trackers are told at once. Nothing is logged through the trainer's
+own `log`, which would average and empty the records that its next entry is made of. Where the trainer is told to log
+nothing, neither does HBO; the ledger has it all.
 """
 
 from __future__ import annotations
@@ -22,16 +23,23 @@ class JoinedLog(TrainerCallback):
 
     def __init__(self, scalars: Callable[[int], dict[str, float]]) -> None:
         self.scalars = scalars
+        self._told: dict[str, float] = {}  # to the trackers, and not in the history yet
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Puts them into what the trackers get and into what the trainer keeps."""
         logs = kwargs.get("logs") or {}
         if "loss" not in logs:
             return
-        found = self.scalars(state.global_step)
+        found, self._told = self._told | self.scalars(state.global_step), {}
         logs.update(found)
         if state.log_history and state.log_history[-1].get("step") == state.global_step:
             state.log_history[-1].update(found)
+
+    def tell(self, trainer: Trainer, scalars: dict[str, float]) -> None:
+        """Tells the trackers of an update at a step of which the trainer makes no entry."""
+        if trainer.args.logging_strategy != "no":
+            self._told = scalars
+            trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control, dict(scalars))
 
 
 def will_log(args: TrainingArguments, state: TrainerState, control: TrainerControl, steps_per_epoch: int) -> bool:
@@ -39,9 +47,3 @@ def will_log(args: TrainingArguments, state: TrainerState, control: TrainerContr
     done = state.global_step
     ends_epoch = done % steps_per_epoch == 0 or done >= state.max_steps
     return bool(control.should_log or (args.logging_strategy == "epoch" and ends_epoch))
-
-
-def log_alone(trainer: Trainer, scalars: dict[str, float]) -> None:
-    """An entry of its own, unless the trainer is to log nothing."""
-    if scalars and trainer.args.logging_strategy != "no":
-        Trainer.log(trainer, scalars)
