@@ -33,7 +33,7 @@ def test_a_frame_fits_its_terminal(view, width):
     assert not any("\x1b" in line for line in lines)
     assert any("step 60 of 120" in line for line in lines)
     row = max(view.rows, key=lambda row: abs(row.p - row.p_start))
-    assert any(f"{row.p:.3f}" in line for line in lines)
+    assert any(f"{row.p:.1%}" in line for line in lines)
 
 
 def test_sixty_columns_hold_all_that_matters(going):
@@ -45,7 +45,7 @@ def test_sixty_columns_hold_all_that_matters(going):
         "2.0 steps/s",
         "30 s left",
         "loss 2.000 (-0.500 since step 10)",
-        f"{change:+.3f}",
+        f"{100 * change:+.1f}",
         "2.750",
         "█",
     ):
@@ -58,7 +58,7 @@ def test_sixty_columns_hold_all_that_matters(going):
 def test_a_wide_terminal_shows_groups_with_their_rewards(going):
     text = "\n".join(drawn(Watcher(going.folder).look(), 140))
     row = going.lines[3]
-    assert " ".join(f"{q:.3f}" for q in row["local"]["finance"]) in text
+    assert " ".join(f"{100 * q:.1f}" for q in row["local"]["finance"]) in text
     assert " ".join(f"{r:.3f}" for r in row["local_reward"]["finance"]) in text
     assert f"± {row['global_reward_se']['finance']:.2g}" in text
 
@@ -71,7 +71,7 @@ def test_of_many_datasets_those_that_moved_most_are_shown(tmp_path):
     assert shown == sorted(row.name for row in ranked[: len(shown)])
     assert len(shown) > 10
     rest = sum(row.p for row in view.rows if row.name not in shown)
-    assert f"… and {50 - len(shown)} more that moved less, together {rest:.3f}" in lines[-1]
+    assert f"… and {50 - len(shown)} more that moved less, together {rest:.1%}" in lines[-1]
     assert len([line for line in drawn(view, 80) if line.startswith("dataset-")]) == 50
 
 

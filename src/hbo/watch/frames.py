@@ -78,7 +78,7 @@ def frame(view: View, width: int, height: int | None = None) -> RenderableType:
         parts += [Text(), _table(shown, view.rows, width)]
         if left := len(view.rows) - len(shown):
             rest = sum(row.p for row in view.rows if row not in shown)
-            parts.append(_line(Text(f"… and {left} more that moved less, together {rest:.3f}", style="dim"), width))
+            parts.append(_line(Text(f"… and {left} more that moved less, together {rest:.1%}", style="dim"), width))
     # The last word is told in full, however long.
     parts += [Text(note, style=_STATES.get(view.state, "yellow")) for note in notes]
     return Group(*parts)
@@ -132,13 +132,13 @@ def _table(shown: Sequence[DatasetView], all_rows: Sequence[DatasetView], width:
 
 
 def _layouts(rows: Sequence[DatasetView]) -> list[dict[str, _Cell]]:
-    """Columns beside name and bar, richest first."""
-    share: dict[str, _Cell] = {"p": lambda row: Text(f"{row.p:.3f}"), "change": _change}
+    """Columns beside name and bar, richest first; a change is in points of percent."""
+    share: dict[str, _Cell] = {"share": lambda row: Text(f"{row.p:.1%}"), "change": _change}
     full: dict[str, _Cell] = {"reward": _reward_with_error} if any(row.reward is not None for row in rows) else {}
     short: dict[str, _Cell] = {"reward": _reward} if full else {}
     loss: dict[str, _Cell] = {"loss": _loss} if any(row.loss is not None for row in rows) else {}
     has_groups = any(len(row.q_L) > 1 for row in rows)
-    groups: dict[str, _Cell] = {"groups, easiest first": _groups} if has_groups else {}
+    groups: dict[str, _Cell] = {"groups in %, easiest first": _groups} if has_groups else {}
     compact: dict[str, _Cell] = {"groups": _groups_compact} if has_groups else {}
     rewards: dict[str, _Cell] = {"group rewards": _group_rewards} if any(row.reward_L for row in rows) else {}
     return [
@@ -149,7 +149,7 @@ def _layouts(rows: Sequence[DatasetView]) -> list[dict[str, _Cell]]:
         share | short | compact,
         share | compact,
         share,
-        {"p": share["p"]},
+        {"share": share["share"]},
     ]
 
 
@@ -172,9 +172,9 @@ def _progress_bar(done: float, width: int) -> Text:
 
 def _change(row: DatasetView) -> Text:
     change = row.p - row.p_start
-    shown = f"{change:+.3f}"
+    shown = f"{100 * change:+.1f}"
     if float(shown) == 0:
-        return Text("0.000" if not change else f"{change:+.0e}", style="dim")
+        return Text("0.0", style="dim")
     return Text(shown, style="green" if change > 0 else "red")
 
 
@@ -192,7 +192,7 @@ def _loss(row: DatasetView) -> Text:
 
 
 def _groups(row: DatasetView) -> Text:
-    return _numbers(row.q_L, row.q_start_L)
+    return _numbers(row.q_L, row.q_start_L, ".1f", 100.0)
 
 
 def _groups_compact(row: DatasetView) -> Text:
@@ -201,19 +201,19 @@ def _groups_compact(row: DatasetView) -> Text:
     sparks = "".join(_SPARKS[min(int(q * levels * 4), 7)] for q in row.q_L[:12]) + "…" * (levels > 12)
     gains = [q - start for q, start in zip(row.q_L, row.q_start_L, strict=True)]
     best = max(range(levels), key=gains.__getitem__)
-    return Text.assemble(sparks, (f" g{best + 1} {gains[best]:+.3f}", "green") if gains[best] >= 5e-4 else "")
+    return Text.assemble(sparks, (f" g{best + 1} {100 * gains[best]:+.1f}", "green") if gains[best] >= 5e-4 else "")
 
 
 def _group_rewards(row: DatasetView) -> Text:
-    return Text("-") if row.reward_L is None else _numbers(row.reward_L, None)
+    return Text("-") if row.reward_L is None else _numbers(row.reward_L, None, ".3f")
 
 
-def _numbers(values: Sequence[float], start: Sequence[float] | None) -> Text:
+def _numbers(values: Sequence[float], start: Sequence[float] | None, form: str, scale: float = 1.0) -> Text:
     text = Text()
     for j, value in enumerate(values[:12]):
         change = 0.0 if start is None else value - start[j]
         style = "green" if change > 5e-4 else "red" if change < -5e-4 else ""
-        text.append(" " if j else "").append("-" if value != value else f"{value:.3f}", style=style)
+        text.append(" " if j else "").append("-" if value != value else f"{scale * value:{form}}", style=style)
     return text.append(" …" if len(values) > 12 else "")
 
 

@@ -95,14 +95,14 @@ class Lines:
 
 
 def _dataset(row: DatasetView, view: View) -> str:
-    parts = [f"update {view.updates}", one_line(row.name), f"p {row.p:.4f} ({row.p - row.p_start:+.4f})"]
+    parts = [f"update {view.updates}", one_line(row.name), f"share {row.p:.1%} ({100 * (row.p - row.p_start):+.1f})"]
     if row.reward is not None:
         spread = "" if row.reward_se is None else f" +- {row.reward_se:.2g}"
         parts.append(f"reward {row.reward:.4g}{spread}")
     if row.loss is not None:
         parts.append(f"loss {row.loss:.3f}")
     if len(row.q_L) > 1:
-        parts.append("groups " + " ".join(f"{q:.4f}" for q in row.q_L))
+        parts.append("groups " + " ".join(f"{q:.1%}" for q in row.q_L))
     if row.reward_L is not None:
         parts.append("group rewards " + " ".join("-" if value != value else f"{value:.4g}" for value in row.reward_L))
     return "  ".join(parts)
