@@ -40,7 +40,7 @@ def test_answers_that_were_lost_stand_beside_losses_that_fell(run_folder):
 def test_a_change_that_would_be_written_as_nought_is_unchanged(run_folder):
     before, after = losses(math=2.0, chat=1.0), losses(math=2.0005, chat=1.0)
     said = told(run_folder, eval=after, eval_before=before, macro_nll=1.50025)
-    assert said == "The held-out loss is unchanged in all 2 datasets; on average unchanged at 1.50."
+    assert said == "The held-out loss is unchanged in both datasets; on average unchanged at 1.50."
     text = Page(write_report(run_folder).read_text(encoding="utf-8")).text
     assert "= unchanged" in text and "0.0 %" not in text.split("Right answers")[0].split("Before and after")[1][:600]
 

@@ -129,7 +129,7 @@ def test_a_dataset_that_got_worse_is_named(two):
 
 def test_a_loss_that_rose_is_said_to_have_risen(two):
     with_losses(two, {"math": 1.0, "chat": 1.0}, {"math": 1.5, "chat": 1.5})
-    assert "higher in all 2 datasets; on average it went from 1.00 to 1.50 (+50.0 %)." in said(two)
+    assert "higher in both datasets; on average it went from 1.00 to 1.50 (+50.0 %)." in said(two)
 
 
 def test_without_a_measurement_before_no_change_is_claimed(two):

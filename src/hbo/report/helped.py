@@ -87,7 +87,7 @@ def _losses(metrics: Metrics, show: Show) -> str:
 
 def _which(names: Sequence[str], total: int) -> str:
     if len(names) == total:
-        return names[0] if total == 1 else f"all {total} datasets"
+        return {1: names[0], 2: "both datasets"}.get(total, f"all {total} datasets")
     named = f" ({_listed(names)})" if len(names) <= 3 else ""
     return f"{len(names)} of {total} datasets{named}"
 
