@@ -6,7 +6,7 @@ from tiny_models import tiny
 from transformers import Trainer, TrainingArguments
 
 from hbo.errors import ConfigError, DataError
-from hbo.integrations.attach import attach
+from hbo.integrations.attach import attach, with_levels
 from hbo.integrations.section import section_of
 from hbo.scoring.losses import per_example_loss
 from hbo.training.own_columns import WithoutOurColumns
@@ -79,6 +79,28 @@ def test_levels_by_length_ask_no_model(rows, tmp_path):
     length_N = np.array([len(each["input_ids"]) for each in rows])
     level_N = np.array(trainer.train_dataset["hbo_level"][:])
     assert length_N[level_N == 0].max() <= length_N[level_N == 1].min()
+
+
+def test_rows_of_pairs_have_levels_by_length_only(tmp_path):
+    pairs = [{"chosen_ids": [1] * (2 + n % 7), "rejected_ids": [1], "hbo_dataset": "a"} for n in range(20)]
+    trainer = trainer_of(pairs, tmp_path)
+    with pytest.raises(ConfigError, match=r"no column input_ids .*; set difficulty.metric to length, or"):
+        with_levels(trainer, section_of({}).difficulty)
+    level_N = np.array(
+        with_levels(trainer, section_of({"difficulty": {"metric": "length"}}).difficulty)["hbo_level"][:]
+    )
+    length_N = np.array([len(each["chosen_ids"]) for each in pairs])
+    assert length_N[level_N == 0].max() <= length_N[level_N == 3].min()
+
+
+def test_rows_that_are_made_when_they_are_drawn_keep_their_columns(rows, tmp_path):
+    trainer = trainer_of(rows, tmp_path)
+    trainer.train_dataset = trainer.train_dataset.with_transform(
+        lambda batch: {name: batch[name] for name in ("input_ids", "labels")}
+    )
+    callback = attach(trainer, section_of({"update_every": 2, "probes": 4, "difficulty": {"groups": 2}}))
+    trainer.train()
+    assert callback.snapshot()["data"].keys() == {"a", "b"}
 
 
 def test_rows_that_are_all_target_have_no_ifd(tmp_path):

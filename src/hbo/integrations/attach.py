@@ -16,7 +16,6 @@ from transformers import Trainer
 from hbo.data.tokens import IGNORED, opening
 from hbo.errors import ConfigError
 from hbo.integrations.section import TrainerDifficulty, TrainerSection
-from hbo.scoring.batches import lengths
 from hbo.scoring.devices import device_of, is_partitioned, scoring_autocast
 from hbo.scoring.levels import assign_levels, check_level_sizes
 from hbo.scoring.measure import score
@@ -25,6 +24,7 @@ from hbo.scoring.scores import Scores
 from hbo.training.callback import HBOCallback
 from hbo.training.checks import check_trainer
 from hbo.training.own_columns import WithoutOurColumns
+from hbo.training.rows import row_lengths
 
 _BATCH = 1000
 
@@ -66,18 +66,20 @@ def with_levels(trainer: Trainer, difficulty: TrainerDifficulty) -> Dataset:
     """
     rows: Dataset = trainer.train_dataset
     names = rows.with_format(None)["hbo_dataset"][:]
-    if difficulty.groups == 1:
+    if difficulty.groups == 1 or "hbo_level" in rows.column_names:  # whoever has made them may know them
         return rows
     check_level_sizes(Counter(names), difficulty.groups)
-    metric, lacking = difficulty.metric, {"input_ids", "labels"} - set(rows.column_names)
-    if lacking:
+    metric, length_N = difficulty.metric, row_lengths(rows)
+    lacking = {"input_ids", "labels"} - set(rows.column_names)
+    if metric == "length" and length_N is not None:
+        known_N = length_N.astype(np.float64)
+        scores, metric = Scores(known_N, known_N, known_N), "loss"  # sorted alike, whatever the numbers mean
+    elif lacking:
+        instead = "" if length_N is None else "difficulty.metric to length, or "
         raise ConfigError(
             f"difficulty.metric is '{metric}', but the rows of {type(trainer).__name__} have no column "
-            f"{min(lacking)} to be scored by; set difficulty.groups to 1"
+            f"{min(lacking)} to be scored by; set {instead}difficulty.groups to 1"
         )
-    if metric == "length":
-        length_N = lengths(rows).astype(np.float64)
-        scores, metric = Scores(length_N, length_N, length_N), "loss"  # sorted alike, whatever the numbers mean
     else:
         scores = _scored(trainer, rows, difficulty)
     level_N = assign_levels(names, scores, metric, difficulty.groups)

@@ -21,13 +21,13 @@ from hbo.config.yaml_text import read_yaml
 from hbo.errors import ConfigError
 from hbo.integrations.attach import attach
 from hbo.integrations.section import TrainerSection, section_of
-from hbo.integrations.swift_rows import named_rows
+from hbo.integrations.swift_rows import named_rows, save_levels, saved_levels
 
 VARIABLE = "HBO"
 """The environment variable with the settings, or with the path of their file."""
 
-SWIFT_TRAINERS = ("Seq2SeqTrainer",)
-"""Trainers of ms-swift's that HBO balances."""
+SWIFT_TRAINERS = ("Seq2SeqTrainer", "DPOTrainer", "ORPOTrainer", "CPOTrainer", "KTOTrainer", "RewardTrainer")
+"""Trainers of ms-swift's whose rows have a loss by themselves."""
 
 
 def swift_settings() -> TrainerSection:
@@ -56,10 +56,30 @@ class HBOForSwift(TrainerCallback):  # type: ignore[misc]
         if self._is_in:  # the event goes through a list into which HBO's callbacks are put meanwhile
             return
         self._is_in = True
-        self.trainer.train_dataset = named_rows(self.trainer)
+        self.trainer.train_dataset = rows = named_rows(self.trainer)
+        has_levels = self.section.difficulty.groups > 1
+        if has_levels and args.resume_from_checkpoint and not args.resume_only_model:
+            level_N = saved_levels(Path(args.resume_from_checkpoint), len(rows))
+            self.trainer.train_dataset = rows.add_column("hbo_level", level_N)
         # ms-swift's own loader has a batch sampler that no sampler can be put into.
         self.trainer.get_train_dataloader = MethodType(Trainer.get_train_dataloader, self.trainer)
         attach(self.trainer, self.section)
+        if has_levels and args.should_save:
+            save_levels(Path(args.output_dir), self.trainer.train_dataset)
+        self.trainer.add_callback(ForgottenMeasurements(args, self.trainer))
+
+
+class ForgottenMeasurements(TrainerCallback):  # type: ignore[misc]
+    """Keeps what is measured for HBO out of ms-swift's metrics of the next evaluation; its place is behind HBO's."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Forgets the measurements that training begins with."""
+        for metric in self.trainer.custom_metrics["eval"].values():
+            metric.reset()
+
+    on_step_end = on_train_begin
 
 
 def check_swift(args: TrainingArguments, trainer: Trainer, section: TrainerSection) -> None:

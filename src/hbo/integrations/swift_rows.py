@@ -5,13 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from datasets.fingerprint import Hasher
 from swift.dataset import LazyLLMDataset, RowPreprocessor
 from transformers import Trainer
 
+from hbo.arrays import Ints
+from hbo.atomic import atomic_path
 from hbo.config.data import stem
-from hbo.errors import ConfigError, DataError
+from hbo.errors import ConfigError, DataError, ResumeError
+
+SWIFT_LEVELS = "hbo_levels.npy"
+"""Beside the checkpoints: the level of each row. A run that goes on can't score again, because ms-swift has put the
+trained adapter into the model by then."""
 
 
 def named_rows(trainer: Trainer) -> Dataset:
@@ -36,8 +43,6 @@ def named_rows(trainer: Trainer) -> Dataset:
         )
 
     def encoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        if "messages" not in batch:  # somebody reads a column of the table
-            return batch
         return RowPreprocessor.rows_to_batched(  # type: ignore[no-any-return]
             [encode(row, return_length=True) for row in RowPreprocessor.batched_to_rows(batch)]
         )
@@ -81,3 +86,28 @@ def swift_names(rows: Dataset) -> list[str]:
             "a column channel with the name of their dataset"
         )
     return names
+
+
+def save_levels(folder: Path, rows: Dataset) -> None:
+    """Keeps the levels of a run in its output folder."""
+    level_N = np.asarray(rows.with_format(None)["hbo_level"][:], dtype=np.int16)
+    with atomic_path(folder / SWIFT_LEVELS) as temporary, temporary.open("wb") as file:
+        np.save(file, level_N)
+
+
+def saved_levels(checkpoint: Path, count: int) -> Ints:
+    """The level of each of `count` rows in the run that made this checkpoint.
+
+    Raises:
+        ResumeError: They are not there, or are those of other rows.
+    """
+    file = checkpoint.resolve().parent / SWIFT_LEVELS
+    if not file.is_file():
+        raise ResumeError(f"{file}: no such file; it holds the rows' levels, so keep it beside the run's checkpoints")
+    level_N: Ints = np.load(file).astype(np.int64)
+    if len(level_N) != count:
+        raise ResumeError(
+            f"{file}: the run began with {len(level_N)} rows, but there are {count} now; put its former rows back to "
+            "resume, or begin a new run"
+        )
+    return level_N

@@ -18,7 +18,7 @@ from hbo.errors import ConfigError
 from hbo.training.schedule import RepeatedSchedule, Repeats, Schedule
 
 _RANDOM = (RandomSampler, SeedableRandomSampler)
-_ORDER_IS_FREE = frozenset({"trl.trainer.kto_trainer.KTOTrainer"})
+_ORDER_IS_FREE = frozenset({"trl.trainer.kto_trainer.KTOTrainer", "trl.experimental.kto.kto_trainer.KTOTrainer"})
 """Trainers that ask for rows in their own order for a reason that no order takes away: a row of KTO's carries the other
 completion, of which the KL term is estimated, along with it."""
 _INSTEAD = "leave it out, so that the trainer draws rows at random, or train without HBO"

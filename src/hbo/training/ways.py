@@ -103,7 +103,7 @@ def _few(rows: Dataset) -> list[int]:
     """The first row of each of the first datasets."""
     if not len(rows):
         return []
-    names = np.array(rows["hbo_dataset"][:]) if "hbo_dataset" in rows.column_names else np.zeros(1)
+    names = np.array(rows.with_format(None)["hbo_dataset"][:]) if "hbo_dataset" in rows.column_names else np.zeros(1)
     found: list[int] = np.unique(names, return_index=True)[1][:_TRIED].tolist()
     return found
 
