@@ -59,9 +59,9 @@ def command(output):
         "dataset": ["rows.jsonl", "hard.chat.jsonl"],
         "output_dir": output,
         "add_version": "false",
-        "tuner_type": "full",
+        "tuner_type": "lora",  # of which a resumed model is no longer the one that the rows were scored by
         "torch_dtype": "float32",
-        "learning_rate": "3e-3",
+        "learning_rate": "1e-2",
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
         "max_steps": STEPS,
