@@ -159,7 +159,7 @@ def test_what_lies_in_the_folder_and_is_not_trained_on_is_named(hbo, data, tmp_p
     done = hbo("init", folder, "--output", file)
     assert done.returncode == 0, done.stderr
     for text in (done.stdout, file.read_text()):
-        assert f"can't be used: {folder / 'test.jsonl'} is of a split that isn't trained on" in text
+        assert f"can't be used: {folder / 'test.jsonl'} belongs to a split that isn't trained on" in text
         assert "lines of text are rows with {path: text, data_files:" in text
         assert "README" not in text
     assert written(file) == {"math": 30}

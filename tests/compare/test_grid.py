@@ -84,7 +84,7 @@ def test_what_is_varied_is_typed_as_in_a_file(config):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"methods": ["hb"]}, "no method.*hbo"),
+        ({"methods": ["hb"]}, "unknown method.*hbo"),
         ({"methods": ["hbo", "hbo"]}, "--methods names a value twice"),
         ({"seeds": []}, "--seeds names nothing"),
         ({"vary": ["balance.probes"]}, "no list of values"),

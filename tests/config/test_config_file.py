@@ -146,7 +146,7 @@ def test_a_value_that_can_not_be_used_names_line_and_key(write, tail, line, key)
 
 @pytest.mark.parametrize("tier", ["global", "local"])
 def test_freezing_takes_true_or_false_only(write, tier):
-    assert f"line 5: balance: '{tier}' is 'maybe' but takes true or false" in refusal(
+    assert f"line 5: balance: '{tier}' is 'maybe'; it must be true or false" in refusal(
         write(HEAD + f"balance: {{{tier}: maybe}}\n")
     )
 
@@ -154,7 +154,7 @@ def test_freezing_takes_true_or_false_only(write, tier):
 def test_an_unknown_method_names_the_nearest_and_all(write):
     message = refusal(write(HEAD + "balance: {method: unifrom}\n"))
     assert "run.yaml, line 5" in message
-    assert "'unifrom', which is no method (did you mean 'uniform'?); choose one of hbo, " in message
+    assert "unknown method 'unifrom' (did you mean 'uniform'?); choose one of hbo, " in message
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,11 @@ def test_an_unknown_key_in_a_list_names_its_own_line(write):
 @pytest.mark.parametrize("again", ["seed: 1\nseed: 2\n", "balance: {probes: 2,\n probes: 3}\n"])
 def test_a_key_written_twice_is_refused(write, again):
     assert "line 6: the key" in refusal(write(HEAD + again))
-    assert "stands in line 5 already" in refusal(write(HEAD + again))
+    assert "is already in line 5" in refusal(write(HEAD + again))
 
 
 def test_a_dataset_named_twice_is_refused(write):
-    assert "line 5: the key 'chat' stands in line 4 already" in refusal(write(HEAD + "    chat: other.jsonl\n"))
+    assert "line 5: the key 'chat' is already in line 4" in refusal(write(HEAD + "    chat: other.jsonl\n"))
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,9 @@ def test_an_override_reaches_names_with_dots_and_places_in_lists(write):
     entry = load(file, ["mixture.datasets.v1.0.also.0.where.no=on"]).mixture.datasets["v1.0"]
     assert [source.path for source in entry.sources] == ["a.jsonl", "b.jsonl"]
     assert entry.also[0].where == {"no": "on"}
-    assert "'1' is none of the 1 places of the list" in refusal(file, "mixture.datasets.v1.0.also.1.path=c")
+    assert "'1' isn't a position in the list, which has 1 entries" in refusal(
+        file, "mixture.datasets.v1.0.also.1.path=c"
+    )
 
 
 def test_an_override_of_one_dataset_leaves_its_alias_alone(write):
@@ -345,13 +347,13 @@ def test_an_override_makes_the_sections_it_needs_and_null_empties_one(write):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("balance.probes", "'balance.probes' is no override; write key=value, such as balance.probes=8"),
+        ("balance.probes", "'balance.probes' isn't an override; write key=value, such as balance.probes=8"),
         ("=5", "'=5' is no override"),
-        ("model.size=3", "'model.size=3': 'model' holds a value and no keys"),
+        ("model.size=3", "'model.size=3': 'model' is a single value, so it has no keys to set"),
         ("seed=[1", "'seed=[1', line 1: not valid YAML"),
         (
             "output=!!timestamp 2024-13-45",
-            "'output=!!timestamp 2024-13-45': not valid YAML (month must be in 1..12); mend it, or quote the value",
+            "'output=!!timestamp 2024-13-45': not valid YAML (month must be in 1..12); fix it, or quote the value",
         ),
         ("balance.probs=8", "run.yaml: unknown key 'balance.probs' (did you mean 'probes'?)"),
         ("seed=", "run.yaml: 'seed' is None, but"),

@@ -40,7 +40,7 @@ def test_methods_differ_from_each_other():
 
 @pytest.mark.parametrize("method", ["hbo2", "", None, 3, ["hbo"]])
 def test_what_is_no_method_is_refused_with_the_choices(method):
-    with pytest.raises(ConfigError, match="which is no method.*choose one of hbo, proportional, temperature, uniform"):
+    with pytest.raises(ConfigError, match="unknown method.*choose one of hbo, proportional, temperature, uniform"):
         method_of(method)
 
 

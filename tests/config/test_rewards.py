@@ -51,7 +51,7 @@ def test_the_users_own_have_no_entry():
 def test_each_reward_can_be_chosen_for_the_datasets_and_those_of_rows_for_the_groups(name):
     check_rewards(HBOConfig(global_reward=name))
     if is_of_dataset(name):
-        with pytest.raises(ConfigError, match="is no reward"):
+        with pytest.raises(ConfigError, match="an unknown reward"):
             check_rewards(HBOConfig(local_reward=name))
     else:
         check_rewards(HBOConfig(local_reward=name))

@@ -64,5 +64,5 @@ def test_what_is_written_is_read_back_by_either_version_of_yaml():
 
 @pytest.mark.parametrize("text", ["!!timestamp 2024-13-45", "!!bool maybe", "{a: 1", "{[a]: 1}"])
 def test_what_can_not_be_read_is_one_sentence(text):
-    with pytest.raises(ConfigError, match=r"^here.*: not valid YAML \(.*\); mend it, or quote the value$"):
+    with pytest.raises(ConfigError, match=r"^here.*: not valid YAML \(.*\); fix it, or quote the value$"):
         read(text)

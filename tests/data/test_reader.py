@@ -103,7 +103,7 @@ def test_rows_that_need_more_than_text_are_refused_by_name(column):
 
 
 def test_a_role_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match="`roles` makes 'agent' a 'machine', which is no role"):
+    with pytest.raises(ConfigError, match="`roles` makes 'agent' a 'machine', an unknown role"):
         Reader("d", roles={"agent": "machine"})
 
 

@@ -295,7 +295,7 @@ def test_a_dataset_with_splits_and_other_things_are_refused():
     splits = DatasetDict(test=Dataset.from_dict({"x": [1]}))
     with pytest.raises(DataError, match=r"has the splits test; choose one, such as data\['test'\]"):
         from_dataset("d", splits)
-    with pytest.raises(DataError, match="dataset 'd': int is no kind of dataset"):
+    with pytest.raises(DataError, match="dataset 'd': int isn't a dataset"):
         from_dataset("d", 3)
 
 
@@ -451,7 +451,7 @@ def test_the_same_rows_chosen_otherwise_are_another_mixture(tmp_path):
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "Hub"])
 def test_a_column_that_no_row_has_is_named_with_the_nearest(kind, tmp_path):
     path = tmp_path / f"rows.{kind}"
-    with pytest.raises(DataError, match=r"no column 'langage', by which `where` chooses \(did you mean 'language'\?\)"):
+    with pytest.raises(DataError, match=r"no column 'langage', which `where` names \(did you mean 'language'\?\)"):
         if kind == "Hub":
             read(from_dataset("d", Dataset.from_list(ROWS), {"langage": "English"}))
         write_rows(path, ROWS)

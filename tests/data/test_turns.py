@@ -70,7 +70,7 @@ def test_a_call_that_is_no_json_stays_a_text():
 
 
 def test_calls_that_can_not_be_read_are_refused_by_name():
-    with pytest.raises(BadRowError, match=r"messages\[0\].tool_calls is no list of calls"):
+    with pytest.raises(BadRowError, match=r"messages\[0\].tool_calls isn't a list of calls"):
         read(bot("", tool_calls=["look up the weather"]))
 
 
@@ -137,7 +137,7 @@ def test_roles_of_ones_own_are_mapped():
         roles={"agent": "assistant", "Customer": "user"},
     )
     assert [turn["role"] for turn in turns] == ["assistant", "user"]
-    with pytest.raises(BadRowError, match=r"is 'agent', which is no known role; say with `roles: {agent: user}`"):
+    with pytest.raises(BadRowError, match=r"is 'agent', an unknown role; say with `roles: {agent: user}`"):
         read({"from": "agent", "value": "a"})
 
 

@@ -45,8 +45,11 @@ def test_resume_with_an_interval_for_each_level_is_bitwise(make_trainer, tmp_pat
 @pytest.mark.parametrize(
     ("balance", "message"),
     [
-        ({"update_every": {"globl": 4}}, "update_every: 'globl': 4 is no interval; write {global: 200, local: 400}"),
-        ({"update_every": {"global": 0}}, "update_every: 'global': 0 is no interval"),
+        (
+            {"update_every": {"globl": 4}},
+            "update_every: 'globl': 4 isn't a number of steps; write a number, or {global",
+        ),
+        ({"update_every": {"global": 0}}, "update_every: 'global': 0 isn't a number of steps"),
         ({"update_every": "often"}, "update_every.*'often'"),
         ({**APART, "rewards": "stream"}, "give 'update_every' one number"),
     ],

@@ -29,7 +29,7 @@ def arguments(**train):
 def refuses(way, where, args):
     with pytest.raises(ConfigError) as error:
         check_parallelism(args)
-    assert str(error.value).startswith(f"{way} ({where}) can't go with HBO: ")
+    assert str(error.value).startswith(f"{way} ({where}) doesn't work with HBO: ")
 
 
 @pytest.mark.parametrize(

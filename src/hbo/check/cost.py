@@ -75,11 +75,16 @@ def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[st
         with torch.device("meta"):
             owners = owners_of(builder(config, args)(model), Facts())
     except Exception as error:  # a model that transformers doesn't know raises anything
-        return [f"how gradient norms are measured can't be told: this model can't be made ({first_line(error)[:200]})"]
+        return [
+            f"hbo can't tell how gradient norms will be measured, since transformers can't build this "
+            f"model ({first_line(error)[:200]})"
+        ]
     again = Counter(type(owner.layer).__name__ for owner in owners.values() if owner.again)
     kinds = ", ".join(f"{name} ({count} of them)" for name, count in again.most_common())
     how = f"but run again for each row, which is slower: {kinds}" if kinds else "as far as its layers tell"
-    return [f"gradient norms: a batch in one pass, {how}; a few rows are tried before the first step"]
+    return [
+        f"gradient norms: measured for a whole batch in one pass, {how}; hbo tries a few rows before the first step"
+    ]
 
 
 def _probe(config: RunConfig, step: int) -> int:

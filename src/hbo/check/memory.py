@@ -148,7 +148,7 @@ def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
     kept = "computed twice" if is_checkpointing(args) else "all kept: train.activation_checkpointing is false"
     if found.activations is None:
-        parts.append("and on top the activations, which can't be told for this architecture")
+        parts.append("plus activations, which can't be estimated for this architecture")
     else:
         batch = f"{args.per_device_train_batch_size} rows of {length} tokens, {precision}, {kept}"
         parts.append(f"activations {_size(found.activations)} ({batch})")

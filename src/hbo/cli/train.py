@@ -38,7 +38,7 @@ def train_command(
 def train_run(run: RunConfig, *, resume: bool, overwrite: bool) -> None:
     """Trains, and shows how it went."""
     if run.output is None:
-        raise ConfigError("there is no output folder; set output: in the configuration or give --output")
+        raise ConfigError("no output folder; set output: in the configuration, or give --output")
     from hbo.folder.paths import METRICS_FILE
     from hbo.folder.records import read_object
     from hbo.folder.run import read_run

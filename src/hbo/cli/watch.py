@@ -26,9 +26,9 @@ def watch_command(
     if not (math.isfinite(interval) and 0.1 <= interval <= 3600):
         raise ConfigError(f"--interval is {interval:g}; give from 0.1 to 3600 seconds")
     if port is not None and not web:
-        raise ConfigError("--port is that of the page; give --web too")
+        raise ConfigError("--port needs --web; give both")
     if web and once:
-        raise ConfigError("--web and --once exclude each other; `hbo report` writes the page once")
+        raise ConfigError("--web and --once can't be combined; `hbo report` writes the page once")
     if port is not None and not 0 <= port <= 65535:
         raise ConfigError(f"--port is {port}; give from 1 to 65535, or 0 for a free one")
     from hbo.watch.frames import show, wait_for_run

@@ -71,7 +71,7 @@ def seed_numbers(text: str) -> list[int]:
     try:
         return [int(seed) for seed in text.split(",")]
     except ValueError:
-        raise ConfigError(f"--seeds '{text}' is no list of whole numbers; write --seeds 0,1,2") from None
+        raise ConfigError(f"--seeds '{text}' isn't a list of whole numbers; write --seeds 0,1,2") from None
 
 
 def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str], output: Path) -> list[Cell]:
@@ -152,9 +152,9 @@ def _axis(option: str) -> list[tuple[str, str]]:
     key, sign, raw = option.partition("=")
     values = [value.strip() for value in _COMMA.split(raw)]
     if not sign or not key or not all(values) or len(set(values)) != len(values):
-        raise ConfigError(f"--vary '{option}' is no list of values; write --vary balance.update_every=50,100")
+        raise ConfigError(f"--vary '{option}' isn't a list of values; write --vary balance.update_every=50,100")
     if key in _OWN_OPTION:
-        raise ConfigError(f"--vary {key}: has an option of its own; use {_OWN_OPTION[key]}")
+        raise ConfigError(f"--vary {key}: is set by another option; use {_OWN_OPTION[key]}")
     if key.startswith(_SHARED):
         raise ConfigError(f"--vary {key}: all runs are judged by the same held-out rows; make a grid for each value")
     if key == "global_batch_size" or (key.startswith("train.") and key.removeprefix("train.") in _BUDGET):

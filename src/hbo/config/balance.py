@@ -87,7 +87,10 @@ class HBOConfig(Section):
     def _an_interval_each(cls, value: Any) -> Any:
         for tier, every in value.items() if isinstance(value, Mapping) else ():
             if tier not in TIERS or not isinstance(every, int) or isinstance(every, bool) or every < 1:
-                raise ValueError(f"{shown(tier)}: {shown(every)} is no interval; write {{global: 200, local: 400}}")
+                raise ValueError(
+                    f"{shown(tier)}: {shown(every)} isn't a number of steps; write a number, or "
+                    f"{{global: 200, local: 400}}"
+                )
         return value
 
     @model_validator(mode="before")
@@ -106,7 +109,7 @@ class HBOConfig(Section):
             if tier in merged:
                 learns, reward = truth(merged.pop(tier)), f"{tier}_reward"
                 if not isinstance(learns, bool):
-                    raise ValueError(f"'{tier}' is {learns!r} but takes true or false")
+                    raise ValueError(f"'{tier}' is {learns!r}; it must be true or false")
                 if not learns:
                     merged[reward] = None
                 elif merged.get(reward, "its default") is None:
@@ -118,13 +121,16 @@ class HBOConfig(Section):
         method = SETTINGS[self.method]
         if method.means_temperature and self.temperature != (own := method.defaults["temperature"]):
             raise ValueError(
-                f"method {self.method} means temperature {own:g}, but {self.temperature:g} is asked for; leave it out, "
+                f"method {self.method} always has temperature {own:g}, but the temperature is set to "
+                f"{self.temperature:g}; leave it out, "
                 "or choose method temperature"
             )
         if self.is_flat and self.global_reward is not None:
             raise ValueError(f"method {self.method} has one actor over all groups: leave 'global_reward' out")
         if self.rewards == "stream" and isinstance(self.update_every, dict):
-            raise ValueError("rewards stream reads both levels' rewards at once: give 'update_every' one number")
+            raise ValueError(
+                "rewards: stream measures datasets and groups at the same time; set 'update_every' to one number"
+            )
         learned_by = self.local_reward if self.is_flat else self.global_reward
         if is_signed(learned_by) and not actor_spec(self.actor.kind).takes_signed:
             raise ValueError(

@@ -52,7 +52,7 @@ class SourceConfig(Section):
             for each in given if isinstance(given, list) else [given]:
                 if isinstance(each, no_name):
                     where = "" if column is None else f"'{column}': "
-                    raise ValueError(f"{where}{written(each)} is no text; quote it ('{written(each)}') if it is a name")
+                    raise ValueError(f"{where}{written(each)} isn't text; quote it ('{written(each)}') if it is a name")
         return value
 
     @field_validator("roles", mode="before")

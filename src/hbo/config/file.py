@@ -100,7 +100,7 @@ def _found(file: Path) -> Path:
 def _apply(data: dict[str, Any], override: str) -> Key:
     key, sign, raw = override.partition("=")
     if not sign or not key:
-        raise ConfigError(f"'{override}' is no override; write key=value, such as balance.probes=8")
+        raise ConfigError(f"'{override}' isn't an override; write key=value, such as balance.probes=8")
     node: Any = data
     path: Key = ()
     parts = key.split(".")
@@ -111,7 +111,7 @@ def _apply(data: dict[str, Any], override: str) -> Key:
             break
         inner = _written_out(path, node.get(name) if isinstance(node, dict) else node[name])
         if not isinstance(inner, dict | list):
-            raise ConfigError(f"'{override}': '{name}' holds a value and no keys")
+            raise ConfigError(f"'{override}': '{name}' is a single value, so it has no keys to set")
         node[name] = inner.copy()  # an alias may stand for it elsewhere
         node = node[name]
     node[name], _ = read_yaml(raw, f"'{override}'"[:200], path)
@@ -122,7 +122,9 @@ def _next(node: Any, parts: list[str]) -> tuple[str | int, list[str]]:
     """The key that `parts` begin with, and the rest; one that is there already may hold dots, a list has numbers."""
     if isinstance(node, list):
         if not parts[0].isdecimal() or int(parts[0]) >= len(node):
-            raise ConfigError(f"'{parts[0]}' is none of the {len(node)} places of the list, counted from 0")
+            raise ConfigError(
+                f"'{parts[0]}' isn't a position in the list, which has {len(node)} entries, counted from 0"
+            )
         return int(parts[0]), parts[1:]
     known = [length for length in range(len(parts), 1, -1) if ".".join(parts[:length]) in node]
     length = known[0] if known else 1
@@ -153,7 +155,7 @@ def _lines(root: yaml.Node, source: str) -> dict[Key, int]:
             for key, value in node.value:
                 line = key.start_mark.line + 1
                 if first := seen.get(key.value):
-                    raise ConfigError(f"{source}, line {line}: the key '{key.value}' stands in line {first} already")
+                    raise ConfigError(f"{source}, line {line}: the key '{key.value}' is already in line {first}")
                 walk(value, (*path, key.value))
                 found[(*path, key.value)] = seen[key.value] = line
         elif isinstance(node, yaml.SequenceNode):

@@ -66,10 +66,7 @@ def method_of(name: object) -> Method:
         ConfigError: There is none.
     """
     if not isinstance(name, str) or name not in SETTINGS:
-        raise ConfigError(
-            f"the method is {name!r}, which is no method{nearest(str(name), SETTINGS)}; "
-            f"choose one of {', '.join(SETTINGS)}"
-        )
+        raise ConfigError(f"unknown method {name!r}{nearest(str(name), SETTINGS)}; choose one of {', '.join(SETTINGS)}")
     return SETTINGS[name]
 
 

@@ -49,7 +49,7 @@ class RunConfig(Section):
             return balance
         if SETTINGS[balance.method].means_temperature:
             warnings.warn(
-                f"mixture.temperature is {tau:g}, which does not apply: method {balance.method} means "
+                f"mixture.temperature is {tau:g}, which is ignored: method {balance.method} always has "
                 f"{balance.temperature:g}",
                 UserWarning,
                 stacklevel=1,  # the caller is pydantic, and hbo's own warnings are known by their file

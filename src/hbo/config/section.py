@@ -60,7 +60,7 @@ class Section(BaseModel):
         takes = cls.model_fields[info.field_name].annotation if info.field_name else None
         if isinstance(value, bool) and takes is not bool:  # which would pass as 0 or 1
             told = written(value)
-            raise ValueError(f"takes no true or false, but is {told}; quote it if text is meant ('{told}')")
+            raise ValueError(f"can't be true or false, but is {told}; quote it if you mean text ('{told}')")
         return value
 
 
@@ -90,7 +90,7 @@ def complaint(error: ValidationError, model: type[Section]) -> tuple[Key, str]:
         case _:
             said = f"'{key}' is {shown(problem['input'])}, but {problem['msg'][0].lower()}{problem['msg'][1:]}"
             if problem["type"] == "string_type" and not isinstance(problem["input"], list | dict):
-                said += f"; quote it if text is meant ('{written(problem['input'])}')"
+                said += f"; quote it if you mean text ('{written(problem['input'])}')"
     return path, said
 
 

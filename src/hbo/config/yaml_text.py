@@ -61,7 +61,7 @@ def read_yaml(text: str, source: str, at: Key = ()) -> tuple[Any, yaml.Node | No
         ConfigError: It is no YAML, or too much of it.
     """
     if len(text) > _LONGEST:
-        raise ConfigError(f"{source}: has {len(text)} characters, which is no configuration; give at most {_LONGEST}")
+        raise ConfigError(f"{source}: has {len(text)} characters, too many for a configuration; use at most {_LONGEST}")
     try:
         reader = _Reader(text)
         root = reader.get_single_node()
@@ -78,7 +78,7 @@ def read_yaml(text: str, source: str, at: Key = ()) -> tuple[Any, yaml.Node | No
         where, reason = "", str(error)
     except (AttributeError, LookupError, TypeError):  # PyYAML's own readers of !!bool, !!int and !!timestamp
         where, reason = "", "a value doesn't fit its tag"
-    raise ConfigError(f"{source}{where}: not valid YAML ({reason}); mend it, or quote the value")
+    raise ConfigError(f"{source}{where}: not valid YAML ({reason}); fix it, or quote the value")
 
 
 def write_yaml(value: Any, **options: Any) -> str:

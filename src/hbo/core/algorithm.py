@@ -252,7 +252,7 @@ class HBO:
         """
         mine = self.state_dict()
         if missing := [name for name in mine if name not in state]:
-            raise ResumeError(f"the state has no {missing[0]}, so it is none of this version of hbo; begin a new run")
+            raise ResumeError(f"the state has no {missing[0]}, so another version of hbo wrote it; begin a new run")
         for what in ("datasets", "sizes", "seed", "actor", "max_passes"):
             if mine[what] != state[what]:
                 raise ResumeError(

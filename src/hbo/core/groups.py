@@ -99,7 +99,7 @@ class Groups:
         if len(level_N) == 0:
             raise DataError("the mixture has no rows; add a dataset with at least one")
         if level_N.dtype.kind not in "iuf" or (level_N.dtype.kind == "f" and (level_N % 1 != 0).any()):
-            raise DataError("column hbo_level holds values that are no whole numbers; levels are 0, 1, 2 and so on")
+            raise DataError("column hbo_level holds values that aren't whole numbers; levels are 0, 1, 2 and so on")
         if not len(code_N) == len(level_N) == (len(level_N) if length_N is None else len(np.asarray(length_N))):
             raise DataError(f"{len(level_N)} rows have a level, but others a dataset or a length; give each row all")
         low, high = int(level_N.min()), int(level_N.max())

@@ -137,7 +137,10 @@ class Ledger:
             DataError: It starts before the last one, which would rewrite draws already made.
         """
         if self._entries and (entry.start < self._entries[-1].start or entry.step < self._entries[-1].step):
-            raise DataError(f"an entry at step {entry.step} would rewrite the ledger after {self._entries[-1].step}")
+            raise DataError(
+                f"an entry at step {entry.step} would come before the last entry of the ledger, which "
+                f"is of step {self._entries[-1].step}"
+            )
         self._entries.append(entry)
 
     def at(self, position: int) -> Entry:

@@ -60,7 +60,7 @@ def survey(folder: Path, *, renderer: Renderer | None = None, track: Track = sil
     seen = [place for place in inside if not place.name.startswith(".")]
     places = [place for place in seen if holds_rows(place)]
     wanted = [place for place in places if split_named(place.name) in (None, "train")] or places
-    left = {place: f"{place} is of a split that isn't trained on" for place in places if place not in wanted}
+    left = {place: f"{place} belongs to a split that isn't trained on" for place in places if place not in wanted}
     left |= {place: f"{place}: {why_unknown(place)}" for place in seen if place.is_file() and looks_like_rows(place)}
     if not wanted:
         raise DataError(f"{folder}: neither it nor a folder in it holds a file ending in {', '.join(SUFFIXES)}")

@@ -239,7 +239,7 @@ def _dataset_of(row: Mapping[str, Any], entry: MixtureEntry, where: str) -> str:
     if column is None:
         return entry.name
     if column not in row:
-        told = f"no column '{column}', by which dataset '{entry.name}' is grouped"
+        told = f"no column '{column}', which group_by of dataset '{entry.name}' names"
         seen = f"{nearest(column, row)}; columns seen: {', '.join(map(str, row)) or 'none'}"
         raise UnusableRowError(f"{where}: {told}{seen}", told)
     value = row[column]

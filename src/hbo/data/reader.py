@@ -143,7 +143,7 @@ def _checked(dataset: str, roles: Mapping[str, str]) -> Mapping[str, str]:
     for spelling, role in roles.items():
         if role not in ROLES:
             raise ConfigError(
-                f"dataset '{dataset}': `roles` makes '{spelling}' a '{role}', which is no role; write {{role in the "
+                f"dataset '{dataset}': `roles` makes '{spelling}' a '{role}', an unknown role; write {{role in the "
                 "file: role}, with one of system, user, assistant, tool"
             )
     return roles

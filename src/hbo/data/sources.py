@@ -89,7 +89,7 @@ def from_dataset(dataset: str, data: Any, wanted: Wanted | None = None) -> RowSo
         )
     if not isinstance(data, datasets.Dataset):
         raise DataError(
-            f"dataset '{dataset}': {type(data).__name__} is no kind of dataset; give a path, a Hub name, a mapping of "
+            f"dataset '{dataset}': {type(data).__name__} isn't a dataset; give a path, a Hub name, a mapping of "
             "DatasetConfig's keys, or a datasets.Dataset"
         )
 
@@ -245,7 +245,7 @@ def check_wanted(seen: Collection[str], wanted: Wanted, place: str) -> None:
     for column in wanted:
         if column not in seen:
             raise DataError(
-                f"{place}: no column '{column}', by which `where` chooses{nearest(column, seen)}; columns seen: "
+                f"{place}: no column '{column}', which `where` names{nearest(column, seen)}; columns seen: "
                 f"{', '.join(map(str, seen)) or 'none'}"
             )
 

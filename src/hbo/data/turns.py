@@ -55,7 +55,7 @@ def text_of(value: Any, field: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadRowError(
-            f"{field} holds an unpaired surrogate (character {error.start + 1}), which is no text"
+            f"{field} holds an unpaired surrogate (character {error.start + 1}), so it isn't valid text"
         ) from None
     return value
 
@@ -166,7 +166,7 @@ class TurnReader:
         spelled = text_of(turn[role_key], f"{place}.{role_key}").strip().lower()
         if spelled not in self.roles:
             raise BadRowError(
-                f"{place}.{role_key} is '{spelled[:40]}', which is no known role; say with "
+                f"{place}.{role_key} is '{spelled[:40]}', an unknown role; say with "
                 f"`roles: {{{spelled[:40]}: user}}` that it is the user, or system, assistant or tool "
                 f"(known: {', '.join(self.roles)})"
             )
@@ -193,7 +193,7 @@ class TurnReader:
             if key and is_filled(turn[key]):
                 calls = calls_of(turn[key], fills_nulls=self.fills_nulls)
                 if calls is None:
-                    raise BadRowError(f"{place}.{key} is no list of calls {{function: {{name, arguments}}}}")
+                    raise BadRowError(f"{place}.{key} isn't a list of calls {{function: {{name, arguments}}}}")
                 if calls:
                     found["tool_calls"] = calls
             if is_filled(turn.get("train_detail")):

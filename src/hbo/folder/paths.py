@@ -29,11 +29,11 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
         ResumeError: There is no run to resume.
     """
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other; give one of them")
+        raise ConfigError("--resume and --overwrite can't be combined; give one of them")
     try:
         is_there, is_folder = folder.exists(), folder.is_dir()
     except (OSError, ValueError) as error:  # a name too long
-        raise ConfigError(f"{str(folder)[:100]}: is no folder's name ({error}); give --output another") from None
+        raise ConfigError(f"{str(folder)[:100]}: isn't a valid folder name ({error}); give --output another") from None
     if is_there and not is_folder:
         raise ConfigError(f"{folder}: is a file; give --output a folder")
     # What an attempt said that was refused before it trained is no run.
@@ -45,7 +45,7 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     if ours and not overwrite:
         raise ConfigError(f"{folder}: holds another run; add --resume to go on with it, or --overwrite to replace it")
     if not ours and held:
-        raise ConfigError(f"{folder}: holds files that are no run of hbo ({held[0]}); give --output a new folder")
+        raise ConfigError(f"{folder}: holds files of something else than hbo ({held[0]}); give --output a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

@@ -58,7 +58,7 @@ def reward_function(key: str, value: str | Reward | None) -> Reward | None:
     if ":" not in value:
         names = [name for name, spec in REWARDS.items() if spec.of_a_row or key == "global_reward"]
         raise ConfigError(
-            f"balance.{key} is '{value}', which is no reward{nearest(value, names)}; choose one of "
+            f"balance.{key} is '{value}', an unknown reward{nearest(value, names)}; choose one of "
             f"{', '.join(names)}, or write pkg.module:function"
         )
     function: Reward = own_code(f"balance.{key}", value, "function")

@@ -58,5 +58,8 @@ def check_rewards(config: HBOConfig) -> tuple[str, Any]:
         if each != key or not is_of_dataset(whole):
             reward_function(each, getattr(config, each))
     if is_of_dataset(whole) and config.rewards == "stream":
-        raise ConfigError(f"balance.rewards is 'stream', but {key} {whole} needs passes of its own; set it to probe")
+        raise ConfigError(
+            f"balance.rewards is 'stream', but {key} {whole} needs separate passes through the model; "
+            f"set balance.rewards to probe"
+        )
     return key, whole

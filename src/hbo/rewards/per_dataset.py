@@ -42,7 +42,7 @@ class PerDataset(Measurer):
         self.probe, self.config, self.reward, self.dev_K = probe, config, reward, dev_K
         self._function = built_in(reward)
         if "dev_rows" in needs(reward) and not dev_K:
-            raise DataError(f"the reward {reward} is measured on rows set aside, but none are")
+            raise DataError(f"the reward {reward} is measured on rows that are set aside, but there are none")
         if probe.examples is not probe.rows:
             raise ConfigError(
                 f"the reward {reward} belongs to a dataset as a whole and can't be measured on packed rows; set "

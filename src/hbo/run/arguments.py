@@ -40,9 +40,7 @@ def typed(config: RunConfig) -> RunConfig:
             raise ConfigError(f"unknown key 'train.{key}': {FORMER[key]}")
         name = key.replace(_OTHER, CHECKPOINTING)
         if name in given and given[name] != value:
-            raise ConfigError(
-                f"train.{key} is another name of train.{name}, which says otherwise; leave one of them out"
-            )
+            raise ConfigError(f"train.{key} and train.{name} are the same option but differ; leave one of them out")
         given[name] = value
     train = fit_all(given, SFTConfig, "train", "trl.SFTConfig", KINDS)
     check_keys(train)

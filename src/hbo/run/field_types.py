@@ -83,7 +83,7 @@ def fit(value: Any, kind: Any, key: str, choices: Sequence[str] = ()) -> Any:
     told = f"{key} is {written(value)}, but takes {' or '.join(dict.fromkeys(map(_told, options)))}"
     kinds = [_base(option) for option in options]
     if str in kinds and not isinstance(value, str | list | dict):
-        told += f"; quote it if text is meant ('{written(value)}')"
+        told += f"; quote it if you mean text ('{written(value)}')"
     elif value is None:
         told += "; leave it out for its default"
     known = [str(each) for option in options for each in _members(option)]

@@ -43,7 +43,7 @@ def checked_settings(config: RunConfig, *, elsewhere: bool = False) -> tuple[Run
     except ConfigError as error:
         if not elsewhere:
             raise
-        warnings.warn(f"a run would end here at once: {error}", UserWarning, stacklevel=2)
+        warnings.warn(f"a run on this machine would stop at once: {error}", UserWarning, stacklevel=2)
     args = training_arguments(config)
     check_rewards(config.balance)
     actor_class(config.balance.actor.kind)

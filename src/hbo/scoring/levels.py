@@ -95,7 +95,7 @@ def check_level_sizes(sizes: Mapping[str, int], levels: int) -> None:
     few = {name: count for name, count in sizes.items() if count < levels}
     for name, count in list(few.items())[:_NAMED]:
         rows, groups = ("a single row", "one group") if count == 1 else (f"{count} rows", f"{count} groups")
-        told = f"dataset '{name}' has {rows} to train on, and so {groups} instead of {levels}; add rows for more"
+        told = f"dataset '{name}' has {rows} to train on, so it gets {groups} instead of {levels}; add rows for more"
         warnings.warn(told, UserWarning, stacklevel=2)
     if len(few) > _NAMED:
         warnings.warn(f"{len(few) - _NAMED} more datasets have fewer groups likewise", UserWarning, stacklevel=2)

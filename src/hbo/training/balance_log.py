@@ -24,7 +24,7 @@ def check_names(datasets: Sequence[str]) -> None:
         other, _, number = name.rpartition("/")
         if other in datasets and number.startswith("g") and number[1:].isdecimal():
             raise ConfigError(
-                f"dataset '{name}' would share its keys in the log with group {number} of dataset '{other}'; rename it"
+                f"dataset '{name}' has the name that the log gives to group {number} of dataset '{other}'; rename it"
             )
 
 
@@ -60,8 +60,7 @@ def losses(groups: Groups, sum_KL: Floats, tokens_KL: Floats) -> dict[str, float
 def warn_skipped(count: int) -> None:
     """Says that some rewards couldn't be measured."""
     warnings.warn(
-        f"{count} rewards were zero, negative or not finite and have moved no probability; look for rows with extreme "
-        "losses",
+        f"{count} rewards were zero, negative or not finite, so they were ignored; look for rows with extreme losses",
         UserWarning,
         stacklevel=2,
     )

@@ -64,7 +64,8 @@ def check_metric(args: TrainingArguments, datasets: Sequence[str]) -> None:
     if metric is not None and metric not in known and f"eval_{metric}" not in known:
         losses = ", ".join(f"eval_{name}_loss" for name in datasets[:20])
         raise ConfigError(
-            f"train.metric_for_best_model is {metric}, which no evaluation gives{nearest(metric, known)}; choose "
+            f"train.metric_for_best_model is {metric}, but evaluation doesn't produce "
+            f"it{nearest(metric, known)}; choose "
             f"{MEAN} (the mean over all datasets) or one of {losses}"
         )
 

@@ -67,7 +67,7 @@ def check_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: boo
                 "measured by itself; leave it out (bfd)"
             )
         if getattr(args, "max_length", None) is None:
-            raise ConfigError("packing needs a length to pack to; set max_length")
+            raise ConfigError("packing needs max_length, the length of a packed row; set it")
     if args.accelerator_config.dispatch_batches:
         raise ConfigError(DISPATCHED)
     if config.rewards != "stream" or config.is_static:
@@ -80,7 +80,7 @@ def check_options(args: TrainingArguments, config: HBOConfig, *, is_sharded: boo
     }
     for option, (is_on, why) in reasons.items():
         if is_on:
-            raise ConfigError(f"balance.rewards stream can't go with {option}, where {why}; set rewards: probe")
+            raise ConfigError(f"balance.rewards: stream doesn't work with {option}: {why}; set rewards: probe")
 
 
 def check_max_passes(

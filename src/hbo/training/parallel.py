@@ -106,7 +106,7 @@ def tell_deepspeed_of_head(model: Any) -> None:
 
 
 def _refuse(way: _Way, where: str) -> None:
-    raise ConfigError(f"{way.name} ({where}) can't go with HBO: {way.why}; {way.instead}")
+    raise ConfigError(f"{way.name} ({where}) doesn't work with HBO: {way.why}; {way.instead}")
 
 
 def _asked(args: TrainingArguments) -> Iterator[_Found]:

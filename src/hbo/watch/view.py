@@ -84,7 +84,9 @@ class Watcher:
         try:
             what = "holds no run" if folder.is_dir() else "is a file" if folder.exists() else "no such folder"
         except (OSError, ValueError) as error:
-            raise DataError(f"{str(folder)[:100]}: is no folder's name ({error}); give the folder of a run") from None
+            raise DataError(
+                f"{str(folder)[:100]}: isn't a valid folder name ({error}); give the folder of a run"
+            ) from None
         if not is_run(folder):
             raise DataError(f"{folder}: {what}; give the folder that a run writes to, or --wait for it to begin")
         self.folder = folder
