@@ -348,7 +348,7 @@ def test_an_override_makes_the_sections_it_needs_and_null_empties_one(write):
     ("override", "message"),
     [
         ("balance.probes", "'balance.probes' isn't an override; write key=value, such as balance.probes=8"),
-        ("=5", "'=5' is no override"),
+        ("=5", "'=5' isn't an override"),
         ("model.size=3", "'model.size=3': 'model' is a single value, so it has no keys to set"),
         ("seed=[1", "'seed=[1', line 1: not valid YAML"),
         (

@@ -99,7 +99,7 @@ def test_the_rows_of_a_separate_scorer_are_compared_with_it(hbo, written, tmp_pa
     for command in (("check", file), ("score", file, "--output", tmp_path / "scores.parquet")):
         done = hbo(*command)
         assert done.returncode == 0, done.stderr
-        assert f"model '{scorer}' has 64 positions" in done.stderr
+        assert f"model '{scorer}' has 64 positions" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", ["check", "train", "score"])

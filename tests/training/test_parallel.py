@@ -198,9 +198,9 @@ def test_a_process_that_sees_several_gpus_uses_one_and_says_so(hbo, config, two_
     for words in (["check", config(), *two_gpus], ["train", config(global_batch_size=8), *two_gpus]):
         done = hbo(*words)
         assert done.returncode == 0, done.stderr
-        said = " ".join(done.stderr.split())
-        assert "2 GPUs are visible and this is one process, so only cpu is used" in said
-        assert "torchrun --nproc_per_node=2" in said
+        said = " ".join((done.stdout + done.stderr).split())
+        assert "2 GPUs are visible to this one process, which uses cpu only" in said
+        assert "torchrun --nproc_per_node 2 -m hbo train" in said
     lines = (tmp_path / "run" / "balance.jsonl").read_text().splitlines()
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert len(lines) == 1
@@ -210,11 +210,11 @@ def test_a_process_that_sees_several_gpus_uses_one_and_says_so(hbo, config, two_
 def test_a_model_that_is_spread_over_gpus_on_purpose_is_left_alone(hbo, config, two_gpus):
     done = hbo("check", config(), *two_gpus, "train.model_init_kwargs={device_map: auto}")
     assert done.returncode == 0, done.stderr
-    assert "GPUs are visible" not in " ".join(done.stderr.split())
+    assert "GPUs are visible" not in " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_callback_is_refused_where_the_trainer_would_copy_the_model(make_trainer):
     trainer, _ = make_trainer()
     trainer.args._n_gpu = 2
-    with pytest.raises(ConfigError, match=r"DataParallel \(2 GPUs in one process\) can't go with HBO.*torchrun"):
+    with pytest.raises(ConfigError, match=r"2 GPUs are visible to one process.*torchrun --nproc_per_node 2"):
         HBOCallback(trainer)

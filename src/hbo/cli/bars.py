@@ -69,6 +69,6 @@ class _Count(ProgressColumn):
 class _Time(ProgressColumn):
     def render(self, task: Task) -> Text:
         if task.finished or task.elapsed is None:
-            return Text(duration(task.finished_time or 0.0))
+            return Text(f" {duration(task.finished_time or 0.0)}")
         left = task.time_remaining
-        return Text(duration(task.elapsed) if left is None else f"{duration(left)} left")
+        return Text(f" {duration(task.elapsed)}" if left is None else f" {duration(left)} left")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import MODEL_FOLDER, REPORT
 from hbo.folder.run import Run
@@ -24,10 +26,11 @@ def outcome(run: Run) -> list[Part]:
         >>> line = Line(0, 0, (1.0,), ((1.0,),), None, None, None, None, ((0,),), 0.0, 0)
         >>> run = Run(Path("runs/a"), ("math",), (line,), {}, "", Metrics(), None)
         >>> [heading for heading, _, _ in outcome(run)]
-        ['Shares', 'Cost', 'Training', 'Balancing', 'Model', 'Report']
+        ['Shares', 'Cost', 'Training', 'Balancing', 'Model', 'Report', 'Next']
     """
     metrics = run.metrics or Metrics()
     series = series_of(run.lines, run.drawn_KL)
+    watch = shlex.join(["hbo", "watch", str(run.folder), "--once"])
     return [
         ("Shares", " ".join(moved(run, series)), ""),
         ("Cost", cost(metrics, len(run.lines) - 1), ""),
@@ -35,6 +38,7 @@ def outcome(run: Run) -> list[Part]:
         ("Balancing", *whether_balancing_helped(run)),
         ("Model", str(run.folder / MODEL_FOLDER), ""),
         ("Report", str(run.folder / REPORT), ""),
+        ("Next", "open the report in a browser; without one, this shows the run in the terminal:", watch),
     ]
 
 

@@ -183,9 +183,11 @@ def use_one_gpu(args: SFTConfig) -> None:
     count, args._n_gpu = args.n_gpu, 1  # as transformers does for a model that is spread
     if not (args.model_init_kwargs or {}).get("device_map"):
         warnings.warn(
-            f"{count} GPUs are visible and this is one process, so only {args.device} is used, with the batch that was "
-            f"asked for; start a process for each with: torchrun --nproc_per_node={count} -m hbo train CONFIG, or "
-            "accelerate launch -m hbo train CONFIG",
+            f"{count} GPUs are visible to this one process, which uses {args.device} only, with the "
+            f"batch that was asked "
+            f"for; to use all: torchrun --nproc_per_node {count} -m hbo train CONFIG (or accelerate "
+            f"launch -m hbo train "
+            "CONFIG); to train on one without this warning: CUDA_VISIBLE_DEVICES=0",
             UserWarning,
             stacklevel=2,
         )

@@ -50,7 +50,7 @@ class HBOCallback(TrainerCallback):
             trainer's rows.
 
     Raises:
-        ConfigError: An option of the trainer can't go with balancing.
+        ConfigError: An option of the trainer is incompatible with balancing.
         DataError: The trainer's rows don't say which dataset they belong to.
         ModelError: They hold tokens that the model has no embedding for, or more of them than it has positions.
     """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -48,10 +48,7 @@ _OFFLOADED = _Way(
 )
 _COPIES = _Way(
     "DataParallel",
-    "each GPU would get a copy of the model and a batch of its own, so that a step has as many rows more, and no loss "
-    "per dataset can be read off the copies",
-    "start a process for each GPU with accelerate launch or torchrun, or show this one a single GPU "
-    "(CUDA_VISIBLE_DEVICES=0)",
+    "transformers would copy the model to each GPU and multiply the batch by their number",
 )
 _SPLITS = {
     "tp": _Way("tensor parallelism"),
@@ -131,7 +128,9 @@ def _built(trainer: Trainer) -> Iterator[_Found]:
     """What a trainer and its model turn out to be."""
     accelerator = trainer.accelerator
     if trainer.args.n_gpu > 1:
-        yield _COPIES, f"{trainer.args.n_gpu} GPUs in one process"
+        count = trainer.args.n_gpu
+        instead = f"start a process for each GPU (torchrun --nproc_per_node {count} …), or set CUDA_VISIBLE_DEVICES=0"
+        yield replace(_COPIES, instead=instead), f"{count} GPUs are visible to one process"
     if trainer.is_fsdp_enabled and accelerator.state.fsdp_plugin.fsdp_version == 1:
         yield _FSDP1, "the accelerator's fsdp_version is 1"
     if accelerator.parallelism_config is not None:
