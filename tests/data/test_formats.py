@@ -130,7 +130,7 @@ def test_turns_of_columnar_files_may_have_the_keys_of_both_spellings():
 def test_text_parts_are_joined_and_other_parts_refused():
     parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
     assert read({"messages": [user(parts), bot("c")]}) == ([user("ab")], [bot("c")])
-    with pytest.raises(DataError, match=r"messages\[0\].content has a part that is no text"):
+    with pytest.raises(DataError, match=r"messages\[0\].content has a part that isn't text"):
         read({"messages": [user([{"type": "image"}]), bot("c")]})
 
 
@@ -216,7 +216,7 @@ def test_a_mapping_the_wrong_way_round_is_explained():
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, r"messages\[1\].content is null"),
         (
             {"messages": [user("q"), {"role": "wizard", "content": "x"}]},
-            r"messages\[1\].role is 'wizard', which is no known role",
+            r"messages\[1\].role is 'wizard', which is an unknown role",
         ),
         ({"messages": [user("q")]}, "the conversation has no assistant turn"),
         ({"prompt": [user("q")], "completion": [user("q")]}, "the conversation has no assistant turn"),

@@ -75,4 +75,4 @@ def test_names_and_sizes_come_in_order_of_first_appearance():
 def test_of_many_datasets_of_a_single_row_a_few_are_named():
     with pytest.warns(UserWarning) as told:
         hold_out(mixture(**{f"d{i}": 1 for i in range(200)}), 0.1, 0)
-    assert len(told) == 6 and str(told[-1].message) == "195 more datasets have a single row likewise"
+    assert len(told) == 6 and str(told[-1].message) == "195 more datasets have a single row too"

@@ -87,7 +87,7 @@ def test_files_that_look_like_data_and_can_not_be_read_are_named(tmp_path):
     folder = write(tmp_path / "data", a=1)
     for name in ("b.parquet.gz", "LICENSE", "notes.md", "_SUCCESS"):
         (folder / name).touch()
-    with pytest.warns(UserWarning, match=r"a file is left out, of no kind that hbo reads: b\.parquet\.gz$"):
+    with pytest.warns(UserWarning, match=r"a file is left out, not a kind of file that hbo reads: b\.parquet\.gz$"):
         assert texts(source(folder)) == ["1"]
 
 
@@ -264,7 +264,7 @@ def test_a_hub_dataset_that_fails_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load)
     with pytest.raises(
-        DataError, match=r"'me/gone' is no local file.*ConnectionError: no network\); check path"
+        DataError, match=r"'me/gone' isn't a local file.*ConnectionError: no network\); check path"
     ) as caught:
         source("me/gone")
     assert "\n" not in str(caught.value)

@@ -78,7 +78,7 @@ def lengths(done):
 )
 def test_rows_longer_than_the_model_has_positions_are_cut_there_and_counted(hbo, written, tmp_path, kind, positions):
     file = written(byte_model(tmp_path / "model", kind, **positions))
-    told = "has 64 positions, so that longer rows are cut there: 3 of dataset 'a'; set train.max_length to 64 or less"
+    told = "has 64 positions, so longer rows are cut there: 3 of dataset 'a'; set train.max_length to 64 or less"
     done = hbo("check", file)
     assert done.returncode == 0 and told in done.stdout, done.stdout
     assert lengths(done) == ["23", "64"]

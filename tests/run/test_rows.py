@@ -118,7 +118,7 @@ def test_answers_alone_are_targets_and_plain_text_has_none(rows_of, key):
         ({"pad_token": "<pad>"}, ModelError, r"train\.pad_token is '<pad>', which the tokenizer .* doesn't know"),
         ({"chat_template_path": "none.jinja"}, ConfigError, r"chat_template_path: none\.jinja can't be read"),
         ({"chat_template_path": "./none"}, ConfigError, r"chat_template_path: model '\./none': no such file"),
-        ({"chat_template_path": "a.jsonl"}, ConfigError, r"a\.jsonl is no template; give a \.jinja file"),
+        ({"chat_template_path": "a.jsonl"}, ConfigError, r"a\.jsonl isn't a chat template; give a \.jinja file"),
         ({"chat_template_path": "bare"}, ConfigError, "bare has a tokenizer without a chat template"),
         ({"chat_template_path": "new"}, ConfigError, r"new writes <\|new\|>, which the model's tokenizer doesn't know"),
     ],

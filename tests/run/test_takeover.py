@@ -126,7 +126,7 @@ def test_killed_while_the_former_run_is_removed_the_new_one_stays(tmp_path, monk
 def test_a_run_is_not_taken_from_a_process_that_is_just_beginning(tmp_path):
     begun(tmp_path)
     Teller(tmp_path).begin("training", 4)
-    with pytest.raises(ConfigError, match=f"process {os.getpid()} is beginning a run there"):
+    with pytest.raises(ConfigError, match=f"process {os.getpid()} is starting a run there"):
         recover(tmp_path)
     before = tree(tmp_path)
     told = json.loads((tmp_path / "status.json").read_text()) | {"host": "another"}  # of which nothing can be known
@@ -202,7 +202,7 @@ def test_a_run_that_dies_before_its_first_step_leaves_the_former_one(hbo, finish
                 assert when != "Ctrl-C"
             else:
                 assert done.returncode == 130
-                assert "the run that was there before is there again" in " ".join(done.stderr.split())
+                assert "so the earlier run was put back" in " ".join(done.stderr.split())
         assert tree(run) == before, when
     # It is the same run as ever: it can be resumed.
     assert hbo("train", file, "--resume").returncode == 0
@@ -256,7 +256,7 @@ def test_a_run_killed_before_its_first_step_gives_way_at_the_next_start(hbo, fin
     assert (run / ".former" / "metrics.json").is_file()
     done = hbo("train", file)
     refused(done, "holds another run")
-    assert "the run that was being replaced is there again" in done.stderr
+    assert "the earlier run was put back" in done.stderr
     assert tree(run) == before
     assert status.read_status(run).end == "finished"
 

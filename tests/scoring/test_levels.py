@@ -120,4 +120,4 @@ def test_more_levels_than_any_dataset_has_rows_are_refused():
 def test_of_many_small_datasets_a_few_are_named():
     with pytest.warns(UserWarning) as told:
         check_level_sizes({"large": 9, **{str(i): 1 for i in range(200)}}, 4)
-    assert len(told) == 6 and str(told[-1].message) == "195 more datasets have fewer groups likewise"
+    assert len(told) == 6 and str(told[-1].message) == "195 more datasets get fewer groups too"

@@ -70,7 +70,7 @@ def test_a_hub_name_stays_as_it_is():
 
 
 def test_an_unreachable_hub_is_one_sentence(no_hub):
-    refused("owner/name", r"'owner/name' is no file or folder here, and the Hub can't be asked .*no network.*")
+    refused("owner/name", r"'owner/name' isn't a file or folder here, and the Hub can't be asked .*no network.*")
     assert no_hub == ["owner/name"]
 
 

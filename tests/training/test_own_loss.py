@@ -1,4 +1,4 @@
-"""Promises of HBOCallback on DPOTrainer, whose loss is no mean over target tokens."""
+"""Promises of HBOCallback on DPOTrainer, whose loss isn't a mean over target tokens."""
 
 import copy
 import json
@@ -212,7 +212,7 @@ def test_the_length_of_a_row_is_that_of_both_its_sequences(make_dpo):
     ],
 )
 def test_what_presumes_a_token_loss_is_refused_by_name(make_dpo, balance, says):
-    with pytest.raises(ConfigError, match="DPOTrainer's loss is no mean over target tokens") as refusal:
+    with pytest.raises(ConfigError, match="DPOTrainer's loss isn't a mean over target tokens") as refusal:
         make_dpo(balance=balance)
     assert says in str(refusal.value)
 

@@ -255,7 +255,7 @@ def test_a_trainer_whose_own_loss_is_the_token_mean_is_measured_in_batches(optio
         callback = attach(kind(tiny_model(), args=args, train_dataset=token_rows(), data_collator=collator))
         ways[kind] = callback._way.alone, callback.config.local_reward
     assert ways[Trainer] == ways[Renamed] == (None, "perplexity_ratio")
-    assert ways[Doubled] == ("its loss is no mean over target tokens", "loss_ratio")
+    assert ways[Doubled] == ("its loss isn't a mean over target tokens", "loss_ratio")
 
 
 def test_a_packed_rows_token_mean_is_over_its_examples_each_by_itself(options, tmp_path):

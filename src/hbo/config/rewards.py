@@ -45,7 +45,7 @@ class RewardSpec:
 
     @property
     def fits_any_loss(self) -> bool:
-        """Whether it can be measured on a loss that is no mean over target tokens (DPO's, say)."""
+        """Whether it can be measured on a loss that isn't a mean over target tokens (DPO's, say)."""
         return self.of_a_row and self.needs <= {"gradient_norm", "reference"}
 
 

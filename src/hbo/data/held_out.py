@@ -42,7 +42,7 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
         told = f"dataset '{name}': it has a single row, which is trained on, so none is held out; add rows"
         warnings.warn(told, UserWarning, stacklevel=2)
     if len(single) > _NAMED:
-        warnings.warn(f"{len(single) - _NAMED} more datasets have a single row likewise", UserWarning, stacklevel=2)
+        warnings.warn(f"{len(single) - _NAMED} more datasets have a single row too", UserWarning, stacklevel=2)
     is_held_out = np.zeros(len(data), dtype=bool)
     is_held_out[held_out] = True
     return data.select(np.flatnonzero(~is_held_out)), data.select(np.flatnonzero(is_held_out))

@@ -128,7 +128,7 @@ def _files(dataset: str, folder: Path) -> list[Path]:
                 others.append(place)
     if not files:
         raise DataError(f"dataset '{dataset}': the folder {folder} holds no file ending in {', '.join(SUFFIXES)}")
-    _warn_left_out(dataset, folder, others, "of no kind that hbo reads")
+    _warn_left_out(dataset, folder, others, "not a kind of file that hbo reads")
     return files
 
 

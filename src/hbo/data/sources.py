@@ -134,7 +134,7 @@ def _from_hub(dataset: str, config: SourceConfig) -> Any:
                 "their names and what they hold"
             ) from None
         raise DataError(
-            f"dataset '{dataset}': '{config.path}' is no local file or folder, and as a Hub dataset it can't be loaded "
+            f"dataset '{dataset}': '{config.path}' isn't a local file or folder, and can't be loaded as a Hub dataset "
             f"{said}; check path, name, split and the network"
         ) from None
 

@@ -275,7 +275,7 @@ def _joined(parts: list[Any], field: str) -> tuple[str, str | None]:
             thought = part.get("thinking") or part.get("reasoning") or part.get("text")
             thoughts.append(_joined(thought, field)[0] if isinstance(thought, list) else text_of(thought, field))
         else:
-            raise BadRowError(f"{field} has a part that is no text but '{str(sort)[:40]}'; only text can be trained on")
+            raise BadRowError(f"{field} has a part that isn't text but '{str(sort)[:40]}'; only text can be trained on")
     return "".join(texts), "".join(thoughts) or None
 
 

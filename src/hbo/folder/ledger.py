@@ -32,7 +32,7 @@ from hbo.folder.records import Count, Gap, brief, parsed_object
 
 # Written with a few decimals, a whole policy still sums to 1 within this.
 _SUM_TOLERANCE = 1e-3
-_REMEDY = "mend or remove the line"
+_REMEDY = "fix or remove the line"
 
 
 def _in_order(value: Any, info: ValidationInfo) -> Any:

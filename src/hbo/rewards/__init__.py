@@ -9,7 +9,7 @@ is, stands in `hbo.config.rewards`.
     measurer        what training asks of whoever measures; `choose` makes the one that a configuration asks for
     probe           rows measured for the purpose, in `passes` over rows or packed `examples`
     streamed        rewards read off the training batches instead, each by an `observer`
-    objective       rewards on the loss of a trainer whose loss is no mean over target tokens
+    objective       rewards on the loss of a trainer whose loss isn't a mean over target tokens
     gradients       each row's gradient norm: the door to the engine in norms/
     per_row         functions of a row's loss and gradient norm
     per_dataset     rewards of whole datasets, a file per method: alignment, uncertainty, transferability

@@ -30,7 +30,7 @@ from hbo.rewards.probe import due_functions, rewards_of_probes, value_of
 from hbo.scoring.processes import ALONE, Processes
 
 _TRIED = 3  # groups of which a row is measured before training
-_INSTEAD = "mend it, or choose a method that measures nothing (proportional, temperature, uniform, stratified)"
+_INSTEAD = "fix it, or choose a method that measures nothing (proportional, temperature, uniform, stratified)"
 
 
 class Objective(Protocol):

@@ -291,7 +291,7 @@ def value_of(function: Reward, model: nn.Module | None, batch: Any, context: dic
     except Exception as error:
         if spec_of(function):
             raise
-        raise RewardError(f"{name} failed ({type(error).__name__}: {error}); mend it, or choose another") from error
+        raise RewardError(f"{name} failed ({type(error).__name__}: {error}); fix it, or choose another") from error
     if not isinstance(value, torch.Tensor) or value.shape != (rows,) or value.is_complex():
         shape = list(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise RewardError(f"{name} gave {shape} for {rows} rows; it must return a tensor with one number per row")

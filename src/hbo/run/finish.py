@@ -45,7 +45,7 @@ def check_hub(args: TrainingArguments) -> None:
     except Exception as error:  # of the network, of the token, of the name: each has its own
         raise ConfigError(
             f"train.push_to_hub: '{name}' can't be used on the Hub ({first_line(error)[:200]}); log in (hf auth login, "
-            "or HF_TOKEN), mend train.hub_model_id, or leave push_to_hub out"
+            "or HF_TOKEN), correct train.hub_model_id, or leave push_to_hub out"
         ) from None
 
 

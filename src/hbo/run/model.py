@@ -159,7 +159,9 @@ def _template(given: str, known: Mapping[str, int], end: str | None) -> tuple[st
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{where} can't be read ({first_line(error)}); give a template as UTF-8 text") from None
     if path.is_file():
-        raise ConfigError(f"{where} is no template; give a .jinja file, a folder with a tokenizer, or a Hub name")
+        raise ConfigError(
+            f"{where} isn't a chat template; give a .jinja file, a folder with a tokenizer, or a Hub name"
+        )
     try:
         source = load_tokenizer(str(path) if path.is_dir() else given, alone=True)
         text = str(source.get_chat_template())

@@ -116,12 +116,12 @@ def check_packages(train: Mapping[str, Any]) -> None:
         for value in _values(_get(train, need.key)):
             if any(fnmatchcase(value, pattern) for pattern in need.values) and not need.is_there():
                 raise ConfigError(
-                    f"train.{need.key}{_shown(value)} needs {need.package}, which isn't here; "
+                    f"train.{need.key}{_shown(value)} needs {need.package}, which isn't installed; "
                     f"{need.mend or f'run pip install {need.package}'}, or choose another value"
                 )
     quantized = _get(train, "model_init_kwargs.quantization_config")
     if isinstance(quantized, Mapping) and (reason := _unusable(quantized, is_stored=False)):
-        raise ConfigError(f"train.model_init_kwargs.quantization_config: {reason}; mend that, or choose another format")
+        raise ConfigError(f"train.model_init_kwargs.quantization_config: {reason}; fix that, or choose another format")
 
 
 def check_stored(spec: str, model: PretrainedConfig | None) -> None:
@@ -134,7 +134,7 @@ def check_stored(spec: str, model: PretrainedConfig | None) -> None:
     """
     stored = getattr(model, "quantization_config", None)
     if isinstance(stored, Mapping) and (reason := _unusable(stored, is_stored=True)):
-        raise ModelError(f"model '{spec}' is quantized: {reason}; mend that, or choose another model")
+        raise ModelError(f"model '{spec}' is quantized: {reason}; fix that, or choose another model")
 
 
 def _unusable(quantized: Mapping[str, Any], *, is_stored: bool) -> str:

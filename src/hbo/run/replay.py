@@ -34,7 +34,7 @@ def rows_of_step(run: Path, step: int) -> Iterator[str]:
         DataError: The data is no longer what the run was trained on.
     """
     if not (run / CONFIG).is_file() or not (run / LEDGER).is_file():
-        raise ConfigError(f"{run}: is no run folder of hbo (it needs {CONFIG} and {LEDGER})")
+        raise ConfigError(f"{run}: isn't a run folder of hbo (it needs {CONFIG} and {LEDGER})")
     if step < 1:
         raise ConfigError(f"--step is {step}, but steps are counted from 1")
     quiet_libraries()

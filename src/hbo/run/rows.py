@@ -122,7 +122,7 @@ def fitted(
         counts = ", ".join(f"{count} of dataset '{name}'" for name, count in longer.items())
         beyond = ", or train.model_init_kwargs.max_position_embeddings to the length that it shall learn"
         warnings.warn(
-            f"{model} has {limits.positions} positions, so that longer rows are cut there: {counts}; set "
+            f"{model} has {limits.positions} positions, so longer rows are cut there: {counts}; set "
             f"train.max_length to {limits.positions} or less{beyond if limits.is_rotary else ''}",
             UserWarning,
             stacklevel=2,

@@ -89,7 +89,7 @@ def recover(folder: Path) -> bool:
     now = read_status(folder)
     if now is not None and is_running(now):
         raise ConfigError(
-            f"{folder}: process {now.pid} is beginning a run there; wait until it is through, stop it, or give "
+            f"{folder}: process {now.pid} is starting a run there; wait until it has ended, stop it, or give "
             "--output another folder"
         )
     try:
@@ -132,7 +132,7 @@ class Takeover(TrainerCallback):
                 with contextlib.suppress(OSError):  # where it lies, the next start finds it
                     put_back(self.folder)
                     self.teller.give_back()
-                    self.say(f"{self.folder}: no step was done, so the run that was there before is there again")
+                    self.say(f"{self.folder}: the new run ended before its first step, so the earlier run was put back")
             raise
         self._let_go()
 

@@ -129,12 +129,12 @@ def train(
 def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, say: Say) -> _Run:
     """The run, as far as it can be known to be possible before anything is read."""
     if config.output is None:
-        raise ConfigError("there is no output folder; set output: in the configuration or give --output")
+        raise ConfigError("no output folder; set output: in the configuration, or give --output")
     quiet_libraries()
     folder = Path(config.output)
     config, args, lora = checked_settings(config)
     if args.process_index == 0 and recover(folder):
-        say(f"{folder}: the run that was being replaced is there again; the one in its place died before a step")
+        say(f"{folder}: the earlier run was put back, since the run that was to replace it died before its first step")
     all_processes().from_first(None)  # none looks at the folder before
     checkpoint = run_folder.check_folder(folder, resume=resume, overwrite=overwrite)
     check_hub(args)

@@ -98,7 +98,7 @@ def check_level_sizes(sizes: Mapping[str, int], levels: int) -> None:
         told = f"dataset '{name}' has {rows} to train on, so it gets {groups} instead of {levels}; add rows for more"
         warnings.warn(told, UserWarning, stacklevel=2)
     if len(few) > _NAMED:
-        warnings.warn(f"{len(few) - _NAMED} more datasets have fewer groups likewise", UserWarning, stacklevel=2)
+        warnings.warn(f"{len(few) - _NAMED} more datasets get fewer groups too", UserWarning, stacklevel=2)
 
 
 def _unscored(name: str, mine: np.ndarray, value_N: np.ndarray, scores: Scores, metric: str, rows: np.ndarray) -> str:

@@ -78,7 +78,7 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
         raise ModelError(f"model '{spec}': no such file or folder; paths start at {Path.cwd()}")
     if not _HUB_NAME.fullmatch(spec):
         raise ModelError(
-            f"model '{spec}' is no file or folder, nor a name that the Hub could have (owner/name); check its spelling"
+            f"model '{spec}' is neither a file or folder nor a valid Hub name (owner/name); check its spelling"
         )
     return spec
 
@@ -225,7 +225,7 @@ def load_tokenizer(
 
 def _check_folder(path: Path, pickles: bool) -> None:
     if not path.is_dir():
-        raise ModelError(f"model '{path}' is a file, but no .gguf one; give the folder that holds config.json")
+        raise ModelError(f"model '{path}' is a file, but not a .gguf file; give the folder that holds config.json")
     _check_files({file.name for file in path.iterdir()}, f"model '{path}': the folder", pickles)
 
 
@@ -262,14 +262,14 @@ def _only_offline(name: str, pickles: bool, *, alone: bool = False) -> bool:
         return False  # a token decides; the download says so
     except RepositoryNotFoundError:
         raise ModelError(
-            f"model '{name}' is no file or folder here, and the Hub has no such model (or it is private: "
+            f"model '{name}' isn't a file or folder here, and the Hub has no such model (or it is private: "
             "`hf auth login`); check its spelling"
         ) from None
     except Exception as error:  # each way to be out of reach has an error of its own
         if isinstance(huggingface_hub.try_to_load_from_cache(name, f"{'tokenizer_' if alone else ''}config.json"), str):
             return True
         raise ModelError(
-            f"model '{name}' is no file or folder here, and the Hub can't be asked for it ({_sentence(error)}); "
+            f"model '{name}' isn't a file or folder here, and the Hub can't be asked for it ({_sentence(error)}); "
             "check the network, or give the path of a downloaded model"
         ) from None
     if not alone:

@@ -49,7 +49,7 @@ def measured_config(trainer: Trainer, config: HBOConfig, way: Way) -> HBOConfig:
         return config
     what = f"{name} is measured one row at a time, because {way.alone}"
     if not way.is_token_mean:
-        what = f"{name}'s loss is no mean over target tokens"
+        what = f"{name}'s loss isn't a mean over target tokens"
         if config.local_reward == "perplexity_ratio" and "local_reward" not in config.model_fields_set:
             config = config.model_copy(update={"local_reward": "loss_ratio"})
     if config.rewards == "stream":

@@ -70,7 +70,7 @@ def way_of(trainer: Trainer, *, is_tried: bool = True) -> Way:
     # Trainers built on others override compute_loss and come to the same number: see whether this one does.
     if reason is None and (not is_tried or _comes_to_token_mean(trainer, few)):
         return Way()
-    return Way("its loss is no mean over target tokens", is_token_mean=False)
+    return Way("its loss isn't a mean over target tokens", is_token_mean=False)
 
 
 def _is_standard(trainer: Trainer) -> bool:
