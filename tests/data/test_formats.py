@@ -216,7 +216,7 @@ def test_a_mapping_the_wrong_way_round_is_explained():
         ({"messages": [user("q"), {"role": "assistant", "content": None}]}, r"messages\[1\].content is null"),
         (
             {"messages": [user("q"), {"role": "wizard", "content": "x"}]},
-            r"messages\[1\].role is 'wizard', which is an unknown role",
+            r"messages\[1\].role is 'wizard', an unknown role",
         ),
         ({"messages": [user("q")]}, "the conversation has no assistant turn"),
         ({"prompt": [user("q")], "completion": [user("q")]}, "the conversation has no assistant turn"),

@@ -54,7 +54,7 @@ def test_held_out_rows_are_spread_evenly():
 
 
 def test_the_only_row_of_a_dataset_is_trained_on_and_not_held_out():
-    with pytest.warns(UserWarning, match="dataset 'b': its only row is trained on, so that it has none held out"):
+    with pytest.warns(UserWarning, match="dataset 'b': its only row is trained on, so none is held out"):
         train, held_out = hold_out(mixture(a=5, b=1), 0.1, 0)
     assert ("b", 0) in ids(train) and [name for name, _ in ids(held_out)] == ["a"]
     assert len(hold_out(mixture(a=5, b=1), 0, 0)[0]) == 6

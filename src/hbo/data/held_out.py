@@ -39,7 +39,7 @@ def hold_out(data: Dataset, eval_fraction: float, seed: int) -> tuple[Dataset, D
             chosen = np.argsort(_keys(seed, name, rows), kind="stable")[: count_held_out(len(rows), eval_fraction)]
             held_out.extend(positions[chosen].tolist())
     for name in single[:_NAMED]:
-        told = f"dataset '{name}': it has a single row, which is trained on, so none is held out; add rows"
+        told = f"dataset '{name}': its only row is trained on, so none is held out; add rows"
         warnings.warn(told, UserWarning, stacklevel=2)
     if len(single) > _NAMED:
         warnings.warn(f"{len(single) - _NAMED} more datasets have a single row too", UserWarning, stacklevel=2)
