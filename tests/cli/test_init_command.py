@@ -107,7 +107,7 @@ def test_the_smallest_datasets_beside_a_large_one_pass_the_check(hbo, data, tmp_
     assert done.returncode == 0, done.stderr
     assert load(file).difficulty.groups == 4
     assert "dataset 'one': its only row is trained on" in done.stdout
-    assert "dataset 'three' has 2 rows to train on, and so 2 groups instead of 4" in done.stdout
+    assert "dataset 'three' has 2 rows to train on, so it gets 2 groups instead of 4" in done.stdout
     assert "many" in done.stdout and "285" in done.stdout
     (folder / "many.jsonl").unlink()
     assert hbo("init", folder, "--output", file, "--model", tmp_path / "model", "--overwrite").returncode == 0

@@ -134,7 +134,7 @@ def test_a_loaded_model_needs_its_tokenizer(data, llama):
 
 
 def test_of_fewer_rows_than_levels_each_is_a_level_and_that_is_said(data, llama, tokenizer):
-    with pytest.warns(UserWarning, match="dataset 'chat' has 4 rows to train on, and so 4 groups instead of 5"):
+    with pytest.warns(UserWarning, match="dataset 'chat' has 4 rows to train on, so it gets 4 groups instead of 5"):
         found = stratify(data, model=llama, tokenizer=tokenizer, levels=5)
     level = {name: [] for name in found["hbo_dataset"]}
     for name, here in zip(found["hbo_dataset"], found["hbo_level"], strict=True):

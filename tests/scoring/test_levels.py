@@ -107,8 +107,8 @@ def test_datasets_with_fewer_levels_are_named():
     with pytest.warns(UserWarning) as told:
         check_level_sizes({"a": 3, "b": 2, "c": 1}, 3)
     assert [str(warning.message) for warning in told] == [
-        "dataset 'b' has 2 rows to train on, and so 2 groups instead of 3; add rows for more",
-        "dataset 'c' has a single row to train on, and so one group instead of 3; add rows for more",
+        "dataset 'b' has 2 rows to train on, so it gets 2 groups instead of 3; add rows for more",
+        "dataset 'c' has a single row to train on, so it gets one group instead of 3; add rows for more",
     ]
 
 
