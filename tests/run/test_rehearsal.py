@@ -41,7 +41,7 @@ REFUSED = [
     ("train.adam_beta1=1.5", "train.optim (adamw_torch_fused): Invalid beta"),
     ("train.lr_scheduler_type=cosine_with_min_lr", "lr_scheduler_type (cosine_with_min_lr): One of min_lr"),
     ("train.lr_scheduler_kwargs={nothing: 1}", "lr_scheduler_type (linear): ", "'nothing'"),
-    ("balance.global_reward=nothing", "balance.global_reward is 'nothing', which is no reward"),
+    ("balance.global_reward=nothing", "balance.global_reward is 'nothing', an unknown reward"),
     ("train.report_to=wandbb", "train.report_to", "'wandbb', but takes one of", "'wandb'"),
 ]
 

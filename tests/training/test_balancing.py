@@ -51,7 +51,7 @@ def test_resume_with_an_interval_for_each_level_is_bitwise(make_trainer, tmp_pat
         ),
         ({"update_every": {"global": 0}}, "update_every: 'global': 0 isn't a number of steps"),
         ({"update_every": "often"}, "update_every.*'often'"),
-        ({**APART, "rewards": "stream"}, "give 'update_every' one number"),
+        ({**APART, "rewards": "stream"}, "set 'update_every' to one number"),
     ],
 )
 def test_what_is_no_interval_is_one_sentence(make_trainer, balance, message):

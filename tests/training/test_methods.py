@@ -130,8 +130,8 @@ def test_a_reward_below_zero_pushes_down(make_trainer, tmp_path, monkeypatch):
     [
         ({"method": "mos+", "global_reward": "loss"}, "one actor over all groups: leave 'global_reward' out"),
         ({"method": "multidds", "actor": {"kind": "tracking"}}, "may be negative, which actor tracking can't take"),
-        ({"local_reward": "entropy"}, "local_reward is 'entropy', which is no reward"),
-        ({"global_reward": "entropi"}, "global_reward is 'entropi', which is no reward.*entropy"),
+        ({"local_reward": "entropy"}, "local_reward is 'entropy', an unknown reward"),
+        ({"global_reward": "entropi"}, "global_reward is 'entropi', an unknown reward.*entropy"),
         ({"method": "mos", "rewards": "stream"}, "global_reward transferability needs passes of its own"),
         ({"method": "mos-"}, "no method.*mos"),
     ],

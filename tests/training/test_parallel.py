@@ -61,7 +61,7 @@ def refuses(way, where, args):
 @pytest.mark.parametrize("command", ["train", "check"])
 def test_hbo_refuses_before_it_looks_for_the_model(hbo, config, command, train, way, where):
     done = hbo(command, config(model="./nowhere", train=train))
-    assert "nowhere" not in refused(done, f"{way} (", where, "can't go with HBO")
+    assert "nowhere" not in refused(done, f"{way} (", where, "doesn't work with HBO")
 
 
 @pytest.mark.parametrize("method", ["hbo", "uniform"])

@@ -283,7 +283,7 @@ def test_a_packed_rows_token_mean_is_over_its_examples_each_by_itself(options, t
         collator = functools.partial(apart, is_apart=is_apart)
         callback = attach(Renamed(tiny_model(), args=args, train_dataset=rows, data_collator=collator))
         ways[is_apart] = callback._way.alone
-    assert ways == {True: None, False: "its loss is no mean over target tokens"}
+    assert ways == {True: None, False: "its loss isn't a mean over target tokens"}
 
 
 class Rows(torch.utils.data.Dataset):
