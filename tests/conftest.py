@@ -1,6 +1,25 @@
+import re
+
 import datasets
 import pytest
 import transformers
+
+# What `hbo train` stands on: `hbo[train]`. A file that imports it, or a test that runs such a command, is marked `trl`.
+_IMPORTS = re.compile(r"^(from|import) (trl|gguf|hbo\.(run|check|demo)|commands import)\b", re.MULTILINE)
+_FIXTURES = {"hbo", "run_hbo"}
+
+
+def pytest_ignore_collect(collection_path, config):
+    """`-m "not trl"` leaves out files that can't even be imported without TRL."""
+    if "not trl" not in config.option.markexpr or not re.fullmatch(r"test_.*\.py", collection_path.name):
+        return None
+    return True if _IMPORTS.search(collection_path.read_text(encoding="utf-8")) else None
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if _FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("trl")
 
 
 @pytest.fixture(autouse=True)

@@ -4,9 +4,11 @@ import csv
 import json
 from itertools import groupby
 
+import datasets
 import pytest
-from datasets import Dataset, Features, Json, List, Value
+from datasets import Dataset, Features, Value
 
+from hbo.compat import list_of
 from hbo.data.mixture import read_mixture
 from hbo.data.tokens import IGNORED, tokenize
 
@@ -186,7 +188,7 @@ def test_rows_of_all_kinds_stand_in_one_file(tmp_path, make_tokenizer):
 def test_what_datasets_stores_as_json_is_read(make_tokenizer):
     row, expected = KINDS["openai tools"]
     tokenizer = make_tokenizer(QWEN3)
-    features = {"messages": List(Json()), "tools": Json(), "note": Value("string")}
+    features = {"messages": list_of(datasets.Json()), "tools": datasets.Json(), "note": Value("string")}
     data = Dataset.from_list([{**row, "note": "x"}], features=Features(features))
     assert shown(tokenize(read_mixture({"a": data}), tokenizer, max_length=None)[0], tokenizer) == expected
 

@@ -2,15 +2,16 @@ from contextlib import contextmanager
 
 import pytest
 from byte_models import STRICT
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, Value
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hbo.compat import list_of
 from hbo.data.notes import of_tokens
 from hbo.data.tokens import IGNORED, drop_without_target, has_instruction, opening, refused, tokenize
 from hbo.errors import DataError, ModelError
 
-MESSAGES = List({"role": Value("string"), "content": Value("string")})
+MESSAGES = list_of({"role": Value("string"), "content": Value("string")})
 FEATURES = Features(
     {"prompt": MESSAGES, "completion": MESSAGES, "hbo_dataset": Value("string"), "hbo_row": Value("int64")}
 )

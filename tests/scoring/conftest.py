@@ -1,9 +1,10 @@
 import pytest
 import torch
-from datasets import Dataset, Features, List, Value
+from datasets import Dataset, Features, Value
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from hbo.compat import list_of
 from hbo.data.tokens import tokenize
 
 CHATML = (
@@ -57,7 +58,7 @@ def llama():
 @pytest.fixture
 def canonical():
     """(prompt, completion) pairs → canonical rows; a string is a user's or assistant's one message."""
-    messages = List({"role": Value("string"), "content": Value("string")})
+    messages = list_of({"role": Value("string"), "content": Value("string")})
     features = Features(
         {"prompt": messages, "completion": messages, "hbo_dataset": Value("string"), "hbo_row": Value("int64")}
     )

@@ -1,5 +1,6 @@
 """Runs of a tiny model in this process: its tokenizer and rows, trainers with HBO, and what they leave."""
 
+import importlib.util
 import json
 import random
 
@@ -9,12 +10,18 @@ import torch
 import yaml
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from trl import SFTConfig, SFTTrainer
+from transformers import (
+    DataCollatorForSeq2Seq,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+)
 
 from hbo import HBOCallback, HBOConfig
+from hbo.compat import checkpointing_option
 from hbo.rewards.measurer import Step
-from hbo.run.arguments import CHECKPOINTING
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -132,6 +139,28 @@ def token_rows(sizes=(21, 10), levels=2):
     return Dataset.from_list(rows)
 
 
+def sft_trainer(model, folder, options, rows, tokenizer, peft_config):
+    """TRL's trainer, which is given tokens."""
+    from trl import SFTConfig, SFTTrainer
+
+    args = SFTConfig(folder, **{"dataset_kwargs": {"skip_prepare_dataset": True}, **options})
+    return SFTTrainer(model, args=args, train_dataset=rows, processing_class=tokenizer, peft_config=peft_config)
+
+
+def plain_trainer(model, folder, options, rows, tokenizer, peft_config):
+    """transformers' own trainer, which knows a part of these options only."""
+    if peft_config is not None:
+        from peft import get_peft_model
+
+        model = get_peft_model(model, peft_config)
+    collator = DataCollatorForSeq2Seq(tokenizer)
+    args = TrainingArguments(folder, **options)
+    return Trainer(model, args=args, train_dataset=rows, processing_class=tokenizer, data_collator=collator)
+
+
+TRAINER = sft_trainer if importlib.util.find_spec("trl") else plain_trainer
+
+
 @pytest.fixture
 def make_trainer(tmp_path, tokenizer):
     def make(folder="out", *, rows=None, balance=None, dropout=0.0, peft_config=None, max_passes=None, **train):
@@ -145,16 +174,11 @@ def make_trainer(tmp_path, tokenizer):
             "dataloader_pin_memory": False,
             "logging_steps": 3,
             "save_strategy": "no",
-            CHECKPOINTING: False,
-            "dataset_kwargs": {"skip_prepare_dataset": True},
+            checkpointing_option(): False,
         }
-        trainer = SFTTrainer(
-            tiny_model(dropout),
-            args=SFTConfig(str(tmp_path / folder), **{**options, **train}),
-            train_dataset=token_rows() if rows is None else rows,
-            processing_class=tokenizer,
-            peft_config=peft_config,
-        )
+        data = token_rows() if rows is None else rows
+        options |= train
+        trainer = TRAINER(tiny_model(dropout), str(tmp_path / folder), options, data, tokenizer, peft_config)
         callback = HBOCallback(trainer, HBOConfig(**{**MOVING, **(balance or {})}), max_passes=max_passes)
         trainer.add_callback(callback)
         return trainer, callback

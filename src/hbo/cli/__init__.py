@@ -12,6 +12,7 @@ import typer
 from hbo import __version__
 from hbo.cli import check, compare, demo, evaluate, init, replay, report, schema, score, train, watch
 from hbo.cli.console import complain, console, out, show_warning
+from hbo.compat import click
 from hbo.errors import HBOError, Interrupted
 
 app = typer.Typer(
@@ -58,7 +59,7 @@ def main() -> None:
         sys.exit(stop.code)
     except HBOError as error:
         complain(str(error), 2)
-    except typer._click.exceptions.ClickException as error:
+    except click().exceptions.ClickException as error:
         complain(error.format_message(), 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click().exceptions.Abort):
         complain("interrupted", 130)

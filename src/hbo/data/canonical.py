@@ -20,7 +20,7 @@ import datasets
 import pyarrow as pa
 from datasets import Dataset, Features, Value
 
-from hbo.compat import HAS_JSON, list_of
+from hbo.compat import has_json, list_of
 from hbo.data.cache import stored_table
 from hbo.data.json_text import json_text
 from hbo.data.turns import Turn
@@ -150,7 +150,7 @@ def _as_text(data: Dataset, folder: Path) -> Dataset:
 
 def _as_json(data: Dataset, folder: Path) -> Dataset:
     """Turns as JSON objects: each has the keys that are its own, since templates ask whether a key is there."""
-    if not HAS_JSON:
+    if not has_json():
         raise DataError(
             f"rows have tools, or turns with more than role and content, which datasets {datasets.__version__} can't "
             "store for SFTTrainer; give tokenizer= so that hbo tokenizes them, or install datasets>=4.7"

@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
+from hbo.compat import eager
 from hbo.errors import RewardError
 from hbo.rewards.norms import Facts, Uncovered, facts_of
 from hbo.rewards.norms.left_as_found import left_as_found
@@ -78,7 +79,7 @@ def gradient_norms_and_losses(
     facts = facts or settle(model, batch)
     if facts.batched:
         try:
-            with _eager(), left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+            with eager(), left_as_found(model), torch.inference_mode(False), torch.enable_grad():
                 found = batched_pass(model, targets, facts)
                 square_B = found.recorder.total()
             return (square_B + 0 * found.loss_B).sqrt().float(), found.loss_B
@@ -104,7 +105,7 @@ def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any],
     """
     model = unwrapped(model)
     trainable_parameters(model)
-    with _eager():
+    with eager():
         facts = facts_of(model, batch, agree)
     if not facts.batched:
         warnings.warn(facts.sentence(), stacklevel=2)
@@ -151,17 +152,12 @@ def trainable_parameters(model: nn.Module) -> list[nn.Parameter]:
 def _looped(model: nn.Module, targets: Targets) -> tuple[Tensor, Tensor]:
     norm_B = torch.full((len(targets.counts),), torch.nan, device=targets.device)
     loss_B = norm_B.clone()
-    with _eager(), left_as_found(model), torch.inference_mode(False), torch.enable_grad():
+    with eager(), left_as_found(model), torch.inference_mode(False), torch.enable_grad():
         for row, count in enumerate(targets.counts):
             if count:
                 squares, loss_B[row] = squares_of_row(model, row_alone(targets, row))
                 norm_B[row] = norm_of(squares, targets.device)
     return norm_B, loss_B
-
-
-def _eager() -> Any:
-    """Compiled layers run as they were written: hooks and modes would have them compiled anew at every measurement."""
-    return torch.compiler.set_stance("force_eager")
 
 
 def gradient_norm_of(value: Tensor, parameters: Sequence[nn.Parameter]) -> Tensor:

@@ -14,6 +14,7 @@ from peft import LoraConfig
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
 
+from hbo.compat import checkpointing_option
 from hbo.config import RunConfig
 from hbo.errors import ConfigError
 from hbo.run.field_types import built, fit, fit_all, kinds_of
@@ -24,8 +25,9 @@ from hbo.training.checks import check_options
 from hbo.training.parallel import check_parallelism
 
 _OLD, _NEW = "gradient_checkpointing", "activation_checkpointing"
-CHECKPOINTING, _OTHER = (_NEW, _OLD) if _NEW in SFTConfig.__dataclass_fields__ else (_OLD, _NEW)
-"""What this release of transformers calls computing activations twice; the name changed in 5.23."""
+CHECKPOINTING = checkpointing_option()
+"""What this release of transformers calls computing activations twice."""
+_OTHER = _OLD if CHECKPOINTING == _NEW else _NEW
 
 
 def typed(config: RunConfig) -> RunConfig:

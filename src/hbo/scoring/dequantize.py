@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging
 
 from hbo.atomic import new_folder
-from hbo.compat import dequantizing
+from hbo.compat import dequantizing, loaded_in
 from hbo.data.cache import sha256
 from hbo.errors import DataError, ModelError
 from hbo.progress import Track
@@ -92,8 +92,8 @@ def _load_model(folder: Path) -> tuple[PreTrainedModel, list[str]]:
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             gguf_file=_WEIGHTS,
-            dtype=torch.float32,
             output_loading_info=True,
+            **loaded_in(torch.float32),
             **dequantizing(),
         )
     return model, sorted(info["missing_keys"])

@@ -30,6 +30,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from hbo.compat import loaded_in
 from hbo.data.cache import cache_root
 from hbo.errors import DataError, ModelError
 from hbo.progress import Track, silent
@@ -129,11 +130,11 @@ def load_model(
         try:
             model, info = AutoModelForCausalLM.from_pretrained(
                 name,
-                dtype=dtype,
                 trust_remote_code=trust_remote_code,
                 local_files_only=offline,
                 use_safetensors=None if pickles else True,
                 output_loading_info=True,
+                **loaded_in(dtype),
                 **(options or {}),
             )
         except Exception as error:  # readers of foreign folders raise anything

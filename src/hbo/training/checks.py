@@ -9,7 +9,7 @@ from dataclasses import replace
 from datasets import Dataset
 from transformers import PreTrainedModel, Trainer, TrainingArguments
 
-from hbo.compat import is_peft
+from hbo.compat import is_peft, sampling_strategy
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
 from hbo.errors import ConfigError, ModelError
@@ -32,10 +32,11 @@ def check_trainer(trainer: Trainer, config: HBOConfig) -> Repeats | None:
     args, rows = trainer.args, trainer.train_dataset
     check_parallelism(args, trainer)
     check_placement(trainer.model)
-    is_in_order = args.train_sampling_strategy == "sequential" and order_is_free(trainer)
-    if args.train_sampling_strategy != "random" and not is_in_order:
+    strategy = sampling_strategy(args)
+    is_in_order = strategy == "sequential" and order_is_free(trainer)
+    if strategy != "random" and not is_in_order:
         raise ConfigError(
-            f"train_sampling_strategy is '{args.train_sampling_strategy}', which HBO's own sampling would override; "
+            f"train_sampling_strategy is '{strategy}', which HBO's own sampling would override; "
             "set it to random (rows of a step are sorted by length anyway)"
         )
     is_sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled

@@ -17,7 +17,7 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from transformers import Trainer, TrainingArguments
 
-from hbo.compat import inner_model
+from hbo.compat import dimension, inner_model, parallelism_config
 from hbo.errors import ConfigError
 from hbo.scoring.head import output_layer
 
@@ -112,8 +112,8 @@ def _asked(args: TrainingArguments) -> Iterator[_Found]:
         yield _FSDP1, "fsdp_config.version is 1"
     if not args.fsdp and _is_on("ACCELERATE_USE_FSDP") and _number("FSDP_VERSION") == 1:
         yield _FSDP1, "accelerate's fsdp_version is 1, its default"
-    if args.parallelism_config is not None:
-        yield from _dimensions(args.parallelism_config, "parallelism_config")
+    if (asked := parallelism_config(args)) is not None:
+        yield from _dimensions(asked, "parallelism_config")
     elif _is_on("ACCELERATE_USE_PARALLELISM_CONFIG"):
         sizes = {f"{kind}_size": _number(f"PARALLELISM_CONFIG_{kind.upper()}_SIZE") for kind in ("tp", "cp", "sp")}
         yield from _dimensions(sizes, "accelerate's parallelism_config")
@@ -133,8 +133,8 @@ def _built(trainer: Trainer) -> Iterator[_Found]:
         yield replace(_COPIES, instead=instead), f"{count} GPUs are visible to one process"
     if trainer.is_fsdp_enabled and accelerator.state.fsdp_plugin.fsdp_version == 1:
         yield _FSDP1, "the accelerator's fsdp_version is 1"
-    if accelerator.parallelism_config is not None:
-        yield from _dimensions(accelerator.parallelism_config, "the accelerator's parallelism_config")
+    if (built := parallelism_config(accelerator)) is not None:
+        yield from _dimensions(built, "the accelerator's parallelism_config")
     for name, module in trainer.model.named_modules():
         if isinstance(module, FullyShardedDataParallel):
             yield _FSDP1, f"{name or 'the model'} is a FullyShardedDataParallel"
@@ -178,7 +178,7 @@ def _loading(options: Mapping[str, Any]) -> Iterator[_Found]:
 
 def _field(config: Any, name: str) -> Any:
     """A field of a configuration that YAML gives as a mapping and Python as an object."""
-    return config.get(name) if isinstance(config, Mapping) else getattr(config, name)
+    return config.get(name) if isinstance(config, Mapping) else dimension(config, name)
 
 
 def _is_on(variable: str) -> bool:

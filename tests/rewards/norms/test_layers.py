@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_models import assert_exact, padded, tiny
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
 from transformers.pytorch_utils import Conv1D
 
+from hbo.compat import FSDPModule
 from hbo.rewards.gradients import looped_gradient_norms, per_example_gradient_norms
 from hbo.rewards.norms import Outer, layers, register
 from hbo.rewards.norms.layers import Unruly, own_rule, rule_for
