@@ -47,7 +47,7 @@ REFUSED = {
     "packing=true": "set neat_packing: true",
     "streaming=true": "streaming leaves HBO no rows",
     "disable_shuffling=true": "disable_shuffling asks for the rows in order",
-    "stage=ppo reward_model=model": "stage ppo isn't one that HBO balances",
+    "stage=ppo reward_model=model reward_model_type=full": "stage ppo isn't one that HBO balances",
 }
 """Keys that can't go with HBO → what is said of them."""
 
