@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -92,6 +93,39 @@ def sampling_strategy(args: Any) -> str:
     # transformers 5.0: `train_sampling_strategy` came, of which `group_by_length` had been one choice.
     old = "group_by_length" if getattr(args, "group_by_length", False) else "random"
     return str(getattr(args, "train_sampling_strategy", old))
+
+
+def rope_parameters(config: Any) -> Any:
+    """The parameters of a model's rotary layers, those of one kind or by kind; None: it has no such layers."""
+    # transformers 5.0: `rope_parameters` came, for `rope_theta` with `rope_scaling`.
+    is_old = getattr(config, "rope_parameters", None) is None and getattr(config, "rope_theta", None) is not None
+    old = {"rope_type": "default", **(getattr(config, "rope_scaling", None) or {})} if is_old else None
+    return getattr(config, "rope_parameters", None) or old
+
+
+def loose_tensors(model: Any) -> Iterator[tuple[str, Any]]:
+    """Tensors of a model that are neither parameters nor buffers, with the names of the attributes that hold them."""
+    import torch
+
+    # transformers 5.0: GPT-J's table of positions and its like became buffers.
+    held = (named for module in model.modules() for named in vars(module).items())
+    return ((name, value) for name, value in held if isinstance(value, torch.Tensor))
+
+
+def cache_of(layers: Sequence[tuple[Any, Any]]) -> Any:
+    """A model's cache that holds these keys and values, a pair for each layer; they aren't copied."""
+    from transformers import DynamicCache
+
+    cache: Any = DynamicCache(layers)
+    cache.layers = cache.layers[-len(layers) :]  # transformers 4.55 puts an empty one before those it is given
+    return cache
+
+
+def with_thought(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A turn with its thought under both names that chat templates read."""
+    # transformers 5.21 does so itself, and not before.
+    thought = message.get("reasoning_content")
+    return {**message} if thought is None else {"thinking": thought, **message}
 
 
 def parallelism_config(holder: Any) -> Any:

@@ -116,7 +116,7 @@ def test_of_two_entries_with_one_start_the_later_holds():
 @pytest.mark.parametrize(("step", "start"), [(2, 9), (0, 10)])
 def test_the_past_can_not_be_rewritten(step, start):
     ledger = Ledger(NAMES, [entry(0, 0), entry(1, 10)])
-    with pytest.raises(DataError, match="rewrite"):
+    with pytest.raises(DataError, match=f"step {step} would come before the last entry"):
         ledger.append(entry(step, start))
     assert len(ledger) == 2
 

@@ -5,10 +5,11 @@ import json
 from itertools import groupby
 
 import datasets
+import pyarrow as pa
 import pytest
 from datasets import Dataset, Features, Value
 
-from hbo.compat import list_of
+from hbo.compat import has_json, list_of
 from hbo.data.mixture import read_mixture
 from hbo.data.tokens import IGNORED, tokenize
 
@@ -154,6 +155,9 @@ def shown(row, tokenizer):
     return "".join(f"«{text}»" if is_target else text for is_target, text in parts)
 
 
+SORTS_KEYS = pa.array([{"b": 1, "a": 2}]).type[0].name == "a"
+
+
 def write(path, rows):
     if path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -171,6 +175,8 @@ def write(path, rows):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
 def test_a_row_becomes_the_tokens_that_were_meant(kind, ending, tmp_path, make_tokenizer):
+    if (kind, ending) == ("openai tools", "parquet") and SORTS_KEYS:
+        pytest.skip("this release of pyarrow writes the keys of an object in the order of their names")
     row, expected = KINDS[kind]
     tokenizer = make_tokenizer(QWEN3)
     data = read_mixture({"a": write(tmp_path / f"rows.{ending}", [row])})
@@ -185,6 +191,7 @@ def test_rows_of_all_kinds_stand_in_one_file(tmp_path, make_tokenizer):
         assert [shown(row, tokenizer) for row in rows] == [expected for _, expected in KINDS.values()]
 
 
+@pytest.mark.skipif(not has_json(), reason="datasets stores JSON since 4.7")
 def test_what_datasets_stores_as_json_is_read(make_tokenizer):
     row, expected = KINDS["openai tools"]
     tokenizer = make_tokenizer(QWEN3)

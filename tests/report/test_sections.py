@@ -1,5 +1,6 @@
 import io
 import json
+import re
 from importlib import resources
 
 import pytest
@@ -104,7 +105,7 @@ def test_the_terminal_shows_the_same_benchmarks(evaluated):
     console = Console(width=100, record=True, file=io.StringIO())
     console.print(evaluation_table(Evaluation.read(evaluated / "eval.json")))
     shown = console.export_text()
-    assert "40.00" in shown and "2.00" in shown and "en 50.0, sw 30.0" in shown
+    assert "40.00" in shown and "2.00" in shown and re.search(r"en +50\.00", shown)
     assert "μ_ML" in shown and "51.25" in shown
 
 

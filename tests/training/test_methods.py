@@ -132,8 +132,8 @@ def test_a_reward_below_zero_pushes_down(make_trainer, tmp_path, monkeypatch):
         ({"method": "multidds", "actor": {"kind": "tracking"}}, "may be negative, which actor tracking can't take"),
         ({"local_reward": "entropy"}, "local_reward is 'entropy', an unknown reward"),
         ({"global_reward": "entropi"}, "global_reward is 'entropi', an unknown reward.*entropy"),
-        ({"method": "mos", "rewards": "stream"}, "global_reward transferability needs passes of its own"),
-        ({"method": "mos-"}, "no method.*mos"),
+        ({"method": "mos", "rewards": "stream"}, "global_reward transferability needs separate passes"),
+        ({"method": "mos-"}, "unknown method.*mos"),
     ],
 )
 def test_what_does_not_fit_is_one_sentence(make_trainer, balance, message):

@@ -13,6 +13,7 @@ from typing import Any
 
 from jinja2 import TemplateError
 
+from hbo.compat import with_thought
 from hbo.data.turns import is_target
 from hbo.data.unusable import UnusableRowError
 
@@ -131,7 +132,7 @@ class Renderer:
         try:
             return str(
                 self._tokenizer.apply_chat_template(
-                    list(messages),
+                    [with_thought(message) for message in messages],
                     chat_template=self._template,
                     tokenize=False,
                     add_generation_prompt=opens_answer,

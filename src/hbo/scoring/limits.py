@@ -12,6 +12,7 @@ from datasets import Dataset
 from torch import nn
 from transformers import PretrainedConfig
 
+from hbo.compat import loose_tensors, rope_parameters
 from hbo.errors import ModelError
 
 _BATCH = 1000
@@ -45,7 +46,7 @@ class Limits:
         text = config.get_text_config()
         found = [getattr(text, name, None) for name in _POSITIONS]
         positions = next((value for value in found if isinstance(value, int) and value > 0), None)
-        ropes = _ropes(getattr(text, "rope_parameters", None))
+        ropes = _ropes(rope_parameters(text))
         if positions is not None:
             positions = max([positions, *(_stretched(positions, rope) for rope in ropes)])
         rows = [value for name in _WORDS if isinstance(value := getattr(text, name, None), int)]
@@ -84,7 +85,7 @@ def without_embedding(token_id: int, tokenizer: Any, rows: int, model: str) -> s
 
 def has_position_table(model: nn.Module, positions: int) -> bool:
     """Whether the model looks its positions up in a table of so many rows, beyond which there are none."""
-    tensors = itertools.chain(model.named_parameters(), model.named_buffers())
+    tensors = itertools.chain(model.named_parameters(), model.named_buffers(), loose_tensors(model))
     rows = range(positions, positions + _MORE_ROWS + 1)
     return any(_NAME.search(name) and tensor.dim() == 2 and tensor.shape[0] in rows for name, tensor in tensors)
 

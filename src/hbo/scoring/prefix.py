@@ -18,6 +18,7 @@ from torch import nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from hbo.compat import cache_of
 from hbo.data.tokens import predicts_target
 from hbo.scoring.batches import TokenRow, pad
 from hbo.scoring.devices import device_of
@@ -71,7 +72,7 @@ class PrefixScorer:
         batch = pad([(ids[P:], labels[P:]) for ids, labels in rows], pad_token_id)
         batch["attention_mask"] = torch.nn.functional.pad(batch["attention_mask"], (P, 0), value=1)
         shared = [(layer.keys, layer.values) for layer in self._cache.layers]
-        cache = DynamicCache([tuple(kept.expand(len(rows), -1, -1, -1) for kept in layer) for layer in shared])
+        cache = cache_of([tuple(kept.expand(len(rows), -1, -1, -1) for kept in layer) for layer in shared])
         try:
             loss_B: np.ndarray = self._scorer.losses(batch, cache).cpu().double().numpy()
         except Exception:  # whatever a model makes of a cache that it isn't used to
