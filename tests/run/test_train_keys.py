@@ -93,7 +93,7 @@ def test_computing_activations_twice_has_two_names_that_may_not_differ():
         assert getattr(training_arguments(run(**{name: False})), CHECKPOINTING) is False
         assert getattr(training_arguments(run(**{name: "yes"})), CHECKPOINTING) is True
     assert typed(run(gradient_checkpointing=True, activation_checkpointing=True)).train == {CHECKPOINTING: True}
-    with pytest.raises(ConfigError, match="is another name of train"):
+    with pytest.raises(ConfigError, match="are the same option but differ"):
         typed(run(gradient_checkpointing=True, activation_checkpointing=False))
 
 

@@ -128,7 +128,7 @@ def test_accuracies_are_means_too(make_trainer):
     [
         (
             {"eval_strategy": "steps", "metric_for_best_model": "eval_c_loss"},
-            ["eval_c_loss", "no evaluation gives", "eval_loss (the mean", "eval_a_loss, eval_b_loss"],
+            ["eval_c_loss", "evaluation doesn't produce", "eval_loss (the mean", "eval_a_loss, eval_b_loss"],
         ),
         ({"eval_strategy": "steps", "save_strategy": "best"}, ["needs train.metric_for_best_model"]),
         ({"save_strategy": "best", "metric_for_best_model": "eval_loss"}, ["set train.eval_strategy too"]),

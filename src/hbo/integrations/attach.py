@@ -24,7 +24,7 @@ from hbo.scoring.scores import Scores
 from hbo.training.callback import HBOCallback
 from hbo.training.checks import check_trainer
 from hbo.training.own_columns import WithoutOurColumns
-from hbo.training.rows import row_lengths
+from hbo.training.trainer_rows import row_lengths
 
 _BATCH = 1000
 

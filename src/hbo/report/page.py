@@ -77,7 +77,7 @@ def _page(runs: Sequence[Shown]) -> str:
 
 
 def payload(drawn: dict[str, Figure]) -> str:
-    """The figures as JSON that nothing inside can end the script element of.
+    r"""The figures as JSON that nothing inside can end the script element of.
 
     Most series have the same steps: a trace names them by their place in a list.
 

@@ -36,8 +36,8 @@ from hbo.training.groups import drawn_groups
 from hbo.training.loader import repeats_in, schedule_of, wanted_repeats
 from hbo.training.own_loss import TrainerLoss
 from hbo.training.parallel import tell_deepspeed_of_head
-from hbo.training.rows import labelled
 from hbo.training.sampler import HBOSampler
+from hbo.training.trainer_rows import labelled
 from hbo.training.ways import Way, way_of
 
 _REPLAYED = "trl.trainer.dpo_trainer.DPOTrainer"

@@ -27,8 +27,8 @@ from hbo.training.live_log import LiveLog, Teller, settings_of
 from hbo.training.log_line import JoinedLog, will_log
 from hbo.training.measurable import measured_config
 from hbo.training.own_columns import hide_our_columns
-from hbo.training.rows import labelled
 from hbo.training.state import HBOState, check_data, fingerprints, saved_snapshot
+from hbo.training.trainer_rows import labelled
 from hbo.training.ways import way_of
 
 logger = logging.getLogger(__name__)

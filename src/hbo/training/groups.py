@@ -16,7 +16,7 @@ from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
 from hbo.errors import DataError
 from hbo.rewards.examples import example_counts
-from hbo.training.rows import row_lengths
+from hbo.training.trainer_rows import row_lengths
 
 _BATCH = 1 << 20
 _HIGHEST = 1023  # as difficulty.groups has it

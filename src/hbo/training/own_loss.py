@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, Trainer
 
 from hbo.compat import inner_model
+from hbo.errors import DataError
 
 _SETS = ("train_dataset", "eval_dataset")  # rows, which may be a long list, are nobody's records
 _CONTAINERS = (dict, defaultdict, OrderedDict, list, set, deque)  # themselves: what derives from them may do more
@@ -28,6 +29,9 @@ class TrainerLoss:
 
     Args:
         trainer: Any of transformers' family whose `compute_loss` takes what its collator makes of one row.
+
+    Raises:
+        DataError: No column of the rows is one that the trainer's model takes.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -36,7 +40,14 @@ class TrainerLoss:
         rows, collator = trainer.train_dataset, trainer.data_collator
         # As the trainer's own loader has them: without the columns that the model isn't given.
         if isinstance(rows, Dataset):
-            rows = trainer._remove_unused_columns(rows, "training")
+            try:
+                rows = trainer._remove_unused_columns(rows, "training")
+            except ValueError as error:  # no column is left
+                raise DataError(
+                    f"the training rows have no column that {type(trainer.model).__name__} takes (they have "
+                    f"{', '.join(rows.column_names)}); give the trainer rows that it can train on, or set "
+                    "remove_unused_columns: false if its collator makes the batch"
+                ) from error
         else:
             collator = trainer._get_collator_with_removed_columns(collator, "training")
         self._rows, self._collate = rows, collator

@@ -12,7 +12,7 @@ from transformers.trainer_callback import ExportableState
 
 from hbo.errors import ResumeError
 from hbo.scoring.fingerprint import content_fingerprint
-from hbo.training.rows import LENGTH
+from hbo.training.trainer_rows import LENGTH
 
 _COLUMNS = (
     *("input_ids", "labels", "hbo_dataset", "seq_lengths", "prompt_ids", "chosen_ids", "rejected_ids"),

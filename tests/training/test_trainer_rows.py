@@ -5,7 +5,7 @@ from datasets import Dataset
 
 from hbo.errors import DataError
 from hbo.training.groups import groups_of
-from hbo.training.rows import labelled, row_lengths
+from hbo.training.trainer_rows import labelled, row_lengths
 
 
 class Items(torch.utils.data.Dataset):
