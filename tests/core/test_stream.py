@@ -58,6 +58,7 @@ def cell_of(groups):
     return cell_N
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, END)), st.integers(0, 2**32 - 1))
 def test_any_cut_gives_the_same_rows(cuts, seed):
     stream = new(seed)
@@ -66,6 +67,7 @@ def test_any_cut_gives_the_same_rows(cuts, seed):
     assert rows == new(seed).rows(0, END).tolist()
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, END), st.integers(0, END), st.sampled_from(["rows", "counts", "state"]))))
 def test_any_order_of_calls_gives_the_same_rows(calls):
     stream = new()

@@ -65,7 +65,7 @@ def test_nothing_to_resume_is_said(tmp_path):
 
 
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
-    with pytest.raises(ConfigError, match="exclude"):
+    with pytest.raises(ConfigError, match="can't be combined"):
         run_folder.check_folder(tmp_path, resume=True, overwrite=True)
 
 
