@@ -4,6 +4,11 @@ import datasets
 import pytest
 import torch
 import transformers
+from hypothesis import settings
+
+# A busy machine is no failure.
+settings.register_profile("any speed", deadline=None)
+settings.load_profile("any speed")
 
 # What `hbo train` stands on: `hbo[train]`. A file that imports it, or a test that runs such a command, is marked `trl`.
 _IMPORTS = re.compile(r"^(from|import) (trl|gguf|tensorboard|hbo\.(run|check|demo)|commands import)\b", re.MULTILINE)

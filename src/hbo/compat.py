@@ -112,6 +112,13 @@ def loose_tensors(model: Any) -> Iterator[tuple[str, Any]]:
     return ((name, value) for name, value in held if isinstance(value, torch.Tensor))
 
 
+def body_of(model: Any) -> Any:
+    """A language model without its head."""
+    # transformers 4.56: Gemma 3's text model names its body; until then the decoder is to be asked for.
+    body = model.base_model
+    return model.get_decoder() if body is model else body
+
+
 def cache_of(layers: Sequence[tuple[Any, Any]]) -> Any:
     """A model's cache that holds these keys and values, a pair for each layer; they aren't copied."""
     from transformers import DynamicCache

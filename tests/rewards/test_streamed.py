@@ -23,7 +23,9 @@ STREAM = {"rewards": "stream", "update_every": 3}  # windows of 2 steps of 4 row
 
 
 def measured_alone(model, numbers, rows):
-    batch = pad([(np.array(rows[i]["input_ids"]), np.array(rows[i]["labels"])) for i in numbers], 1)
+    batch = pad(
+        [(np.array(row["input_ids"]), np.array(row["labels"])) for row in map(rows.__getitem__, map(int, numbers))], 1
+    )
     norm, loss = gradient_norms_and_losses(model, batch)
     return norm.double().numpy(), loss.double().numpy()
 
@@ -142,6 +144,7 @@ def test_losses_alone_need_no_gradient(make_trainer, tmp_path):
     assert all(value > 0 for value in ledger(tmp_path / "out")[-1]["global_reward"].values())
 
 
+@pytest.mark.trl
 def test_another_loss_falls_back_to_probes_with_one_warning(make_trainer, tmp_path):
     # TRL before 1.10 computes it outside of the model, which it gives no labels then.
     why = "isn't the mean of its target tokens|the model was not called once for each batch"
@@ -188,6 +191,7 @@ def own_reward(model, batch, *, loss, **_):
     return loss
 
 
+@pytest.mark.trl  # SFTTrainer's options
 @pytest.mark.parametrize(
     ("balance", "train", "message"),
     [

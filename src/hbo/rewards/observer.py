@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hbo.compat import body_of
 from hbo.rewards.norms.facts import Facts, Uncovered
 from hbo.rewards.norms.head import HeadPass
 from hbo.rewards.norms.outer_products import widened
@@ -62,7 +63,7 @@ class Observer(Recorder):
 
     def __enter__(self) -> Self:
         super().__enter__()
-        self._handles.append(self._inner.base_model.register_forward_hook(self._take_hidden))
+        self._handles.append(body_of(self._inner).register_forward_hook(self._take_hidden))
         return self
 
     def forward_done(self) -> None:

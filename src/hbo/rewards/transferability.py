@@ -25,6 +25,7 @@ from accelerate.utils import extract_model_from_parallel
 from torch import Tensor, nn
 
 from hbo.arrays import Floats
+from hbo.compat import body_of
 from hbo.errors import RewardError
 from hbo.rewards.passes import Batch, Sets
 from hbo.scoring.devices import device_of
@@ -55,7 +56,7 @@ def mean_states(model: nn.Module, batch: Batch) -> Floats:
             seen.append(state)
 
     targets = Targets.of(batch, device_of(inner))
-    handle = whole.base_model.register_forward_hook(keep)
+    handle = body_of(whole).register_forward_hook(keep)
     try:
         target_logits(inner, targets, use_cache=False)
     finally:

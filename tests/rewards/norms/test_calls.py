@@ -186,6 +186,7 @@ def test_the_kin_of_lora_is_exact(config):
     assert_exact(model, padded((9, 4, 6)))
 
 
+@pytest.mark.skipif(int(hf.__version__.split(".")[0]) < 5, reason="experts are one parameter since transformers 5.0")
 @pytest.mark.filterwarnings("ignore:.*is measured by running:UserWarning")
 def test_lora_of_grouped_experts_is_exact():
     names = ["experts.gate_up_proj", "experts.down_proj"]
