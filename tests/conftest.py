@@ -1,3 +1,4 @@
+import os
 import re
 
 import datasets
@@ -5,6 +6,9 @@ import pytest
 import torch
 import transformers
 from hypothesis import settings
+
+# What is printed is what a pipe of any width gets, whatever terminal the tests are started from.
+os.environ.pop("COLUMNS", None)
 
 # A busy machine is no failure.
 settings.register_profile("any speed", deadline=None)

@@ -59,7 +59,7 @@ def test_a_run_gets_eval_json_and_a_section_on_its_page(hbo, run, rows):
 
 def test_a_page_without_evaluation_has_no_section(hbo, run):
     hbo("report", run)
-    assert "evaluation" not in (run / "report.html").read_text(encoding="utf-8").partition("<script")[0]
+    assert 'id="evaluation"' not in (run / "report.html").read_text(encoding="utf-8").partition("<script")[0]
 
 
 def test_tasks_are_added_and_kept(hbo, run, rows):

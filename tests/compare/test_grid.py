@@ -87,7 +87,7 @@ def test_what_is_varied_is_typed_as_in_a_file(config):
         ({"methods": ["hb"]}, "unknown method.*hbo"),
         ({"methods": ["hbo", "hbo"]}, "--methods names a value twice"),
         ({"seeds": []}, "--seeds names nothing"),
-        ({"vary": ["balance.probes"]}, "no list of values"),
+        ({"vary": ["balance.probes"]}, "isn't a list of values"),
         ({"vary": ["balance.probe=4,8"]}, "unknown key 'balance.probe'"),
         ({"vary": ["balance.probes=4", "balance.probes=8"]}, "names a key twice"),
         ({"vary": ["seed=1,2"]}, "use --seeds"),

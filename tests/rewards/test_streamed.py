@@ -201,9 +201,9 @@ def own_reward(model, batch, *, loss, **_):
         (
             {},
             {"padding_free": True, "max_length": None},
-            "rewards stream can't go with padding_free.*set rewards: probe",
+            "rewards: stream doesn't work with padding_free.*set rewards: probe",
         ),
-        ({}, {"torch_compile": True}, "rewards stream can't go with torch_compile"),
+        ({}, {"torch_compile": True}, "rewards: stream doesn't work with torch_compile"),
         ({"rewards": "streams"}, {}, "rewards' is 'streams'.*'probe' or 'stream'"),
     ],
 )

@@ -69,7 +69,7 @@ def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
     assert {line["dataset"] for line in lines} <= {"a", "b"}
     assert all(line["prompt"][0]["role"] == "user" for line in lines)
     assert hbo("report", run, "--output", tmp_path / "page.html").returncode == 0
-    assert (tmp_path / "page.html").stat().st_size > 100_000
+    assert (tmp_path / "page.html").stat().st_size > 20_000
 
 
 def test_a_checkout_that_is_not_installed_runs(hbo, config, tmp_path, monkeypatch):
@@ -201,7 +201,7 @@ def test_a_static_method_measures_nothing(hbo, config, tmp_path):
         ("balance.global_reward=nothing", ["global_reward", "gradient_norm"]),
         ("train.max_length=3", ["max_length"]),
         ("train={packing: true, packing_strategy: wrapped}", ["packing_strategy 'wrapped'"]),
-        ("train={packing: true, max_length: null}", ["set max_length"]),
+        ("train={packing: true, max_length: null}", ["packing needs max_length"]),
         ("train.accelerator_config={dispatch_batches: true}", ["dispatch_batches", "leave it out"]),
         ("nonsense", ["key=value"]),
     ],

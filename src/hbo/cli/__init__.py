@@ -61,5 +61,5 @@ def main() -> None:
         complain(str(error), 2)
     except click().exceptions.ClickException as error:
         complain(error.format_message(), 2)
-    except (KeyboardInterrupt, click().exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         complain("interrupted", 130)
