@@ -52,6 +52,9 @@ test-middle: .venv-axolotl/ready .venv-swift/ready ## the same with the releases
 	@$(call LIBRARY_TESTS,.venv-axolotl)
 	@$(call LIBRARY_TESTS,.venv-swift)
 
+test-integrations: ## train through other trainers' own commands, each in an environment with its pins; ARGS="axolotl swift" chooses
+	PYTHON=$(PYTHON) TORCH_INDEX=$(TORCH_INDEX) tests/integrations/run.sh $(ARGS)
+
 dist-check: ## build wheel and sdist, install each in an environment of its own and run the demo's first step; takes minutes
 	tests/packaging/check_dist.sh $(PYTHON) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 

@@ -48,6 +48,7 @@ FSDP = "a configuration of accelerate, compared with examples/distributed/fsdp2.
 # page → reasons why blocks of it aren't run: each is a gap that somebody chose
 UNRUN = {
     "docs/guides/eight-gpus.md": [FSDP],
+    "docs/integrations/unsloth.md": ["unsloth isn't where these tests run; make test-integrations trains with it"],
     "docs/integrations/llama-factory.md": [
         "LLaMA-Factory pins older libraries than these tests have; make test-integrations runs it"
     ],
