@@ -161,19 +161,25 @@ def plain_trainer(model, folder, options, rows, tokenizer, peft_config):
 TRAINER = sft_trainer if importlib.util.find_spec("trl") else plain_trainer
 
 
+QUIET = {
+    "bf16": False,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+    "save_strategy": "no",
+}
+"""Training arguments of a short run on a CPU, of which nothing is kept unless a test asks for it."""
+
+
 @pytest.fixture
 def make_trainer(tmp_path, tokenizer):
     def make(folder="out", *, rows=None, balance=None, dropout=0.0, peft_config=None, max_passes=None, **train):
         options = {
+            **QUIET,
             "per_device_train_batch_size": 4,
             "max_steps": 12,
             "learning_rate": 1e-2,
-            "bf16": False,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "dataloader_pin_memory": False,
             "logging_steps": 3,
-            "save_strategy": "no",
             checkpointing_option(): False,
         }
         data = token_rows() if rows is None else rows

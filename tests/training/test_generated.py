@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 import torch
 from datasets import Dataset
-from tiny_training import assert_same_weights, ledger, weights
+from tiny_training import QUIET, assert_same_weights, ledger, weights
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from hbo import HBOCallback, HBOConfig
@@ -43,17 +43,13 @@ def generating(tmp_path, model_folder, tokenizer):
             return [float(len(set(text))) for text in completions]
 
         settings = {
+            **QUIET,
             "per_device_train_batch_size": 4,
             "gradient_accumulation_steps": 2,
             "num_generations": 2,
             "max_completion_length": 3,
             "max_steps": 6,
             "learning_rate": 1e-3,
-            "bf16": False,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "dataloader_pin_memory": False,
-            "save_strategy": "no",
             CHECKPOINTING: False,
         }
         trainer = trainer_class(

@@ -11,7 +11,7 @@ import torch
 from courses import assert_one_course, launch, records
 from own_losses import ALL_ROWS, measured_and_expected, preferences, shaken
 from peft import LoraConfig
-from tiny_training import MOVING, assert_same_weights, ledger, weights
+from tiny_training import MOVING, QUIET, assert_same_weights, ledger, weights
 from torch.nn.functional import logsigmoid
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
@@ -29,15 +29,11 @@ def make_dpo(tmp_path, model_folder, tokenizer):
         folder="dpo", *, rows=None, balance=None, peft=False, weights=None, ref_model=None, eval_rows=None, **train
     ):
         options = {
+            **QUIET,
             "per_device_train_batch_size": 4,
             "max_steps": 8,
             "learning_rate": 1e-2,
-            "bf16": False,
-            "report_to": "none",
-            "disable_tqdm": True,
-            "dataloader_pin_memory": False,
             "logging_steps": 3,
-            "save_strategy": "no",
             "activation_checkpointing": False,
         }
         trainer = DPOTrainer(

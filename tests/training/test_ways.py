@@ -11,7 +11,7 @@ from datasets import Dataset
 from own_losses import ALL_ROWS, measured_and_expected, preferences
 from peft import PrefixTuningConfig, PromptEncoderConfig, PromptTuningConfig
 from PIL import Image
-from tiny_training import MOVING, assert_same_weights, ledger, tiny_model, token_rows, weights
+from tiny_training import MOVING, QUIET, assert_same_weights, ledger, tiny_model, token_rows, weights
 from torch.nn import functional
 from torch.nn.functional import logsigmoid
 from transformers import (
@@ -53,17 +53,13 @@ TOKENIZER = byte_tokenizer()
 def options(tmp_path):
     """Folder → the training arguments of a short run."""
     return lambda folder="out", **more: {
+        **QUIET,
         "output_dir": str(tmp_path / folder),
         "per_device_train_batch_size": 4,
         "max_steps": 8,
         "learning_rate": 1e-2,
-        "bf16": False,
         "use_cpu": True,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
         "logging_steps": 3,
-        "save_strategy": "no",
         **more,
     }
 
