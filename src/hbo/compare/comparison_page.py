@@ -11,8 +11,7 @@ from hbo.compare.markdown import READING
 from hbo.compare.table import Contest, Difference, Metric, ResultLine, Table
 from hbo.compare.verdict import TOO_SMALL, verdict
 from hbo.folder.paths import REPORT
-from hbo.report.markup import MISSING, Grid, asset, in_percent, markup, name, number, rendered
-from hbo.text import duration
+from hbo.report.markup import MISSING, Grid, asset, in_percent, markup, name, number, rendered, time_span
 
 _ROW = 26  # pixels
 _MARGIN = 9  # percent of the drawing's width, for half a label of the axis
@@ -32,7 +31,7 @@ def page(table: Table | None, title: str, runs: Sequence[ResultLine] = ()) -> st
     """
     grids: list[tuple[str, str, str, Grid]] = []
     if table:
-        averages, losses, costs = _parts(table)
+        averages, losses = _parts(table)
         grids.append(("methods", "Methods", READING, _html_grid(table, averages, "Means over seeds", wins=True)))
         for anchor, heading, columns, caption in (
             ("losses", "Loss of each dataset", losses, "Held-out loss (NLL) after training, nats per token"),
@@ -49,16 +48,16 @@ def page(table: Table | None, title: str, runs: Sequence[ResultLine] = ()) -> st
         too_small=in_percent(TOO_SMALL),
         grids=grids,
         contests=[_contest_facts(contest, table) for contest in table.contests] if table else [],
-        costs=_costs(table, costs) if table else None,
+        costs=_costs(table) if table else None,
         reports=_reports(runs),
     )
 
 
-def _parts(table: Table) -> tuple[list[Metric], list[Metric], list[Metric]]:
-    """The columns that are averages, those of one dataset, and those of costs."""
-    costs = [column for column in table.columns if not column.better]
-    averages = [column for column in table.columns if column.better and column.name in {*_HEADS, "accuracy"}]
-    return averages, [column for column in table.columns if column not in costs and column not in averages], costs
+def _parts(table: Table) -> tuple[list[Metric], list[Metric]]:
+    """The columns that are averages, and those of one dataset."""
+    measured = [column for column in table.columns if column.better]  # costs are neither better nor worse
+    averages = [column for column in measured if column.name in {*_HEADS, "accuracy"}]
+    return averages, [column for column in measured if column not in averages]
 
 
 def _html_grid(table: Table, columns: Sequence[Metric], caption: str, *, wins: bool = False) -> Grid:
@@ -115,19 +114,14 @@ def _decimals(value: float, significant_digits: int) -> int:
     return min(6, max(0, significant_digits - 1 - math.floor(math.log10(abs(value)))))
 
 
-def _costs(table: Table, columns: Sequence[Metric]) -> Grid:
+def _costs(table: Table) -> Grid:
     """What each method took: time in training, and what balancing added to it."""
     rows = []
     for label in table.labels:
         overhead, seconds = table.entries[label, "overhead"], table.entries[label, "seconds"]
-        time = MISSING if math.isnan(seconds.mean) else _duration(seconds.mean)
-        rows.append([name(label), str(table.seeds[label]), time, in_percent(overhead.mean)])
+        rows.append([name(label), str(table.seeds[label]), time_span(seconds.mean), in_percent(overhead.mean)])
     head = ["method", "runs", "training of a run", "balancing adds"]
     return Grid("Time, means over seeds", head, rows)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else duration(round(seconds))
 
 
 def _reports(runs: Sequence[ResultLine]) -> Grid | None:

@@ -164,5 +164,14 @@ class HBOConfig(Section):
         return self.due(step) if isinstance(self.update_every, dict) else (True, True)
 
 
+def written_out(config: HBOConfig) -> dict[str, Any]:
+    """The section `balance` with every default, a reward of the user's own by its name; and `temperature`."""
+    found = config.model_dump(by_alias=True)
+    for tier in TIERS:
+        if callable(reward := found[f"{tier}_reward"]):
+            found[f"{tier}_reward"] = f"{reward.__module__}:{reward.__qualname__}"
+    return found
+
+
 METHODS: dict[str, HBOConfig] = {name: HBOConfig(method=name) for name in SETTINGS}
 """Every method as a configuration."""

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from hbo.config import RunConfig
+from hbo.config.balance import written_out
 from hbo.config.data import stem
 from hbo.config.section import Key, complaint
 from hbo.config.yaml_text import read_yaml, write_yaml
@@ -76,9 +77,7 @@ def read_text(file: Path) -> str:
 def dump(config: RunConfig) -> str:
     """The configuration as YAML that `load` reads back to the same settings."""
     data = config.model_dump(mode="python", by_alias=True)
-    for tier in ("global_reward", "local_reward"):
-        if callable(reward := data["balance"][tier]):
-            data["balance"][tier] = f"{reward.__module__}:{reward.__qualname__}"
+    data["balance"] = written_out(config.balance)
     # YAML has it here; written twice, a later edit of one would be a contradiction.
     data["mixture"]["temperature"] = data["balance"].pop("temperature")
     return write_yaml(data)

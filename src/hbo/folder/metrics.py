@@ -25,6 +25,11 @@ class Accuracy(Record):
     n: Count = 0
     kind: str | None = None
 
+    @property
+    def right(self) -> int:
+        """How many rows that is."""
+        return round(self.value * self.n)
+
 
 class Metrics(Record):
     """The file; a value that is absent or null is None, a dataset that wasn't scored is absent.

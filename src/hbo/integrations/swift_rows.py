@@ -15,6 +15,7 @@ from hbo.arrays import Ints
 from hbo.atomic import atomic_path
 from hbo.config.data import stem
 from hbo.errors import ConfigError, DataError, ResumeError
+from hbo.training.trainer_rows import LENGTH
 
 SWIFT_LEVELS = "hbo_levels.npy"
 """Beside the checkpoints: the level of each row. A run that goes on can't score again, because ms-swift has put the
@@ -63,7 +64,7 @@ def named_rows(trainer: Trainer) -> Dataset:
     named = raw.add_column("hbo_dataset", names)
     if "lengths" in raw.column_names:
         lengths = [sum(each) if isinstance(each, list) else each for each in raw["lengths"]]
-        named = named.add_column("hbo_length", lengths)
+        named = named.add_column(LENGTH, lengths)
     return named.with_transform(encoded)
 
 

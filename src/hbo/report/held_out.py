@@ -88,7 +88,7 @@ def _answered(metrics: Metrics, dataset: str) -> list[str]:
 def _count(found: Accuracy | None) -> str:
     if found is None:
         return MISSING
-    return markup("{} of {} <small>{}</small>", round(found.value * found.n), found.n, in_percent(found.value))
+    return markup("{} of {} <small>{}</small>", found.right, found.n, in_percent(found.value))
 
 
 def _difference(counts: Answers) -> str:
@@ -115,8 +115,8 @@ def _accuracy_after(shown: Shown, dataset: str) -> str:
     if metrics is None or (right := metrics.right.get(dataset)) is None:
         return MISSING
     first = metrics.right_before.get(dataset)
-    was = markup(" <small>was {}</small>", round(first.value * first.n)) if first else ""
-    return markup("{} of {}{}", round(right.value * right.n), right.n, was)
+    was = markup(" <small>was {}</small>", first.right) if first else ""
+    return markup("{} of {}{}", right.right, right.n, was)
 
 
 def _change(before: float | None, after: float | None) -> str:

@@ -37,7 +37,7 @@ def answers_of(metrics: Metrics) -> dict[str, Answers]:
     for name, after in metrics.right.items():
         before = metrics.right_before.get(name)
         if before and before.n == after.n > 0:
-            found[name] = Answers(round(before.value * after.n), round(after.value * after.n), after.n)
+            found[name] = Answers(before.right, after.right, after.n)
     return found
 
 

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from hbo.text import duration
+
 MISSING = Markup('<span class="missing" title="not measured">–</span>')
 
 # A dataset keeps its look in every chart: 8 colours (see page.css), then other dashes, then other symbols.
@@ -117,6 +119,13 @@ def in_percent(share: float | None) -> str:
     if 0 < abs(share) < 0.001:
         return f"{number(100 * share, min(9, 1 - math.floor(math.log10(abs(100 * share)))))} %"
     return f"{number(100 * share, 1)} %"
+
+
+def time_span(seconds: float | None) -> str:
+    """How long something took, to a tenth below a minute; a dash when there is no such time."""
+    if seconds is None or not math.isfinite(seconds) or seconds < 0:
+        return MISSING
+    return f"{seconds:.1f} s" if seconds < 60 else duration(round(seconds))
 
 
 def with_error(value: float, error: float, digits: int = 3) -> str:

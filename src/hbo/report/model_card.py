@@ -111,7 +111,7 @@ def _held_out(metrics: Metrics) -> Iterator[list[str]]:
 
 
 def _count(found: Accuracy | None) -> str:
-    return f"{round(found.value * found.n)} of {found.n}" if found else ""
+    return f"{found.right} of {found.n}" if found else ""
 
 
 def _chance(counts: Answers | None) -> str:

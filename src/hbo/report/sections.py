@@ -33,11 +33,21 @@ from hbo.report.balance_sections import (
 from hbo.report.held_out import before_and_after, held_out_facts, rows_of
 from hbo.report.helped import helped
 from hbo.report.lengths import length_note
-from hbo.report.markup import MISSING, Grid, in_percent, markup, name, number, swatch, whole_number, with_error
+from hbo.report.markup import (
+    MISSING,
+    Grid,
+    in_percent,
+    markup,
+    name,
+    number,
+    swatch,
+    time_span,
+    whole_number,
+    with_error,
+)
 from hbo.report.series import Shown, places
 from hbo.report.standing import standing, whether_balancing_helped
 from hbo.report.words import PAPER_NAMES, moved, reasons, task
-from hbo.text import duration
 
 _MOST_SETTINGS = 40
 _FEW_SETTINGS = 12  # more of them are folded up
@@ -244,8 +254,8 @@ def _costs(run: Run) -> Iterator[tuple[str, str]]:
     if balancing is None:
         balancing = sum(line.seconds for line in run.lines)
     if metrics:
-        yield "Training", _duration(metrics.train_seconds)
-    yield "Balancing", _duration(balancing)
+        yield "Training", time_span(metrics.train_seconds)
+    yield "Balancing", time_span(balancing)
     if not metrics:
         yield "Rows probed", probed
         return
@@ -275,12 +285,6 @@ def overhead_in_the_paper(run: Run) -> float | None:
     if between >= UPDATE_EVERY * PAPER_BATCH or plain <= 0:
         return None
     return metrics.balance_seconds / plain * between / (UPDATE_EVERY * PAPER_BATCH)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None or not math.isfinite(seconds) or seconds < 0:
-        return MISSING
-    return f"{seconds:.1f} s" if seconds < 60 else duration(round(seconds))
 
 
 def _joined(sentences: Sequence[str]) -> Markup:

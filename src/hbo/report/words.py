@@ -13,6 +13,7 @@ from hbo.arrays import Floats
 from hbo.config.rewards import spec_of
 from hbo.folder.run import Run
 from hbo.report.series import Series, reward_shares
+from hbo.text import counted
 
 Show = Callable[[str], str]
 """How a name that a user chose is written into a sentence: escaped for a page, plain for a terminal."""
@@ -66,7 +67,7 @@ def moved(run: Run, series: Series, show: Show = str) -> list[str]:
         return ["No update has been made yet: rows are drawn with the probabilities of the start."]
     if not series.moved:
         return [f"The probabilities stayed as they were at the start, for all {series.step_S[-1]} steps recorded."]
-    opening = f"Over {updates} update{'s' if updates > 1 else ''}, "
+    opening = f"Over {counted(updates, 'update')}, "
     return [f"{opening}{_between(run, series.p_SK, show)}.", f"{_inside(series)}."]
 
 

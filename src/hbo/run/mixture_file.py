@@ -13,6 +13,7 @@ from datasets import Dataset
 from hbo.config import RunConfig
 from hbo.core.groups import Groups
 from hbo.data.canonical import conversation_of
+from hbo.data.tokens import IGNORED
 from hbo.folder.mixture import DatasetGroups, Example, Group, Mixture
 from hbo.scoring.scores import Scores
 from hbo.training.groups import groups_of
@@ -73,7 +74,7 @@ def _answer_tokens(rows: Dataset, mine: np.ndarray) -> float:
         return math.nan
     some = mine[np.linspace(0, len(mine) - 1, min(len(mine), _MEASURED)).round().astype(int)]
     labels = rows.select_columns(["labels"]).select(some.tolist())["labels"]
-    return float(np.mean([sum(label != -100 for label in row) for row in labels]))
+    return float(np.mean([sum(label != IGNORED for label in row) for row in labels]))
 
 
 def _counted(rows: Dataset) -> tuple[tuple[str, ...], np.ndarray]:

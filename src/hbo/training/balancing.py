@@ -34,13 +34,13 @@ from hbo.training.generated import PromptProbe
 from hbo.training.group_losses import Meter, NoMeter, ReplayMeter
 from hbo.training.groups import drawn_groups
 from hbo.training.loader import repeats_in, schedule_of, wanted_repeats
-from hbo.training.own_loss import TrainerLoss
+from hbo.training.own_loss import TrainerLoss, is_of_class
 from hbo.training.parallel import tell_deepspeed_of_head
 from hbo.training.sampler import HBOSampler
 from hbo.training.trainer_rows import labelled
 from hbo.training.ways import Way, way_of
 
-_REPLAYED = "trl.trainer.dpo_trainer.DPOTrainer"
+_REPLAYED = frozenset({"trl.trainer.dpo_trainer.DPOTrainer"})
 
 
 class Balancing:
@@ -279,11 +279,9 @@ def meter_of(trainer: Trainer, groups: Groups, way: Way) -> Meter:
     """What reads the training loss of each group off the trainer's passes."""
     if way.is_token_mean and not way.is_from_encoder:
         return Meter(groups)
-    # By name, so that no trainer's module is imported for the asking.
-    is_replayed = any(f"{kind.__module__}.{kind.__qualname__}" == _REPLAYED for kind in type(trainer).__mro__)
     # Before it had this attribute, TRL's loss was made of more than a pass's log-probabilities.
     is_precomputed = getattr(trainer, "precompute_ref_logps", None)
-    if not is_replayed or is_precomputed is None:
+    if not is_of_class(trainer, _REPLAYED) or is_precomputed is None:
         return NoMeter(groups)
     return ReplayMeter(TrainerLoss(trainer), groups, is_referred=not is_precomputed)
 

@@ -16,6 +16,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from hbo.data.mixture import dataset_sizes
 from hbo.errors import ConfigError
 from hbo.text import nearest
+from hbo.training.log_line import join_entry, tell_trackers
 
 MEAN = "eval_loss"
 _OF_EACH = ("loss", "runtime", "samples_per_second", "steps_per_second")
@@ -104,7 +105,8 @@ class MeanOfSets(TrainerCallback):
                 means.setdefault(key, [each[key] for each in self._found.values()])
         self._found = {}
         metrics.update({key: float(np.mean(values)) for key, values in means.items()})
-        # Into the trainer's entry of the last set, so that its history has as many as without HBO; trackers had theirs.
-        if state.log_history and state.log_history[-1].get("step") == state.global_step:
-            state.log_history[-1][MEAN] = metrics[MEAN]
-        self.trainer.callback_handler.on_log(args, state, control, {MEAN: metrics[MEAN]})
+        # Into the trainer's entry of the last set, so that its history has as many as without HBO. The trackers have
+        # been told of that entry already.
+        mean = {MEAN: metrics[MEAN]}
+        join_entry(state, mean)
+        tell_trackers(self.trainer, mean)

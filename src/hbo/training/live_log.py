@@ -16,6 +16,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hbo.config import HBOConfig
+from hbo.config.balance import written_out
 from hbo.errors import Interrupted
 from hbo.folder.log import begin_log, extend_log
 from hbo.folder.paths import LEDGER, STATUS
@@ -33,10 +34,7 @@ def settings_of(config: HBOConfig, *, model: Any, seed: int) -> dict[str, Any]:
         >>> settings_of(HBOConfig(method="uniform"), model=None, seed=3)["mixture"]
         {'temperature': 'inf'}
     """
-    balance = config.model_dump(by_alias=True)
-    for tier in ("global_reward", "local_reward"):
-        if callable(reward := balance[tier]):
-            balance[tier] = f"{reward.__module__}:{reward.__qualname__}"
+    balance = written_out(config)
     temperature = balance.pop("temperature")
     found = {
         "model": str(getattr(getattr(model, "config", None), "_name_or_path", None) or ""),

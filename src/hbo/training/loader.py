@@ -15,6 +15,7 @@ from transformers import Trainer
 from transformers.trainer_utils import has_length
 
 from hbo.errors import ConfigError
+from hbo.training.own_loss import is_of_class
 from hbo.training.schedule import RepeatedSchedule, Repeats, Schedule
 
 _RANDOM = (RandomSampler, SeedableRandomSampler)
@@ -73,7 +74,7 @@ def schedule_of(loader: Any, accumulation: int, repeats: Repeats | None) -> Sche
 
 def order_is_free(trainer: Trainer) -> bool:
     """Whether the trainer asks for an order of rows that it doesn't need."""
-    return any(f"{each.__module__}.{each.__qualname__}" in _ORDER_IS_FREE for each in type(trainer).__mro__)
+    return is_of_class(trainer, _ORDER_IS_FREE)
 
 
 DISPATCHED = (

@@ -32,14 +32,24 @@ class JoinedLog(TrainerCallback):
             return
         found, self._told = self._told | self.scalars(state.global_step), {}
         logs.update(found)
-        if state.log_history and state.log_history[-1].get("step") == state.global_step:
-            state.log_history[-1].update(found)
+        join_entry(state, found)
 
     def tell(self, trainer: Trainer, scalars: dict[str, float]) -> None:
         """Tells the trackers of an update at a step of which the trainer makes no entry."""
         if trainer.args.logging_strategy != "no":
             self._told = scalars
-            trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control, dict(scalars))
+            tell_trackers(trainer, scalars)
+
+
+def join_entry(state: TrainerState, scalars: dict[str, float]) -> None:
+    """Adds to the entry of this step in the trainer's history, if it has just made one."""
+    if state.log_history and state.log_history[-1].get("step") == state.global_step:
+        state.log_history[-1].update(scalars)
+
+
+def tell_trackers(trainer: Trainer, scalars: dict[str, float]) -> None:
+    """Tells whoever hears the log, without an entry in the history and without emptying the trainer's records."""
+    trainer.callback_handler.on_log(trainer.args, trainer.state, trainer.control, dict(scalars))
 
 
 def will_log(args: TrainingArguments, state: TrainerState, control: TrainerControl, steps_per_epoch: int) -> bool:

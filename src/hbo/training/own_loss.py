@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -113,6 +113,17 @@ class TrainerLoss:
                 return float(self.loss(policy, self.batch(row)))
         finally:
             self.trainer.ref_model = kept
+
+
+def is_of_class(trainer: Trainer, names: Container[str]) -> bool:
+    """Whether the trainer is of a class with such a name (`module.Class`), or of one that derives from it."""
+    # By name, so that no trainer's module is imported for the asking.
+    return any(full_name(kind) in names for kind in type(trainer).__mro__)
+
+
+def full_name(kind: type) -> str:
+    """A class's name with that of its module."""
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _is_container(value: Any) -> bool:

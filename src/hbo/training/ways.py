@@ -24,7 +24,7 @@ from hbo.rewards.examples import PACKED, PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.scoring.batches import reader
 from hbo.scoring.losses import batch_losses
-from hbo.training.own_loss import TrainerLoss
+from hbo.training.own_loss import TrainerLoss, full_name
 
 _TOKENS = {"input_ids", "labels"}
 _BESIDE = {"attention_mask", "position_ids", PACKED}  # follow from the tokens
@@ -63,12 +63,13 @@ def way_of(trainer: Trainer, *, is_tried: bool = True) -> Way:
     speaks = isinstance(model, PreTrainedModel) and model.can_generate()
     reason = _not_by_tokens(trainer, model)
     few = _few(trainer.train_dataset) if reason is None and is_tried else []
-    if not all(_collates_to_tokens(trainer, row) for row in few):
+    objective = TrainerLoss(trainer) if few else None
+    if objective is not None and not all(_collates_to_tokens(objective, row) for row in few):
         reason = "its data_collator makes other tokens or labels of a row than the row has"
     if _is_standard(trainer) and speaks:
         return Way(reason, is_from_encoder=model.config.is_encoder_decoder)
     # Trainers built on others override compute_loss and come to the same number: see whether this one does.
-    if reason is None and (not is_tried or _comes_to_token_mean(trainer, few)):
+    if reason is None and (objective is None or _comes_to_token_mean(objective, few)):
         return Way()
     return Way("its loss isn't a mean over target tokens", is_token_mean=False)
 
@@ -78,8 +79,7 @@ def _is_standard(trainer: Trainer) -> bool:
     if trainer.compute_loss_func is not None or "compute_loss" in vars(trainer):
         return False
     kind = next(kind for kind in type(trainer).__mro__ if "compute_loss" in vars(kind))
-    # By name, so that no trainer's module is imported for the asking.
-    return f"{kind.__module__}.{kind.__qualname__}" in _STANDARD
+    return full_name(kind) in _STANDARD
 
 
 def _not_by_tokens(trainer: Trainer, model: Any) -> str | None:
@@ -108,11 +108,11 @@ def _few(rows: Dataset) -> list[int]:
     return found
 
 
-def _collates_to_tokens(trainer: Trainer, row: int) -> bool:
+def _collates_to_tokens(objective: TrainerLoss, row: int) -> bool:
     """Whether the trainer's collator gives the row's own tokens and labels, padded or not."""
+    trainer = objective.trainer
     if PACKED in trainer.train_dataset.column_names:  # whoever takes packed rows cuts them apart
         return True
-    objective = TrainerLoss(trainer)
     with left_as_found(trainer.model), objective.apart():
         batch = objective.batch(row)
     if not all(isinstance(batch.get(name), Tensor) for name in _TOKENS):
@@ -125,9 +125,9 @@ def _collates_to_tokens(trainer: Trainer, row: int) -> bool:
     return np.array_equal(*targets) and any(np.array_equal(own["input_ids"], ids) for ids in ends)
 
 
-def _comes_to_token_mean(trainer: Trainer, few: list[int]) -> bool:
+def _comes_to_token_mean(objective: TrainerLoss, few: list[int]) -> bool:
     """Whether the trainer's own loss of these rows is the mean over their target tokens."""
-    objective = TrainerLoss(trainer)
+    trainer = objective.trainer
     is_single = all(parameter.dtype.itemsize >= 4 for parameter in trainer.model.parameters())
     near = _NEAR if is_single else _NEAR_IN_HALF
     for row in few:
