@@ -148,7 +148,7 @@ def test_figures_have_the_digits_that_their_errors_leave_them():
     assert [cell.split(" ")[0] for cell in significant([(6.92431, 0.0312), (6.9, 0.001)])] == ["6.924", "6.900"]
     assert significant([(1234.4, 120.0)])[0].startswith("1,234 ")
     assert significant([(0.5, float("nan"))]) == ["0.500"]
-    assert significant([(50.0, 1.5)], " %")[0].startswith("50.0 % ")
+    assert significant([(50.0, 1.5)], "%")[0].startswith("50.0% ")
 
 
 def test_what_the_seeds_do_not_show_has_no_arrow():

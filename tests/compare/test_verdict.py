@@ -27,9 +27,9 @@ SIX = [2.0, 2.1, 2.2, 2.3, 2.4, 2.5]
 
 @pytest.mark.parametrize(
     ("factor", "opening"),
-    [(0.9, "Balancing helped: of hbo, its mean held-out loss is 10.0% lower than that of uniform"),
-     (1.1, "Balancing did harm: of hbo, its mean held-out loss is 10.0% higher than that of uniform"),
-     (0.998, "A small gain: of hbo, its mean held-out loss is 0.2% lower than that of uniform, the best other method, too ")],
+    [(0.9, "Balancing helped: the mean held-out loss of hbo is 10.0% lower than that of uniform"),
+     (1.1, "Balancing did harm: the mean held-out loss of hbo is 10.0% higher than that of uniform"),
+     (0.998, "A small gain: the mean held-out loss of hbo is 0.2% lower than that of uniform, the best other method, which is too small")],
 )  # fmt: skip
 def test_six_seeds_that_agree_are_enough(factor, opening):
     assert of(hbo=[factor * loss for loss in SIX], uniform=SIX).startswith(opening)
@@ -43,7 +43,7 @@ def test_three_seeds_that_agree_are_too_few():
 
 def test_one_seed_is_chance_and_nothing_is_no_verdict():
     assert of(hbo=[1.0], uniform=[2.0]).startswith(
-        "One seed can't tell hbo from chance: its mean held-out loss is 50.0%"
+        "One seed can't tell hbo from chance: the mean held-out loss of hbo is 50.0%"
     )
     assert of(hbo=[1.0]) == "There is nothing to judge yet: name a baseline such as proportional in --methods too."
     assert of(uniform=[1.0], proportional=[2.0]) == "There is nothing to judge yet: name hbo in --methods too."

@@ -90,7 +90,7 @@ def test_a_tooltip_names_every_series_of_the_step_as_text(page):
     until(lambda: told.append(is_told()) or "step 20" in told[-1] or "step 40" in told[-1])
     assert "<script>document.title=" in told[-1]
     assert "math" in told[-1] and "share of the rewards" in told[-1]
-    assert told[-1].count(" %") >= 6
+    assert told[-1].count("%") >= 6
     tab.point_at("footer")
     until(lambda: not tab.run(said))
 

@@ -42,7 +42,7 @@ def test_a_change_that_would_be_written_as_nought_is_unchanged(run_folder):
     said = told(run_folder, eval=after, eval_before=before, macro_nll=1.50025)
     assert said == "The held-out loss is unchanged in both datasets; on average unchanged at 1.50."
     text = Page(write_report(run_folder).read_text(encoding="utf-8")).text
-    assert "= unchanged" in text and "0.0 %" not in text.split("Right answers")[0].split("Before and after")[1][:600]
+    assert "= unchanged" in text and "0.0%" not in text.split("Right answers")[0].split("Before and after")[1][:600]
 
 
 def test_the_first_screen_has_the_command_that_tells_whether_balancing_helped(run_folder):

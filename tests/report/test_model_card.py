@@ -35,8 +35,8 @@ def test_it_tells_the_mixture_the_probabilities_and_the_losses(tmp_path):
     assert "3 times" in card.text and "method `hbo`" in card.text and "2505.12300" in card.text
     shares, held_out = table(card, "The mixture"), table(card, "Held-out rows")
     for k, name in enumerate(run.datasets):
-        assert shares[name][1:3] == [f"{100 * line.p_K[k]:.1f} %" for line in (run.lines[0], run.lines[-1])]
-        shown = [float(q.removesuffix(" %")) / 100 for q in shares[name][3].split(", ")]
+        assert shares[name][1:3] == [f"{100 * line.p_K[k]:.1f}%" for line in (run.lines[0], run.lines[-1])]
+        shown = [float(q.removesuffix("%")) / 100 for q in shares[name][3].split(", ")]
         assert shown == pytest.approx(run.lines[-1].q_KL[k], abs=1e-3)
         assert held_out[name][:2] == [f"{run.metrics.before[name].nll:.3f}", f"{run.metrics.after[name].nll:.3f}"]
     assert held_out["mean"][1] == f"{run.metrics.macro_nll:.3f}"

@@ -142,16 +142,16 @@ def test_tables_hold_the_key_numbers(run_folder):
     for name in MULTITASK:
         assert f"{metrics['eval'][name]['perplexity']:,.2f}" in text
         assert f"{metrics['eval_before'][name]['nll']:.3f}" in text
-        assert f"{100 * last['global'][name]:.1f} %" in text
+        assert f"{100 * last['global'][name]:.1f}%" in text
         assert f"{last['global_reward'][name]:.3f} ± {last['global_reward_se'][name]:.3f}" in text
-        assert f"25.0 % → {100 * last['local'][name][3]:.1f} %" in text
+        assert f"25.0% → {100 * last['local'][name][3]:.1f}%" in text
         assert f"{last['local_reward'][name][0]:.3f} ± {last['local_reward_se'][name][0]:.3f}" in text
     assert f"{metrics['macro_nll']:.3f}" in text
     assert f"{metrics['relative_nll']:.3f}" in text
     drawn = sum(line["drawn"]["math"][2] for line in read_lines(run_folder))
-    assert f"{drawn}{100 * drawn / 1920:.1f} %, asked" in text.replace(" 1,920", "")
+    assert f"{drawn}{100 * drawn / 1920:.1f}%, asked" in text.replace(" 1,920", "")
     assert "412,000" in text
-    assert "8.9 %" in text
+    assert "8.9%" in text
     assert "7 min 12 s" in text
 
 
@@ -163,7 +163,7 @@ def test_rows_drawn_are_those_of_the_whole_run_even_without_an_update(tmp_path):
     write_json(folder / "metrics.json", metrics | {"drawn": drawn})
     text = written(folder).text
     assert "rows consumed in all steps" in text
-    assert f"494{100 * 494 / 800:.1f} %, asked" in text
+    assert f"494{100 * 494 / 800:.1f}%, asked" in text
     assert "800" in text
 
 
@@ -281,4 +281,4 @@ def test_accuracy_stands_beside_the_held_out_loss(run_folder):
     write_json(run_folder / "metrics.json", metrics)
     shown = Page(write_report(run_folder).read_text()).text
     assert "Accuracy after" in shown
-    assert "10 of 16 62.5 %" in shown
+    assert "10 of 16 62.5%" in shown

@@ -22,7 +22,7 @@ def shown(folder):
 def test_the_page_shows_sizes_prior_groups_and_a_row_of_each(run_folder):
     write_mixture(run_folder)
     text = shown(run_folder).text
-    assert "general1,20052.9 %52.9 %40" in text
+    assert "general1,20052.9%52.9%40" in text
     assert "g1, the easiest: 300 rows, IFD 0.20 to 0.40" in text
     assert "g4, the hardest: 100 rows, IFD 0.80 to 1.00" in text
     assert text.count("Row 30, difficulty 0.90") == 4

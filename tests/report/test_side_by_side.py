@@ -97,8 +97,8 @@ def test_tables_put_the_runs_numbers_side_by_side(pair):
         metrics, last = json.loads((folder / "metrics.json").read_text()), read_lines(folder)[-1]
         for name in MULTITASK:
             assert f"{metrics['eval'][name]['nll']:.3f}" in text
-            assert f"→ {100 * last['global'][name]:.1f} %" in text
-            assert f"→ {100 * last['local'][name][2]:.1f} %" in text
+            assert f"→ {100 * last['global'][name]:.1f}%" in text
+            assert f"→ {100 * last['local'][name][2]:.1f}%" in text
         assert f"{metrics['macro_nll']:.3f}" in text
     assert "The runs have the same settings" in text
 

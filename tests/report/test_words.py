@@ -53,7 +53,7 @@ def two(tmp_path):
 def test_the_datasets_that_rose_and_fell_are_named_with_their_shares(two):
     with_policies(two, {"math": 0.17, "chat": 0.83}, {"math": 0.29, "chat": 0.71})
     assert (
-        "Over 1 update, math rose most, from 17.0 to 29.0 % and chat fell most, from 83.0 to 71.0 % of the rows"
+        "Over 1 update, math rose most, from 17.0 to 29.0% and chat fell most, from 83.0 to 71.0% of the rows"
         in said(two)
     )
 
@@ -67,7 +67,7 @@ def test_a_move_too_small_to_be_written_is_called_none(two):
 
 def test_a_small_share_is_not_called_nothing(two):
     with_policies(two, {"math": 0.0013, "chat": 0.9987}, {"math": 0.15, "chat": 0.85})
-    assert "from 0.13 to 15.00 %" in said(two)
+    assert "from 0.13 to 15.00%" in said(two)
 
 
 def test_a_group_that_gains_inside_the_error_of_its_rewards_is_not_named(two):
@@ -91,7 +91,7 @@ def test_the_group_that_gained_is_named_and_the_largest_move_is_a_bound(two):
     write_lines(two, lines)
     text = said(two)
     assert "the share of each dataset stayed as it was" in text
-    assert "g4, the hardest, gained most (on average from 25.0 to 30.0 %)" in text
+    assert "g4, the hardest, gained most (on average from 25.0 to 30.0%)" in text
     assert "no group's share is more than 5.0 points from its start" in text
 
 
@@ -122,14 +122,14 @@ def test_a_dataset_that_got_worse_is_named(two):
     with_losses(two, {"math": 3.0, "chat": 1.0}, {"math": 1.5, "chat": 1.25})
     text = said(two)
     assert (
-        "lower in 1 of 2 datasets (math) and higher in 1 of 2 datasets (chat); on average it went from 2.00 to 1.38 (−31.2 %)."
+        "lower in 1 of 2 datasets (math) and higher in 1 of 2 datasets (chat); on average it went from 2.00 to 1.38 (−31.2%)."
         in text
     )
 
 
 def test_a_loss_that_rose_is_said_to_have_risen(two):
     with_losses(two, {"math": 1.0, "chat": 1.0}, {"math": 1.5, "chat": 1.5})
-    assert "higher in both datasets; on average it went from 1.00 to 1.50 (+50.0 %)." in said(two)
+    assert "higher in both datasets; on average it went from 1.00 to 1.50 (+50.0%)." in said(two)
 
 
 def test_without_a_measurement_before_no_change_is_claimed(two):
@@ -151,8 +151,8 @@ def rewarded(two):
 
 def test_what_rose_is_explained_by_its_share_of_the_rewards(rewarded):
     said = " ".join(reasons(*read(rewarded)))
-    assert "math had 60 % of all rewards on average, having begun with 25 % of the rows, so it rose" in said
-    assert "chat had 40 % of all rewards on average, having begun with 75 % of the rows, so it fell" in said
+    assert "math had 60% of all rewards on average, having begun with 25% of the rows, so it rose" in said
+    assert "chat had 40% of all rewards on average, having begun with 75% of the rows, so it fell" in said
 
 
 def test_no_cause_is_claimed_where_the_mean_says_otherwise(rewarded):

@@ -50,9 +50,7 @@ def tell_part(heading: str, text: str = "", command: str = "", *, indent: int = 
 
 
 def _wrapped(text: str, room: int) -> list[str]:
-    together = text.replace(" %", "\u00a0%")  # a number stays with its unit
-    lines = textwrap.wrap(together, room, break_long_words=False, break_on_hyphens=False)
-    return [line.replace("\u00a0", " ") for line in lines]
+    return textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
 
 
 def complain(message: str, code: int) -> NoReturn:

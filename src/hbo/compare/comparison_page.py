@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
 from hbo.compare.markdown import READING
+from hbo.compare.statistics import Paired
 from hbo.compare.table import Contest, Difference, Metric, ResultLine, Table
-from hbo.compare.verdict import TOO_SMALL, verdict
+from hbo.compare.verdict import TOO_SMALL, is_too_small, verdict
 from hbo.folder.paths import REPORT
 from hbo.report.markup import MISSING, Grid, asset, in_percent, markup, name, number, rendered, time_span
 
@@ -80,9 +82,8 @@ def _headed(column: Metric) -> str:
 
 def _column(table: Table, column: Metric) -> list[str]:
     """The cells of a column; shares of right answers in percent."""
-    scale, unit = (100.0, " %") if column.better > 0 else (1.0, "")
     entries = [table.entries[label, column.name] for label in table.labels]
-    shown = significant([(scale * entry.mean, scale * entry.error) for entry in entries], unit)
+    shown = significant([(column.scale * entry.mean, column.scale * entry.error) for entry in entries], column.unit)
     return [markup(_RANKS.get(entry.rank, "{}"), cell) for entry, cell in zip(entries, shown, strict=True)]
 
 
@@ -143,28 +144,32 @@ def _contest_facts(contest: Contest, table: Table) -> tuple[str, Grid, dict[str,
     column, best = contest.column, table.entries[contest.best, contest.column.name].mean
     rows = []
     for difference in contest.differences:
-        d = difference.found
+        d = _scaled(difference.found, column.scale)
         digits = _decimals(max(abs(d.mean), abs(d.low), abs(d.high)), 3) if d.pairs > 1 else _decimals(d.mean, 3)
         interval = f"{_signed(d.low, digits)} to {_signed(d.high, digits)}"
         found = [interval, number(d.p)] if d.pairs > 1 else [MISSING] * 2
-        moved = _moved(difference, column, digits)
-        share = in_percent(abs(d.mean / best)) if best and math.isfinite(d.mean) else MISSING
+        moved = _moved(d, column, digits)
+        share = in_percent(abs(difference.found.mean / best)) if best and math.isfinite(d.mean) else MISSING
         verdict_cell = markup('<td class="words">{}</td>', _in_words(difference, best))
         rows.append([name(difference.label), str(d.pairs), moved, share, *found, verdict_cell])
     head = ["method", "seeds", "mean difference", "of the baseline", "95 % interval", "p (sign flips)", "in words"]
     shown = _HEADS.get(column.name, column.name)
-    heading = f"{shown}{_ARROWS[column.better]} ({'less' if column.better < 0 else 'more'} is better)"
+    heading = f"{shown}{_ARROWS[column.better]} ({column.reading})"
     grid = Grid(f"Difference of {column.name} to {contest.best}, the best without HBO", head, rows)
     return heading, grid, _drawing(contest)
 
 
-def _moved(difference: Difference, column: Metric, digits: int) -> str:
+def _scaled(found: Paired, scale: float) -> Paired:
+    return replace(found, mean=scale * found.mean, low=scale * found.low, high=scale * found.high)
+
+
+def _moved(found: Paired, column: Metric, digits: int) -> str:
     """The difference, with an arrow and a colour that say whether it is better."""
-    mean = difference.found.mean
+    mean = found.mean
     if not mean or math.isnan(mean):
         return number(mean, 3)
     css = "better" if (mean > 0) == (column.better > 0) else "worse"
-    if difference.found.pairs < 2 or "difference" in difference.found.verdict:
+    if found.pairs < 2 or "difference" in found.verdict:
         return _signed(mean, digits)  # an arrow would say more than the seeds do
     mark = "▲" if mean > 0 else "▼"
     pattern = '<span class="{}"><span role="img" aria-label="{}">{}</span> {}</span>'
@@ -173,7 +178,7 @@ def _moved(difference: Difference, column: Metric, digits: int) -> str:
 
 def _in_words(difference: Difference, best: float) -> str:
     found = difference.found
-    is_small = best and math.isfinite(found.mean) and abs(found.mean / best) < TOO_SMALL
+    is_small = is_too_small(found.mean, best)
     seen = "difference" not in found.verdict
     return f"{found.verdict}; too small to matter" if is_small and seen else found.verdict
 
@@ -182,7 +187,7 @@ def _drawing(contest: Contest) -> dict[str, Any]:
     """Each method's interval on one line, the baseline at 0; without marks where one seed gives no interval."""
     shown = [d for d in contest.differences if d.found.pairs > 1 and math.isfinite(d.found.low + d.found.high)]
     ends = [0.0, *(x for d in shown for x in (d.found.low, d.found.high))]
-    low, span = min(ends), (max(ends) - min(ends)) or 1.0
+    low, span, scale = min(ends), (max(ends) - min(ends)) or 1.0, contest.column.scale
 
     def at(value: float) -> float:
         return round(_MARGIN + (100 - 2 * _MARGIN) * (value - low) / span, 2)
@@ -192,7 +197,7 @@ def _drawing(contest: Contest) -> dict[str, Any]:
         ends_at = {"low": at(d.found.low), "mean": at(d.found.mean), "high": at(d.found.high)}
         marks.append({"name": name(d.label), "y": _ROW * i + _ROW // 2, **ends_at})
     told = [x for x in sorted({low, 0.0, max(ends)}) if x == 0.0 or abs(at(x) - at(0)) > _APART]
-    axis = [(at(x), "0" if x == 0 else _signed(x, _decimals(x, 3))) for x in told]
+    axis = [(at(x), "0" if x == 0 else _signed(scale * x, _decimals(scale * x, 3))) for x in told]
     return {"marks": marks, "axis": axis, "zero": at(0), "bottom": _ROW * len(shown)}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from hbo.compare.table import Contest, Metric, SeedMean, Table
@@ -37,22 +36,21 @@ def _grid(table: Table, columns: Sequence[Metric], *, wins: bool = False) -> lis
     return lines + ["| " + " | ".join([_escaped(label), *cells]) + " |" for label, *cells in rows]
 
 
-def _marked(entry: SeedMean, digits: int) -> str:
-    if math.isnan(entry.mean):
-        return "–"
-    error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"
-    shown = f"{entry.mean:.{digits}f}{error}"
+def _marked(entry: SeedMean, column: Metric) -> str:
+    shown = column.shown(entry)
     return {1: f"**{shown}**", 2: f"<u>{shown}</u>"}.get(entry.rank, shown)
 
 
 def _differences(contest: Contest) -> list[str]:
-    wanted = "less" if contest.column.better < 0 else "more"
-    lines = [f"{contest.column.name} ({wanted} is better), paired over seeds against {_escaped(contest.best)}:", ""]
+    lines = [
+        f"{contest.column.name} ({contest.column.reading}), paired over seeds against {_escaped(contest.best)}:",
+        "",
+    ]
+    scale, digits = contest.column.scale, contest.column.digits + 1
     for difference in contest.differences:
         d = difference.found
-        numbers = (
-            f"{d.mean:+.4f} [{d.low:+.4f}, {d.high:+.4f}], p = {d.p:.3f}, {d.pairs} seeds: " if d.pairs > 1 else ""
-        )
+        mean, low, high = (f"{scale * x:+.{digits}f}" for x in (d.mean, d.low, d.high))
+        numbers = f"{mean} [{low}, {high}], p = {d.p:.3f}, {d.pairs} seeds: " if d.pairs > 1 else ""
         lines.append(f"- {_escaped(difference.label)}: {numbers}{d.verdict}")
     return lines
 

@@ -27,12 +27,38 @@ class Metric:
         of: Its value in a run; None where the run has none.
         better: −1 if less is better, 1 if more is, 0 if neither wins.
         digits: Decimals shown.
+        scale: What a value is shown as a multiple of; shares of right answers are shown in percent.
+        unit: What stands behind the number.
     """
 
     name: str
     of: Callable[[ResultLine], float | None]
     better: int = -1
     digits: int = 3
+    scale: float = 1.0
+    unit: str = ""
+
+    @property
+    def reading(self) -> str:
+        """Which way is better, and the unit of a difference."""
+        points = "percentage points; " if self.unit else ""
+        return f"{points}{'less' if self.better < 0 else 'more'} is better"
+
+    def shown(self, entry: SeedMean) -> str:
+        """A mean with its error, as text; a dash where there is none.
+
+        Example:
+            >>> Metric("loss", lambda run: None).shown(SeedMean(1.0, 0.25, 3))
+            '1.000 ± 0.250'
+        """
+        if math.isnan(entry.mean):
+            return "–"
+        error = "" if math.isnan(entry.error) else f" ± {self.scale * entry.error:.{self.digits}f}"
+        return f"{self.scale * entry.mean:.{self.digits}f}{self.unit}{error}"
+
+
+def _percent(name: str, of: Callable[[ResultLine], float | None], digits: int = 1) -> Metric:
+    return Metric(name, of, better=1, digits=digits, scale=100.0, unit="%")
 
 
 @dataclass(frozen=True)
@@ -87,13 +113,13 @@ class Table:
     seeds: dict[str, int]
 
     def grid(
-        self, columns: Sequence[Metric], shown: Callable[[SeedMean, int], str], *, wins: bool = False
+        self, columns: Sequence[Metric], shown: Callable[[SeedMean, Metric], str], *, wins: bool = False
     ) -> tuple[list[str], list[list[str]]]:
-        """The head and the rows of some columns, each entry as it is `shown` with so many digits."""
+        """The head and the rows of some columns, each entry as it is `shown`."""
         head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
         rows = []
         for label in self.labels:
-            cells = [shown(self.entries[label, column.name], column.digits) for column in columns]
+            cells = [shown(self.entries[label, column.name], column) for column in columns]
             rows.append([label, str(self.seeds[label]), *cells, *([str(self.wins[label])] if wins else [])])
         return head, rows
 
@@ -108,15 +134,15 @@ def tabulate(runs: Sequence[ResultLine]) -> Table:
         Metric("macro NLL", lambda run: run["macro_nll"]),
         Metric("relative NLL", lambda run: run["relative_nll"]),
         Metric("worst NLL", lambda run: run["worst_nll"]),
-        *([Metric("accuracy", _mean_accuracy, better=1)] if answered else []),
+        *([_percent("accuracy", _mean_accuracy)] if answered else []),
     ]
     costs = [
-        Metric("overhead", lambda run: run["overhead"], better=0, digits=4),
+        Metric("overhead", lambda run: run["overhead"], better=0, digits=1, scale=100.0, unit="%"),
         Metric("seconds", lambda run: run["seconds"], better=0, digits=0),
     ]
-    accuracies = [Metric(f"accuracy of {name}", _accuracy(name), better=1) for name in answered]
+    accuracies = [_percent(f"accuracy of {name}", _accuracy(name)) for name in answered]
     asked = list(dict.fromkeys(name for run in runs for name in run.get("benchmarks") or ()))
-    benchmarks = [Metric(name, _benchmark(name), better=1, digits=4) for name in asked]
+    benchmarks = [_percent(name, _benchmark(name), digits=2) for name in asked]
     entries: dict[tuple[str, str], SeedMean] = {}
     for column in (*nll, *averages, *costs, *accuracies, *benchmarks):
         entries |= _ranked(column, labels, runs)

@@ -6,7 +6,7 @@ import math
 
 from rich.text import Text
 
-from hbo.compare.table import SeedMean, Table
+from hbo.compare.table import Metric, SeedMean, Table
 from hbo.report.columns import Columns
 from hbo.text import duration, visible
 
@@ -24,7 +24,7 @@ def comparison_table(table: Table) -> Columns:
     heads = [_SHOWN[column.name] for column in shown]
     found = Columns(["method", "seeds", *heads, "datasets won", "balancing", "time"], "Held-out rows after training")
     for label in table.labels:
-        cells = [_entry(table.entries[label, column.name], column.digits) for column in shown]
+        cells = [_entry(table.entries[label, column.name], column) for column in shown]
         overhead, seconds = table.entries[label, "overhead"].mean, table.entries[label, "seconds"].mean
         found.add(
             visible(label), str(table.seeds[label]), *cells, str(table.wins[label]),
@@ -33,8 +33,5 @@ def comparison_table(table: Table) -> Columns:
     return found
 
 
-def _entry(entry: SeedMean, digits: int) -> Text:
-    if math.isnan(entry.mean):
-        return Text("–")
-    error = "" if math.isnan(entry.error) else f" ± {entry.error:.{digits}f}"
-    return Text(f"{entry.mean:.{digits}f}{error}", style="bold" if entry.rank == 1 else "")
+def _entry(entry: SeedMean, column: Metric) -> Text:
+    return Text(column.shown(entry), style="bold" if entry.rank == 1 else "")

@@ -13,6 +13,16 @@ TOO_SMALL = 0.005
 _ENOUGH = 6  # seeds from which the exact test can find a difference
 
 
+def is_too_small(difference: float, baseline: float) -> bool:
+    """Whether a difference of two means is less than `TOO_SMALL` of the baseline's; never where that can't be said.
+
+    Example:
+        >>> is_too_small(0.004, 1.0), is_too_small(-0.005, 1.0), is_too_small(0.0, 0.0)
+        (True, False, False)
+    """
+    return bool(baseline) and abs(difference / baseline) < TOO_SMALL
+
+
 def verdict(table: Table | None) -> str:
     """The sentence, which claims no more than the seeds show.
 
@@ -46,21 +56,22 @@ def _told(ours: str, contest: Contest, found: Paired, table: Table) -> str:
         return f"There is nothing to judge yet: {ours} and {contest.best} have no finished seed in common."
     share = found.mean / theirs if theirs else 0.0
     way = "lower" if share < 0 else "higher"
-    small = ", too little to matter" if abs(share) < TOO_SMALL else ""
-    told = f"its mean held-out loss is {abs(share):.1%} {way} than that of {contest.best}, the best other method{small}"
+    small = ", which is too small to matter" if is_too_small(found.mean, theirs) else ""
+    other = f"that of {contest.best}, the best other method"
+    told = f"the mean held-out loss of {ours} is {abs(share):.1%} {way} than {other}{small}"
     if not share:
-        told = f"its mean held-out loss is that of {contest.best}, the best other method"
+        told = f"the mean held-out loss of {ours} is the same as {other}"
     seeds = f"{found.pairs} seeds, p = {found.p:.3f}"
     if found.pairs == 1:
         return f"One seed can't tell {ours} from chance: {told}. Run {_ENOUGH} seeds or more."
     match found.verdict:
         case "lower":
-            return f"{'A small gain' if small else 'Balancing helped'}: of {ours}, {told} ({seeds})."
+            return f"{'A small gain' if small else 'Balancing helped'}: {told} ({seeds})."
         case "higher":
-            return f"{'A small loss' if small else 'Balancing did harm'}: of {ours}, {told} ({seeds})."
+            return f"{'A small loss' if small else 'Balancing did harm'}: {told} ({seeds})."
         case said if "too few" in said:
             return (
-                f"{ours} may be {'better' if share < 0 else 'worse'}, but {found.pairs} seeds are too few to tell: in "
-                f"each of them the same way, {told}. Run {_ENOUGH} seeds or more."
+                f"{ours} may be {'better' if share < 0 else 'worse'}, but {found.pairs} seeds are too few to tell, "
+                f"although all agree: {told}. Run {_ENOUGH} seeds or more."
             )
-    return f"No difference was seen between {ours} and {contest.best} ({seeds}): {told}, which is within chance."
+    return f"No difference was seen between {ours} and {contest.best} ({seeds}): {told}; that is within chance."

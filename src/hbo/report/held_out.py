@@ -127,7 +127,7 @@ def _change(before: float | None, after: float | None) -> str:
     css, mark = _WAYS[way]
     if way == "unchanged":
         return markup('<span class="{}">{} unchanged</span>', css, mark)
-    pattern = '<span class="{}"><span role="img" aria-label="{}">{}</span> {:,.1f} %</span>'
+    pattern = '<span class="{}"><span role="img" aria-label="{}">{}</span> {:,.1f}%</span>'
     return markup(pattern, css, way, mark, abs(100 * (after / before - 1)))
 
 
@@ -147,7 +147,7 @@ def _answers_drawn(metrics: Metrics, datasets: Sequence[str]) -> dict[str, Any] 
         before, after = counts.before / counts.rows, counts.after / counts.rows
         css = "same" if is_chance(*counts) else "better" if after > before else "worse"
         pairs.append(Pair(dataset, 100 * before, 100 * after, css, counts.told))
-    return _drawing("Right answers (more is better; grey is within chance)", pairs, " %")
+    return _drawing("Right answers (more is better; grey is within chance)", pairs, "%")
 
 
 def _drawing(caption: str, pairs: Sequence[Pair], unit: str) -> dict[str, Any] | None:

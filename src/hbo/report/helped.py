@@ -11,7 +11,7 @@ from hbo.report.chance import is_chance
 from hbo.report.words import Show
 
 UNCHANGED = 0.0005
-"""Share of a loss below which a change isn't one: it would be written as 0.0 %."""
+"""Share of a loss below which a change isn't one: it would be written as 0.0%."""
 _NAMED = 6
 
 
@@ -78,7 +78,7 @@ def _losses(metrics: Metrics, show: Show) -> str:
     ways = {name: loss_change(metrics.before[name].nll, metrics.after[name].nll) for name in both}
     counts = {way: [show(name) for name in both if ways[name] == way] for way in ("lower", "higher", "unchanged")}
     parts = [f"{way} in {_which(names, len(both))}" for way, names in counts.items() if names]
-    change = f" ({100 * (after / before - 1):+.1f} %)".replace("-", "−") if before > 0 else ""
+    change = f" ({100 * (after / before - 1):+.1f}%)".replace("-", "−") if before > 0 else ""
     mean = f"on average it went from {before:.2f} to {after:.2f}{change}"
     if loss_change(before, after) == "unchanged":
         mean = f"on average unchanged at {after:.2f}"

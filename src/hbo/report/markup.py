@@ -112,13 +112,13 @@ def in_percent(share: float | None) -> str:
 
     Example:
         >>> in_percent(0.1234), in_percent(0.00012)
-        ('12.3 %', '0.012 %')
+        ('12.3%', '0.012%')
     """
     if share is None or math.isnan(share):
         return MISSING
     if 0 < abs(share) < 0.001:
-        return f"{number(100 * share, min(9, 1 - math.floor(math.log10(abs(100 * share)))))} %"
-    return f"{number(100 * share, 1)} %"
+        return f"{number(100 * share, min(9, 1 - math.floor(math.log10(abs(100 * share)))))}%"
+    return f"{number(100 * share, 1)}%"
 
 
 def time_span(seconds: float | None) -> str:

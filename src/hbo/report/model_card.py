@@ -94,8 +94,8 @@ def _shares(run: Run) -> Iterator[list[str]]:
     sizes = run.metrics.sizes if run.metrics else {}
     for k, name in enumerate(run.datasets):
         rows = str(sum(sizes[name])) if name in sizes else ""
-        groups = ", ".join(f"{100 * q:.1f} %" for q in last.q_KL[k])
-        yield [plain(name), rows, f"{100 * first.p_K[k]:.1f} %", f"{100 * last.p_K[k]:.1f} %", groups]
+        groups = ", ".join(f"{100 * q:.1f}%" for q in last.q_KL[k])
+        yield [plain(name), rows, f"{100 * first.p_K[k]:.1f}%", f"{100 * last.p_K[k]:.1f}%", groups]
 
 
 def _held_out(metrics: Metrics) -> Iterator[list[str]]:

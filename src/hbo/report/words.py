@@ -157,14 +157,14 @@ def _meaning(reward: str, show: Show) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.01 else f"{100 * share:.2g} %"
+    return f"{100 * share:.0f}%" if share >= 0.01 else f"{100 * share:.2g}%"
 
 
 def _span(first: float, last: float) -> str:
     """From one share to the other, in percent; nothing where both would be written alike."""
     digits = 2 if min(first, last) < 0.01 else 1
     ends = [f"{100 * share:.{digits}f}" for share in (first, last)]
-    return "" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]} %"
+    return "" if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}%"
 
 
 def _rounded_up(share: float) -> str:

@@ -54,7 +54,7 @@ const charts = (function () {
     const [low, high] = extent(figure, shown);
     const scale = figure.percent ? 100 : 1;
     const rows = ticks(low * scale, high * scale, small ? 4 : 6);
-    const unit = figure.percent ? " %" : "";
+    const unit = figure.percent ? "%" : "";
     const marks = rows.marks.map((mark) => ({ at: mark / scale, said: number(mark, rows.digits) + unit }));
     const letter = small ? 6.2 : 6.8; // of a digit, in pixels
     const left = 30 + letter * Math.max(2, ...marks.map((mark) => mark.said.length));
@@ -69,7 +69,7 @@ const charts = (function () {
 
   // A value as a tooltip says it: four digits that count, or percent.
   function said(value, figure) {
-    if (figure.percent) return `${number(100 * value, 1)} %`;
+    if (figure.percent) return `${number(100 * value, 1)}%`;
     const size = Math.abs(value);
     if (size !== 0 && (size >= 1e6 || size < 1e-4)) return value.toExponential(2).replace("-", "−");
     return number(value, size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : size >= 0.1 ? 3 : 5);
