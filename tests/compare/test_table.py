@@ -114,7 +114,7 @@ def test_benchmarks_have_a_table_and_their_means_a_contest():
     assert table.entries["hbo", "a"].mean == pytest.approx(1.1)  # the dataset of the same name keeps its NLL
     contests = {contest.column.name: contest.best for contest in table.contests}
     assert contests["μ_MT"] == "uniform" and "benchmark a" not in contests
-    assert "**0.6500 ± 0.0500**" in markdown(table) and "Accuracy on benchmarks" in page(table, "grid")
+    assert "**65.00% ± 5.00**" in markdown(table) and "Accuracy on benchmarks" in page(table, "grid")
 
 
 def test_without_benchmarks_there_is_no_such_table():

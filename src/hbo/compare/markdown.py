@@ -42,11 +42,9 @@ def _marked(entry: SeedMean, column: Metric) -> str:
 
 
 def _differences(contest: Contest) -> list[str]:
-    lines = [
-        f"{contest.column.name} ({contest.column.reading}), paired over seeds against {_escaped(contest.best)}:",
-        "",
-    ]
-    scale, digits = contest.column.scale, contest.column.digits + 1
+    column = contest.column
+    lines = [f"{column.name} ({column.reading}), paired over seeds against {_escaped(contest.best)}:", ""]
+    scale, digits = column.scale, column.digits + 1
     for difference in contest.differences:
         d = difference.found
         mean, low, high = (f"{scale * x:+.{digits}f}" for x in (d.mean, d.low, d.high))
