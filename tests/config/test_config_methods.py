@@ -32,7 +32,12 @@ def test_every_method_is_public_knows_its_name_and_sets_only_real_fields(method)
 
 def test_methods_differ_from_each_other():
     unnamed = {
-        (config.is_flat, config.is_stratified, config.model_copy(update={"method": ""}).model_dump_json())
+        (
+            config.is_flat,
+            config.is_stratified,
+            config.is_placebo,
+            config.model_copy(update={"method": ""}).model_dump_json(),
+        )
         for config in METHODS.values()
     }
     assert len(unnamed) == len(METHODS)

@@ -24,7 +24,7 @@ def test_the_function_of_each_reward_is_there_and_takes_what_it_needs(name):
     spec, function = REWARDS[name], built_in(name)
     arguments = list(inspect.signature(function).parameters)
     if not spec.of_a_row:
-        assert arguments == ["model", "sets"]
+        assert arguments == (["standing"] if spec.of_the_run else ["model", "sets"])
         return
     named = {"gradient_norm", "reference", "loss_alone"} & {*arguments}
     promised = {"loss_alone" if need == "without_instruction" else need for need in spec.needs}
@@ -50,7 +50,7 @@ def test_the_users_own_have_no_entry():
 @each_reward
 def test_each_reward_can_be_chosen_for_the_datasets_and_those_of_rows_for_the_groups(name):
     check_rewards(HBOConfig(global_reward=name))
-    if is_of_dataset(name):
+    if not REWARDS[name].of_a_row:
         with pytest.raises(ConfigError, match="an unknown reward"):
             check_rewards(HBOConfig(local_reward=name))
     else:

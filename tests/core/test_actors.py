@@ -12,6 +12,7 @@ from hbo.config.actors import ACTORS
 from hbo.config.balance import ActorConfig
 from hbo.core.actors import (
     Adam,
+    AnnealedActor,
     Exp3Actor,
     LossSoftmaxActor,
     MLPActor,
@@ -31,7 +32,7 @@ def smoothed(prior):
     return Smoothed(SoftmaxActor(prior, 1e-2), 0.9)
 
 
-EVERY = [*KINDS, LossSoftmaxActor, Exp3Actor, ODMActor, smoothed]
+EVERY = [*KINDS, AnnealedActor, LossSoftmaxActor, Exp3Actor, ODMActor, smoothed]
 every_kind = pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
 
 

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hbo.core.actors import Exp3Actor, LossSoftmaxActor, ODMActor, Smoothed, SoftmaxActor
+from hbo.core.actors import AnnealedActor, Exp3Actor, LossSoftmaxActor, ODMActor, Smoothed, SoftmaxActor
 
-KINDS = [LossSoftmaxActor, Exp3Actor, ODMActor, lambda prior: Smoothed(SoftmaxActor(prior, 1e-2), 0.9)]
-each_kind = pytest.mark.parametrize("kind", KINDS, ids=["loss_softmax", "exp3", "odm", "smoothed"])
+KINDS = [AnnealedActor, LossSoftmaxActor, Exp3Actor, ODMActor, lambda prior: Smoothed(SoftmaxActor(prior, 1e-2), 0.9)]
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=["annealed", "loss_softmax", "exp3", "odm", "smoothed"])
 losses = hnp.arrays(np.float64, 3, elements=st.floats(0, 1e3))
 
 
@@ -24,6 +24,14 @@ def test_the_policy_is_a_distribution_and_leaves_the_impossible_at_zero(kind, re
     assert (actor.policy >= 0).all()
     assert actor.policy.sum() == pytest.approx(1, abs=1e-9)
     assert actor.policy[1] == 0
+
+
+def test_annealing_goes_from_the_sizes_to_equal_shares():
+    actor = AnnealedActor([0.8, 0.2])
+    actor.learn([0.5, 0.5])
+    assert actor.policy == pytest.approx([2 / 3, 1 / 3])  # τ = 2
+    actor.learn([1.0, 1.0])
+    assert actor.policy.tolist() == [0.5, 0.5]
 
 
 def test_loss_softmax_is_the_softmax_of_the_losses():

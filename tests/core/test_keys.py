@@ -9,7 +9,7 @@ from hbo.core.keys import Purpose, generator, permuted, uniform
 
 def test_the_purposes_are_those_of_every_release():
     values = {"DATASET": 1, "LEVEL": 2, "SHUFFLE": 3, "STEP": 4, "POOL": 11, "PROBES": 12, "DEV": 13, "ASIDE": 14}
-    values |= {"OWN_LOSS": 15}
+    values |= {"OWN_LOSS": 15, "PLACEBO": 16}
     assert {purpose.name: purpose.value for purpose in Purpose} == values
 
 

@@ -30,6 +30,7 @@ ACTORS = {
     "loss_softmax": ActorSpec("hbo.core.actors:LossSoftmaxActor"),
     "exp3": ActorSpec("hbo.core.actors:Exp3Actor"),
     "odm": ActorSpec("hbo.core.actors:ODMActor"),
+    "annealed": ActorSpec("hbo.core.actors:AnnealedActor"),
 }
 
 

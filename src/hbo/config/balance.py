@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from hbo.config.actors import ACTORS, actor_spec
 from hbo.config.data import Temperature
 from hbo.config.methods import SETTINGS, UPDATE_EVERY, method_of
-from hbo.config.rewards import is_signed
+from hbo.config.rewards import is_of_the_run, is_signed
 from hbo.config.section import Section, shown, truth
 from hbo.errors import ConfigError
 
@@ -149,9 +149,14 @@ class HBOConfig(Section):
         return SETTINGS[self.method].is_stratified
 
     @property
+    def is_placebo(self) -> bool:
+        """Whether each update deals the measured rewards out anew, by chance."""
+        return SETTINGS[self.method].is_placebo
+
+    @property
     def is_static(self) -> bool:
-        """Whether both levels are frozen, so that nothing is ever measured."""
-        return self.global_reward is None and self.local_reward is None
+        """Whether nothing is ever measured: both levels are frozen, or move as a schedule says."""
+        return all(reward is None or is_of_the_run(reward) for reward in (self.global_reward, self.local_reward))
 
     def due(self, step: int) -> tuple[bool, bool]:
         """Whether the datasets and the groups learn after `step`, counted from 1."""

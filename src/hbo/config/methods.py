@@ -29,6 +29,8 @@ class Method:
     """The rows of every step have the exact shares."""
     means_temperature: bool = False
     """The name says what τ is, so that a `mixture.temperature` written for other methods doesn't apply."""
+    is_placebo: bool = False
+    """Each update deals the measured rewards out anew, by chance."""
 
 
 _GLOBAL: dict[str, Any] = {"local_reward": None}
@@ -44,6 +46,9 @@ SETTINGS: dict[str, Method] = {
     "uniform": Method(_STATIC | {"temperature": math.inf}, means_temperature=True),
     # Beyond the paper: the prior's exact shares in every step.
     "stratified": Method(_STATIC, is_stratified=True),
+    # Controls, beyond the paper: they move as balancing does, and know nothing. hbo.rewards.clock, hbo.core.placebo.
+    "annealed": Method(_GLOBAL | {"global_reward": "elapsed", "actor": {"kind": "annealed"}}),
+    "placebo": Method(is_placebo=True),
     # The paper's dynamic baselines, each after its own paper; their rewards say more: hbo.rewards.alignment,
     # .uncertainty and .transferability.
     "multidds": Method(
@@ -73,6 +78,11 @@ def method_of(name: object) -> Method:
 def is_flat(name: str) -> bool:
     """Whether one actor holds all groups; False for the method of another release."""
     return name in SETTINGS and SETTINGS[name].is_flat
+
+
+def is_placebo(name: str) -> bool:
+    """Whether rewards are dealt out anew by chance; False for the method of another release."""
+    return name in SETTINGS and SETTINGS[name].is_placebo
 
 
 def actor_kind(name: str) -> str:

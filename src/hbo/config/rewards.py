@@ -5,6 +5,7 @@ other list of their names. It imports no torch: a configuration is read without 
 
     of a row        fn(model, batch, **context) -> Tensor (B,), see `hbo.rewards`
     of a dataset    fn(model, sets) -> array (C,), one number for each of the sets of `hbo.rewards.passes.Sets`
+    of the run      fn(standing) -> array (K,), which follows from how far training is: nothing is measured
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ class RewardSpec:
     """Whether each row has one, else a dataset has one as a whole."""
     is_signed: bool = False
     """Whether it may be negative, and then pushes a choice down."""
+    of_the_run: bool = False
+    """Whether it follows from how far training is, so that no row is looked at for it."""
 
     @property
     def is_streamable(self) -> bool:
@@ -116,6 +119,12 @@ REWARDS: dict[str, RewardSpec] = {
     "variance": _uncertainty("variance", "how much the model's sureness varies within its rows"),
     "combined": _uncertainty("combined", "how unsure the model is of its rows, its mean and its variance in one"),
     "dev_loss": _uncertainty("dev_loss", "the loss of its rows set aside"),
+    "elapsed": RewardSpec(
+        "hbo.rewards.clock:elapsed",
+        "the part of the run that is over, the same for each",
+        of_a_row=False,
+        of_the_run=True,
+    ),
 }
 
 _BY_FUNCTION = {spec.function: spec for spec in REWARDS.values()}
@@ -143,7 +152,13 @@ def needs(*rewards: object) -> frozenset[Need]:
 def is_of_dataset(reward: object) -> bool:
     """Whether a dataset has this reward as a whole."""
     spec = spec_of(reward)
-    return spec is not None and not spec.of_a_row
+    return spec is not None and not spec.of_a_row and not spec.of_the_run
+
+
+def is_of_the_run(reward: object) -> bool:
+    """Whether this reward follows from how far training is."""
+    spec = spec_of(reward)
+    return spec is not None and spec.of_the_run
 
 
 def is_signed(reward: object) -> bool:

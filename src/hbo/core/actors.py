@@ -214,6 +214,14 @@ class TrackingActor(_Held):
         self._policy = closed_form.tracked(self._policy, R, self.rate)
 
 
+class AnnealedActor(_Held):
+    """`closed_form.annealed`; what it learns from is how much of the run is over, which reward `elapsed` says."""
+
+    def learn(self, reward: ArrayLike) -> None:
+        """The new policy is the prior at the temperature of this time; rewards have to be finite."""
+        self._policy = closed_form.annealed(self.prior, checked_reward(reward, len(self.prior)))
+
+
 class LossSoftmaxActor(_Held):
     """`closed_form.loss_softmax`."""
 

@@ -37,6 +37,7 @@ from hbo.config.rewards import is_signed
 from hbo.core.actors import Actor, actor_of
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry, Ledger
+from hbo.core.placebo import takers_of
 from hbo.core.prior import check_floor, floored, temperature_prior, weighted_prior
 from hbo.core.stream import Stream
 from hbo.errors import ResumeError, RewardError
@@ -63,6 +64,24 @@ class Rewards:
     global_se_K: Floats | None = None
     local_se_KL: Floats | None = None
     examples: int = 0
+
+    def dealt_out(self, seed: int, step: int) -> Rewards:
+        """The same rewards at other choices, each with its error: `hbo.core.placebo`."""
+        order_K, order_KL = takers_of(self.global_K, self.local_KL, seed, step)
+
+        def of_datasets(value_K: Floats | None) -> Floats | None:
+            return None if value_K is None else value_K[order_K]
+
+        def of_groups(value_KL: Floats | None) -> Floats | None:
+            return None if value_KL is None else np.take_along_axis(value_KL, order_KL, axis=1)
+
+        return Rewards(
+            of_datasets(self.global_K),
+            of_groups(self.local_KL),
+            of_datasets(self.global_se_K),
+            of_groups(self.local_se_KL),
+            self.examples,
+        )
 
 
 class HBO:
@@ -155,12 +174,15 @@ class HBO:
         Raises:
             RewardError: There isn't one reward per dataset or group.
         """
-        global_K, local_KL, config = rewards.global_K, rewards.local_KL, self.config
-        for value, like in ((global_K, self.groups.sizes_K), (local_KL, self.groups.sizes_KL)):
+        config = self.config
+        for value, like in ((rewards.global_K, self.groups.sizes_K), (rewards.local_KL, self.groups.sizes_KL)):
             if value is not None and np.shape(value) != like.shape:
                 raise RewardError(
                     f"rewards have the shape {np.shape(value)}, but {like.shape} is needed, one per choice"
                 )
+        if config.is_placebo:
+            rewards = rewards.dealt_out(self.stream.seed, step)
+        global_K, local_KL = rewards.global_K, rewards.local_KL
         if global_K is not None and config.global_reward is not None:
             self._learn(self.global_actor, global_K, is_signed=is_signed(config.global_reward))
         local_is_signed = is_signed(config.local_reward)

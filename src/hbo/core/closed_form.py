@@ -1,7 +1,8 @@
 """Answers to rewards in closed form: no learning rate, no steps; pure functions, which `hbo.core.actors` calls.
 
-C choices; `known_C` says which of them the prior doesn't rule out. Rewards of the last three are the datasets' losses:
-by default those of the probes, with `rewards: stream` those that training shows anyway, which then cost nothing.
+C choices; `known_C` says which of them the prior doesn't rule out. Rewards of `loss_softmax`, `exp3` and `odm` are the
+datasets' losses: by default those of the probes, with `rewards: stream` those that training shows anyway, which then
+cost nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +27,15 @@ def tracked(policy_C: Floats, reward_C: Floats, rate: float) -> Floats:
     p_C = policy_C ** (1 - rate) * (reward_C / reward_C.sum()) ** rate
     p_C = np.where(policy_C == 0, 0.0, np.maximum(p_C, _TINY))
     return normalised(p_C)
+
+
+def annealed(prior_C: Floats, elapsed_C: Floats) -> Floats:
+    """p ∝ prior^(1 − t), where t goes from 0 to 1 over the run: with p ∝ n^(1/τ) at first, 1/τ falls evenly to 0.
+
+    A control without any news: from the datasets' sizes to equal shares, whatever the rows are.
+    """
+    hotter_C = prior_C ** (1 - np.clip(elapsed_C, 0.0, 1.0))
+    return normalised(np.where(prior_C > 0, hotter_C, 0.0))
 
 
 def loss_softmax(loss_C: Floats, known_C: Known) -> Floats:

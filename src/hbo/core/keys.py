@@ -43,6 +43,8 @@ class Purpose(IntEnum):
     """Rows that are set aside: dataset."""
     OWN_LOSS = 15
     """What a trainer's collator and loss leave to chance when a row is measured: row."""
+    PLACEBO = 16
+    """Whose reward a choice gets from a placebo: step, and 0 for the datasets or 1 + dataset for its groups."""
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hbo.arrays import Floats
-from hbo.config.rewards import spec_of
+from hbo.config.methods import is_placebo
+from hbo.config.rewards import is_of_the_run, spec_of
 from hbo.folder.run import Run
 from hbo.report.series import Series, reward_shares
 from hbo.text import counted
@@ -41,6 +42,16 @@ def task(run: Run, series: Series) -> str:
     if run.is_static:
         return f"{opening} The shares in which their rows are drawn are fixed under method {run.method}."
     when = f"After every {run.update_every} steps" if run.update_every else "At intervals"
+    if is_of_the_run(run.global_reward) and not run.local_reward:
+        return (
+            f"{opening} {when} the shares in which rows are drawn moved by a schedule: from those of the start to "
+            "equal ones, whatever the rows are. Nothing was measured; the run is there for others to be compared with."
+        )
+    if is_placebo(run.method):
+        return (
+            f"{opening} {when} the balancer measured a reward for each, dealt the rewards out anew by chance, and "
+            "moved the shares in which rows are drawn by them: a placebo, there for others to be compared with."
+        )
     return (
         f"{opening} {when} the balancer measured a reward for each, which says how much is still to be learnt from it, "
         "and moved the shares in which rows are drawn: the larger a reward, the more rows."

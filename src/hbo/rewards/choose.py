@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from hbo.arrays import Ints
 from hbo.config import HBOConfig
-from hbo.config.rewards import is_of_dataset
+from hbo.config.rewards import is_of_dataset, is_of_the_run
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
 from hbo.rewards import reward_function
@@ -55,7 +55,7 @@ def check_rewards(config: HBOConfig) -> tuple[str, Any]:
     key = "local_reward" if config.is_flat else "global_reward"
     whole = getattr(config, key)
     for each in ("global_reward", "local_reward"):
-        if each != key or not is_of_dataset(whole):
+        if each != key or not (is_of_dataset(whole) or is_of_the_run(whole)):
             reward_function(each, getattr(config, each))
     if is_of_dataset(whole) and config.rewards == "stream":
         raise ConfigError(

@@ -30,6 +30,21 @@ class Step:
     is_due: Callable[[int], bool]
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How far training is when rewards are wanted.
+
+    Attributes:
+        step: Optimizer steps done.
+        steps: Those of the whole run.
+        drawn_KL: Rows that training has taken of each group so far.
+    """
+
+    step: int
+    steps: int
+    drawn_KL: Ints
+
+
 class StepWatcher(Protocol):
     """Looks at the passes of training steps and changes no tensor of them; one that doesn't look leaves this as it is.
 
@@ -57,6 +72,10 @@ class Measurer(StepWatcher, Protocol):
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
         """Notes what later measurements are compared with; `model` is the untuned one."""
+
+    def before_update(self, standing: Standing) -> None:
+        """Called before `measure`; one whose rewards don't depend on the past leaves this as it is."""
+        return
 
     def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """Rewards on `model` as it stands after `step` optimizer steps; each process measures its share."""

@@ -18,14 +18,15 @@ from transformers import Trainer, TrainingArguments
 
 from hbo.arrays import Ints
 from hbo.config import HBOConfig
-from hbo.config.rewards import needs
+from hbo.config.rewards import is_of_the_run, needs
 from hbo.core.algorithm import HBO
 from hbo.core.groups import Groups
 from hbo.core.ledger import Entry
 from hbo.data.tokens import opening
 from hbo.errors import ConfigError, HBOError, ResumeError
 from hbo.rewards.choose import measurer_for
-from hbo.rewards.measurer import Measurer, Step
+from hbo.rewards.clock import Clock
+from hbo.rewards.measurer import Measurer, Standing, Step
 from hbo.rewards.objective import OwnLossProbe
 from hbo.scoring.processes import Processes
 from hbo.scoring.room import never_for_training
@@ -169,6 +170,7 @@ class Balancing:
 
     def _update(self, done: int) -> Entry:
         began = time.perf_counter()
+        self.measurer.before_update(Standing(done, self.trainer.state.max_steps, self.drawn(0, done)))
         with never_for_training():
             rewards = self.measurer.measure(self.trainer.model, done, self.processes)
         rewards = self.processes.from_first(rewards)
@@ -253,6 +255,9 @@ def parts_of(
         DataError: The rows aren't labelled as they must be.
         ModelError: A reward asks for what the tokenizer lacks.
     """
+    if is_of_the_run(config.global_reward):
+        groups, inner = parts_of(trainer, config.model_copy(update={"global_reward": None}), seed, way, table)
+        return groups, Clock(inner, is_static=config.is_static)
     rows, tokenizer = trainer.train_dataset, trainer.processing_class
     is_opening_needed = "without_instruction" in needs(config.global_reward, config.local_reward)
     groups, dev_K = drawn_groups(labelled(rows) if table is None else table, config, seed)

@@ -7,7 +7,7 @@ from typing import Any
 from transformers import Trainer
 
 from hbo.config import HBOConfig
-from hbo.config.rewards import REWARDS
+from hbo.config.rewards import REWARDS, is_of_the_run
 from hbo.errors import ConfigError
 from hbo.training.ways import Way
 
@@ -61,7 +61,7 @@ def measured_config(trainer: Trainer, config: HBOConfig, way: Way) -> HBOConfig:
     fitting = ", ".join(key for key in fits if fits[key])
     for key in ("global_reward", "local_reward"):
         reward = getattr(config, key)
-        if isinstance(reward, str) and ":" not in reward and not fits.get(reward):
+        if isinstance(reward, str) and ":" not in reward and not (fits.get(reward) or is_of_the_run(reward)):
             raise ConfigError(
                 f"balance.{key} is '{reward}', but {what}; choose one of {fitting}, or write pkg.module:function"
             )

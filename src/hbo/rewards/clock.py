@@ -1,0 +1,80 @@
+"""A reward that is nothing but the time: method `annealed`, a control that learns from no row.
+
+R_i = t / T of every dataset i after t of T steps. The actor of that name (`hbo.core.closed_form.annealed`) makes of it
+the temperature at which it samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from hbo.arrays import Floats
+from hbo.core.algorithm import Rewards
+from hbo.rewards.measurer import Measurer, Standing, Step
+from hbo.scoring.processes import ALONE, Processes
+
+
+def elapsed(standing: Standing) -> Floats:
+    """The part of the run that is over, at most 1, once for each dataset (K,).
+
+    Example:
+        >>> elapsed(Standing(step=5, steps=20, drawn_KL=np.ones((2, 1), dtype=np.int64))).tolist()
+        [0.25, 0.25]
+    """
+    return np.full(len(standing.drawn_KL), min(1.0, standing.step / standing.steps))
+
+
+class Clock(Measurer):
+    """Gives the datasets what the time says, and leaves the groups to `inner`.
+
+    Args:
+        inner: What measures the groups' reward, if there is one.
+        is_static: Whether there is none, so that nothing need be measured.
+    """
+
+    def __init__(self, inner: Measurer, *, is_static: bool) -> None:
+        self.inner, self.is_static = inner, is_static
+        self._standing: Standing | None = None
+
+    def before_update(self, standing: Standing) -> None:
+        """Notes the time."""
+        self._standing = standing
+        self.inner.before_update(standing)
+
+    def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
+        """The time, and what `inner` measures."""
+        assert self._standing is not None
+        rewards = Rewards() if self.is_static else self.inner.measure(model, step, processes)
+        return replace(rewards, global_K=elapsed(self._standing))
+
+    def settle(self, model: nn.Module, processes: Processes = ALONE) -> str:
+        """As `inner` does."""
+        return self.inner.settle(model, processes)
+
+    def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
+        """As `inner` does."""
+        self.inner.measure_reference(model, processes)
+
+    def before_step(self, model: nn.Module, step: Step) -> None:
+        """As `inner` does."""
+        self.inner.before_step(model, step)
+
+    def after_step(self, processes: Processes = ALONE) -> float:
+        """As `inner` does."""
+        return self.inner.after_step(processes)
+
+    def close(self) -> None:
+        """As `inner` does."""
+        self.inner.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """That of `inner`: the time is the trainer's."""
+        return self.inner.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes over what `state_dict` gave."""
+        self.inner.load_state_dict(state)
