@@ -1,4 +1,4 @@
-"""Real grids of tiny runs: to a table, killed, shared by two processes, with a cell that crashes."""
+"""Real grids of tiny runs: to a table, killed, stopped, two at once, shared by two processes, with a cell that crashes."""
 
 import json
 import os
@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 from tiny_runs import cache, config, model_folder, tokenizer  # noqa: F401
+
+from hbo.folder.status import read_status
 
 pytestmark = pytest.mark.slow
 
@@ -36,6 +39,17 @@ def stamps(output):
     return {f.parent.name: (f.stat().st_ino, f.stat().st_mtime_ns) for f in output.glob("runs/*/metrics.json")}
 
 
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def wait_until(holds, process):
+    deadline = time.monotonic() + 300
+    while not holds():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_a_grid_runs_to_a_table_and_nothing_runs_twice(config, tmp_path):  # noqa: F811
     output = tmp_path / "grid"
     run(config(), output)
@@ -55,12 +69,10 @@ def test_killed_in_the_middle_it_goes_on_and_ends_the_same(config, tmp_path):  #
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(config(), whole)
     process = subprocess.Popen(command(config(), killed), stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 300
-    while len(stamps(killed)) < 2:
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: len(stamps(killed)) >= 2, process)
     time.sleep(1.0)  # somewhere inside the third
-    os.killpg(process.pid, signal.SIGKILL)
+    for pid in (process.pid, *children(process.pid)):
+        os.kill(pid, signal.SIGKILL)
     process.wait()
     before = stamps(killed)
     assert 2 <= len(before) < 4
@@ -81,14 +93,49 @@ def test_two_processes_share_a_grid(config, tmp_path):  # noqa: F811
     assert len(results(output)) == 4
 
 
-def test_a_cell_that_crashes_costs_only_itself(config, tmp_path):  # noqa: F811
+def test_two_at_once_overlap_and_end_as_one_by_one(config, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums are rounded by how many threads share them
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    run(config(), alone, "hbo,uniform", "0")
+    said = run(config(), together, "hbo,uniform", "0", "--jobs", "2").stderr.splitlines()
+    assert results(together) == results(alone)
+    assert said[0].startswith("2 runs, 2 to do, 2 at once")
+    assert [line.endswith("starts") for line in said[1:]] == [True, True, False, False]  # no result before both run
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
+def test_a_signal_stops_all_that_run_and_they_go_on_as_if_it_had_not(config, tmp_path, number, code):  # noqa: F811
+    file = config(train={"max_steps": 400, "save_strategy": "no", "logging_steps": 100}, balance={"update_every": 50})
+    stopped, whole = tmp_path / "stopped", tmp_path / "whole"
+    process = subprocess.Popen(
+        command(file, stopped, "hbo,uniform", "0", "--jobs", "2"), stderr=subprocess.PIPE, text=True
+    )
+    folders = [stopped / "runs" / f"{method}-seed0" for method in ("hbo", "uniform")]
+    wait_until(lambda: all((told := read_status(f)) and told.trains and told.done for f in folders), process)
+    process.send_signal(number)
+    assert "the same command goes on" in process.communicate(timeout=100)[1]
+    assert process.returncode == code
+    assert not stamps(stopped)
+    assert [len(list(folder.glob("checkpoint-*"))) for folder in folders] == [1, 1]
+    said = run(file, stopped, "hbo,uniform", "0", "--jobs", "2").stderr
+    assert said.count("goes on") == 2
+    run(file, whole, "hbo,uniform", "0", "--jobs", "2")
+    assert results(stopped) == results(whole)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_cell_that_crashes_costs_only_itself(config, tmp_path, jobs):  # noqa: F811
     output = tmp_path / "grid"
     (output / "runs").mkdir(parents=True)
-    (output / "runs" / "hbo-seed0").write_text("a file stands where this cell wants its folder")
-    done = run(config(), output, code=1)
-    assert "hbo, seed 0: failed" in done.stdout + done.stderr
-    assert "hbo-seed0.log" in done.stdout + done.stderr
-    assert [(line["method"], line["seed"]) for line in results(output)] == [("uniform", 0), ("hbo", 1), ("uniform", 1)]
+    for cell in ("hbo-seed0", "uniform-seed1"):
+        (output / "runs" / cell).write_text("a file stands where this cell wants its folder")
+    done = run(config(), output, "hbo,uniform", "0,1", "--jobs", jobs, code=1)
+    assert "hbo, seed 0: failed" in done.stderr
+    *_, first, second, last = done.stderr.splitlines()
+    assert first.startswith("failed: hbo, seed 0: error: ") and first.endswith("hbo-seed0.log")
+    assert second.startswith("failed: uniform, seed 1: error: ") and second.endswith("uniform-seed1.log")
+    assert last == "error: 2 of 4 runs failed; the same command tries them again"
+    assert [(line["method"], line["seed"]) for line in results(output)] == [("uniform", 0), ("hbo", 1)]
 
 
 def test_a_cell_that_cannot_start_leaves_what_it_finds(config, tmp_path):  # noqa: F811

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from hbo.cli.check import Config
-from hbo.cli.console import complain, out, say, tell, tell_part
+from hbo.cli.console import complain, console, out, say, tell, tell_part
 from hbo.cli.evaluate import BatchSize, ChatTemplate, DataFolder, Limit, for_grid
 
 
@@ -18,6 +18,7 @@ def compare_command(
     output: Annotated[Path, typer.Option("--output", help="Folder of the grid.")],
     seeds: Annotated[str, typer.Option("--seeds", help="Such as 0,1,2.")] = "0",
     vary: Annotated[list[str] | None, typer.Option("--vary", help="key=v1,v2; may be given again.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", help="Runs at once, each with a GPU, or its part of the CPU.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
     tasks: Annotated[str | None, typer.Option("--eval", help="Evaluate each run on these tasks of hbo eval.")] = None,
     data: DataFolder = None,
@@ -26,6 +27,8 @@ def compare_command(
     batch_size: BatchSize = 8,
 ) -> None:
     """Train CONFIG with several methods and seeds, and compare them."""
+    from hbo.cli.grid_screen import grid_screen
+    from hbo.compare.failures import failures
     from hbo.compare.grid import cells, plan, seed_numbers
     from hbo.compare.publish import publish_results, tabulated
     from hbo.compare.runner import run_grid
@@ -40,7 +43,8 @@ def compare_command(
         if tasks:
             out.print(f"each is evaluated on {tasks}", markup=False)
         return
-    failed = run_grid(grid, output, lambda: publish_results(grid, output), say, evaluation)
+    with grid_screen(console) as show:
+        failed = run_grid(grid, output, lambda: publish_results(grid, output), say, evaluation, jobs=jobs, show=show)
     table = tabulated(grid)
     if table:
         tell("")
@@ -50,4 +54,6 @@ def compare_command(
     tell_part("Page", str(output / "comparison.html"))
     tell_part("Table", str(output / "comparison.md"))
     if failed:
+        for line in failures(grid, evaluation.is_done if evaluation else None):
+            say(f"failed: {line}")
         complain(f"{failed} of {len(grid)} runs failed; the same command tries them again", 1)

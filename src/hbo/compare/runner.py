@@ -1,28 +1,33 @@
-"""Runs the cells of a grid, one process each; several runners may share a grid."""
+"""Runs the cells of a grid, each in a process of its own and several at once; several runners may share a grid."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hbo.atomic import write_file
+from hbo.compare.child import Child
+from hbo.compare.devices import Place, places_for
+from hbo.compare.failures import EVALUATION_LOG, TRAINING_LOG, last_words, log_of
 from hbo.compare.grid import Cell
 from hbo.compare.grid_progress import Progress
+from hbo.compare.grid_view import Show
+from hbo.compare.locks import lock_held, take_lock
+from hbo.compare.starting import Starts
 from hbo.config.file import dump, load
 from hbo.errors import ConfigError, Interrupted
-from hbo.folder.paths import CONFIG, last_checkpoint, stamp_of
+from hbo.folder.paths import CONFIG, last_checkpoint
 from hbo.run.arguments import typed
 
 _POLL = 0.2
+_HBO = (sys.executable, "-m", "hbo")
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,9 @@ def run_grid(
     finished: Callable[[], None],
     say: Callable[[str], None],
     evaluation: EvalCommand | None = None,
+    *,
+    jobs: int = 1,
+    show: Show | None = None,
 ) -> int:
     """How many cells failed; every other one is finished when this returns, here or by another runner.
 
@@ -48,114 +56,158 @@ def run_grid(
         finished: Called under a lock after each cell and at the end: writes the results.
         say: Prints a line.
         evaluation: How to evaluate each cell when it is finished; None: it isn't.
+        jobs: How many cells run at once, each with a GPU of its own, or with a part of the CPU's threads.
+        show: Shows the cells that run, again and again; None: lines say when one starts.
 
     Raises:
-        ConfigError: The folder holds cells of another configuration.
-        Interrupted: SIGTERM or Ctrl-C; the run in progress has saved its checkpoint.
+        ConfigError: The folder holds cells of another configuration, or there are fewer GPUs than jobs.
+        Interrupted: SIGTERM, SIGHUP or Ctrl-C; the runs in progress have saved their checkpoints.
     """
+    free = places_for(jobs, on_cpu=all(cell.config.train.get("use_cpu") for cell in cells))
     (output / "runs").mkdir(parents=True, exist_ok=True)
     for cell in cells:
         _write_config(cell)
-    waiting, failed = list(cells), 0
-    tell = Progress(cells, say)
-    tell.begins()
-    while waiting:
-        busy = []
-        for cell in waiting:
-            with _lock(cell.folder.with_name(f"{cell.folder.name}.lock"), wait=False) as held:
-                if held is None:
-                    busy.append(cell)
-                    continue
-                code, log = 0, cell.folder.with_name(f"{cell.folder.name}.log")
-                if not cell.is_finished:
-                    code = _train(cell, held, log, output, tell)
-                    _publish(output, finished)
-                if evaluation and not code and not evaluation.is_done(cell.folder):
-                    log = cell.folder.with_name(f"{cell.folder.name}.eval.log")
-                    tell.of(cell, "is evaluated")
-                    code = _hbo(["eval", str(cell.folder), *evaluation.words], held, log, ExitStack(), lambda: True)
-                    _publish(output, finished)
-                if code:
-                    failed += 1
-                    tell.failed(cell, f"failed (exit code {code}): {_last_line(log)}; see {log}")
-        waiting = busy
-        if busy:
-            time.sleep(_POLL)
-    _publish(output, finished)
-    return failed
+    pool = _Pool(cells, output, finished, evaluation, Progress(cells, say, jobs, show), free)
+    with _signals_noted() as received:
+        return pool.run(received)
 
 
-def _train(cell: Cell, held: int, log: Path, output: Path, tell: Progress) -> int:
-    resume = last_checkpoint(cell.folder) is not None and (cell.folder / CONFIG).is_file()
-    tell.starts(cell, "goes on" if resume else "starts")
-    words = ["train", str(cell.file), "--resume" if resume else "--overwrite"]
-    before = None if resume else stamp_of(cell.folder / CONFIG)
-    with ExitStack() as starting:
-        # Scores and reference losses are in the cache once a run writes its configuration: measured once per grid.
-        starting.enter_context(_lock(output / "start.lock", wait=True))
-        code = _hbo(words, held, log, starting, lambda: stamp_of(cell.folder / CONFIG) not in (None, before))
-    if not code:
-        tell.finished(cell)
-    return code
+@dataclass
+class _Job:
+    """A cell that is trained or evaluated now."""
+
+    cell: Cell
+    held: int
+    """The descriptor of the cell's lock."""
+    place: Place
+    child: Child
+    look: Callable[[bool], None]
+    """Hears, again and again, whether the child has ended."""
+    is_training: bool
 
 
-def _hbo(words: Sequence[str], held: int, log: Path, starting: ExitStack, has_started: Callable[[], bool]) -> int:
-    """The exit code of an hbo command; `starting` is closed once it has started."""
-    with log.open("wb") as file:
-        # The child holds the cell's lock too: when this process is killed, nobody starts the cell beside it.
-        child = subprocess.Popen(
-            [sys.executable, "-m", "hbo", *words],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            pass_fds=(held,),
-        )
-    with _signals_reach(child) as received:
-        while child.poll() is None and not has_started():
-            time.sleep(_POLL)
-        starting.close()
-        code = child.wait()
-    if received:
-        raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])
-    return code
+class _Pool:
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        output: Path,
+        finished: Callable[[], None],
+        evaluation: EvalCommand | None,
+        tell: Progress,
+        free: list[Place],
+    ) -> None:
+        self._output, self._finished, self._evaluation = output, finished, evaluation
+        self._tell, self._free = tell, free
+        self._waiting, self._jobs = list(cells), list[_Job]()
+        self._starts = Starts(output / "start.lock")
+        self._elsewhere = self._failed = 0
+
+    def run(self, received: list[int]) -> int:
+        """Runs all; returns how many failed. Each of the signals `received` is passed on to the runs in progress."""
+        self._tell.begins()
+        passed = 0
+        try:
+            while self._jobs or (self._waiting and not received):
+                if not received:
+                    self._start_what_can()
+                for _ in received[passed:]:
+                    passed += 1
+                    self._stop()
+                for job in list(self._jobs):
+                    self._look_after(job, is_stopped=bool(received))
+                self._tell.goes_on(self._elsewhere)
+                if self._jobs or self._waiting:
+                    time.sleep(_POLL)
+        except BaseException:
+            self._stop()  # nobody would tell them later
+            raise
+        self._publish()
+        if received:
+            raise Interrupted("stopped; the same command goes on where it stopped", 128 + received[0])
+        return self._failed
+
+    def _start_what_can(self) -> None:
+        """Starts cells in their order, as long as there is a place; one that has to wait for others is passed over."""
+        passed_over, elsewhere = [], 0
+        while self._waiting and self._free:
+            cell = self._waiting.pop(0)
+            held = take_lock(cell.folder.with_name(f"{cell.folder.name}.lock"))
+            if held is None:
+                elsewhere += 1
+                passed_over.append(cell)
+            elif cell.is_finished:
+                self._evaluate(cell, held, self._free.pop(0))
+            elif not self._train(cell, held):
+                os.close(held)
+                passed_over.append(cell)
+        self._elsewhere = self._elsewhere if self._waiting else elsewhere
+        self._waiting = passed_over + self._waiting
+
+    def _train(self, cell: Cell, held: int) -> bool:
+        resume = last_checkpoint(cell.folder) is not None and (cell.folder / CONFIG).is_file()
+        look = self._starts.begin(cell, resume=resume)
+        if look is None:
+            return False
+        self._tell.starts(cell, "goes on" if resume else "starts")
+        place = self._free.pop(0)
+        words = ["train", str(cell.file), "--resume" if resume else "--overwrite"]
+        child = Child([*_HBO, *words], log_of(cell, TRAINING_LOG), held, place)
+        self._jobs.append(_Job(cell, held, place, child, look, is_training=True))
+        return True
+
+    def _evaluate(self, cell: Cell, held: int, place: Place) -> None:
+        if self._evaluation is None or self._evaluation.is_done(cell.folder):
+            self._let_go(held, place)
+            return
+        self._tell.evaluates(cell)
+        words = ["eval", str(cell.folder), *self._evaluation.words]
+        child = Child([*_HBO, *words], log_of(cell, EVALUATION_LOG), held, place)
+        self._jobs.append(_Job(cell, held, place, child, lambda has_ended: None, is_training=False))
+
+    def _look_after(self, job: _Job, *, is_stopped: bool) -> None:
+        code = job.child.code()
+        job.look(code is not None)
+        if code is None:
+            return
+        self._jobs.remove(job)
+        if not job.is_training:
+            self._tell.evaluated(job.cell)
+        elif not code:
+            self._tell.finished(job.cell, self._elsewhere)
+        self._publish()
+        if code and not is_stopped:
+            self._failed += 1
+            log = log_of(job.cell, TRAINING_LOG if job.is_training else EVALUATION_LOG)
+            self._tell.failed(job.cell, f"failed (exit code {code}): {last_words(log)}")
+        if job.is_training and not code and not is_stopped:
+            self._evaluate(job.cell, job.held, job.place)
+        else:
+            self._let_go(job.held, job.place)
+
+    def _let_go(self, held: int, place: Place) -> None:
+        os.close(held)
+        self._free.append(place)
+
+    def _stop(self) -> None:
+        for job in self._jobs:
+            job.child.stop()
+
+    def _publish(self) -> None:
+        with lock_held(self._output / "results.lock"):
+            self._finished()
 
 
 @contextmanager
-def _signals_reach(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """The signals that came while the block ran; each makes the child save and end."""
+def _signals_noted() -> Iterator[list[int]]:
+    """The signals that came while the block ran and that ask to stop; one that was ignored before stays so (nohup)."""
     got: list[int] = []
-
-    def pass_on(number: int, frame: Any) -> None:
-        got.append(number)
-        child.send_signal(signal.SIGTERM)  # of two, the run ignores none; one is enough to make it save
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    numbers = [number for number in _STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, lambda which, frame: got.append(which)) for number in numbers}
     try:
         yield got
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _lock(file: Path, *, wait: bool) -> Iterator[int | None]:
-    """The descriptor of the locked file, None when another process holds it; the kernel frees it with its holders."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        os.close(descriptor)
-        yield None
-        return
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _publish(output: Path, finished: Callable[[], None]) -> None:
-    with _lock(output / "results.lock", wait=True):
-        finished()
 
 
 def _write_config(cell: Cell) -> None:
@@ -169,8 +221,3 @@ def _write_config(cell: Cell) -> None:
             )
         return
     write_file(cell.file, text)
-
-
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "it said nothing"

@@ -1,0 +1,74 @@
+"""Each of the runs that go on at once has a GPU of its own, or its part of the CPU."""
+
+import os
+import sys
+
+import pytest
+
+from hbo.compare.child import Child
+from hbo.compare.devices import places_for, visible_gpus
+from hbo.errors import ConfigError
+
+VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+SEEN = f"import os; print(*(os.environ.get(v) or '-' for v in {VARIABLES}))"
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    return lambda names: monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+
+
+def seen(place, tmp_path):
+    """What a command sees in its environment at this place."""
+    held = os.open(tmp_path / "lock", os.O_CREAT)
+    child = Child([sys.executable, "-c", SEEN], tmp_path / "log", held, place)
+    while child.code() is None:
+        pass
+    os.close(held)
+    return (tmp_path / "log").read_text().split()
+
+
+def test_each_run_sees_a_gpu_of_its_own_by_the_users_name_for_it(gpus, tmp_path):
+    gpus("GPU-5ebe9f43, MIG-8f3a ,3")
+    assert [seen(place, tmp_path)[0] for place in places_for(2)] == ["GPU-5ebe9f43", "MIG-8f3a"]
+
+
+def test_runs_of_several_processes_share_all_gpus_evenly(gpus, tmp_path):
+    gpus("4,5,6,7,8")
+    assert [seen(place, tmp_path)[0] for place in places_for(2, several=True)] == ["4,5", "6,7"]
+
+
+def test_more_runs_than_gpus_are_refused_with_what_there_is(gpus):
+    gpus("2,5")
+    with pytest.raises(ConfigError, match=r"2 GPUs can be seen \(CUDA_VISIBLE_DEVICES=2,5\); give --jobs 2\."):
+        places_for(3)
+    with pytest.raises(ConfigError, match="--jobs is 0"):
+        places_for(0)
+
+
+def test_one_run_has_all_that_there_is(gpus, tmp_path):
+    gpus("2,5")
+    assert [seen(place, tmp_path) for place in places_for(1)] == [["2,5", "-"]]
+
+
+@pytest.mark.parametrize("hidden", ["", "-1", None])
+def test_on_a_cpu_threads_are_divided(gpus, monkeypatch, tmp_path, hidden):
+    gpus(hidden or "")
+    if hidden is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(7)))
+    assert [seen(place, tmp_path)[1] for place in places_for(3)] == ["2", "2", "2"]
+    assert seen(places_for(20)[0], tmp_path)[1] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert seen(places_for(3)[0], tmp_path)[1] == "5"
+
+
+def test_runs_that_leave_gpus_alone_need_none(gpus):
+    gpus("0")
+    assert len(places_for(3, on_cpu=True)) == 3
+
+
+def test_without_the_variable_gpus_are_numbered():
+    assert visible_gpus({}, lambda: 3) == ["0", "1", "2"]
