@@ -17,7 +17,7 @@ def seconds_to_the_end(running: Sequence[float], waiting: int, each: float, at_o
 
     Example:
         >>> seconds_to_the_end([10.0], waiting=3, each=60.0, at_once=2)
-        130.0
+        120.0
     """
     ends = [*running, *[0.0] * (at_once - len(running))]
     heapq.heapify(ends)
