@@ -64,6 +64,23 @@ def test_an_interval_for_each_level_is_one_value(config):
     assert [cell.config.balance.update_every for cell in found] == [{"global": 50, "local": 100}, 200]
 
 
+def test_weights_are_varied_and_the_held_out_rows_stay(config):
+    found = grid(config, methods=["hbo", "proportional"], seeds=[0], vary=["mixture.datasets.b.weight=0.5,null"])
+    assert [cell.config.mixture.datasets["b"].weight for cell in found] == [0.5, 0.5, None, None]
+    assert found[0].label == "hbo, mixture.datasets.b.weight=0.5"
+    assert {cell.config.mixture.split_seed for cell in found} == {5}
+
+
+def test_a_dataset_whose_name_ends_like_the_key_keeps_its_rows(config):
+    data = yaml.safe_load(config.read_text())
+    data["mixture"]["datasets"] = {"a": "a.jsonl", "a.weight": "b.jsonl"}
+    config.write_text(yaml.safe_dump(data))
+    with pytest.raises(ConfigError, match="same held-out rows"):
+        grid(config, methods=["hbo"], seeds=[0], vary=["mixture.datasets.a.weight=c.jsonl,d.jsonl"])
+    weighed = grid(config, methods=["hbo"], seeds=[0], vary=["mixture.datasets.a.weight.weight=2,3"])
+    assert [cell.config.mixture.datasets["a.weight"].weight for cell in weighed] == [2, 3]
+
+
 def test_a_share_of_the_data_is_varied_at_one_budget_only(config):
     found = grid(config, methods=["hbo"], seeds=[0], vary=["mixture.train_fraction=0.2,1"])
     assert [cell.config.mixture.train_fraction for cell in found] == [0.2, 1]
@@ -93,6 +110,11 @@ def test_what_is_varied_is_typed_as_in_a_file(config):
         ({"vary": ["seed=1,2"]}, "use --seeds"),
         ({"vary": ["balance.method=hbo"]}, "use --methods"),
         ({"vary": ["mixture.eval_fraction=0.1,0.2"]}, "same held-out rows"),
+        ({"vary": ["mixture.datasets.a.max_rows=3,4"]}, "same held-out rows"),
+        ({"vary": ["mixture.datasets.a.path=c.jsonl,d.jsonl"]}, "same held-out rows"),
+        ({"vary": ["mixture.datasets.weight=c.jsonl,d.jsonl"]}, "same held-out rows"),
+        ({"vary": ["mixture.datasets.aa.weight=1,2"]}, "has no dataset 'aa'.*did you mean 'a'.*it has a, b"),
+        ({"vary": ["mixture.datasets.a.weight=0,2"]}, "mixture.datasets.a.weight' is 0.*greater than 0"),
         ({"vary": ["train.max_length=64,128"]}, "changes the held-out rows too"),
         ({"vary": ["train.truncation_mode=keep_start,keep_end"]}, "changes the held-out rows too"),
         ({"vary": ["train.max_steps=4,8"]}, "same budget of steps"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -18,12 +18,17 @@ from hbo.folder.metrics import Metrics
 from hbo.folder.paths import METRICS_FILE
 from hbo.run.arguments import typed
 from hbo.run.rehearsal import checked_settings
+from hbo.text import nearest
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
 # What would give the cells other rows to be judged by, or another budget.
 _SHARED = ("mixture.eval_fraction", "mixture.split_seed", "mixture.datasets")
+_WEIGHT = re.compile(r"mixture\.datasets\..+\.weight")  # where a dataset starts, and no row of it
+STATIC = "static mixture"
+"""The method of a cell that holds shares of its own for its whole run."""
 _COMMA = re.compile(r",(?![^{\[]*[}\]])")  # outside of {global: 100, local: 200}
 _BUDGET = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
+_SAME_ROWS = "all runs are judged by the same held-out rows; make a grid for each value"
 _ROWS = ("max_length", "truncation_mode", "chat_template_path", "eos_token")
 
 
@@ -36,11 +41,13 @@ class Cell:
     settings: tuple[tuple[str, str], ...]
     """What is varied, as key and value."""
     config: RunConfig
+    name: str = ""
+    """What it is called where method and settings don't say it."""
 
     @property
     def label(self) -> str:
         """The method with what is varied: a row of the table."""
-        return ", ".join([self.method, *(f"{key}={value}" for key, value in self.settings)])
+        return self.name or ", ".join([self.method, *(f"{key}={value}" for key, value in self.settings)])
 
     @property
     def folder(self) -> Path:
@@ -85,6 +92,7 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
     """
     axes = _axes(methods, seeds, vary)
     own = load(config)
+    _check_names(axes, own)
     found = []
     for seed, settings, method in product(seeds, product(*axes), methods):
         varied = [f"{key}={value}" for key, value in settings]
@@ -93,9 +101,26 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
         run = load(config, [*varied, *fixed], without=_of_another(own.balance.method, method))
         run = typed(run.model_copy(update={"output": str(output.absolute() / "runs" / name)}))
         if seed == seeds[0]:
+            _check_rows(run, own, [key for key, _ in settings])
             _check_trainer(run, [key for key, _ in settings])
         found.append(Cell(method, seed, settings, run))
     return found
+
+
+def static_cell(config: Path, name: str, weights: Mapping[str, float], seed: int, output: Path) -> Cell:
+    """A run that draws each dataset with its weight from the first step to the last; `name` names it and its folder.
+
+    Raises:
+        ConfigError: CONFIG can't be used.
+    """
+    own = load(config)
+    fixed = ["balance.method=proportional", f"seed={seed}", f"mixture.split_seed={own.split_seed}"]
+    run = load(config, fixed, without=_of_another(own.balance.method, "proportional"))
+    entries = {key: entry.model_copy(update={"weight": weights[key]}) for key, entry in run.mixture.datasets.items()}
+    folder = output.absolute() / "runs" / f"{name.replace(' ', '-')}-seed{seed}"
+    mixture = run.mixture.model_copy(update={"datasets": entries})
+    run = typed(run.model_copy(update={"mixture": mixture, "output": str(folder)}))
+    return Cell(STATIC, seed, tuple((key, f"{weights[key]:g}") for key in entries), run, name)
 
 
 def _of_another(own: str, method: str) -> list[str]:
@@ -120,6 +145,28 @@ def _axes(methods: Sequence[str], seeds: Sequence[int], vary: Sequence[str]) -> 
     if len({axis[0][0] for axis in axes}) != len(axes):
         raise ConfigError("--vary names a key twice; write all its values after one key=")
     return axes
+
+
+def _check_names(axes: Sequence[Sequence[tuple[str, str]]], own: RunConfig) -> None:
+    for key in (axis[0][0] for axis in axes):
+        name = key.removeprefix("mixture.datasets.").removesuffix(".weight")
+        if _WEIGHT.fullmatch(key) and name not in own.mixture.datasets:
+            known = own.mixture.datasets
+            raise ConfigError(
+                f"--vary {key}: CONFIG has no dataset '{name}'{nearest(name, known)}; it has {', '.join(known)}"
+            )
+
+
+def _check_rows(run: RunConfig, own: RunConfig, varied: Sequence[str]) -> None:
+    """Refuses what only looks like a weight: a dataset `x.weight` could be given other rows by that key."""
+    for key in filter(_WEIGHT.fullmatch, varied):
+        unknown = [name for name in run.mixture.datasets if name not in own.mixture.datasets]
+        if unknown or _without_weights(run) != _without_weights(own):
+            raise ConfigError(f"--vary {key}: {_SAME_ROWS}")
+
+
+def _without_weights(run: RunConfig) -> dict[str, object]:
+    return {name: entry.model_copy(update={"weight": None}) for name, entry in run.mixture.datasets.items()}
 
 
 def _check_trainer(run: RunConfig, varied: Sequence[str]) -> None:
@@ -155,8 +202,8 @@ def _axis(option: str) -> list[tuple[str, str]]:
         raise ConfigError(f"--vary '{option}' isn't a list of values; write --vary balance.update_every=50,100")
     if key in _OWN_OPTION:
         raise ConfigError(f"--vary {key}: is set by another option; use {_OWN_OPTION[key]}")
-    if key.startswith(_SHARED):
-        raise ConfigError(f"--vary {key}: all runs are judged by the same held-out rows; make a grid for each value")
+    if key.startswith(_SHARED) and not _WEIGHT.fullmatch(key):
+        raise ConfigError(f"--vary {key}: {_SAME_ROWS}")
     if key == "global_batch_size" or (key.startswith("train.") and key.removeprefix("train.") in _BUDGET):
         raise ConfigError(f"--vary {key}: all runs have the same budget of steps; make a grid for each value")
     if key.startswith("train.") and key.removeprefix("train.") in _ROWS:
