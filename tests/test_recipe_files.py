@@ -14,6 +14,7 @@ from hbo.config.file import load
 from hbo.data.mixture import dataset_sizes, read_mixture
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
+KNOWN = sorted((Path(__file__).parents[1] / "recipes" / "known").glob("*.yaml"))
 PAPER = [path for path in RECIPES if path.stem not in ("smollm2", "tiny")]
 MODELS = {
     "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
@@ -42,7 +43,7 @@ def nowhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", [*RECIPES, *KNOWN], ids=lambda path: path.stem)
 def test_a_dry_run_of_every_recipe_plans_and_leaves_no_trace(hbo, recipe, tmp_path):  # noqa: F811
     done = hbo("train", recipe, "--dry-run")
     assert done.returncode == 0, done.stderr

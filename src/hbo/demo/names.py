@@ -4,6 +4,7 @@ model: demo:tiny                   the model that `hbo demo --build-tiny` builds
 path: demo:tiny/math               a dataset of the mixture that goes with it: general, math, finance or medical
 path: demo:multitask/math          the same of the demo itself, of fewer rows
 path: demo:multilingual/swahili    a dataset of the multilingual setup
+path: demo:known/shuffled          a dataset that was altered, so that it is known what a balancer should do with it
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from hbo.config import RunConfig
 from hbo.config.data import DatasetConfig
 from hbo.demo.corpora import DEMO, TINY, Domains, datasets_folder, write_datasets
+from hbo.demo.known import KNOWN, known_folder, write_known
 from hbo.demo.multilingual import DEMO_LANGUAGES, languages_folder, write_languages
 from hbo.errors import ConfigError, ModelError
 from hbo.progress import Track, silent
@@ -51,6 +53,7 @@ _FAMILIES = {
     "demo:multilingual": Family(
         {name: language.rows for name, language in DEMO_LANGUAGES.items()}, languages_folder, write_languages
     ),
+    "demo:known": Family({name: altered.count for name, altered in KNOWN.items()}, known_folder, write_known),
 }
 """What stands before the `/` of a name → its datasets."""
 _ROWS = {f"{family}/{name}": rows for family, each in _FAMILIES.items() for name, rows in each.rows.items()}
