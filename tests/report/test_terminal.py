@@ -43,8 +43,8 @@ def test_accuracy_is_shown_where_rows_were_answered():
     right = {"math": {"accuracy": 0.5, "n": 8, "kind": "numeric"}}
     shown = printed({"eval": {"math": score(1.0, 4.0), "chat": score(1.2, 3.0)}, "accuracy": right})
     rows = {line.split()[0]: re.split(r" {2,}", line)[-1] for line in shown.splitlines()}
-    assert (rows["math"], rows["chat"]) == ("– → 50%", "–")
-    assert "accuracy" not in printed({"eval": {"math": score(1.0, 4.0)}})
+    assert (rows["math"], rows["chat"]) == ("– → 4 of 8", "–")
+    assert "right answers" not in printed({"eval": {"math": score(1.0, 4.0)}})
 
 
 def test_a_name_in_square_brackets_is_no_markup():

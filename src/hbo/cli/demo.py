@@ -26,7 +26,7 @@ def demo_command(
 ) -> None:
     """Fine-tune a small model on four domains or eight languages.
 
-    All of hbo in a few minutes on a CPU.
+    All of hbo in about ten minutes on two CPU cores; a GPU is used where torch finds one.
     """
     if build_tiny:
         from hbo.demo.tiny import build_all

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 
+from hbo.config.methods import UPDATE_EVERY
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import MODEL_FOLDER, REPORT
 from hbo.folder.run import Run
 from hbo.report.helped import helped
+from hbo.report.markup import in_percent
+from hbo.report.sections import PAPER_BATCH, overhead_in_the_paper
 from hbo.report.series import series_of
 from hbo.report.standing import whether_balancing_helped
 from hbo.report.words import moved
@@ -33,7 +36,7 @@ def outcome(run: Run) -> list[Part]:
     watch = shlex.join(["hbo", "watch", str(run.folder), "--once"])
     return [
         ("Shares", " ".join(moved(run, series)), ""),
-        ("Cost", cost(metrics, len(run.lines) - 1), ""),
+        ("Cost", cost(metrics, len(run.lines) - 1) + _in_the_paper(run), ""),
         ("Training", "Against no training: " + " ".join(helped(run)), ""),
         ("Balancing", *whether_balancing_helped(run)),
         ("Model", str(run.folder / MODEL_FOLDER), ""),
@@ -58,6 +61,14 @@ def cost(metrics: Metrics, updates: int) -> str:
         return f"{told}; balancing took nothing of it"
     added = spent / max(metrics.train_seconds - spent, 1e-9)
     return f"{told}; {counted(updates, 'update')} took {_short(spent)} of it, which adds {added:.1%} to the steps"
+
+
+def _in_the_paper(run: Run) -> str:
+    share = overhead_in_the_paper(run)
+    if share is None:
+        return ""
+    often = f"{UPDATE_EVERY} steps of {PAPER_BATCH} rows"
+    return f"; at the paper's interval, an update every {often}, it would add about {in_percent(share)}"
 
 
 def _short(seconds: float) -> str:

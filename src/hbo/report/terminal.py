@@ -31,7 +31,7 @@ def metrics_table(metrics: Mapping[str, Any]) -> Columns:
     """
     found = Metrics.checked(dict(metrics), "metrics.json")
     was_asked = bool(found.right or found.right_before)
-    columns = ["rows", "before", "after", "change", *(["accuracy"] if was_asked else [])]
+    columns = ["rows", "before", "after", "change", *(["right answers"] if was_asked else [])]
     table = Columns(["dataset", *columns], "Perplexity of the held-out rows (lower is better)")
     for name in dict.fromkeys([*found.after, *found.before]):
         before, after = found.before.get(name), found.after.get(name)
@@ -165,8 +165,11 @@ def _name(dataset: str) -> Text:
 
 
 def _accuracy(metrics: Metrics, dataset: str) -> str:
-    found = [metrics.right_before.get(dataset), metrics.right.get(dataset)]
-    return " → ".join(f"{score.value:.0%}" if score else "–" for score in found) if any(found) else "–"
+    before, after = metrics.right_before.get(dataset), metrics.right.get(dataset)
+    if before and after and before.n == after.n:
+        return f"{before.right} → {after.right} of {after.n}"
+    told = [f"{each.right} of {each.n}" if each else "–" for each in (before, after)]
+    return " → ".join(told) if before or after else "–"
 
 
 def _rows(score: Score | None) -> str:

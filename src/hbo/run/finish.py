@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from huggingface_hub import HfApi
 from transformers import Trainer, TrainingArguments
 
@@ -25,6 +24,7 @@ from hbo.folder.run import SECRETS, read_run
 from hbo.report.model_card import model_card
 from hbo.report.page import write_report
 from hbo.run.held_out_scores import ByDataset, averages
+from hbo.scoring.devices import device_told
 from hbo.text import first_line
 from hbo.training.callback import HBOCallback
 
@@ -81,7 +81,7 @@ def metrics_of(
         "drawn": dict(zip(datasets, balance.drawn_so_far(steps).tolist(), strict=True)),
         "environment": {
             "python": platform.python_version(),
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, {trainer.args.device}",
+            "machine": f"{platform.machine()}, {device_told(trainer.args.device)}",
             "date": time.strftime("%Y-%m-%d"),
             "hbo": __version__,  # a checkout need not be installed
             **{name: version(name) for name in ("torch", "transformers", "trl", "peft", "accelerate")},

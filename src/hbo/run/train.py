@@ -44,7 +44,7 @@ from hbo.run.saving import WithoutCards, save_model, saving_to
 from hbo.run.scored_rows import grouped, needs_scores, scored
 from hbo.run.signals import StopOnSignal
 from hbo.run.takeover import Takeover, recover
-from hbo.scoring.devices import to_device
+from hbo.scoring.devices import device_told, to_device
 from hbo.scoring.processes import all_processes
 from hbo.scoring.scores import Scores
 from hbo.training.best import check_metric, evaluated
@@ -111,6 +111,8 @@ def train(
     with run.teller.told():
         if resume:
             _check_resumed(run)
+        each = f", in {run.args.world_size} processes" if run.args.world_size > 1 else ""
+        run.say(f"running on {device_told(run.args.device)}{each}")
         found = find_model(run.config, run.track)
         check_model(found.spec, run.args, run.lora)
         data, prints = _read(run, found)

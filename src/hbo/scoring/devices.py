@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hbo.compat import DTensor
 from hbo.errors import ConfigError
-from hbo.text import nearest
+from hbo.text import counted, nearest
 
 Precision = Literal["auto", "bf16", "fp32"]
 """`auto` is bf16 where it is native, else fp32."""
@@ -89,6 +89,22 @@ def device_of(model: nn.Module) -> torch.device:
         if not parameter.is_meta:
             return parameter.device
     return next(model.parameters()).device
+
+
+def device_told(device: torch.device) -> str:
+    """What people call a device: a GPU by its name.
+
+    Example:
+        >>> device_told(torch.device("cpu")).startswith("the CPU (")
+        True
+    """
+    match device.type:
+        case "cuda":
+            return f"a GPU ({torch.cuda.get_device_name(device)})"
+        case "cpu":
+            return f"the CPU ({counted(torch.get_num_threads(), 'thread')})"
+        case other:
+            return f"a device of the kind '{other}'"
 
 
 def to_device(model: nn.Module, device: torch.device) -> None:
