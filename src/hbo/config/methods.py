@@ -58,6 +58,11 @@ SETTINGS: dict[str, Method] = {
     "mos": Method(_GLOBAL | {"global_reward": "transferability", "probes": 64}),
     "mos+": Method({"global_reward": None}, is_flat=True),
     # Beyond the paper; hbo.core.closed_form.
+    # Ours: hbo.rewards.slope.
+    "slope": Method(
+        _GLOBAL
+        | {"global_reward": "slope", "actor": {"kind": "tracking"}, "temperature": math.inf, "min_probability": 0.01}
+    ),
     "loss_softmax": Method(_BY_LOSS | {"actor": {"kind": "loss_softmax"}}),
     "exp3": Method(_BY_LOSS | {"actor": {"kind": "exp3"}}),
     "odm": Method(_BY_LOSS | {"actor": {"kind": "odm"}}),

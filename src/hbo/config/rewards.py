@@ -20,6 +20,7 @@ Need = Literal[
     "token_loss",  # a loss that is a mean over target tokens, in nats
     "batch",  # the rows themselves
     "dev_rows",  # rows of each dataset that are set aside and never trained on
+    "past",  # what it measured before, on the same rows set aside, and how many rows were drawn by then
     "whole_gradients",  # the gradient of a mean over rows, which no process holds of a sharded model
 ]
 
@@ -119,6 +120,12 @@ REWARDS: dict[str, RewardSpec] = {
     "variance": _uncertainty("variance", "how much the model's sureness varies within its rows"),
     "combined": _uncertainty("combined", "how unsure the model is of its rows, its mean and its variance in one"),
     "dev_loss": _uncertainty("dev_loss", "the loss of its rows set aside"),
+    "slope": RewardSpec(
+        "hbo.rewards.slope:slope",
+        "how much more rows of it lower the mean loss of all datasets",
+        frozenset({"dev_rows", "past"}),
+        of_a_row=False,
+    ),
     "elapsed": RewardSpec(
         "hbo.rewards.clock:elapsed",
         "the part of the run that is over, the same for each",

@@ -33,6 +33,7 @@ from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
 from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
+from hbo.rewards.past import Past
 from hbo.scoring.batches import TokenRows, pack, pad, reader
 from hbo.scoring.devices import device_of
 from hbo.scoring.processes import ALONE, Processes
@@ -102,6 +103,8 @@ class Sets:
     """Rows of each dataset that are set aside, if the reward needs them."""
     gradient_tokens: int | None = None
     """Padded tokens of a batch whose gradient is taken; None: by device."""
+    past: Past | None = None
+    """Earlier measurements, if the reward needs them."""
 
     def each(
         self, model: nn.Module, number_C: list[Ints], measure: Callable[[nn.Module, Batch], Floats], width: int
