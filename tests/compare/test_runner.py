@@ -12,7 +12,8 @@ import pytest
 import yaml
 from tiny_runs import cache, config, model_folder, tokenizer  # noqa: F401
 
-from hbo.folder.status import read_status
+from hbo.folder.paths import last_checkpoint
+from hbo.folder.status import is_gone, read_status
 
 pytestmark = pytest.mark.slow
 
@@ -200,3 +201,40 @@ def test_finished_cells_are_evaluated_once(config, tmp_path):  # noqa: F811
     assert "Accuracy on benchmarks" in (output / "comparison.md").read_text()
     assert "is evaluated" not in run(config(), output, *words, *asked).stderr
     assert run(config(), output, *words, *asked, "--limit", "1", code=1).stderr.count("limit null, not 1") == 1
+
+
+TWO = f"{sys.executable} -m torch.distributed.run --nproc-per-node 2 -m"
+
+
+def test_two_processes_per_cell_draw_what_one_does(config, tmp_path):  # noqa: F811
+    file, alone, together = config(global_batch_size=8), tmp_path / "1", tmp_path / "2"
+    run(file, alone, "hbo,uniform", "0", "--jobs", "2")
+    run(file, together, "hbo,uniform", "0", "--jobs", "2", "--launcher", TWO)
+    for one, two in zip(*(ledgers(output) for output in (alone, together)), strict=True):
+        assert [line["drawn"] for line in one] == [line["drawn"] for line in two]
+        assert [line["global"] for line in one] == [pytest.approx(line["global"], rel=1e-5) for line in two]
+    assert [line["macro_nll"] for line in results(together)] == pytest.approx(
+        [line["macro_nll"] for line in results(alone)], rel=1e-4
+    )
+    assert len(list(together.glob("runs/hbo-seed0/checkpoint-2/rng_state_*"))) == 2  # there were two processes
+
+
+def ledgers(output):
+    files = sorted(output.glob("runs/*/balance.jsonl"))
+    return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+
+
+def test_a_signal_reaches_all_processes_of_a_launcher(config, tmp_path):  # noqa: F811
+    file = config(train={"max_steps": 4000, "save_strategy": "no"}, balance={"update_every": 50})
+    output = tmp_path / "grid"
+    words = command(file, output, "uniform", "0", "--launcher", TWO)
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    folder = output / "runs" / "uniform-seed0"
+    wait_until(lambda: (told := read_status(folder)) and told.phase == "training" and told.done, process)
+    process.send_signal(signal.SIGTERM)
+    assert "the same command goes on" in process.communicate(timeout=100)[1]
+    assert process.returncode == 143
+    assert is_gone(read_status(folder)) or read_status(folder).end == "interrupted"
+    assert last_checkpoint(folder) is not None
+    assert len(list(last_checkpoint(folder).glob("rng_state_*"))) == 2  # of both processes
+    assert not (folder / "stop").exists()

@@ -77,3 +77,23 @@ def test_the_step_of_the_signal_is_saved_though_another_is_the_best(make_trainer
     assert trainer.state.global_step == 3
     assert trainer.state.best_global_step < 3
     assert last_checkpoint(tmp_path / "out").name == "checkpoint-3"
+
+
+class Puts(TrainerCallback):
+    def __init__(self, file):
+        self.file = file
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == 2:
+            self.file.touch()
+
+
+def test_a_file_stops_a_run_that_no_signal_reaches(make_trainer, tmp_path):
+    trainer, _ = make_trainer(max_steps=9)
+    stop = StopOnSignal(trainer, tmp_path / "stop")
+    for callback in (Puts(tmp_path / "stop"), stop):
+        trainer.add_callback(callback)
+    trainer.train()
+    assert stop.received == signal.SIGTERM
+    assert last_checkpoint(tmp_path / "out").name == "checkpoint-3"
+    assert not (tmp_path / "stop").exists()

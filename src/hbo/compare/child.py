@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,5 +40,10 @@ class Child:
         return self._process.poll()
 
     def stop(self) -> None:
-        """Tells it to save and end."""
+        """Tells the command to save and end."""
         self._process.send_signal(signal.SIGTERM)
+
+    def stop_all(self) -> None:
+        """Tells the command to end, and what it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)

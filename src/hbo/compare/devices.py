@@ -22,7 +22,7 @@ def places_for(jobs: int, *, on_cpu: bool = False, several: bool = False) -> lis
     Args:
         jobs: Runs at once.
         on_cpu: The runs leave GPUs alone.
-        several: A run can use several GPUs, as it has several processes; else it gets one.
+        several: A run has several processes, which share several GPUs, and whose launcher sets their threads.
 
     Raises:
         ConfigError: There are fewer GPUs than runs.
@@ -33,7 +33,7 @@ def places_for(jobs: int, *, on_cpu: bool = False, several: bool = False) -> lis
         return [{}]
     gpus = [] if on_cpu else visible_gpus(os.environ, torch.cuda.device_count)
     if not gpus:
-        return [_threads(jobs) for _ in range(jobs)]
+        return [{} if several else _threads(jobs) for _ in range(jobs)]
     if jobs > len(gpus):
         raise ConfigError(
             f"--jobs is {jobs}, but each run needs a GPU of its own, and {counted(len(gpus), 'GPU')} can be seen "

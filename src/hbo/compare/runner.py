@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,13 @@ from hbo.compare.failures import EVALUATION_LOG, TRAINING_LOG, last_words, log_o
 from hbo.compare.grid import Cell
 from hbo.compare.grid_progress import Progress
 from hbo.compare.grid_view import Show
+from hbo.compare.job import Job, goes_on
+from hbo.compare.launcher import Launcher
 from hbo.compare.locks import lock_held, take_lock
 from hbo.compare.starting import Starts
 from hbo.config.file import dump, load
 from hbo.errors import ConfigError, Interrupted
-from hbo.folder.paths import CONFIG, last_checkpoint
+from hbo.folder.paths import CONFIG, STOP, last_checkpoint
 from hbo.run.arguments import typed
 
 _POLL = 0.2
@@ -47,6 +49,7 @@ def run_grid(
     *,
     jobs: int = 1,
     show: Show | None = None,
+    launcher: Launcher | None = None,
 ) -> int:
     """How many cells failed; every other one is finished when this returns, here or by another runner.
 
@@ -58,32 +61,20 @@ def run_grid(
         evaluation: How to evaluate each cell when it is finished; None: it isn't.
         jobs: How many cells run at once, each with a GPU of its own, or with a part of the CPU's threads.
         show: Shows the cells that run, again and again; None: lines say when one starts.
+        launcher: Starts the training of each cell; None: a process of this Python does it.
 
     Raises:
         ConfigError: The folder holds cells of another configuration, or there are fewer GPUs than jobs.
         Interrupted: SIGTERM, SIGHUP or Ctrl-C; the runs in progress have saved their checkpoints.
     """
-    free = places_for(jobs, on_cpu=all(cell.config.train.get("use_cpu") for cell in cells))
+    leaves_gpus = all(cell.config.train.get("use_cpu") for cell in cells) or (launcher and launcher.finds_a_machine)
+    free = places_for(jobs, on_cpu=bool(leaves_gpus), several=launcher is not None)
     (output / "runs").mkdir(parents=True, exist_ok=True)
     for cell in cells:
         _write_config(cell)
-    pool = _Pool(cells, output, finished, evaluation, Progress(cells, say, jobs, show), free)
+    pool = _Pool(cells, output, finished, evaluation, Progress(cells, say, jobs, show), free, launcher)
     with _signals_noted() as received:
         return pool.run(received)
-
-
-@dataclass
-class _Job:
-    """A cell that is trained or evaluated now."""
-
-    cell: Cell
-    held: int
-    """The descriptor of the cell's lock."""
-    place: Place
-    child: Child
-    look: Callable[[bool], None]
-    """Hears, again and again, whether the child has ended."""
-    is_training: bool
 
 
 class _Pool:
@@ -95,10 +86,11 @@ class _Pool:
         evaluation: EvalCommand | None,
         tell: Progress,
         free: list[Place],
+        launcher: Launcher | None,
     ) -> None:
         self._output, self._finished, self._evaluation = output, finished, evaluation
-        self._tell, self._free = tell, free
-        self._waiting, self._jobs = list(cells), list[_Job]()
+        self._tell, self._free, self._launcher, self._jobs_at_once = tell, free, launcher, len(free)
+        self._waiting, self._jobs = list(cells), list[Job]()
         self._starts = Starts(output / "start.lock")
         self._elsewhere = self._failed = 0
 
@@ -114,7 +106,7 @@ class _Pool:
                     passed += 1
                     self._stop()
                 for job in list(self._jobs):
-                    self._look_after(job, is_stopped=bool(received))
+                    self._look_after(job)
                 self._tell.goes_on(self._elsewhere)
                 if self._jobs or self._waiting:
                     time.sleep(_POLL)
@@ -135,6 +127,9 @@ class _Pool:
             if held is None:
                 elsewhere += 1
                 passed_over.append(cell)
+            elif self._launcher and goes_on(cell):  # though the launcher that holds its lock was killed
+                os.close(held)
+                passed_over.append(cell)
             elif cell.is_finished:
                 self._evaluate(cell, held, self._free.pop(0))
             elif not self._train(cell, held):
@@ -149,10 +144,15 @@ class _Pool:
         if look is None:
             return False
         self._tell.starts(cell, "goes on" if resume else "starts")
-        place = self._free.pop(0)
-        words = ["train", str(cell.file), "--resume" if resume else "--overwrite"]
-        child = Child([*_HBO, *words], log_of(cell, TRAINING_LOG), held, place)
-        self._jobs.append(_Job(cell, held, place, child, look, is_training=True))
+        with contextlib.suppress(OSError):
+            (cell.folder / STOP).unlink()  # meant for an attempt that had ended by then
+        place, words = self._free.pop(0), ["train", str(cell.file), "--resume" if resume else "--overwrite"]
+        command, added = [*_HBO, *words], place
+        if self._launcher:
+            command = self._launcher.command(words, beside_others=self._jobs_at_once > 1)
+            added = place | self._launcher.environment()
+        child = Child(command, log_of(cell, TRAINING_LOG), held, added)
+        self._jobs.append(Job(cell, held, place, child, look, is_training=True, is_launched=bool(self._launcher)))
         return True
 
     def _evaluate(self, cell: Cell, held: int, place: Place) -> None:
@@ -162,24 +162,25 @@ class _Pool:
         self._tell.evaluates(cell)
         words = ["eval", str(cell.folder), *self._evaluation.words]
         child = Child([*_HBO, *words], log_of(cell, EVALUATION_LOG), held, place)
-        self._jobs.append(_Job(cell, held, place, child, lambda has_ended: None, is_training=False))
+        self._jobs.append(Job(cell, held, place, child, lambda has_ended: None, is_training=False))
 
-    def _look_after(self, job: _Job, *, is_stopped: bool) -> None:
-        code = job.child.code()
-        job.look(code is not None)
+    def _look_after(self, job: Job) -> None:
+        code = job.code()
         if code is None:
             return
         self._jobs.remove(job)
+        is_done = not code and job.cell.is_finished
         if not job.is_training:
             self._tell.evaluated(job.cell)
-        elif not code:
+        elif is_done:
             self._tell.finished(job.cell, self._elsewhere)
         self._publish()
-        if code and not is_stopped:
+        if not is_done and not job.is_stopped:
             self._failed += 1
             log = log_of(job.cell, TRAINING_LOG if job.is_training else EVALUATION_LOG)
-            self._tell.failed(job.cell, f"failed (exit code {code}): {last_words(log)}")
-        if job.is_training and not code and not is_stopped:
+            how = f"exit code {code}" if code else "no results; a launcher has to wait for its run"
+            self._tell.failed(job.cell, f"failed ({how}): {last_words(log)}")
+        if job.is_training and is_done and not job.is_stopped:
             self._evaluate(job.cell, job.held, job.place)
         else:
             self._let_go(job.held, job.place)
@@ -190,14 +191,14 @@ class _Pool:
 
     def _stop(self) -> None:
         for job in self._jobs:
-            job.child.stop()
+            job.stop()
 
     def _publish(self) -> None:
         with lock_held(self._output / "results.lock"):
             self._finished()
 
 
-@contextmanager
+@contextlib.contextmanager
 def _signals_noted() -> Iterator[list[int]]:
     """The signals that came while the block ran and that ask to stop; one that was ignored before stays so (nohup)."""
     got: list[int] = []

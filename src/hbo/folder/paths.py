@@ -14,6 +14,8 @@ from hbo.folder.records import read_object
 CONFIG, MIXTURE, LEDGER, METRICS_FILE = "config.yaml", "mixture.json", "balance.jsonl", "metrics.json"
 STATUS, LOG, TRAINER_STATE = "status.json", "log.jsonl", "trainer_state.json"
 REPORT, EVALUATION = "report.html", "eval.json"
+STOP = "stop"
+"""A file that anybody may put there, from any machine: the run saves and ends, as after SIGTERM."""
 MODEL_FOLDER, MODEL_CARD, BOARD = "model", "README.md", "runs"
 """Folder of the finished model; the card in it, and the trainer's beside it; TensorBoard's folder."""
 Stamp = tuple[int, int, int]

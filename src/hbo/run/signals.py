@@ -1,8 +1,9 @@
-"""SIGTERM and Ctrl-C: finish the step, save a checkpoint, then stop. A second signal stops at once."""
+"""SIGTERM, Ctrl-C and a file: finish the step, save a checkpoint, then stop. A second signal stops at once."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -11,10 +12,15 @@ from hbo.scoring.processes import Processes
 
 
 class StopOnSignal(TrainerCallback):
-    """Turns the first signal into an orderly stop of `trainer`."""
+    """Turns the first signal into an orderly stop of `trainer`.
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+    Args:
+        trainer: What is stopped.
+        file: Stops it too, once it is there, and is removed; None: no file does.
+    """
+
+    def __init__(self, trainer: Trainer, file: Path | None = None) -> None:
+        self.trainer, self.file = trainer, file
         self.received: signal.Signals | None = None
         """What stopped training, if anything."""
         self._saved = 0
@@ -26,7 +32,10 @@ class StopOnSignal(TrainerCallback):
             self._before.setdefault(number, signal.signal(number, self._note))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Saves and stops if a signal has come, to any process."""
+        """Saves and stops if a signal has come, to any process, or the file."""
+        if self.file is not None and state.is_world_process_zero and self.file.exists():
+            self.file.unlink(missing_ok=True)
+            self.received = self.received or signal.SIGTERM
         if self._any_process_stops():
             self.received = self.received or signal.SIGTERM
             control.should_save = True

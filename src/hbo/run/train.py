@@ -213,7 +213,7 @@ def _trainer(
     # The first of all: it tries what training needs, and nobody shall have written or reported anything before.
     trainer.callback_handler.callbacks.insert(0, balance)
     takeover = Takeover(run.folder, run.teller, run.say, is_first=trainer.is_world_process_zero())
-    stop = StopOnSignal(trainer)
+    stop = StopOnSignal(trainer, run.folder / run_folder.STOP)
     for callback in (takeover, _Progress(run, balance), WithoutCards(), stop):
         trainer.add_callback(callback)
     return _Training(trainer, balance, takeover, stop)
@@ -231,6 +231,7 @@ def _train(run: _Run, training: _Training, take_folder: Callable[[], None]) -> N
     with training.takeover.kept(), saving_to(run.folder), compact:
         trainer.train(resume_from_checkpoint=str(run.checkpoint) if run.checkpoint else None)
     if (received := training.stop.received) is not None:
+        trainer.accelerator.wait_for_everyone()  # a launcher kills all processes when the first has ended
         step = trainer.state.global_step
         saved = run.folder / f"checkpoint-{step}"
         raise Interrupted(

@@ -1,0 +1,69 @@
+"""What stands before a run's command, however the user has written it."""
+
+import shutil
+import sys
+
+import pytest
+
+from hbo.compare.launcher import launcher_of
+from hbo.errors import ConfigError
+
+HBO = ["hbo", "train", "a b.yaml"]
+MODULE = [sys.executable, "-m", *HBO]
+
+
+@pytest.fixture(autouse=True)
+def every_command_is_there(monkeypatch, tmp_path):
+    """Empty programs by these names."""
+    for name in ("torchrun", "accelerate", "deepspeed", "srun", "ray", "env", "nice"):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}")
+    monkeypatch.delenv("PET_MASTER_PORT", raising=False)
+    assert shutil.which("srun")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        ("torchrun --nproc-per-node 2 -m", ["torchrun", "--nproc-per-node", "2", "-m", *HBO]),
+        ("torchrun --nproc-per-node 2", ["torchrun", "--nproc-per-node", "2", "-m", *HBO]),
+        (
+            "accelerate launch --config_file '8 gpus.yaml' -m",
+            ["accelerate", "launch", "--config_file", "8 gpus.yaml", "-m", *HBO],
+        ),
+        ("accelerate launch", ["accelerate", "launch", "-m", *HBO]),
+        ("deepspeed --num_gpus 2", ["deepspeed", "--num_gpus", "2", "--module", *HBO]),
+        ("srun -N1", ["srun", "-N1", *MODULE]),
+        ("srun -N2 torchrun --nnodes 2", ["srun", "-N2", "torchrun", "--nnodes", "2", "-m", *HBO]),
+        ("ray job submit --", ["ray", "job", "submit", "--", *MODULE]),
+        ("ray job submit -- python3 -m", ["ray", "job", "submit", "--", "python3", "-m", *HBO]),
+        ("nice -n 5", ["nice", "-n", "5", *MODULE]),
+    ],
+)
+def test_a_run_is_a_module_or_a_command_as_the_prefix_needs_it(prefix, command):
+    assert launcher_of(prefix).command(HBO[1:]) == command
+
+
+def test_launchers_beside_each_other_use_ports_of_their_own(monkeypatch):
+    first, second = (launcher_of("torchrun -m").environment()["PET_MASTER_PORT"] for _ in range(2))
+    assert first != second
+    beside = launcher_of("accelerate launch --num_processes 2").command(["train"], beside_others=True)
+    assert beside == ["accelerate", "launch", "--main_process_port=0", "--num_processes", "2", "-m", "hbo", "train"]
+    own = launcher_of("accelerate launch --main-process-port 29600 -m")
+    assert own.command(["train"], beside_others=True) == [*own.words, "hbo", "train"]
+    monkeypatch.setenv("PET_MASTER_PORT", "29600")
+    assert launcher_of("torchrun -m").environment() == {}
+
+
+def test_what_finds_a_machine_is_known():
+    assert launcher_of("env A=1 srun -N1").finds_a_machine
+    assert not launcher_of("torchrun -m").finds_a_machine
+
+
+@pytest.mark.parametrize(
+    ("prefix", "said"), [("torchrun '-m", "close its quotes"), (" ", "is empty"), ("torchrum -m", "no such command")]
+)
+def test_what_cannot_be_started_is_refused_in_a_sentence(prefix, said):
+    with pytest.raises(ConfigError, match=said):
+        launcher_of(prefix)
