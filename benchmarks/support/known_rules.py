@@ -148,7 +148,7 @@ def _others(*datasets: str) -> Rule:
 KNOWN: dict[str, Known] = {
     "useless": Known(
         "The answers of `shuffled` are those of other rows: after their form there is nothing to learn from them.",
-        "It turns away from `shuffled`, and the others gain or at least don't lose.",
+        "A good balancer turns away from `shuffled`, and the others gain or at least don't lose.",
         (
             Rule("`shuffled` ends at 0.8 of an even share or less", lambda case: case.even("shuffled"), most=0.8),
             Rule("it got 0.95 of an even share or less of all rows", lambda case: case.drawn("shuffled"), most=0.95),
@@ -156,8 +156,8 @@ KNOWN: dict[str, Known] = {
         ),
     ),
     "mastered": Known(
-        "The model has mastered `mastered`: its held-out loss is near zero.",
-        "It leaves `mastered` alone, and it stays mastered.",
+        "Every answer of `mastered` is the same sentence, which the model has mastered within 20 steps.",
+        "A good balancer leaves `mastered` alone, and it stays mastered.",
         (
             Rule("`mastered` ends at half an even share or less", lambda case: case.even("mastered"), most=0.5),
             Rule("it got 0.75 of an even share or less of all rows", lambda case: case.drawn("mastered"), most=0.75),
@@ -167,8 +167,8 @@ KNOWN: dict[str, Known] = {
     ),
     "few": Known(
         "`few` has 40 rows to train on, which uniform sampling repeats until it overfits them.",
-        "It draws them no more often than four times each, the number up to which repeated rows are said to be nearly "
-        "as good as new ones, and no dataset pays for it.",
+        "A good balancer draws them no more often than four times each, the number up to which repeated rows are said "
+        "to be nearly as good as new ones, and no dataset pays for it.",
         (
             Rule(
                 "each row of `few` was drawn four times or less",
@@ -188,7 +188,8 @@ KNOWN: dict[str, Known] = {
     ),
     "twins": Known(
         "`math-again` is `math` under another name, row by row.",
-        "It gives both the same, and the two together little more than the one dataset gets where it stands once.",
+        "A good balancer gives both the same, and the two together little more than the one dataset gets where it "
+        "stands once.",
         (
             Rule("the twins end within a factor of 1.25 of each other", _twins_apart, most=1.25),
             Rule(
@@ -207,7 +208,7 @@ KNOWN: dict[str, Known] = {
     ),
     "helper": Known(
         "`target` has 40 rows of its own to train on; `helper` has 200 more of the same kind, new to it.",
-        "It draws new rows of the kind rather than the same few again: `helper` lowers both losses.",
+        "A good balancer draws new rows of the kind rather than the same few again: `helper` lowers both losses.",
         (
             Rule("`helper` ends at 0.95 of an even share or more", lambda case: case.even("helper"), least=0.95),
             Rule(
@@ -224,7 +225,8 @@ KNOWN: dict[str, Known] = {
     "wrong": Known(
         "A quarter of the rows of every dataset have wrong answers, and the difficulty score puts them all into the "
         "last group. Held-out rows have right answers.",
-        "It turns away from the last group, and every dataset is learned as well as by uniform sampling or better.",
+        "A good balancer turns away from the last group, and every dataset is learned as well as by uniform "
+        "sampling or better.",
         (
             Rule(
                 "the last group ends at 0.8 of an even share of its dataset or less",
@@ -245,9 +247,9 @@ KNOWN: dict[str, Known] = {
         ),
     ),
     "length": Known(
-        "`short` and `long` are cut from the same kind of text, so that a token of the one is as hard as one of the "
+        "`short` and `long` are cut from the same kind of text, so that a word of the one is as hard as one of the "
         "other; the responses of `long` have ten times as many.",
-        "It gives neither more than twice the other's share for its length alone.",
+        "A good balancer gives neither more than twice the other's share for its length alone.",
         (
             Rule(
                 "`long` ends between 1/3 and 2/3, unless both losses are below uniform's by more than chance",
