@@ -68,7 +68,7 @@ def test_tasks_are_added_and_kept(hbo, run, rows):
     for language in ("en", "sw"):
         write_rows(rows / f"xnli/{language}.jsonl", xnli("Somebody eats", 0), xnli("Nobody eats", 2))
     done = hbo("eval", run, "--tasks", "xcopa,xnli", "--data", rows)
-    assert "xcopa: in" in done.stderr and "--overwrite begins the file anew" in done.stderr
+    assert "xcopa: already in" in done.stderr and "--overwrite to start the file again" in done.stderr
     assert (
         "task xnli:" in done.stderr and "no rows in ar, de, es, hi, ru, zh; its mean is over en, sw only" in done.stderr
     )

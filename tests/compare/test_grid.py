@@ -119,7 +119,10 @@ def test_what_is_varied_is_typed_as_in_a_file(config):
         ({"vary": ["train.truncation_mode=keep_start,keep_end"]}, "changes the held-out rows too"),
         ({"vary": ["train.max_steps=4,8"]}, "same budget of steps"),
         ({"vary": ["train.learning_rate=1e-4,fast"]}, "train.learning_rate is 'fast', but takes a number"),
-        ({"vary": ["train.completion_only_loss=no"]}, "train.completion_only_loss is false, which can't be had"),
+        (
+            {"vary": ["train.completion_only_loss=no"]},
+            "train.completion_only_loss is false, which `hbo train` doesn't support",
+        ),
         ({"vary": ["train.learning_rat=1,2"]}, "unknown key 'train.learning_rat'.*learning_rate"),
         ({"vary": ["lora.rank=1,2"]}, "unknown key 'lora.rank'"),
     ],

@@ -293,7 +293,7 @@ def test_tools_and_arguments_of_the_template_are_carried():
         assert whole({**row, "tools": tools}).given == {"enable_thinking": False, "other": None, "tools": [tool]}
     assert whole(row, fills_nulls=True).given == {"enable_thinking": False}
     assert whole({"messages": row["messages"], "tools": [], "chat_template_kwargs": {}}).given == {}
-    with pytest.raises(DataError, match="chat_template_kwargs holds 'tokenize', which hbo decides itself"):
+    with pytest.raises(DataError, match="chat_template_kwargs holds 'tokenize', which hbo sets itself; remove it"):
         read({**row, "chat_template_kwargs": {"tokenize": True}})
 
 
@@ -343,10 +343,10 @@ def test_a_chosen_answer_beside_another_one_is_named():
 
 
 def test_a_chosen_answer_to_nothing_says_what_to_do():
-    with pytest.raises(DataError, match=r"before `chosen`; name what does with `columns: {prompt: .* {text: chosen}`"):
+    with pytest.raises(DataError, match=r"before `chosen`; name its column with `columns: {prompt: .* {text: chosen}`"):
         read({"chosen": "good", "rejected": "bad"}, format="preference")
     assert read({"chosen": "H: hi A: yo", "rejected": "bad"}, columns={"text": "chosen"})[1][0]["role"] == "text"
-    with pytest.raises(DataError, match=r"line 1: nothing stands before `chosen`"):
+    with pytest.raises(DataError, match=r"line 1: there is no prompt before `chosen`"):
         read({"chosen": "good", "rejected": "bad"})
 
 

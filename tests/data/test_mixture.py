@@ -154,7 +154,7 @@ def test_text_beside_instructions_needs_a_tokenizer(chat, tokenizer):
 
 def test_a_row_without_prompt_needs_a_tokenizer(tokenizer):
     sources = {"a": Dataset.from_list([CHAT[0], {"prompt": "", "completion": "a"}])}
-    with pytest.raises(DataError, match=r"dataset 'a', row 1: nothing stands before the response.*give tokenizer="):
+    with pytest.raises(DataError, match=r"dataset 'a', row 1: the row has no prompt.*give tokenizer="):
         build_mixture(sources)
     assert len(build_mixture(sources, tokenizer=tokenizer)) == 2
 

@@ -106,7 +106,9 @@ WRONG = {
 
 @pytest.mark.parametrize(("key", "rule"), REFUSED, ids=[key for key, _ in REFUSED])
 def test_what_can_not_be_had_is_refused_by_name_and_its_default_is_not(key, rule):
-    with pytest.raises(ConfigError, match=rf"^train\.{key} is .*which can't be had; leave it out: ") as error:
+    with pytest.raises(
+        ConfigError, match=rf"^train\.{key} is .*which `hbo train` doesn't support; leave it out: "
+    ) as error:
         typed(run(**{key: WRONG.get(key, "other")}))
     assert rule.how in str(error.value)
     for value in rule.only:

@@ -123,7 +123,7 @@ def test_what_a_refused_attempt_has_said_is_no_run(tmp_path):
     Teller(tmp_path).end("failed")
     assert run_folder.check_folder(tmp_path, resume=False, overwrite=False) is None
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ConfigError, match=r"files of something else than hbo \(thesis.tex\)"):
+    with pytest.raises(ConfigError, match=r"files that hbo didn't write \(thesis.tex\)"):
         run_folder.check_folder(tmp_path, resume=False, overwrite=True)
 
 

@@ -59,7 +59,9 @@ def test_a_stream_is_refused():
             yield from ()
 
     for rows in (Stream(), Dataset.from_list([{"a": 1}]).to_iterable_dataset()):
-        with pytest.raises(DataError, match="HBO needs rows that it can draw by their number, not .*streaming=False"):
+        with pytest.raises(
+            DataError, match="HBO draws rows by their number, which isn't possible with .*streaming=False"
+        ):
             labelled(rows)
 
 

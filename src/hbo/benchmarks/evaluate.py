@@ -69,7 +69,7 @@ def evaluate(name: str, options: Options, *, track: Track = silent, say: Callabl
     wanted = [task for task in tasks if task.name not in held.tasks]
     for task in tasks:
         if task not in wanted:
-            say(f"{task.name}: in {file} already; --overwrite begins the file anew")
+            say(f"{task.name}: already in {file}; give --overwrite to start the file again")
     if wanted:
         quiet_libraries()
         model, tokenizer = load_subject(subject, _dtype(options.dtype), track=track)

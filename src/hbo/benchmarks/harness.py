@@ -95,7 +95,7 @@ class Harness:
             remedy = "check its rows" if local else "check the network, or give local copies with --data FOLDER"
             where = f"task {task.name}{f' ({language})' if language else ''}"
             raise DataError(
-                f"{where}: its rows can't be had from {source} ({first_line(error)[:300]}); {remedy}"
+                f"{where}: its rows can't be loaded from {source} ({first_line(error)[:300]}); {remedy}"
             ) from None
         return dict(found["tasks"])
 

@@ -81,7 +81,7 @@ def _checked(file: Path, task: Task) -> tuple[str, ...]:
             subjects[subject_of(row[task.subject])] = None
         count += 1
     if not count:
-        raise DataError(f"{file}: holds no rows; remove it, or give it some")
+        raise DataError(f"{file}: holds no rows; remove the file, or add rows")
     return tuple(subjects)
 
 

@@ -283,8 +283,8 @@ class HBO:
                 )
         if mine["order"] != state["order"]:
             raise ResumeError(
-                "rows stand in other difficulty groups than at the checkpoint, though sizes are the same; resume with "
-                "the data and the scores of the first start, or begin a new run"
+                "rows are in other difficulty groups than when the checkpoint was written, although the groups "
+                "have the same sizes; resume with the data and the scores of the first start, or begin a new run"
             )
         self.global_actor.load_state_dict(state["global_actor"])
         for actor, saved in zip(self.local_actors, state["local_actors"], strict=True):

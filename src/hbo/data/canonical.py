@@ -129,7 +129,7 @@ def _check_for_trl(row: Mapping[str, Any]) -> None:
     where = f"dataset '{row['hbo_dataset']}', row {row['hbo_row']}"
     if not row["prompt"]:
         raise DataError(
-            f"{where}: nothing stands before the response, which SFTTrainer can't tokenize; give tokenizer= so that "
+            f"{where}: the row has no prompt, and SFTTrainer can't tokenize a response alone; give tokenizer= so that "
             "hbo does it"
         )
     if row.get(EXTRA) and any("weight" in turn for turn in conversation_of(row).completion):

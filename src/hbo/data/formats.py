@@ -128,8 +128,8 @@ def _preference(cells: Cells, turns: TurnReader) -> Parts:
         column = next((name for name in ("messages", "conversations") if is_filled(row.get(name))), None)
         if column is None:
             raise BadRowError(
-                "nothing stands before `chosen`; name what does with `columns: {prompt: <column>}`, or train on it as "
-                "a whole with `columns: {text: chosen}`"
+                "there is no prompt before `chosen`; name its column with `columns: {prompt: <column>}`, or train on "
+                "it as a whole with `columns: {text: chosen}`"
             )
         before = turns.turns(cells.get(column), column)
     return before, answers
@@ -260,7 +260,7 @@ def _template_kwargs(cells: Cells, turns: TurnReader) -> dict[str, Any] | None:
     if found is None:
         return None
     if own := sorted(_OWN_ARGUMENTS & found.keys()):
-        raise BadRowError(f"chat_template_kwargs holds '{own[0]}', which hbo decides itself")
+        raise BadRowError(f"chat_template_kwargs holds '{own[0]}', which hbo sets itself; remove it")
     # Columnar files give each object the keys of all others, and templates ask whether a key is there.
     return {key: value for key, value in found.items() if value is not None or not turns.fills_nulls} or None
 

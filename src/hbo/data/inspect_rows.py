@@ -73,14 +73,14 @@ def of_seen(seen: dict[str, Seen]) -> Iterator[Note]:
     for name, each in seen.items():
         if each.leaked:
             yield Note(
-                f"dataset '{name}': {each.leaked} held-out rows are trained on as well, so its held-out loss flatters; "
-                "remove the repeated rows",
+                f"dataset '{name}': {each.leaked} held-out rows are trained on as well, so its held-out loss is too "
+                "low; remove the repeated rows",
                 is_warning=True,
             )
         if each.repeats:
             yield Note(f"dataset '{name}': {each.repeats} rows repeat another of its rows")
         if each.elsewhere:
-            yield Note(f"dataset '{name}': {each.elsewhere} rows stand in another dataset too")
+            yield Note(f"dataset '{name}': {each.elsewhere} rows are in another dataset too")
 
 
 def _contents(rows: Dataset) -> tuple[NDArray[np.object_], Words]:

@@ -47,7 +47,7 @@ def check_folder(folder: Path, *, resume: bool, overwrite: bool) -> Path | None:
     if ours and not overwrite:
         raise ConfigError(f"{folder}: holds another run; add --resume to go on with it, or --overwrite to replace it")
     if not ours and held:
-        raise ConfigError(f"{folder}: holds files of something else than hbo ({held[0]}); give --output a new folder")
+        raise ConfigError(f"{folder}: holds files that hbo didn't write ({held[0]}); give --output a new folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):

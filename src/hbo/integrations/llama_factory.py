@@ -56,7 +56,7 @@ def run_exp(args: dict[str, Any] | None = None, callbacks: list[TrainerCallback]
         raise ConfigError("options on the command line can't hold an `hbo:` section; give a YAML file, then key=value")
     section, rest = section_of(found.get("hbo")), {key: value for key, value in found.items() if key != "hbo"}
     if tuner.get_ray_args(rest).use_ray:
-        raise ConfigError("USE_RAY trains in processes of Ray's, which HBO isn't put into; leave it out")
+        raise ConfigError("USE_RAY trains in processes of Ray's own, where HBO can't run; leave it out")
     if (count := get_device_count()) > 1 and "LOCAL_RANK" not in os.environ:
         raise ConfigError(
             f"{count} devices are seen by one process; start with torchrun --nproc-per-node {count} -m "
@@ -121,7 +121,9 @@ class _Wrapped:
         if not trainer.args.do_train:
             return trainer
         if "hbo_dataset" not in trainer.train_dataset.column_names:
-            raise DataError("the rows at tokenized_path, made without HBO, don't say whose they are; name a new folder")
+            raise DataError(
+                "the rows at tokenized_path were made without HBO and don't name their dataset; give a new folder"
+            )
         is_packed, unseen = self.data_args.neat_packing, ("labels",) if self.stage == "pt" else (PACKED,)
         regroup = partial(packed, trainer=trainer, data_args=self.data_args) if is_packed else None
         callback = attach(trainer, self.section, regroup=regroup, unseen=unseen)

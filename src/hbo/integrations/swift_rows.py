@@ -34,12 +34,12 @@ def named_rows(trainer: Trainer) -> Dataset:
         return rows.add_column("hbo_dataset", swift_names(rows))
     if not isinstance(rows, LazyLLMDataset):
         raise DataError(
-            f"HBO needs rows that it can draw by their number, not {type(rows).__name__}; leave out --streaming"
+            f"HBO draws rows by their number, which isn't possible with {type(rows).__name__}; leave out --streaming"
         )
     raw, encode = rows.dataset, rows.encode_func
     if not rows.strict and "lengths" not in raw.column_names:
         raise ConfigError(
-            "lazy_tokenize lets any other row stand for one that can't be encoded, whatever its dataset; set "
+            "lazy_tokenize replaces a row that can't be encoded by any other row, of whatever dataset; set "
             "--lazy_tokenize false, or --strict true so that such a row ends the run"
         )
 

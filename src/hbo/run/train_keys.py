@@ -238,7 +238,9 @@ def check_keys(train: Mapping[str, Any]) -> None:
     for key, value in train.items():
         rule = _RULE_OF.get(key)
         if rule is not None and rule.only is not None and value not in rule.only:
-            raise ConfigError(f"train.{key} is {written(value)}, which can't be had; leave it out: {rule.how}")
+            raise ConfigError(
+                f"train.{key} is {written(value)}, which `hbo train` doesn't support; leave it out: {rule.how}"
+            )
 
 
 def without_effect(train: Mapping[str, Any], fields: Mapping[str, Any]) -> Iterator[str]:

@@ -66,8 +66,8 @@ def labelled(rows: Any) -> Dataset:
     kind = type(rows).__name__
     if isinstance(rows, IterableDataset | Stream) or not isinstance(rows, Sized):
         raise DataError(
-            f"HBO needs rows that it can draw by their number, not {kind}; load them with streaming=False, or store "
-            "the stream with datasets.Dataset.from_generator first"
+            f"HBO draws rows by their number, which isn't possible with {kind}; load them with streaming=False, or "
+            "store the stream with datasets.Dataset.from_generator first"
         )
     if not len(rows):
         raise DataError(f"the training rows ({kind}) are empty; give the trainer some")
