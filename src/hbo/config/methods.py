@@ -35,6 +35,11 @@ class Method:
 
 _GLOBAL: dict[str, Any] = {"local_reward": None}
 _STATIC: dict[str, Any] = {"global_reward": None, "local_reward": None}
+_OURS: dict[str, Any] = _GLOBAL | {
+    "actor": {"kind": "tracking"},
+    "temperature": math.inf,
+    "min_probability": 0.01,
+}
 _BY_LOSS: dict[str, Any] = _GLOBAL | {"global_reward": "loss"}
 
 SETTINGS: dict[str, Method] = {
@@ -58,11 +63,12 @@ SETTINGS: dict[str, Method] = {
     "mos": Method(_GLOBAL | {"global_reward": "transferability", "probes": 64}),
     "mos+": Method({"global_reward": None}, is_flat=True),
     # Beyond the paper; hbo.core.closed_form.
-    # Ours: hbo.rewards.slope.
-    "slope": Method(
-        _GLOBAL
-        | {"global_reward": "slope", "actor": {"kind": "tracking"}, "temperature": math.inf, "min_probability": 0.01}
-    ),
+    # Ours, each after its reward: hbo.rewards.slope, .influence and .signal_norm.
+    "slope": Method(_OURS | {"global_reward": "slope"}),
+    **{
+        reward: Method(_OURS | {"global_reward": reward})
+        for reward in ("influence", "signal_norm", "token_signal_norm")
+    },
     "loss_softmax": Method(_BY_LOSS | {"actor": {"kind": "loss_softmax"}}),
     "exp3": Method(_BY_LOSS | {"actor": {"kind": "exp3"}}),
     "odm": Method(_BY_LOSS | {"actor": {"kind": "odm"}}),

@@ -62,6 +62,11 @@ def _alignment(function: str, meaning: str, *needs: Need, is_signed: bool = True
     return RewardSpec(f"hbo.rewards.alignment:{function}", meaning, wanted, of_a_row=False, is_signed=is_signed)
 
 
+def _signal(module: str, function: str, meaning: str, *needs: Need) -> RewardSpec:
+    wanted = frozenset({"whole_gradients", *needs})
+    return RewardSpec(f"hbo.rewards.{module}:{function}", meaning, wanted, of_a_row=False)
+
+
 def _uncertainty(function: str, meaning: str) -> RewardSpec:
     return RewardSpec(f"hbo.rewards.uncertainty:{function}", meaning, frozenset({"dev_rows"}), of_a_row=False)
 
@@ -120,6 +125,20 @@ REWARDS: dict[str, RewardSpec] = {
     "variance": _uncertainty("variance", "how much the model's sureness varies within its rows"),
     "combined": _uncertainty("combined", "how unsure the model is of its rows, its mean and its variance in one"),
     "dev_loss": _uncertainty("dev_loss", "the loss of its rows set aside"),
+    "signal_norm": _signal(
+        "signal_norm", "signal_norm", "the norm of its mean gradient without noise: how strongly its rows agree to pull"
+    ),
+    "token_signal_norm": _signal(
+        "signal_norm",
+        "token_signal_norm",
+        "the norm of its mean gradient without noise, with the weight that long responses have in a batch",
+    ),
+    "influence": _signal(
+        "influence",
+        "influence",
+        "how much a row of it lowers the mean loss of all datasets at first",
+        "dev_rows",
+    ),
     "slope": RewardSpec(
         "hbo.rewards.slope:slope",
         "how much more rows of it lower the mean loss of all datasets",

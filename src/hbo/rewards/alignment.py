@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from hbo.arrays import Floats, Ints
+from hbo.data.tokens import predicts_target
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.passes import Sets
 from hbo.scoring.batches import pack, pad, reader
@@ -38,7 +39,7 @@ def aligned(model: nn.Module, sets: Sets) -> Floats:
     cosine_KK = np.zeros((len(sets.row_C), len(sets.dev_K)))
     with left_as_found(model):
         dev = [mean_gradient(model, sets, rows) for rows in sets.dev_K]
-        for i in _share(sets):
+        for i in own_share(sets):
             own = mean_gradient(model, sets, sets.row_C[i])
             cosine_KK[i] = [cosine(own, other) for other in dev]
     mean_K: Floats = sets.passes.processes.total(cosine_KK).mean(axis=1)
@@ -52,7 +53,7 @@ def aligned_after_a_step(model: nn.Module, sets: Sets) -> Floats:
     with left_as_found(model):
         before = [parameter.detach().clone() for parameter in parameters]
         try:
-            for i in _share(sets):
+            for i in own_share(sets):
                 own = mean_gradient(model, sets, sets.row_C[i])
                 _move(parameters, before, own)
                 dev = mean_gradient(model, sets, sets.dev_K[0])
@@ -69,14 +70,16 @@ def batch_norms(model: nn.Module, sets: Sets) -> Floats:
     """The norm of each set's mean gradient (C,): the paper's Eq. 7 read as one batch, not row by row."""
     norm_C = np.zeros(len(sets.row_C))
     with left_as_found(model):
-        for i in _share(sets):
+        for i in own_share(sets):
             own = mean_gradient(model, sets, sets.row_C[i])
-            norm_C[i] = _dot(own, own) ** 0.5
+            norm_C[i] = dot(own, own) ** 0.5
     return sets.passes.processes.total(norm_C)
 
 
-def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
+def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints, *, by_token: bool = False) -> list[Tensor]:
     """The gradient of the mean loss of these rows, one tensor per trainable parameter.
+
+    `by_token`: of each row's loss summed over its target tokens, instead of averaged.
 
     To be called inside `left_as_found`, which keeps the trainer's own gradients.
     """
@@ -87,7 +90,10 @@ def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
     length_P = np.array([len(ids) for ids, _ in read(number_P)])
     with torch.enable_grad():
         for index_B in pack(length_P, np.arange(len(number_P)), tokens):
-            loss_B = per_example_loss(model, pad(read(number_P[index_B]), sets.passes.pad_token_id))
+            batch = pad(read(number_P[index_B]), sets.passes.pad_token_id)
+            loss_B = per_example_loss(model, batch)
+            if by_token:
+                loss_B = loss_B * predicts_target(batch["labels"]).sum(1).to(loss_B.device)
             (loss_B.nansum() / len(number_P)).backward()  # type: ignore[no-untyped-call]
     found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     for parameter in parameters:
@@ -95,7 +101,7 @@ def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
     return found
 
 
-def _share(sets: Sets) -> range:
+def own_share(sets: Sets) -> range:
     """The choices that this process measures."""
     return range(sets.passes.processes.rank, len(sets.row_C), sets.passes.processes.count)
 
@@ -103,10 +109,11 @@ def _share(sets: Sets) -> range:
 def cosine(one: list[Tensor], other: list[Tensor]) -> float:
     """Of two gradients; NaN if one is zero."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return float(_dot(one, other) / np.sqrt(np.float64(_dot(one, one)) * _dot(other, other)))
+        return float(dot(one, other) / np.sqrt(np.float64(dot(one, one)) * dot(other, other)))
 
 
-def _dot(one: list[Tensor], other: list[Tensor]) -> float:
+def dot(one: list[Tensor], other: list[Tensor]) -> float:
+    """The inner product of two gradients."""
     parts = [(a.float() * b.float()).sum(dtype=torch.float64) for a, b in zip(one, other, strict=True)]
     return float(torch.stack(parts).sum())
 
