@@ -11,7 +11,7 @@ from tiny_models import tiny
 from hbo.rewards.alignment import mean_gradient
 from hbo.rewards.influence import influence, influences
 from hbo.rewards.norms.left_as_found import left_as_found
-from hbo.rewards.signal_norm import rooted, targets
+from hbo.rewards.signal_norm import rooted, target_counts
 from hbo.scoring.losses import per_example_loss
 from hbo.scoring.processes import Processes
 
@@ -21,7 +21,7 @@ def test_the_influence_is_the_product_of_a_batchs_part_and_the_mean_dev_gradient
     aim = np.mean([of(model, rows) for rows in DEV], axis=0)
     expected = []
     for rows in ROWS:
-        own = [of(model, np.array([row])) * targets(sets(), np.array([row]))[0] for row in rows]
+        own = [of(model, np.array([row])) * target_counts(sets(), np.array([row]))[0] for row in rows]
         expected.append(np.mean(own, axis=0) @ aim)
     assert influences(model, sets()) == pytest.approx(expected, rel=1e-3)
 

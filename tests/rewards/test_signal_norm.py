@@ -8,7 +8,7 @@ from test_probe import mixture
 from tiny_models import tiny
 
 from hbo.rewards.passes import Passes, Sets
-from hbo.rewards.signal_norm import parts_of, rooted, signal_norm, targets, token_signal_norm
+from hbo.rewards.signal_norm import equal_parts, rooted, signal_norm, target_counts, token_signal_norm
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
 
@@ -43,7 +43,7 @@ def test_noise_adds_nothing_on_average():
 
 def test_tokens_weigh_by_their_root():
     model = tiny()
-    count = [targets(sets(), rows).mean() for rows in ROWS]
+    count = [target_counts(sets(), rows).mean() for rows in ROWS]
     assert token_signal_norm(model, sets()) == pytest.approx(signal_norm(model, sets()) * np.sqrt(count), rel=1e-6)
 
 
@@ -59,7 +59,7 @@ def test_a_single_row_has_no_signal_to_tell_from_noise():
 
 @pytest.mark.parametrize("count", [1, 2, 7, 8, 20, 32])
 def test_parts_are_of_equal_size_and_share_no_row(count):
-    parts = list(parts_of(np.arange(count)))
+    parts = list(equal_parts(np.arange(count)))
     assert len(parts) == min(8, count)
     assert len({len(part) for part in parts}) == 1
     assert len(set(np.concatenate(parts).tolist())) == sum(map(len, parts)) > count - 8

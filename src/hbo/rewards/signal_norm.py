@@ -50,7 +50,7 @@ def signal_norm(model: nn.Module, sets: Sets) -> Floats:
 
 def token_signal_norm(model: nn.Module, sets: Sets) -> Floats:
     """`signal_norm` × √(mean target tokens) of each set (C,)."""
-    return signal_norm(model, sets) * np.sqrt([targets(sets, rows).mean() for rows in sets.row_C])
+    return signal_norm(model, sets) * np.sqrt([target_counts(sets, rows).mean() for rows in sets.row_C])
 
 
 def rooted(square_C: Floats) -> Floats:
@@ -67,12 +67,12 @@ def rooted(square_C: Floats) -> Floats:
     return root_C
 
 
-def targets(sets: Sets, number_P: Ints) -> Ints:
+def target_counts(sets: Sets, number_P: Ints) -> Ints:
     """Target tokens of each of these rows (P,)."""
     return np.array([int(predicts_target(labels).sum()) for _, labels in reader(sets.passes.rows)(number_P)])
 
 
-def parts_of(number_P: Ints, most: int = _PARTS) -> Iterator[Ints]:
+def equal_parts(number_P: Ints, most: int = _PARTS) -> Iterator[Ints]:
     """The rows in parts of equal size, so that what is left over belongs to none."""
     count = min(most, len(number_P))
     size = len(number_P) // max(1, count)
@@ -82,7 +82,7 @@ def parts_of(number_P: Ints, most: int = _PARTS) -> Iterator[Ints]:
 def _square(model: nn.Module, sets: Sets, number_P: Ints) -> float:
     """The unbiased squared norm of the mean gradient of these rows; NaN of a single one."""
     total, squares, count = None, 0.0, 0
-    for rows in parts_of(number_P):
+    for rows in equal_parts(number_P):
         own = mean_gradient(model, sets, rows)
         squares, count = squares + dot(own, own), count + 1
         if total is None:
