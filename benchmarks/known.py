@@ -98,11 +98,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except HBOError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"\n{text}")
     given.output.mkdir(parents=True, exist_ok=True)
     (given.output / "known.md").write_text(text, encoding="utf-8")
     if given.page:
         put_into(given.page, text)
+    print(f"\n{text}")
     return 1 if failed else 0
 
 
