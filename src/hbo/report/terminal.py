@@ -110,7 +110,7 @@ def plan_table(plan: Mapping[str, Any]) -> Columns:
 
 def plan_reading(plan: Mapping[str, Any]) -> str:
     """What the columns of the table mean, as far as their names don't say."""
-    told = "share at start: of the rows drawn; steps per pass: until each of its rows was seen once, at that share"
+    told = "share at start: part of the rows drawn; steps per pass: how many steps one pass over the dataset takes"
     cut = (
         f"; cut: rows of max_length {plan['max_length']} tokens or more"
         if plan["tokens"] and plan["max_length"]
@@ -123,7 +123,7 @@ def plan_reading(plan: Mapping[str, Any]) -> str:
 def plan_costs(plan: Mapping[str, Any]) -> str:
     """The cost that is to be expected."""
     updates, scoring = _share(plan["update_share"]), _share(plan["scoring_share"])
-    return f"beside training, in operations: updates {updates}; scoring the rows once, {scoring}"
+    return f"compared with the operations of training: updates {updates}; scoring the rows once, {scoring}"
 
 
 def plan_gaps(plan: Mapping[str, Any]) -> list[Note]:
