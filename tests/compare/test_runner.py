@@ -238,3 +238,38 @@ def test_a_signal_reaches_all_processes_of_a_launcher(config, tmp_path):  # noqa
     assert last_checkpoint(folder) is not None
     assert len(list(last_checkpoint(folder).glob("rng_state_*"))) == 2  # of both processes
     assert not (folder / "stop").exists()
+
+
+def test_a_search_for_the_best_mixture_goes_on_and_is_never_made_anew(config, tmp_path):  # noqa: F811
+    output, file = tmp_path / "grid", config(train={"max_steps": 2, "save_strategy": "no"})
+    words = [sys.executable, "-m", "hbo", "compare", str(file), "--mixtures", "4", "--output", str(output)]
+    listed = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, timeout=500)
+    assert "mixture 1, seed 1000: 2 steps, to run" in listed.stdout and "8 runs: 0 finished, 8 to run" in listed.stdout
+    assert "best static mixture found, seed 0: 2 steps, to run" in listed.stdout and not output.exists()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 300
+    while len(stamps(output)) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert "of 6 runs are finished" in (output / "comparison.md").read_text()
+    before = stamps(output)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    assert "Headroom" in done.stdout and "Seeds of uniform differ by" in done.stdout
+    assert {name: stamps(output)[name] for name in before} == before and len(stamps(output)) == 8
+    assert [line["label"] for line in results(output)] == ["uniform", "best static mixture found"]
+    found = (output / "best_mixture.json").read_text()
+    assert "Is there anything to win on this mixture?" in (output / "comparison.html").read_text()
+    again = subprocess.run([*words, "--seeds", "0,1"], capture_output=True, text=True, timeout=500)
+    assert again.returncode == 0, again.stderr
+    assert (output / "best_mixture.json").read_text() == found
+    assert [line["label"] for line in results(output)] == 2 * ["uniform", "best static mixture found"]
+    weights = {
+        str(yaml.safe_load(cell.read_text())["mixture"]["datasets"]["a"]["weight"])
+        for cell in output.glob("runs/best-static-mixture-found-seed*.yaml")
+    }
+    assert weights == {str(json.loads(found)["datasets"]["a"]["share"])}
+    other = subprocess.run([*words[:-3], "5", *words[-2:]], capture_output=True, text=True, timeout=500)
+    assert other.returncode == 2 and "was found from 4 mixtures" in other.stderr

@@ -8,10 +8,12 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from hbo.compare.headroom import HeadroomPart
 from hbo.compare.markdown import READING
+from hbo.compare.search import BEST
 from hbo.compare.statistics import Paired
 from hbo.compare.table import Contest, Difference, Metric, ResultLine, Table
-from hbo.compare.verdict import TOO_SMALL, is_too_small, verdict
+from hbo.compare.verdict import TOO_SMALL, has_ours, is_too_small, verdict
 from hbo.folder.paths import REPORT
 from hbo.report.markup import MISSING, Grid, asset, in_percent, markup, name, number, rendered, time_span
 
@@ -23,13 +25,14 @@ _RANKS = {1: "<strong>{}</strong>", 2: '<span class="second">{}</span>'}
 _HEADS = {"macro NLL": "mean loss (macro NLL)", "relative NLL": "after ÷ before", "worst NLL": "worst loss"}
 
 
-def page(table: Table | None, title: str, runs: Sequence[ResultLine] = ()) -> str:
+def page(table: Table | None, title: str, runs: Sequence[ResultLine] = (), headroom: HeadroomPart | None = None) -> str:
     """The whole of comparison.html.
 
     Args:
         table: None while no run is finished.
         title: Of the page.
         runs: The finished runs; those that name their `folder`, as the page finds it, get a link to their report.
+        headroom: What a search for the best static mixture came to, if there was one.
     """
     grids: list[tuple[str, str, str, Grid]] = []
     if table:
@@ -46,13 +49,28 @@ def page(table: Table | None, title: str, runs: Sequence[ResultLine] = ()) -> st
         title=title,
         style=asset("report/templates/page.css"),
         row=_ROW,
-        verdict=verdict(table),
+        answers=_answers(table, headroom),
+        searched=[_plain_grid(*each) for each in headroom.tables] if headroom else [],
         too_small=in_percent(TOO_SMALL),
         grids=grids,
         contests=[_contest_facts(contest, table) for contest in table.contests] if table else [],
         costs=_costs(table) if table else None,
         reports=_reports(runs),
     )
+
+
+def _answers(table: Table | None, headroom: HeadroomPart | None) -> list[tuple[str, str, str]]:
+    """What the page begins with: anchor, question and answer."""
+    found = (
+        [("headroom", "Is there anything to win on this mixture?", " ".join(headroom.sentences))] if headroom else []
+    )
+    if table is None or not headroom or has_ours(table):
+        found.append(("verdict", "Did balancing help?", verdict(table)))
+    return found
+
+
+def _plain_grid(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> Grid:
+    return Grid(caption, [name(cell) for cell in head], [[name(first), *cells] for first, *cells in rows])
 
 
 def _parts(table: Table) -> tuple[list[Metric], list[Metric]]:
@@ -155,7 +173,11 @@ def _contest_facts(contest: Contest, table: Table) -> tuple[str, Grid, dict[str,
     head = ["method", "seeds", "mean difference", "of the baseline", "95 % interval", "p (sign flips)", "in words"]
     shown = _HEADS.get(column.name, column.name)
     heading = f"{shown}{_ARROWS[column.better]} ({column.reading})"
-    grid = Grid(f"Difference of {column.name} to {contest.best}, the best without HBO", head, rows)
+    searched = contest.best == BEST
+    heading += f", against the {BEST}" if searched else ""
+    grid = Grid(
+        f"Difference of {column.name} to {contest.best}{'' if searched else ', the best without HBO'}", head, rows
+    )
     return heading, grid, _drawing(contest)
 
 

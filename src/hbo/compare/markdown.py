@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hbo.compare.headroom import WON, HeadroomPart
 from hbo.compare.table import Contest, Metric, SeedMean, Table
-from hbo.compare.verdict import verdict
+from hbo.compare.verdict import has_ours, verdict
 
 READING = (
     "Mean ± standard error over the seeds of a row. NLL is the mean negative log-likelihood of a dataset's held-out "
@@ -16,11 +17,13 @@ READING = (
 )
 
 
-def markdown(table: Table | None) -> str:
+def markdown(table: Table | None, headroom: HeadroomPart | None = None) -> str:
     """The whole of comparison.md."""
+    searched = _headroom(headroom) if headroom else []
     if table is None:
-        return "No run is finished yet.\n"
-    parts = [_escaped(verdict(table)), "", READING, "", *_grid(table, table.columns, wins=True)]
+        return "\n".join([*searched, "No run is finished yet."]) + "\n"
+    answer = [] if headroom and not has_ours(table) else [_escaped(verdict(table)), ""]
+    parts = [*searched, *answer, READING, "", *_grid(table, table.columns, wins=True)]
     if table.accuracies:
         parts += ["", "Accuracy:", "", *_grid(table, table.accuracies)]
     if table.benchmarks:
@@ -30,8 +33,19 @@ def markdown(table: Table | None) -> str:
     return "\n".join(parts) + "\n"
 
 
+def _headroom(found: HeadroomPart) -> list[str]:
+    lines = [WON, "", _escaped(" ".join(found.sentences)), ""]
+    for caption, head, rows in found.tables:
+        lines += [f"{caption}:", "", *_table(head, rows), ""]
+    return lines
+
+
 def _grid(table: Table, columns: Sequence[Metric], *, wins: bool = False) -> list[str]:
     head, rows = table.grid(columns, _marked, wins=wins)
+    return _table(head, rows)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(map(_escaped, head)) + " |", "|---" * len(head) + "|"]
     return lines + ["| " + " | ".join([_escaped(label), *cells]) + " |" for label, *cells in rows]
 

@@ -10,6 +10,7 @@ from typing import Any
 from hbo.atomic import write_file
 from hbo.compare.comparison_page import page
 from hbo.compare.grid import Cell
+from hbo.compare.headroom import Headroom, HeadroomPart
 from hbo.compare.markdown import markdown
 from hbo.compare.table import Table, tabulate
 from hbo.folder.benchmarks import Evaluation
@@ -18,8 +19,8 @@ from hbo.folder.paths import EVALUATION, METRICS_FILE
 from hbo.report.words import PAPER_NAMES
 
 
-def publish_results(cells: Sequence[Cell], output: Path) -> None:
-    """Writes the files anew from every cell that is finished.
+def publish_results(cells: Sequence[Cell], output: Path, headroom: Headroom | None = None) -> None:
+    """Writes the files anew from every cell that is finished, and what a search for the best mixture came to.
 
     Raises:
         DataError: A file can't be written.
@@ -28,8 +29,9 @@ def publish_results(cells: Sequence[Cell], output: Path) -> None:
     lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     table = tabulate(rows) if rows else None
     runs = [_row(cell) | {"folder": _below(cell.folder, output)} for cell in cells if cell.is_finished]
-    html = page(table, f"{output.absolute().name}: hbo compare", runs)
-    shown = {"comparison.md": markdown(table), "comparison.html": html}
+    told = headroom_part(headroom, cells)
+    html = page(table, f"{output.absolute().name}: hbo compare", runs, told)
+    shown = {"comparison.md": markdown(table, told), "comparison.html": html}
     for name, text in {"results.jsonl": lines, **shown}.items():
         write_file(output / name, text)
 
@@ -43,6 +45,11 @@ def tabulated(cells: Sequence[Cell]) -> Table | None:
     """The table of the cells that are finished, or None where none is."""
     rows = _rows(cells)
     return tabulate(rows) if rows else None
+
+
+def headroom_part(headroom: Headroom | None, cells: Sequence[Cell]) -> HeadroomPart | None:
+    """What the pages say of a search for the best mixture, beside the cells that are finished."""
+    return None if headroom is None else headroom.part(_rows(cells))
 
 
 def _rows(cells: Sequence[Cell]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hbo.compare.grid import STATIC
 from hbo.compare.statistics import Paired, mean_and_error, paired
 
 ResultLine = dict[str, Any]
@@ -150,6 +151,7 @@ def tabulate(runs: Sequence[ResultLine]) -> Table:
     seeds = {label: sum(run["label"] == label for run in runs) for label in labels}
     judged = [*averages, *(column for column in benchmarks if column.name.startswith("μ"))]
     contests = [contest for column in judged if (contest := _contest(column, labels, runs, entries))]
+    contests += _against_static(averages[0], labels, runs)
     return Table(labels, [*nll, *averages, *costs], accuracies, benchmarks, entries, wins, contests, seeds)
 
 
@@ -191,15 +193,27 @@ def _contest(
     column: Metric, labels: Sequence[str], runs: Sequence[ResultLine], entries: dict[tuple[str, str], SeedMean]
 ) -> Contest | None:
     methods = {run["label"]: run["method"] for run in runs}
+    # A mixture that took a search to find is no choice that one had without it.
     baselines = [
-        label for label in labels if methods[label] != "hbo" and not math.isnan(entries[label, column.name].mean)
+        label
+        for label in labels
+        if methods[label] not in ("hbo", STATIC) and not math.isnan(entries[label, column.name].mean)
     ]
     if not baselines:
         return None
     best = min(baselines, key=lambda label: -column.better * entries[label, column.name].mean)
+    return Contest(column, best, _differences(column, best, labels, runs))
+
+
+def _against_static(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -> list[Contest]:
+    """All rows against the best static mixture, where one was searched for."""
+    best = next((run["label"] for run in runs if run["method"] == STATIC), None)
+    return [] if best is None else [Contest(column, best, _differences(column, best, labels, runs))]
+
+
+def _differences(column: Metric, best: str, labels: Sequence[str], runs: Sequence[ResultLine]) -> list[Difference]:
     by: dict[str, dict[int, float]] = {label: {} for label in labels}
     for run in runs:
         if (value := column.of(run)) is not None:
             by[run["label"]][run["seed"]] = value
-    others = [Difference(label, paired(by[label], by[best])) for label in labels if label != best]
-    return Contest(column, best, others)
+    return [Difference(label, paired(by[label], by[best])) for label in labels if label != best]

@@ -41,6 +41,11 @@ def verdict(table: Table | None) -> str:
     return _told(ours, contest, found, table)
 
 
+def has_ours(table: Table) -> bool:
+    """Whether there is a row that the sentence could be about."""
+    return any(map(_is_ours, table.labels))
+
+
 def _is_ours(label: str) -> bool:
     return label.partition(",")[0] == "hbo"
 

@@ -1,0 +1,298 @@
+"""The search for the best static mixture: its runs, and what is found, which is written down once and stays.
+
+K datasets, N mixtures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hbo.arrays import Floats
+from hbo.compare.grid import Cell, cells, static_cell
+from hbo.compare.optimum import Estimate, Optimum, optimum
+from hbo.compare.simplex import least_share, spread
+from hbo.config import RunConfig
+from hbo.config.file import load
+from hbo.core.prior import temperature_prior
+from hbo.errors import ConfigError, DataError
+from hbo.folder.metrics import Metrics
+from hbo.folder.paths import METRICS_FILE
+from hbo.folder.records import Count, Record
+
+BEST = "best static mixture found"
+"""The row of the table."""
+FOUND_FILE = "best_mixture.json"
+FIRST_SEED = 1000
+"""Seeds of a search count up from here, whatever the comparison's are, so that naming more of those changes nothing."""
+_REPEATS = 3  # seeds of uniform at the least, which say by how much runs differ without a reason
+_EVEN, _BY_SIZE = "uniform", "proportional"
+_MOST = 64  # datasets; beyond, half-percent steps are no shares any more
+
+
+class Share(Record):
+    """The share found for a dataset, its interval, and how well the loss of that dataset is predicted."""
+
+    share: float
+    low: float
+    high: float
+    error: float
+    """Root mean square, in nats, of each run's loss predicted from the others."""
+
+
+class Span(Record):
+    """A difference of mean losses with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class SearchRun(Record):
+    """A run of the search: its mixture and its held-out losses."""
+
+    mixture: str
+    seed: Count
+    shares: dict[str, float]
+    nll: dict[str, float]
+
+    @property
+    def mean(self) -> float:
+        """The mean loss over datasets."""
+        return sum(self.nll.values()) / len(self.nll)
+
+
+class Found(Record):
+    """`best_mixture.json`: what a search found, and the runs that it was found from."""
+
+    indent = 1
+
+    mixtures: Count
+    seeds: tuple[Count, ...]
+    datasets: dict[str, Share]
+    gain: Span
+    """Predicted mean loss of uniform less that of the best shares."""
+    spread: Span
+    """The same of the worst mixture that was tried."""
+    error: float
+    """Root mean square of the mean loss of each mixture predicted from the others."""
+    deviation: float
+    """Standard deviation of the mixtures' mean losses, which the error is to be held against."""
+    runs: tuple[SearchRun, ...]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The best shares."""
+        return {name: found.share for name, found in self.datasets.items()}
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search that is planned.
+
+    Attributes:
+        mixtures: How many static mixtures.
+        seeds: Those that every mixture has.
+        cells: All runs: the mixtures, and uniform on further seeds.
+        shares: Mixture → its shares, but for proportional's, which depend on the rows.
+    """
+
+    mixtures: int
+    seeds: tuple[int, ...]
+    cells: list[Cell]
+    shares: dict[str, dict[str, float]]
+
+    @property
+    def even(self) -> dict[str, float]:
+        """Dataset → the share of all."""
+        return self.shares[_EVEN]
+
+    def lines(self) -> Iterator[str]:
+        """A line for each mixture with its shares."""
+        for mixture, shares in self.shares.items():
+            yield f"{mixture}: {', '.join(f'{name} {share:.1%}' for name, share in shares.items())}"
+        yield f"{_BY_SIZE}: as the rows of the datasets are"
+
+
+def references(methods: str | None, vary: Sequence[str], mixtures: int | None) -> list[str]:
+    """The static methods that stand beside the best mixture: uniform, and proportional where methods are asked for.
+
+    Raises:
+        ConfigError: The options don't fit together.
+    """
+    if mixtures is None and methods is None:
+        raise ConfigError("--methods: name what to compare, such as hbo,proportional,uniform; or give --mixtures 12")
+    if mixtures is not None and (other := [key for key in vary if not key.startswith("balance.")]):
+        raise ConfigError(
+            f"--vary {other[0].partition('=')[0]}: may have another best mixture for each value; with --mixtures vary "
+            "keys of `balance` only, or make a grid for each value"
+        )
+    return [_EVEN, _BY_SIZE] if methods else [_EVEN]
+
+
+def planned(config: Path, mixtures: int, repeats: int, fresh: Sequence[int], output: Path) -> Search:
+    """The runs of a search of `mixtures` static mixtures, each on `repeats` seeds that are none of the `fresh` ones.
+
+    Raises:
+        ConfigError: CONFIG has nothing to search, or too few mixtures or seeds are asked for.
+    """
+    own = load(config)
+    names = _searchable(own, mixtures)
+    if repeats < 1:
+        raise ConfigError(f"--mixture-seeds {repeats}: give 1 or more")
+    seeds = tuple(range(FIRST_SEED, FIRST_SEED + repeats))
+    noise = tuple(range(FIRST_SEED, FIRST_SEED + max(repeats, _REPEATS)))
+    if taken := [seed for seed in fresh if seed in noise]:
+        raise ConfigError(
+            f"--seeds {taken[0]}: is a seed of the search ({noise[0]} to {noise[-1]}), and the best mixture would be "
+            "judged by the run that it was chosen from; name another"
+        )
+    point_NK = spread(mixtures - 1, len(names))
+    shares = {f"mixture {n}": dict(zip(names, map(float, point_NK[n]), strict=True)) for n in range(1, len(point_NK))}
+    runs = [*cells(config, [_EVEN], noise, (), output), *cells(config, [_BY_SIZE], seeds, (), output)]
+    runs += [static_cell(config, name, shares[name], seed, output) for name in shares for seed in seeds]
+    return Search(mixtures, seeds, runs, {_EVEN: dict.fromkeys(names, 1 / len(names)), **shares})
+
+
+def _searchable(own: RunConfig, mixtures: int) -> list[str]:
+    entries = own.mixture.datasets
+    named = {key: [name for name, entry in entries.items() if getattr(entry, key)] for key in ("group_by", "weight")}
+    if not 2 <= len(entries) <= _MOST:
+        raise ConfigError(f"--mixtures: CONFIG has {len(entries)} datasets; a search takes 2 to {_MOST}")
+    if named["group_by"]:
+        raise ConfigError(
+            f"--mixtures: dataset '{named['group_by'][0]}' is split by group_by, and its parts have no weights of "
+            "their own; write each as a dataset of its own, with `where`"
+        )
+    if named["weight"]:
+        raise ConfigError(
+            f"--mixtures: dataset '{named['weight'][0]}' has a weight, with which uniform isn't uniform; leave weights "
+            "out, the search tries all of them"
+        )
+    if not own.mixture.eval_fraction:
+        raise ConfigError("--mixtures: nothing is held out (mixture.eval_fraction is 0), so no mixture can be judged")
+    if mixtures < len(entries) + 2:
+        raise ConfigError(
+            f"--mixtures {mixtures}: too few for {len(entries)} datasets; give {len(entries) + 2} at the least, better "
+            f"{3 * len(entries)} or more"
+        )
+    return list(entries)
+
+
+def already_found(search: Search, output: Path) -> Found | None:
+    """What this search found before; None where it has not ended yet.
+
+    Raises:
+        ConfigError: Another search was made in this folder.
+        DataError: The file is damaged.
+    """
+    found = Found.read(output / FOUND_FILE)
+    names = list(search.even)
+    if found and (found.mixtures, found.seeds, list(found.datasets)) != (search.mixtures, search.seeds, names):
+        raise ConfigError(
+            f"{output / FOUND_FILE}: was found from {found.mixtures} mixtures of {', '.join(found.datasets)} on "
+            f"{len(found.seeds)} seeds; ask for the same again, or give another --output"
+        )
+    return found
+
+
+def settled(search: Search, output: Path) -> Found:
+    """What the search found, written down the first time; its runs are all finished.
+
+    Raises:
+        ConfigError: As `already_found`.
+        DataError: A run has no held-out losses, or the file can't be written.
+    """
+    found = already_found(search, output)
+    if found is None:
+        runs = [_search_run(cell, search) for cell in search.cells]
+        found = _fitted(search, runs)
+        found.write(output / FOUND_FILE)
+    return found
+
+
+def finished_runs(search: Search) -> list[SearchRun]:
+    """Those of the search's runs that are finished."""
+    return [_search_run(cell, search) for cell in search.cells if cell.is_finished]
+
+
+def _search_run(cell: Cell, search: Search) -> SearchRun:
+    metrics = Metrics.read(cell.folder / METRICS_FILE) or Metrics()
+    names = list(search.even)
+    nll = {name: metrics.after[name].nll for name in names if name in metrics.after}
+    if list(nll) != names or not np.isfinite(list(nll.values())).all():
+        missing = next(name for name in names if not np.isfinite(nll.get(name, np.nan)))
+        raise DataError(
+            f"{cell.folder / METRICS_FILE}: has no held-out loss of dataset '{missing}', so the mixture can't be "
+            "judged; look at the run's log"
+        )
+    mixture = cell.label
+    return SearchRun(mixture=mixture, seed=cell.seed, shares=search.shares.get(mixture) or _by_size(metrics), nll=nll)
+
+
+def _by_size(metrics: Metrics) -> dict[str, float]:
+    sizes = {name: sum(groups) for name, groups in metrics.sizes.items()}
+    return dict(zip(sizes, map(float, temperature_prior(list(sizes.values()), 1.0)), strict=True))
+
+
+def _fitted(search: Search, runs: Sequence[SearchRun]) -> Found:
+    names = list(search.even)
+    kept: dict[str, list[SearchRun]] = {}
+    for run in runs:
+        # Uniform's further seeds tell of noise alone: all mixtures are compared on the same seeds.
+        if run.seed in search.seeds and _is_inside(run.shares):
+            kept.setdefault(run.mixture, []).append(run)
+    share_NK = np.array([[each[0].shares[name] for name in names] for each in kept.values()])
+    loss_NK = np.array([_mean_loss(each, names) for each in kept.values()])
+    best = optimum(share_NK, loss_NK)
+    return _recorded(search, runs, names, best)
+
+
+def _is_inside(shares: Mapping[str, float]) -> bool:
+    """Whether the surface may learn from these: proportional may lie far outside of where the other mixtures are."""
+    return min(shares.values()) >= least_share(len(shares)) / 2
+
+
+def _mean_loss(runs: Sequence[SearchRun], names: Sequence[str]) -> Floats:
+    found: Floats = np.mean([[run.nll[name] for name in names] for run in runs], axis=0)
+    return found
+
+
+def _recorded(search: Search, runs: Sequence[SearchRun], names: Sequence[str], best: Optimum) -> Found:
+    columns = (best.share_K, best.low_K, best.high_K, best.error_K)
+    rows = {
+        name: dict(zip(("share", "low", "high", "error"), (float(column[k]) for column in columns), strict=True))
+        for k, name in enumerate(names)
+    }
+    return Found(
+        mixtures=search.mixtures,
+        seeds=search.seeds,
+        datasets={name: Share(**row) for name, row in rows.items()},
+        gain=_span(best.gain),
+        spread=_span(best.spread),
+        error=best.error,
+        deviation=best.deviation,
+        runs=tuple(runs),
+    )
+
+
+def _span(found: Estimate) -> Span:
+    return Span(value=found.value, low=found.low, high=found.high)
+
+
+def judged_cells(
+    grid: Sequence[Cell], config: Path, references: Sequence[str], weights: Mapping[str, float], output: Path
+) -> list[Cell]:
+    """The comparison's cells with the static rows that it is judged by: references that it lacks, and the best found.
+
+    Seed by seed, as `grid` is.
+    """
+    seeds, found = list(dict.fromkeys(cell.seed for cell in grid)), list(grid)
+    labels = {cell.label for cell in grid}
+    missing = [name for name in references if name not in labels]
+    found += cells(config, missing, seeds, (), output) if missing else []
+    found += [static_cell(config, BEST, weights, seed, output) for seed in seeds]
+    return sorted(found, key=lambda cell: seeds.index(cell.seed))

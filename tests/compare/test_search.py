@@ -1,0 +1,148 @@
+"""Which runs a search has, what is refused, and that what was found stays."""
+
+import json
+
+import pytest
+import yaml
+
+from hbo.compare.grid import cells
+from hbo.compare.search import (
+    BEST,
+    FOUND_FILE,
+    already_found,
+    finished_runs,
+    judged_cells,
+    planned,
+    references,
+    settled,
+)
+from hbo.compare.surface import bent
+from hbo.errors import ConfigError, DataError
+
+
+@pytest.fixture
+def config(tmp_path):
+    def make(mixture=None, **datasets):
+        entries = {"a": {"path": "a.jsonl"}, "b": {"path": "b.jsonl"}, "c": {"path": "c.jsonl"}} | datasets
+        data = {"model": "nothing", "seed": 5, "mixture": {"datasets": entries, **(mixture or {})}}
+        file = tmp_path / "run.yaml"
+        file.write_text(yaml.safe_dump({**data, "train": {"max_steps": 4}}))
+        return file
+
+    return make
+
+
+def search(file, mixtures=7, repeats=1, fresh=(0, 1)):
+    return planned(file, mixtures, repeats, fresh, file.parent / "grid")
+
+
+def finish(cells, law):
+    """Leaves the results that each of these runs would have by a law of its shares."""
+    for cell in cells:
+        entries = cell.config.mixture.datasets
+        weight = {
+            name: entry.weight or {"uniform": 1}.get(cell.method, size)
+            for (name, entry), size in zip(entries.items(), (60, 30, 30), strict=True)
+        }
+        shares = {name: each / sum(weight.values()) for name, each in weight.items()}
+        scores = {
+            name: {"nll": law(name, share, cell.seed), "perplexity": 1.0, "n": 5} for name, share in shares.items()
+        }
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        sizes = {"a": [30, 30], "b": [15, 15], "c": [15, 15]}
+        (cell.folder / "metrics.json").write_text(json.dumps({"eval": scores, "sizes": sizes}))
+
+
+def law(name, share, seed):
+    return float(2 + {"a": 0.02, "b": 0.1, "c": 0.05}[name] * bent(share, 0.0) + 0.001 * (seed % 3))
+
+
+def test_uniform_and_proportional_are_among_the_mixtures_and_uniform_is_repeated(config):
+    found = search(config())
+    assert [(cell.label, cell.seed) for cell in found.cells] == [
+        ("uniform", 1000), ("uniform", 1001), ("uniform", 1002), ("proportional", 1000),
+        *((f"mixture {n}", 1000) for n in range(1, 6)),
+    ]  # fmt: skip
+    assert {cell.config.mixture.split_seed for cell in found.cells} == {5}
+    assert all(cell.config.balance.is_static for cell in found.cells)
+    for cell in found.cells[4:]:
+        weights = {name: entry.weight for name, entry in cell.config.mixture.datasets.items()}
+        assert weights == found.shares[cell.label] and sum(weights.values()) == pytest.approx(1)
+    assert len({cell.folder for cell in found.cells}) == len(found.cells)
+
+
+def test_more_seeds_are_given_to_every_mixture(config):
+    found = search(config(), repeats=4)
+    assert [cell.seed for cell in found.cells if cell.label == "uniform"] == [1000, 1001, 1002, 1003]
+    assert [cell.seed for cell in found.cells if cell.label == "mixture 1"] == [1000, 1001, 1002, 1003]
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        ({}, {"mixtures": 4}, "--mixtures 4: too few for 3 datasets; give 5"),
+        ({}, {"repeats": 0}, "--mixture-seeds 0: give 1 or more"),
+        ({}, {"fresh": (0, 1001)}, r"--seeds 1001: is a seed of the search \(1000 to 1002\)"),
+        ({"c": {"path": "c.jsonl", "weight": 2}}, {}, "'c' has a weight"),
+        ({"c": {"path": "c.jsonl", "group_by": "kind"}}, {}, "'c' is split by group_by"),
+        ({"mixture": {"eval_fraction": 0}}, {}, "nothing is held out"),
+        ({"mixture": {"datasets": {"a": "a.jsonl"}}}, {}, "CONFIG has 1 datasets; a search takes 2"),
+    ],
+)
+def test_a_search_that_cannot_be_is_one_sentence(config, given, options, message):
+    with pytest.raises(ConfigError, match=message) as error:
+        search(config(**given), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_compared_beside_the_search():
+    assert references("hbo", [], 12) == ["uniform", "proportional"]
+    assert references(None, [], 12) == ["uniform"]
+    assert references("hbo", ["balance.probes=4,8"], 12) == ["uniform", "proportional"]
+    with pytest.raises(ConfigError, match="--vary train.learning_rate: may have another best mixture"):
+        references("hbo", ["train.learning_rate=1,2"], 12)
+    with pytest.raises(ConfigError, match="--methods: name what to compare"):
+        references(None, [], None)
+
+
+def test_the_best_mixture_of_a_known_law_is_found_and_never_found_anew(config):
+    file = config()
+    plan, output = search(file, mixtures=12), file.parent / "grid"
+    assert already_found(plan, output) is None and finished_runs(plan) == []
+    finish(plan.cells, law)
+    found = settled(plan, output)
+    # The sum of w log(1/r) is least at shares that stand as the w.
+    assert found.weights == pytest.approx({"a": 0.12, "b": 0.59, "c": 0.29}, abs=0.03)
+    assert found.gain.value > 0 and found.error < 0.2 * found.deviation
+    assert [run.shares for run in found.runs if run.mixture == "proportional"] == [{"a": 0.5, "b": 0.25, "c": 0.25}]
+    finish(plan.cells, lambda name, share, seed: 3.0 + share)
+    assert settled(plan, output) == found == already_found(search(file, mixtures=12), output)
+    for other in (search(file, mixtures=9), search(file, mixtures=12, repeats=2)):
+        with pytest.raises(ConfigError, match="was found from 12 mixtures of a, b, c on 1 seeds.*another --output"):
+            already_found(other, output)
+
+
+def test_a_run_without_held_out_losses_is_named(config):
+    file = config()
+    plan = search(file)
+    finish(plan.cells, law)
+    broken = plan.cells[5].folder / "metrics.json"
+    broken.write_text(json.dumps({"eval": {"a": {"nll": 1.0}}}))
+    with pytest.raises(DataError, match=f"{broken.parent.name}.*no held-out loss of dataset 'b'"):
+        settled(plan, file.parent / "grid")
+    assert not (file.parent / "grid" / FOUND_FILE).exists()
+
+
+def test_the_comparison_has_the_references_it_lacks_and_the_best_mixture_seed_by_seed(config):
+    file = config()
+    output, best = file.parent / "grid", {"a": 0.1, "b": 0.6, "c": 0.3}
+    grid = cells(file, ["hbo", "uniform"], [0, 1], [], output)
+    found = judged_cells(grid, file, ["uniform", "proportional"], best, output)
+    labels = ["hbo", "uniform", "proportional", BEST]
+    assert [(cell.label, cell.seed) for cell in found] == [(label, seed) for seed in (0, 1) for label in labels]
+    weights = {name: entry.weight for name, entry in found[3].config.mixture.datasets.items()}
+    assert (
+        weights == best
+        and found[3].config.balance.is_static
+        and found[3].folder.name == "best-static-mixture-found-seed0"
+    )
