@@ -240,7 +240,7 @@ def understand_hbo(words, folder):
         if words[0] == "compare":
             assert cells(
                 given["config"],
-                given["methods"].split(","),
+                (given["methods"] or "uniform").split(","),
                 seed_numbers(given["seeds"]),
                 given["vary"] or (),
                 given["output"],

@@ -4,8 +4,11 @@ import json
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from hbo.cli import app
 from hbo.compare.grid import cells
+from hbo.compare.headroom import WON
 from hbo.compare.search import (
     BEST,
     FOUND_FILE,
@@ -120,6 +123,31 @@ def test_the_best_mixture_of_a_known_law_is_found_and_never_found_anew(config):
     for other in (search(file, mixtures=9), search(file, mixtures=12, repeats=2)):
         with pytest.raises(ConfigError, match="was found from 12 mixtures of a, b, c on 1 seeds.*another --output"):
             already_found(other, output)
+
+
+def test_the_command_tells_what_the_search_came_to_and_goes_on_with_it(config, tmp_path):
+    file, output = config(), tmp_path / "grid"
+    plan = search(file)
+    words = ["compare", str(file), "--mixtures", "7", "--output", str(output)]
+    listed = CliRunner().invoke(app, [*words, "--dry-run"])
+    assert listed.exit_code == 0 and "mixture 5, seed 1000: 4 steps, to run" in listed.stdout
+    assert f"{BEST}, seed 0: 4 steps, to run" in listed.stdout and "11 runs: 0 finished, 11 to run" in listed.stdout
+    assert "mixture 1: a " in listed.stdout and not output.exists()
+    finish(plan.cells, law)
+    best = settled(plan, output)
+    text = (output / FOUND_FILE).read_text()
+    finish(judged_cells(cells(file, ["uniform"], [0], [], output), file, ["uniform"], best.weights, output), law)
+    (output / FOUND_FILE).unlink()
+    for _ in range(2):
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, done.output
+        assert "Seeds of uniform differ by" in done.stdout and "there is something to win" in done.stdout
+        assert (output / FOUND_FILE).read_text() == text
+    lines = [json.loads(line) for line in (output / "results.jsonl").read_text().splitlines()]
+    assert [(line["label"], line["method"]) for line in lines] == [("uniform", "uniform"), (BEST, "static mixture")]
+    assert WON in (output / "comparison.html").read_text() and WON in (output / "comparison.md").read_text()
+    refused = CliRunner().invoke(app, [*words[:3], "8", *words[4:]])
+    assert "was found from 7 mixtures" in str(refused.exception)
 
 
 def test_a_run_without_held_out_losses_is_named(config):
