@@ -123,7 +123,7 @@ def plan_reading(plan: Mapping[str, Any]) -> str:
 def plan_costs(plan: Mapping[str, Any]) -> str:
     """The cost that is to be expected."""
     updates, scoring = _share(plan["update_share"]), _share(plan["scoring_share"])
-    return f"compared with the operations of training: updates {updates}; scoring the rows once, {scoring}"
+    return f"compared with the operations of training: updates {updates}; scoring the rows once: {scoring}"
 
 
 def plan_gaps(plan: Mapping[str, Any]) -> list[Note]:
