@@ -78,15 +78,15 @@ PLAN = {
 
 def test_what_a_plan_does_not_know_is_unknown():
     assert plan_title(PLAN) == "hbo: unknown steps of 8 rows, 8 groups (2 datasets × 4), unknown updates of 64 probes"
-    assert plan_costs(PLAN).endswith("updates unknown; scoring the rows once, unknown")
+    assert plan_costs(PLAN).endswith("updates unknown; scoring the rows once: unknown")
     assert plan_gaps(PLAN) == []
     assert plan_costs({**PLAN, "update_share": 0.0154, "scoring_share": 1 / 6}).endswith(
-        "updates at most 1.5%; scoring the rows once, at most 16.7%"
+        "updates at most 1.5%; scoring the rows once: at most 16.7%"
     )
     unread, untokenised = plan_gaps({**PLAN, "unread": ("b",), "tokenized": False})
     assert unread.text.startswith("not read, since not on this machine: b;")
     assert untokenised.text.startswith("nothing was tokenised")
-    assert plan_costs({**PLAN, "update_share": 0, "scoring_share": 0}).endswith("none; scoring the rows once, none")
+    assert plan_costs({**PLAN, "update_share": 0, "scoring_share": 0}).endswith("none; scoring the rows once: none")
 
 
 def test_a_plan_has_lengths_and_passes_in_its_columns():
