@@ -50,7 +50,7 @@ def test_a_dry_run_of_every_recipe_plans_and_leaves_no_trace(hbo, recipe, tmp_pa
     config = load(recipe)
     assert [words[0] for words in planned(done.stdout)] == list(config.mixture.datasets)
     assert not any("unknown" in line for line in done.stdout.splitlines())
-    assert re.search(r"updates at most \d+\.\d%; scoring the rows once, at most \d+\.\d%", done.stdout)
+    assert re.search(r"updates at most \d+\.\d%; scoring the rows once: at most \d+\.\d%", done.stdout)
     assert list(tmp_path.iterdir()) == []
 
 
