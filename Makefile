@@ -21,8 +21,7 @@ DOCS_READY := $(VENV)/docs-ready
 # gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 # The tests of library and callback; those of `hbo train` (marked `trl`) run with the tested releases only.
-# Those of rewards and training aren't all green with old releases; see them with LIBRARY="rewards training".
-LIBRARY := core config data scoring folder report watch
+LIBRARY := core config data scoring folder rewards report training watch
 # One pytest call for each folder: names of their conftest files clash.
 LIBRARY_TESTS = failed=; for room in $(LIBRARY); do echo "== tests/$$room"; \
   OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -m "not slow and not real and not trl" tests/$$room $(ARGS) || \

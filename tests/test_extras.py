@@ -1,5 +1,6 @@
 """The library without what its extras bring."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,3 +69,23 @@ def test_the_command_without_its_packages_ends_in_one_sentence():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == "error: the command hbo needs rich, which isn't installed: pip install 'hbo[cli]'\n"
+
+
+def test_an_older_trl_ends_the_command_in_one_sentence(tmp_path):
+    stands_first = tmp_path / "trl-0.29.1.dist-info"
+    stands_first.mkdir()
+    (stands_first / "METADATA").write_text("Metadata-Version: 2.1\nName: trl\nVersion: 0.29.1\n")
+    file = tmp_path / "config.yaml"
+    file.write_text("model: nowhere\nmixture: {datasets: {a: {path: nowhere.jsonl}}}\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "hbo", "train", str(file), "--output", str(tmp_path / "out")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.splitlines() == [
+        f"error: training by a configuration needs trl>={extras.EXTRAS['train']['trl']}, but 0.29.1 is installed: "
+        "pip install 'hbo[train]'"
+    ]

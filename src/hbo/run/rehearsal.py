@@ -73,7 +73,8 @@ def check_parts(spec: str, model: PretrainedConfig | None, args: SFTConfig, lora
     """
     if model is None:
         return
-    if args.router_aux_loss_coef and not hasattr(model.get_text_config(), "output_router_logits"):
+    asked = args.router_aux_loss_coef != SFTConfig.router_aux_loss_coef  # the default is 0.001 with TRL 1.9
+    if asked and args.router_aux_loss_coef and not hasattr(model.get_text_config(), "output_router_logits"):
         raise ConfigError(
             f"train.router_aux_loss_coef is {args.router_aux_loss_coef}, but {spec} has no experts whose loads could "
             "be balanced; leave it out"

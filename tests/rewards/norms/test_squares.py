@@ -75,6 +75,8 @@ def test_a_pass_never_waits_for_the_device(monkeypatch, kind, checkpointing):
         checkpoint_layers(inner)
     facts = settle(model, padded((9, 4, 6)))
     model.to("meta")
+    # torch 2.4 knows no such device where it computes activations twice.
+    monkeypatch.setattr(torch, "meta", torch.device("meta"), raising=False)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # there is none on this device
     monkeypatch.setattr(Autocast, "now", lambda device: Autocast("meta", torch.bfloat16, False))
     targets = Targets.of(padded((12, 4, 6, 7)), torch.device("meta"))
@@ -198,7 +200,7 @@ def kept_by(measure):
 
 @pytest.mark.parametrize("measure", [per_example_gradient_norms, looped_gradient_norms])
 def test_activations_are_kept_for_one_layer_only(measure):
-    batch, bytes_of = padded((40, 39, 38)), []
+    batch, bytes_of = padded((40, 40, 40)), []  # no padding: transformers before 5.0 maps over rows to make its mask
     for checkpointing in (False, True):
         torch.manual_seed(0)
         model = tiny()
