@@ -8,14 +8,14 @@
     ├── RewardError           a reward that can't be measured
     └── Interrupted           a signal stopped the run after its checkpoint was saved; its own exit code
 
-Each message says what is wrong, where, and how to mend it.
+Each message says what is wrong, where, and how to fix it.
 """
 
 from __future__ import annotations
 
 
 class HBOError(Exception):
-    """Root of all errors that a user can cause and mend."""
+    """Base class of all errors that a user can cause and fix."""
 
 
 class ConfigError(HBOError):
@@ -39,7 +39,7 @@ class RewardError(HBOError):
 
 
 class Interrupted(HBOError):  # noqa: N818 - nothing went wrong
-    """A signal stopped the run after its checkpoint was saved; `code`, the command's exit code, is 128 + its number."""
+    """A signal stopped the run after a checkpoint was saved; `code` is the exit code, 128 + the signal's number."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)

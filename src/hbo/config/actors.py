@@ -1,7 +1,7 @@
-"""The table of actors: all that must be known of an actor by its name in `balance.actor.kind`.
+"""The table of actors, by their names in `balance.actor.kind`.
 
 A new actor is a class with `policy`, `learn`, `state_dict` and `load_state_dict`, and one entry of `ACTORS`. A method
-whose actor only it has may name the class itself, `pkg.module:Class`; so may a user.
+or a user may also name a class directly: `pkg.module:Class`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class ActorSpec:
     """What hbo knows of one actor."""
 
     made_by: str
-    """Its class, `pkg.module:Class`: called with the prior (C,) and those settings of `balance.actor` that it names."""
+    """Its class, `pkg.module:Class`; called with the prior (C,) and the settings of `balance.actor` that it takes."""
     takes_signed: bool = False
     """Whether a reward may be negative."""
     rests_at_rewards: bool = False
@@ -35,7 +35,7 @@ ACTORS = {
 
 
 def actor_spec(kind: str) -> ActorSpec:
-    """The entry of an actor; of a class that has none, what can be taken for granted.
+    """The entry of an actor, or a default entry for a class that has none.
 
     Example:
         >>> actor_spec("exp3").rests_at_rewards, actor_spec("my_actors:Thompson").made_by

@@ -26,15 +26,15 @@ class ActorConfig(Section):
     kind: str = "softmax"
     """A name of `hbo.config.actors.ACTORS`, or a class of your own, `pkg.module:Class`."""
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-4
-    """Adam step of `softmax` and `mlp`."""
+    """Learning rate of Adam in the actors `softmax` and `mlp`."""
     steps: Annotated[int, Field(ge=1)] = 200
-    """Adam steps per update of `softmax` and `mlp`."""
+    """Adam steps per update, in the actors `softmax` and `mlp`."""
     hidden: Annotated[int, Field(ge=1)] = 32
-    """Hidden units of `mlp`."""
+    """Hidden units of the actor `mlp`."""
     rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the way, in log space, that `tracking` goes towards p ∝ reward per update."""
+    """How far the actor `tracking` moves towards p ∝ reward at each update, in log space; 1 is all the way."""
     ema: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Weight of the newest reward in the moving average, begun at 1, that an actor learns from; 1: no average."""
+    """Weight of the newest reward in the moving average (which starts at 1) that actors learn from; 1: no average."""
 
     @field_validator("kind")
     @classmethod
@@ -60,27 +60,27 @@ class HBOConfig(Section):
     method: str = "hbo"
     """A name in `hbo.METHODS`; it sets the defaults of the fields below."""
     update_every: Steps | dict[Literal["global", "local"], Steps] = UPDATE_EVERY
-    """Optimizer steps between two updates (F in the paper), or `{global: …, local: …}` where the levels differ."""
+    """Optimizer steps between two updates (F in the paper); `{global: …, local: …}` sets one interval per level."""
     probes: Annotated[int, Field(ge=1)] = 32
-    """Rows per dataset on which an update measures its rewards, spread evenly over the groups."""
+    """Rows per dataset that an update measures for its rewards, spread evenly over the groups."""
     probe_pool: Annotated[int, Field(ge=1)] = 64
-    """Rows per group that probes are taken from; only these need a loss of the untuned model."""
+    """Rows per group from which probes are drawn; the untuned model's loss is measured on these rows only."""
     probe_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Padded tokens per batch of probes; absent: as many as a training step has memory for, on a CPU 1024 at most."""
+    """Padded tokens per batch of probes; absent: as many as fit where a training step fits, at most 1024 on a CPU."""
     rewards: Literal["probe", "stream"] = "probe"
-    """Where rewards come from: rows measured for the purpose (the paper), or the training batches before an update."""
+    """Where rewards come from. `probe`: rows measured at each update, as in the paper; `stream`: training batches."""
     global_reward: RewardChoice = "gradient_norm"
     """Reward of the datasets: a name, `pkg.module:function` or a callable; null freezes the global actor."""
     local_reward: RewardChoice = "perplexity_ratio"
-    """Reward of the groups, likewise; null freezes the local actors."""
+    """Reward of the groups: a name, `pkg.module:function` or a callable; null freezes the local actors."""
     actor: ActorConfig = ActorConfig()
-    """Actor used on both levels."""
+    """Settings of the actors, the same on both levels."""
     min_probability: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Floor under every dataset's probability, and under every group's inside its dataset."""
+    """Lowest probability of a dataset, and of a group inside its dataset."""
     temperature: Temperature = 1.0
-    """Prior over datasets, q ∝ n^(1/τ); in YAML it stands under `mixture:`."""
+    """Prior over datasets, q ∝ n^(1/τ); in YAML, write it under `mixture:`."""
     update_lag: Annotated[int, Field(ge=0)] | None = None
-    """Whole steps an update waits before it takes effect; absent: the least the loader's prefetch allows."""
+    """Steps an update waits before it takes effect; absent: as few as the loader's prefetch allows."""
 
     @field_validator("update_every", mode="before")
     @classmethod
@@ -145,17 +145,17 @@ class HBOConfig(Section):
 
     @property
     def is_stratified(self) -> bool:
-        """Whether the rows of every step have the exact shares."""
+        """Whether every step has exactly the shares, rounded to whole rows."""
         return SETTINGS[self.method].is_stratified
 
     @property
     def is_placebo(self) -> bool:
-        """Whether each update deals the measured rewards out anew, by chance."""
+        """Whether each update shuffles the measured rewards among the choices (a control)."""
         return SETTINGS[self.method].is_placebo
 
     @property
     def is_static(self) -> bool:
-        """Whether nothing is ever measured: both levels are frozen, or move as a schedule says."""
+        """Whether nothing is ever measured: both levels are frozen or follow a schedule."""
         return all(reward is None or is_of_the_run(reward) for reward in (self.global_reward, self.local_reward))
 
     def due(self, step: int) -> tuple[bool, bool]:
@@ -165,7 +165,7 @@ class HBOConfig(Section):
         return datasets and self.global_reward is not None, groups and self.local_reward is not None
 
     def measured(self, step: int) -> tuple[bool, bool]:
-        """Which level's reward a measurement after `step` is for: both, unless their intervals differ."""
+        """Whether a measurement after `step` is for the datasets and for the groups: both, unless intervals differ."""
         return self.due(step) if isinstance(self.update_every, dict) else (True, True)
 
 

@@ -21,12 +21,12 @@ def stem(entry: Any) -> str:
 
 
 class SourceConfig(Section):
-    """Where rows come from, which of them are wanted, and which of their columns are what."""
+    """Where rows come from, which rows to use, and what their columns mean."""
 
     path: str
-    """Hub name; or a JSONL, JSON, CSV, Parquet or Arrow file, a folder of such, or a pattern (`a/*.jsonl`)."""
+    """Hub name; or a JSONL, JSON, CSV, Parquet or Arrow file, a folder of such files, or a pattern (`a/*.jsonl`)."""
     name: str | None = None
-    """Configuration name of a Hub dataset, or of a clone of one."""
+    """Configuration name of a Hub dataset, or of a local clone of one."""
     data_dir: str | None = None
     """Folder inside the Hub dataset."""
     data_files: str | list[str] | dict[str, str | list[str]] | None = None
@@ -38,9 +38,9 @@ class SourceConfig(Section):
     columns: dict[str, str] | list[str] | None = None
     """A mapping renames (`{prompt: question}`); a list keeps only these columns."""
     roles: dict[str, str] | None = None
-    """Role in the source → system, user, assistant or tool; also the other way round, each with a list of names."""
+    """Role in the source → system, user, assistant or tool. Or the reverse, with lists: `{user: [human, customer]}`."""
     where: dict[str, YamlScalar | Annotated[list[YamlScalar], Field(min_length=1)]] | None = None
-    """Column → the value, or one of the values, that a row must have there; all other rows are left out."""
+    """Column → value or list of values: only rows with such a value in that column are used."""
 
     @field_validator("columns", "where", mode="before")
     @classmethod
@@ -67,18 +67,18 @@ class SourceConfig(Section):
 
 
 class DatasetConfig(SourceConfig):
-    """One dataset of the mixture: a source, and what else belongs to the dataset."""
+    """One dataset of the mixture: its source, and settings of the dataset as a whole."""
 
     also: list[SourceConfig] = Field(default_factory=list)
     """Further sources whose rows belong to the same dataset, each with the keys from `path` to `where`."""
     drop_unusable: Switch = False
-    """Whether a row that can't be used (a null text, no answer) is left out and counted, rather than refused."""
+    """Leave out and count rows that can't be used (a null text, no answer), instead of stopping with an error."""
     max_rows: Annotated[int, Field(ge=1)] | None = None
-    """Rows the dataset has at most, chosen by the split seed; a dry run that doesn't read it plans with as many."""
+    """Use at most this many rows, chosen by the split seed; a dry run that reads no rows assumes this number."""
     weight: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Relative share of rows drawn at the start; replaces the size in the prior."""
+    """Relative share of the rows drawn at the start; absent: by the dataset's size."""
     group_by: str | None = None
-    """Column whose values split this dataset into datasets of their own."""
+    """Split this dataset into one dataset per value of this column."""
 
     @property
     def sources(self) -> list[SourceConfig]:
@@ -87,23 +87,23 @@ class DatasetConfig(SourceConfig):
 
 
 class MixtureConfig(Section):
-    """Which datasets, how they start, what is held out."""
+    """The datasets, the shares they start with, and what is held out."""
 
     datasets: dict[str, DatasetConfig]
-    """Name → dataset. A list of entries (TRL's style) is accepted too; each takes its path's stem as name."""
+    """Name → dataset. A list of entries (TRL's style) works too; each is then named after its file or folder."""
     temperature: Temperature | None = None
     """Prior over datasets, q ∝ n^(1/τ): 1 = proportional, .inf = uniform. Absent: the method's own (1 for hbo).
-    The methods proportional and uniform keep theirs. What holds in the end is `balance.temperature`."""
+    The methods proportional and uniform ignore it. `balance.temperature` has the value in use."""
     eval_fraction: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of each dataset held out and never trained on; at least one row unless 0."""
     eval_accuracy: Switch = True
-    """Whether held-out rows of multiple choice, and those with a numeric answer, are answered as well as scored."""
+    """Also measure accuracy on held-out rows with multiple choice or a numeric answer."""
     train_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of each dataset's training rows that is used, chosen by the split seed; at least one row."""
+    """Share of each dataset's training rows to use, chosen by the split seed; at least one row."""
     max_passes: Annotated[int, Field(ge=1)] | None = None
-    """How often each row may be trained on; a group that has had as much leaves its share to the others."""
+    """How often each row may be trained on; a group that reaches it gives its share to the others."""
     split_seed: Annotated[int, Field(ge=0)] | None = None
-    """Seed that chooses the held-out rows. Absent: `seed`. `hbo compare` sets it, so that all seeds share them."""
+    """Seed that chooses the held-out rows; absent: `seed`. `hbo compare` sets it: its runs hold out the same rows."""
 
     @field_validator("datasets", mode="before")
     @classmethod
@@ -126,19 +126,19 @@ class MixtureConfig(Section):
 
 
 class DifficultyConfig(Section):
-    """How the rows of a dataset are cut into difficulty groups."""
+    """How the rows of a dataset are divided into difficulty groups."""
 
     metric: Literal["ifd", "perplexity", "loss"] = "ifd"
-    """Score the rows are sorted by; the lowest are group 0, the easiest."""
+    """Score by which rows are sorted; a low score means easy."""
     groups: Annotated[int, Field(ge=1, le=1024)] = 4
     """Equal groups per dataset (M in the paper)."""
     model: str | None = None
-    """A separate scorer; absent: the model itself."""
+    """Model that scores the rows; absent: the model that is trained."""
     ifd: Literal["perplexity_ratio", "loss_ratio"] = "perplexity_ratio"
     """PPL(y|x)/PPL(y) as in the paper, or the ratio of mean losses as in the authors' code."""
     drop_easiest: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of each dataset's rows, the easiest, that is left out of training; the number of steps stays."""
+    """Leave this share of each dataset, its easiest rows, out of training; the number of steps stays the same."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """What the scorer computes in; auto: bf16 where the processor multiplies in it, else fp32."""
+    """Number format of scoring; auto: bf16 where the hardware multiplies in it, else fp32."""
     examples: Annotated[int, Field(ge=0, le=10)] = 1
-    """Rows of each group, from its middle, that the report shows; 0 keeps all texts out of the run's folder."""
+    """Example rows of each group, from its middle, in the report; 0 keeps all texts out of the run's folder."""

@@ -22,9 +22,8 @@ _RECIPES = Path(__file__).parents[1] / "recipe_files"  # the wheel's copy of rec
 def load(path: str | Path, overrides: Sequence[str] = (), *, without: Sequence[str] = ()) -> RunConfig:
     """The run that `path` describes, with `overrides` such as `balance.probes=8` on top.
 
-    Keys of the file named in `without`, such as `balance.actor.kind`, are taken for not written.
-
-    Where there is no such file, `recipes/NAME` is the recipe of that name that came with an installed hbo.
+    Keys named in `without`, such as `balance.actor.kind`, are read as if the file did not have them. If there is no
+    file `recipes/NAME`, the recipe of that name that is installed with hbo is read.
 
     Raises:
         ConfigError: The file is missing, not UTF-8, not YAML, or holds a key or value that can't be used.
@@ -46,7 +45,7 @@ def parse(data: Mapping[str, Any], source: str = "configuration", lines: Mapping
     """A checked RunConfig from plain data.
 
     Raises:
-        ConfigError: Some key or value can't be used; the first is named with its place.
+        ConfigError: A key or value can't be used; the message names the first one and its place.
     """
     try:
         return RunConfig.model_validate(data)

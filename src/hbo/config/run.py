@@ -1,7 +1,7 @@
 """What a user writes: small frozen models, one per part of the YAML file.
 
-`train:` and `lora:` hold keys of `trl.SFTConfig` and `peft.LoraConfig`, which document them. Their values are looked at
-where these libraries are loaded (`hbo.run.arguments`), and not here.
+`train:` and `lora:` hold keys of `trl.SFTConfig` and `peft.LoraConfig`, which document them. `hbo.run.arguments` checks
+their values, since these libraries are loaded only there.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ class RunConfig(Section):
     output: str | None = None
     """Run folder; `--output` overrides it."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of the held-out rows, of every draw, and (unless `train:` has its own) of the trainer."""
+    """Seed of the held-out rows, of all draws, and of the trainer (unless `train:` sets its own)."""
     global_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Rows per optimizer step over all processes, however many there are; sets `train.gradient_accumulation_steps`."""
+    """Rows per optimizer step, over all processes together; sets `train.gradient_accumulation_steps`."""
     mixture: MixtureConfig
-    """Datasets and prior."""
+    """The datasets and the shares they start with."""
     difficulty: DifficultyConfig = DifficultyConfig()
-    """Scores and groups."""
+    """How rows are scored and grouped by difficulty."""
     balance: HBOConfig = Field(default_factory=HBOConfig, validate_default=True)
-    """Method and its settings."""
+    """The balancing method and its settings."""
     train: dict[str, Any] = Field(default_factory=dict)
-    """Keys of `trl.SFTConfig`; docs/train-keys.md says what becomes of each."""
+    """Keys of `trl.SFTConfig`; docs/train-keys.md says what each does here."""
     lora: dict[str, Any] | None = None
     """Keys of `peft.LoraConfig`; absent: full fine-tuning."""
 
@@ -59,5 +59,5 @@ class RunConfig(Section):
 
     @property
     def split_seed(self) -> int:
-        """Seed of the held-out rows, and of those chosen where not all are used."""
+        """Seed that chooses the held-out rows, and the rows to use where not all are used."""
         return self.seed if self.mixture.split_seed is None else self.mixture.split_seed

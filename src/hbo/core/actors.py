@@ -28,7 +28,7 @@ from hbo.errors import ConfigError, RewardError
 
 
 class Actor(Protocol):
-    """What `HBO` asks of an actor over C choices."""
+    """What a class needs to be an actor over C choices."""
 
     @property
     def policy(self) -> Floats:
@@ -38,7 +38,7 @@ class Actor(Protocol):
         """One update from the rewards (C,) of all choices, measured on the same model."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that `learn` changes, as plain JSON values."""
+        """Everything that `learn` changes, as plain JSON values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Undo of `state_dict`."""
@@ -215,10 +215,10 @@ class TrackingActor(_Held):
 
 
 class AnnealedActor(_Held):
-    """`closed_form.annealed`; what it learns from is how much of the run is over, which reward `elapsed` says."""
+    """`closed_form.annealed`; its reward is `elapsed`, the part of the run that is over."""
 
     def learn(self, reward: ArrayLike) -> None:
-        """The new policy is the prior at the temperature of this time; rewards have to be finite."""
+        """Sets the policy to the prior at this time's temperature; rewards must be finite."""
         self._policy = closed_form.annealed(self.prior, checked_reward(reward, len(self.prior)))
 
 
@@ -226,7 +226,7 @@ class LossSoftmaxActor(_Held):
     """`closed_form.loss_softmax`."""
 
     def learn(self, reward: ArrayLike) -> None:
-        """The new policy is the softmax of these rewards, which have to be finite."""
+        """Sets the policy to the softmax of these rewards, which must be finite."""
         self._policy = closed_form.loss_softmax(checked_reward(reward, len(self.prior)), self.prior > 0)
 
 
@@ -246,7 +246,7 @@ class Exp3Actor(Saved):
         return closed_form.exp3_policy(self.weight, self.prior > 0) if self._moved else self.prior.copy()
 
     def learn(self, reward: ArrayLike) -> None:
-        """One multiplicative step; rewards have to be finite."""
+        """One multiplicative step; rewards must be finite."""
         R = checked_reward(reward, len(self.prior))
         self.weight = closed_form.exp3_weights(self.weight, R, self.prior > 0, self.policy)
         self._moved = True
@@ -268,7 +268,7 @@ class ODMActor(Saved):
         return closed_form.odm_policy(self.mean, self.time, self.prior > 0) if self.time else self.prior.copy()
 
     def learn(self, reward: ArrayLike) -> None:
-        """One step of the average; rewards have to be finite."""
+        """One step of the average; rewards must be finite."""
         self.mean = closed_form.odm_mean(self.mean, checked_reward(reward, len(self.prior)), self.prior > 0)
         self.time += 1
 
@@ -291,7 +291,7 @@ class Smoothed(Saved):
         return self.actor.policy
 
     def learn(self, reward: ArrayLike) -> None:
-        """One update of the actor from the new average; rewards have to be finite."""
+        """One update of the actor from the new average; rewards must be finite."""
         self.mean = self.ema * checked_reward(reward, len(self.mean)) + (1 - self.ema) * self.mean
         self.actor.learn(self.mean)
 
@@ -307,7 +307,7 @@ def actor_class(kind: str) -> Callable[..., Actor]:
 
 
 def actor_of(config: ActorConfig, prior: Floats) -> Actor:
-    """The actor that `config` describes, at its prior (C,), with those of its settings that the class names.
+    """The actor that `config` describes, starting at `prior` (C,); its class gets those settings that it takes.
 
     Raises:
         ConfigError: Its class can't be imported.
@@ -331,7 +331,7 @@ def _tilted(prior: Floats, delta: Floats) -> Floats:
 
 
 def checked_prior(prior: ArrayLike) -> Floats:
-    """The prior as an array of its own.
+    """The prior as a new array.
 
     Raises:
         ConfigError: It isn't a list of probabilities.
@@ -343,10 +343,10 @@ def checked_prior(prior: ArrayLike) -> Floats:
 
 
 def checked_reward(reward: ArrayLike, count: int) -> Floats:
-    """The rewards as an array of their own.
+    """The rewards as a new array.
 
     Raises:
-        RewardError: One is not a finite number, or there are more or fewer than choices.
+        RewardError: A reward is not a finite number, or there isn't one per choice.
     """
     R = np.array(reward, dtype=np.float64)
     if R.shape != (count,) or not np.isfinite(R).all():

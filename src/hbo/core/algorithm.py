@@ -18,7 +18,7 @@ The loop, with the paper's symbols (Algorithm 1); K datasets D_i, L levels D_ij 
 
 Each update moves every actor towards p ∝ reward, its only fixed point (derived in `core.actors`). A level whose reward
 is None is frozen; a flat method has one actor over all K·L groups. Nothing here draws a random number except by key
-(`core.keys`), so (seed, position, ledger) say it all.
+(`core.keys`), so (seed, position, ledger) determine it all.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ __all__ = ["HBO", "Rewards", "temperature_prior"]
 
 @dataclass(frozen=True)
 class Rewards:
-    """What one measurement saw; NaN where a choice couldn't be measured, None where its level is frozen.
+    """The result of one measurement: NaN where a choice couldn't be measured, None where its level is frozen.
 
     Attributes:
         global_K: Reward of each dataset.
@@ -66,7 +66,7 @@ class Rewards:
     examples: int = 0
 
     def dealt_out(self, seed: int, step: int) -> Rewards:
-        """The same rewards at other choices, each with its error: `hbo.core.placebo`."""
+        """The same rewards, each with its error, shuffled among the choices (`hbo.core.placebo`)."""
         order_K, order_KL = takers_of(self.global_K, self.local_KL, seed, step)
 
         def of_datasets(value_K: Floats | None) -> Floats | None:
@@ -90,10 +90,10 @@ class HBO:
     Args:
         groups: Rows of every dataset and level.
         config: Method and settings.
-        weights: Dataset → relative share at the start, instead of its size (then τ does not apply to it).
+        weights: Dataset → relative share at the start, instead of one by its size (τ then doesn't apply to it).
         actor: Makes an actor from a prior (C,); absent: `config.actor`.
-        seed: Key of every draw.
-        max_passes: How often every row may be drawn at the most.
+        seed: Seed of all draws.
+        max_passes: How often each row may be drawn at most.
 
     Raises:
         ConfigError: A weight names no dataset, the floor leaves no room, or `max_passes` is below 1.
@@ -132,7 +132,7 @@ class HBO:
         else:
             self.global_actor, self.local_actors = make(self.prior_K), [make(prior_L) for prior_L in levels]
         self.skipped = 0
-        """Rewards that couldn't be measured, so far."""
+        """How many rewards couldn't be measured so far."""
         self._loaded = self._settings()
         self.ledger = Ledger(groups.datasets, [Entry(0, 0, self.p_K, self.q_KL, per_row_KL=groups.per_row_KL)])
         stratified = self.config.is_stratified
@@ -140,14 +140,14 @@ class HBO:
 
     @property
     def p_K(self) -> Floats:
-        """Probabilities of the datasets as the actor holds them, above the floor."""
+        """Current probabilities of the datasets, with the floor applied."""
         policy = self.global_actor.policy
         p_K = policy.reshape(self.groups.sizes_KL.shape).sum(axis=1) if self.config.is_flat else policy
         return floored(p_K, self.config.min_probability)
 
     @property
     def q_KL(self) -> Floats:
-        """Probabilities of the levels inside each dataset, above the floor."""
+        """Current probabilities of the levels inside each dataset, with the floor applied."""
         if self.config.is_flat:
             cell_KL = self.global_actor.policy.reshape(self.groups.sizes_KL.shape)
             inside_KL = cell_KL / cell_KL.sum(axis=1, keepdims=True)
@@ -156,20 +156,20 @@ class HBO:
         return np.stack([floored(q_L, self.config.min_probability) for q_L in inside_KL])
 
     def is_due(self, step: int) -> bool:
-        """Whether rewards are to be measured after optimizer step `step` (counted from 1)."""
+        """Whether rewards must be measured after optimizer step `step` (counted from 1)."""
         return any(self.config.due(step))
 
     def update(
         self, rewards: Rewards, *, step: int, start: int, drawn_KL: ArrayLike | None = None, seconds: float = 0.0
     ) -> Entry:
-        """The ledger's new entry: every actor has learned from its rewards.
+        """Lets every actor learn from its rewards, and returns the ledger's new entry.
 
         Args:
             rewards: Measured on the model as it stands after `step`.
             step: Optimizer steps done.
-            start: Position in the stream from which the new probabilities hold.
+            start: Position in the stream from which the new probabilities apply.
             drawn_KL: Rows consumed since the last entry.
-            seconds: What measuring took.
+            seconds: How long measuring took.
 
         Raises:
             RewardError: There isn't one reward per dataset or group.
@@ -220,10 +220,10 @@ class HBO:
         actor.learn(filled if is_signed else np.maximum(filled, _TINY))
 
     def restage(self, *, step: int, start: int, drawn_KL: ArrayLike) -> Entry | None:
-        """The entry that opens a new stage, if the state loaded last was saved under other settings; else None.
+        """Begins a new stage if the loaded state was saved with other settings, and returns its entry; else None.
 
-        Weights, `min_probability` and `update_every` may change between a run and its resumption. New weights multiply
-        what the global actor has learned: p ∝ p · new prior / old prior, from where a fresh actor goes on.
+        Weights, `min_probability` and `update_every` may change when a run is resumed. New weights multiply what the
+        global actor has learned: a fresh actor starts at p ∝ p · new prior / old prior.
 
         Args:
             step: Optimizer steps done.
@@ -251,7 +251,7 @@ class HBO:
         return {"weights": self.prior_K.tolist(), "min_probability": floor, "update_every": every}
 
     def state_dict(self) -> dict[str, Any]:
-        """Actors with their optimizers, and the ledger: plain JSON values."""
+        """The actors with their optimizers, and the ledger, as plain JSON values."""
         return {
             "global_actor": self.global_actor.state_dict(),
             "local_actors": [actor.state_dict() for actor in self.local_actors],
@@ -267,7 +267,7 @@ class HBO:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Undo of `state_dict`.
+        """Restores what `state_dict` returned.
 
         Raises:
             ResumeError: The state belongs to another mixture, seed or actor.
@@ -296,7 +296,7 @@ class HBO:
 
 
 def relative(reward_C: Floats) -> Floats:
-    """Rewards over their mean, so that their scale doesn't matter; those that couldn't be measured stay NaN."""
+    """Rewards divided by their mean, so that their scale doesn't matter; those that couldn't be measured stay NaN."""
     known_C = reward_C[_usable(reward_C)]
     with np.errstate(over="ignore", under="ignore"):
         return reward_C / known_C.mean() if len(known_C) else reward_C

@@ -31,7 +31,7 @@ class Groups:
         levels: L, the levels of every dataset; level 0 is the easiest.
         order_N: Row numbers, group after group, ascending inside each.
         offsets: (K·L + 1,), where each group begins in `order_N`.
-        length_N: Tokens of each row, by which a step's rows are sorted; None leaves them as drawn.
+        length_N: Tokens of each row; the rows of a step are sorted by it. None: they stay in the order drawn.
         examples_C: Examples of each group (K·L,) when rows are packed; None: every row is one example.
     """
 
@@ -53,7 +53,7 @@ class Groups:
         length_N: ArrayLike | None = None,
         examples_N: ArrayLike | None = None,
     ) -> Groups:
-        """The groups that two columns describe.
+        """The groups, from a column of datasets and one of levels.
 
         Args:
             dataset_N: Name of each row's dataset.
@@ -64,7 +64,7 @@ class Groups:
             examples_N: Examples packed in each row; absent: one.
 
         Raises:
-            DataError: There is no row; a level is negative, too high or no whole number; a row's dataset is not among
+            DataError: There are no rows; a level is negative, too high or not a whole number; a row's dataset is not in
                 `datasets`; or the columns differ in length.
 
         Example:
@@ -91,7 +91,7 @@ class Groups:
         length_N: ArrayLike | None = None,
         examples_N: ArrayLike | None = None,
     ) -> Groups:
-        """As `from_columns`, each row's dataset given by its number in `datasets`; small integer types are welcome.
+        """As `from_columns`, with each row's dataset as its number in `datasets`; small integer types save memory.
 
         Raises:
             DataError: There is no row, or a level is negative or too high.
@@ -124,7 +124,7 @@ class Groups:
 
     @property
     def examples_KL(self) -> Ints:
-        """Examples of every group: its rows, unless they are packed."""
+        """Examples of every group; the same as its rows, unless rows are packed."""
         return self.sizes_KL if self.examples_C is None else self.examples_C.reshape(self.sizes_KL.shape)
 
     @property
@@ -134,7 +134,7 @@ class Groups:
 
     @cached_property
     def cell_N(self) -> Narrow:
-        """The group of each row; of a row that was set aside, 0."""
+        """The group of each row; 0 for a row that was set aside."""
         cells = np.arange(self.sizes_KL.size, dtype=np.int32)
         cell_N = np.zeros(int(self.order_N.max()) + 1, dtype=np.int32)
         cell_N[self.order_N] = np.repeat(cells, self.sizes_KL.ravel())
@@ -148,10 +148,10 @@ class Groups:
         return found.hexdigest()
 
     def without(self, rows: ArrayLike) -> Groups:
-        """The same groups but for these rows, which are never drawn; numbers of the other rows stay.
+        """The groups without these rows, which are then never drawn; the other rows keep their numbers.
 
         Raises:
-            DataError: Rows are packed: what one holds can't be set aside by itself.
+            DataError: Rows are packed, and an example inside a packed row can't be set aside alone.
         """
         if self.examples_C is not None:
             raise DataError("rows can't be set aside from packed ones; set packing: false")

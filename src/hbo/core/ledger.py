@@ -1,6 +1,6 @@
 """The ledger: an append-only list of what the probabilities were, from which position on, and why.
 
-It is at once what the stream reads, what a checkpoint holds, what is logged and what the report draws.
+The stream reads it, a checkpoint stores it, the log shows it and the report draws it.
 K datasets, L levels.
 """
 
@@ -35,17 +35,17 @@ class Entry:
 
     Attributes:
         step: Optimizer steps done when the probabilities were set; 0 for the prior.
-        start: Position in the stream of draws from which they hold.
+        start: Position in the stream of draws from which they apply.
         p_K: Probabilities of the datasets.
         q_KL: Probabilities of the levels inside each dataset.
-        global_reward_K, local_reward_KL: Rewards; None where the level is frozen, NaN where one wasn't measurable.
+        global_reward_K, local_reward_KL: Rewards; None where the level is frozen, NaN where one couldn't be measured.
         global_se_K, local_se_KL: Their standard errors over the probes.
-        drawn_KL: Rows consumed since the entry before.
+        drawn_KL: Rows consumed since the previous entry.
         seconds: Time taken by measuring and updating.
         probe_examples: Rows measured.
-        changed: Settings that a resumed run has changed, when it is they that set the probabilities: a new stage.
-        per_row_KL: On the first entry, when rows are packed: examples per row, on average. Probabilities are shares of
-            examples then, but `start` and `drawn_KL` count rows.
+        changed: Settings that a resumed run changed, if this entry opens a new stage for that reason; else empty.
+        per_row_KL: Mean examples per row; only on the first entry, and only if rows are packed. Probabilities are then
+            shares of examples, while `start` and `drawn_KL` count rows.
     """
 
     step: int
@@ -81,7 +81,7 @@ class Entry:
 
     @classmethod
     def from_record(cls, record: dict[str, Any], datasets: Sequence[str]) -> Entry:
-        """Undo of `to_record`; floats come back bit for bit.
+        """The entry of a record that `to_record` made; floats come back bit for bit.
 
         Raises:
             DataError: A key is missing or doesn't hold one value per dataset.
@@ -106,7 +106,7 @@ class Entry:
 
 
 class Ledger:
-    """Entries in order; a new one holds from its `start` until the next one's.
+    """Entries in order; each applies from its `start` to the next entry's `start`.
 
     Example:
         >>> ledger = Ledger(["a", "b"])
@@ -144,11 +144,11 @@ class Ledger:
         self._entries.append(entry)
 
     def at(self, position: int) -> Entry:
-        """The entry whose probabilities the draw at `position` uses."""
+        """The entry that applies at `position`."""
         return self._entries[self.index_at(position)]
 
     def index_at(self, position: int) -> int:
-        """The number of that entry."""
+        """The number of the entry that applies at `position`."""
         starts = [entry.start for entry in self._entries]
         return int(np.searchsorted(starts, position, side="right")) - 1
 
@@ -158,7 +158,7 @@ class Ledger:
 
     @classmethod
     def from_records(cls, records: Iterable[dict[str, Any]], datasets: Sequence[str]) -> Ledger:
-        """Undo of `records`.
+        """The ledger of records that `records` made.
 
         Raises:
             DataError: A record doesn't fit the datasets.

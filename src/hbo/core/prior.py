@@ -11,7 +11,7 @@ from hbo.arrays import Floats
 from hbo.errors import ConfigError
 
 MANY_PASSES = 4
-"""Passes from which on a row is likely to be learned by heart; whoever warns of repetition asks this number."""
+"""From this many passes on, a row is likely to be learned by heart; warnings of repetition use this number."""
 
 
 def temperature_prior(sizes: ArrayLike, temperature: float) -> Floats:
@@ -41,14 +41,14 @@ def temperature_prior(sizes: ArrayLike, temperature: float) -> Floats:
 
 
 def weighted_prior(sizes: Mapping[str, int], temperature: float, weights: Mapping[str, float]) -> Floats:
-    """The datasets' prior: those with a weight share as the weights say, the rest share what is left by size.
+    """The prior over datasets, when some or all of them have a weight.
 
-    With weights for all, the prior is the weights normalised. With some, each weight is taken relative to the sum of
-    all weights plus one unit per dataset without (its share of that unit pool going by q ∝ n^(1/τ)).
+    A dataset without a weight has one by its size: these weights are ∝ n^(1/τ) and 1 on average. The prior is all
+    weights, normalised.
 
     Args:
         sizes: Dataset → rows.
-        temperature: τ of those without a weight.
+        temperature: τ for the datasets without a weight.
         weights: Dataset → weight.
 
     Raises:
@@ -70,7 +70,7 @@ def weighted_prior(sizes: Mapping[str, int], temperature: float, weights: Mappin
 
 
 def normalised(weight_C: Floats) -> Floats:
-    """Probabilities that stand to each other as these weights."""
+    """Probabilities proportional to these weights."""
     p_C: Floats = weight_C / weight_C.sum()
     return p_C
 
@@ -93,20 +93,18 @@ def floored(p_C: Floats, floor: float) -> Floats:
 
 
 def check_floor(floor: float, datasets: int, levels: int) -> None:
-    """Refuses a floor that leaves no room.
+    """Refuses a floor that is too high.
 
     Raises:
-        ConfigError: So many choices can't all be at or above it.
+        ConfigError: The floor times the number of choices is above 1.
     """
     for what, count in (("datasets", datasets), ("groups per dataset", levels)):
         if floor * count > 1:
-            raise ConfigError(
-                f"min_probability is {floor}, but with {count} {what} it can be {1 / count:.4g} at the most"
-            )
+            raise ConfigError(f"min_probability is {floor}, but with {count} {what} it can be at most {1 / count:.4g}")
 
 
 def check_passes(max_passes: int | None) -> None:
-    """Refuses what is no number of passes.
+    """Refuses a value that isn't a number of passes.
 
     Raises:
         ConfigError: It isn't a whole number above 0.

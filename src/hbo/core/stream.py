@@ -29,17 +29,17 @@ _CHUNK = 1 << 18  # positions at once
 class Stream:
     """Rows by position.
 
-    Each draw picks a dataset by p_K, then a level by q_KL; inside a group rows come without replacement, in a fresh
-    order on every pass. When rows are packed the probabilities are shares of the examples drawn, so that a group whose
-    rows hold more of them is drawn less often.
+    Each draw picks a dataset by p_K, then a level by q_KL. Inside a group, rows come without replacement, in a new
+    order on every pass. If rows are packed, probabilities are shares of the examples drawn, so a group with more
+    examples per row is drawn less often.
 
     Args:
         groups: Rows of every group. A group without rows is never drawn: its share goes to the others of its dataset.
         ledger: Probabilities by position; may grow while the stream is read.
-        seed: Key of all draws.
-        stratified: Every step's rows have the exact shares, rounded to whole rows: of a group that is due 2.3 rows per
-            step it gets 2 or 3, and 2.3 on average. The field `steps` says which positions are one step's.
-        max_passes: How often each row may be drawn; a group that has had as much leaves its share to the others.
+        seed: Seed of all draws.
+        stratified: Give every step exactly the shares, rounded to whole rows: a group with a share of 2.3 rows per step
+            gets 2 or 3, and 2.3 on average. The field `steps` says where each step begins.
+        max_passes: How often each row may be drawn; a group that reaches it gives its share to the others.
 
     Raises:
         ConfigError: `max_passes` is below 1.
@@ -62,7 +62,7 @@ class Stream:
         self.stratified = stratified
         self.max_passes = max_passes
         self.steps = (1, 1)
-        """Rows per step, and rows per epoch, whose last step may be shorter; heeded if stratified."""
+        """Rows per step, and rows per epoch (whose last step may be shorter); used only if stratified."""
         self.size_C = groups.sizes_KL.ravel()
         # Draws of every group before some known positions, and before where the last range ended.
         self._before: dict[int, Ints] = {0: np.zeros(len(self.size_C), dtype=np.int64)}
@@ -97,11 +97,11 @@ class Stream:
         return count
 
     def state_dict(self, position: int) -> dict[str, list[int] | int]:
-        """What a checkpoint needs so that the stream goes on at `position` in constant time."""
+        """What a checkpoint stores, so that the stream can continue at `position` in constant time."""
         return {"position": position, "drawn": self.drawn_before(position).tolist()}
 
     def load_state_dict(self, state: dict[str, list[int] | int]) -> None:
-        """Undo of `state_dict`."""
+        """Restores what `state_dict` returned."""
         self._entries = len(self.ledger)
         self._last = (int(state["position"]), np.array(state["drawn"], dtype=np.int64))  # type: ignore[arg-type]
         self._before[self._last[0]] = self._last[1]
@@ -192,7 +192,7 @@ def _first_full(cells: Ints, room_C: Ints) -> int:
 
 
 def row_odds(p_K: Floats, q_KL: Floats, per_row_KL: Floats) -> Floats:
-    """How often to draw a row of each group, so that p_K and q_KL are the expected shares of the examples drawn.
+    """How often to draw a row of each group, so that on average p_K and q_KL are the shares of the examples drawn.
 
     Args:
         p_K: Share of each dataset.

@@ -54,20 +54,20 @@ def build_mixture(
     seed: int = 0,
     cache_dir: str | Path | None = None,
 ) -> Dataset | DatasetDict:
-    """All rows as one dataset, with their origin in `hbo_dataset` and `hbo_row`, ready for `stratify` and SFTTrainer.
+    """Reads all datasets into one, for `stratify` and SFTTrainer; `hbo_dataset` and `hbo_row` say where a row is from.
 
-    Without a tokenizer the rows have conversational `prompt` and `completion` (or `text`, when all are plain text),
-    which SFTTrainer tokenizes; it then trains on everything after the first answer begins, the user turns in between
-    too. With the model's tokenizer the rows have `input_ids` and `labels` as well, and of a conversation with several
-    answers exactly these are targets; rows whose response is cut off by `max_length` are left out with a warning.
+    Without a tokenizer, rows have a conversational `prompt` and `completion` (or `text`, if all are plain text), and
+    SFTTrainer tokenizes them. It then trains on everything from the first answer on, later user turns included. With
+    the model's tokenizer, rows also have `input_ids` and `labels`, and exactly the answers of a conversation are
+    targets. Rows whose response is cut off by `max_length` are left out, with a warning.
 
     Args:
         sources: Name → path, Hub name, mapping of DatasetConfig's keys, DatasetConfig, or datasets.Dataset.
         tokenizer: A fast tokenizer of the model.
-        max_length: Tokens a row may have; its start is kept.
-        eval_fraction: Share of each dataset that is held out, at least one row unless 0.
-        seed: Chooses the held-out rows, and the rows of a dataset that has more than its `max_rows`.
-        cache_dir: Folder of the Arrow files; `$HBO_CACHE` or `~/.cache/hbo` when absent.
+        max_length: Tokens a row may have; the end of a longer one is cut off.
+        eval_fraction: Share of each dataset that is held out; at least one row unless 0.
+        seed: Chooses the held-out rows, and the rows to use where a dataset has more than its `max_rows`.
+        cache_dir: Folder of the Arrow files; absent: `$HBO_CACHE` or `~/.cache/hbo`.
 
     Returns:
         A Dataset; with `eval_fraction` above 0 a DatasetDict of `train` and `eval`.

@@ -1,7 +1,7 @@
-"""How hard each row pulls at the model: the L2 norm of the gradient of its own mean target loss.
+"""The L2 norm of each row's gradient: of its own mean loss over target tokens.
 
-The door to `hbo.rewards.norms`, which measures a whole padded batch in one pass, or one row at a time where it can't.
-Which of the two it is has been found out beforehand (`settle`), or is found out here, and a warning says so.
+`hbo.rewards.norms` measures a whole padded batch in one pass, or one row at a time where it can't. `settle` finds out
+beforehand which of the two; otherwise it is found out here. A warning says if it is one row at a time.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def per_example_gradient_norms(model: nn.Module, batch: Mapping[str, Tensor], *,
         model: A causal language model, also wrapped by PEFT, accelerate or DistributedDataParallel.
         batch: `input_ids`, `attention_mask` and `labels`, each (B, T), padded on either side. Labels aren't shifted
             (the token at t is predicted at t − 1) and are −100 where not a target.
-        facts: What `settle` found of the model; absent: it is asked now, on a few rows of the batch, which takes
-            longer than the measurement itself where the batch is small.
+        facts: What `settle` returned for the model; absent: it is called now on a few rows of the batch, which takes
+            longer than measuring a small batch.
 
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
@@ -58,12 +58,12 @@ def gradient_norms_and_losses(
 ) -> tuple[Tensor, Tensor]:
     """Each row's gradient norm (B,) and mean target loss (B,) in nats, from the same pass.
 
-    As `per_example_gradient_norms`. If a batch shows that the facts don't hold any more, it is measured one row at a
-    time, and so is all that follows: `facts` says so from then on.
+    As `per_example_gradient_norms`. If a batch shows that the facts are no longer true, it and all later ones are
+    measured one row at a time, and `facts` is changed to say so.
 
     Raises:
         RewardError: No parameter requires a gradient, or the model doesn't return one logit vector per token.
-        Uncovered: The facts don't hold any more for a model in parts, of which all processes must turn to single rows.
+        Uncovered: The facts are no longer true and the model is sharded, so all processes must change to single rows.
     """
     model = unwrapped(model)
     trainable_parameters(model)
@@ -92,12 +92,12 @@ def gradient_norms_and_losses(
 
 
 def settle(model: nn.Module, batch: Mapping[str, Tensor], agree: Callable[[Any], Any] = lambda found: found) -> Facts:
-    """How the model's gradient norms are to be measured, found out on a few rows; with a warning if slowly.
+    """Finds out on a few rows how to measure the model's gradient norms; warns if it is the slow way.
 
     Args:
         model: As in `per_example_gradient_norms`.
-        batch: As there; the rows to try should be short.
-        agree: What all processes are to take for the found; each must be given the same rows.
+        batch: As in `per_example_gradient_norms`; short rows are best.
+        agree: With several processes, turns what this one found into what all use; all must be given the same rows.
 
     Raises:
         RewardError: No parameter requires a gradient, no row has a target, or the model doesn't return one logit

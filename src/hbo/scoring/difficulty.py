@@ -47,30 +47,29 @@ def stratify(
     cache_dir: str | Path | None = None,
     track: Track = silent,
 ) -> Dataset:
-    """`data` with the column `hbo_level`: each row's difficulty group in its dataset, 0 the easiest.
+    """Adds the column `hbo_level` to `data`: each row's difficulty group in its dataset, 0 the easiest.
 
-    The groups of a dataset differ in size by at most one; of one with fewer rows than groups each row is a group, with
-    a warning. Rows that the score can't rank (plain text has no IFD) go to the hardest groups, with a warning. Scores
-    are cached: the same rows and the same model are never scored twice.
+    The groups of a dataset differ in size by at most one row. If a dataset has fewer rows than groups, each row is a
+    group, and a warning says so. Rows without a score (plain text has no IFD) go to the hardest groups, with a warning.
+    Scores are cached: the same rows and the same model are never scored twice.
 
     Args:
-        data: What `build_mixture` gives.
-        model: The scorer: a name as in `hbo train`, or a loaded model. Not needed for a single level.
+        data: What `build_mixture` returned.
+        model: The model that scores: a name as in `hbo train`, or a loaded model. Not needed for a single level.
         score: `ifd`, `perplexity` or `loss`.
         levels: Groups per dataset.
-        tokenizer: The scorer's; absent: the one that belongs to the model's name.
-        max_length: Tokens of a row that are scored. Rows that have the scorer's tokens already are taken as they are.
+        tokenizer: The scorer's tokenizer; absent: the one that belongs to the model's name.
+        max_length: Tokens of a row that are scored. Rows that already have the scorer's tokens are scored whole.
         ifd: `perplexity_ratio`, or `loss_ratio` as in the authors' code.
-        reference: Also add `hbo_reference`, the row's loss under the scorer (NaN without a response). Ask for it if
-            the scorer is the very model that will be trained, in the same precision: the local reward then needn't
-            measure it again.
-        precision: `bf16`, `fp32`, or `auto`: bf16 where the processor multiplies in it. Weights stay as they are.
-        cache_dir: Where tokens and scores are kept; `$HBO_CACHE` or `~/.cache/hbo` when absent.
-        track: Hears of each row.
+        reference: Also add `hbo_reference`, each row's loss under the scorer (NaN without a response). Use it if the
+            scorer is the model that will be trained, in the same precision: its loss needn't be measured again then.
+        precision: `bf16`, `fp32`, or `auto`: bf16 where the hardware multiplies in it. Weights stay as they are.
+        cache_dir: Where tokens and scores are stored; absent: `$HBO_CACHE` or `~/.cache/hbo`.
+        track: Called for each row, to show progress.
 
     Raises:
         ConfigError: An option can't be used.
-        DataError: The rows aren't `build_mixture`'s, or no dataset has as many rows as levels.
+        DataError: The rows aren't from `build_mixture`, or every dataset has fewer rows than levels.
         ModelError: The scorer can't be loaded, or doesn't fit the rows.
 
     Example:

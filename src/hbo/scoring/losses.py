@@ -33,8 +33,7 @@ def per_example_loss(model: nn.Module, batch: Mapping[str, Tensor], cache: Cache
         model: A causal language model, also wrapped by PEFT, accelerate or DistributedDataParallel.
         batch: `input_ids`, `attention_mask` and `labels`, each (B, T). Labels aren't shifted (the token at t is
             predicted at t − 1) and are −100 where not a target.
-        cache: Keys and values of tokens that stand before every row; `attention_mask` is (B, those + T) then. The
-            model adds to it.
+        cache: Keys and values of S tokens before every row; `attention_mask` is then (B, S + T). The model adds to it.
 
     Example:
         >>> from transformers import LlamaConfig, LlamaForCausalLM

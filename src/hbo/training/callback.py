@@ -38,16 +38,16 @@ class HBOCallback(TrainerCallback):
     """Balances the mixture that `trainer` trains on.
 
     The trainer's `train_dataset` needs the columns `hbo_dataset` and `hbo_level` (see `build_mixture`, `stratify`);
-    without `hbo_level` every dataset is one group. Items of a torch dataset have them as entries.
+    without `hbo_level` every dataset is one group. In a torch dataset they are keys of each item.
 
     Args:
         trainer: SFTTrainer, or any other trainer of transformers' family whose rows have a loss by themselves.
         config: Method and settings; absent: the paper's.
         weights: Dataset → relative share at the start, instead of its size.
-        max_passes: How often each row may be trained on; a group that has had as much leaves its share to the others.
-        seed: Key of every draw; absent: the trainer's `data_seed`, else its `seed`.
-        fingerprints: Dataset → what stands for its content, in which a resumed run must agree; absent: made of the
-            trainer's rows.
+        max_passes: How often each row may be trained on; a group that reaches it gives its share to the others.
+        seed: Seed of all draws; absent: the trainer's `data_seed`, else its `seed`.
+        fingerprints: Dataset → a hash of its content, which must be the same when a run is resumed; absent: computed
+            from the trainer's rows.
 
     Raises:
         ConfigError: An option of the trainer is incompatible with balancing.
@@ -87,9 +87,9 @@ class HBOCallback(TrainerCallback):
         check_max_passes(args, len(self.groups.order_N), max_passes, repeats)
         lag_of(self.config.update_lag, args)
         self.say: Callable[[str], None] = logger.info
-        """Hears, once, how rewards are measured."""
+        """Called once with a sentence that says how rewards are measured."""
         self.ready: Callable[[], None] = lambda: None
-        """Called when all is measured that training begins with, and nothing is written yet."""
+        """Called when the measurements before the first step are done and nothing is written yet."""
         self.state = HBOState()
         told = settings_of(self.config, model=trainer.model, seed=self.seed)
         self.live = LiveLog(Teller(Path(args.output_dir), settings=told))
@@ -102,10 +102,10 @@ class HBOCallback(TrainerCallback):
 
     @property
     def balancing(self) -> Balancing:
-        """HBO in the training that has begun last.
+        """HBO in the latest training.
 
         Raises:
-            HBOError: None has.
+            HBOError: No training has begun.
         """
         if self._balancing is None:
             raise HBOError("nothing has been balanced yet; call trainer.train() first")
@@ -113,22 +113,22 @@ class HBOCallback(TrainerCallback):
 
     @property
     def balancer(self) -> HBO:
-        """The method itself with its ledger; there once training has begun, as what follows."""
+        """The method with its ledger; this and the properties below need a training that has begun."""
         return self.balancing.balancer
 
     @property
     def tokens(self) -> int:
-        """Of all rows trained on, padding not counted."""
+        """Tokens trained on, without padding."""
         return self.balancing.tokens
 
     @property
     def train_seconds(self) -> float:
-        """Training with its updates."""
+        """Seconds of training, updates included."""
         return self.balancing.train_seconds
 
     @property
     def balance_seconds(self) -> float:
-        """Updates, with what reading rewards off the training batches took."""
+        """Seconds of updates, including the time to read rewards from training batches."""
         return self.balancing.balance_seconds
 
     def on_train_begin(
@@ -182,7 +182,7 @@ class HBOCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tells whoever looks at the step whose rows come next."""
+        """Takes note of the rows of the next step, for the log and for rewards from training batches."""
         self.balancing.before_step(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -198,7 +198,7 @@ class HBOCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Stops listening, and says what a choice that couldn't be measured has cost."""
+        """Removes all hooks, and warns of rewards that couldn't be measured."""
         self.balancing.stop()
         if self.balancer.skipped:
             balance_log.warn_skipped(self.balancer.skipped)

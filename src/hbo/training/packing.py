@@ -51,16 +51,16 @@ def pack_within_groups(
     """Rows of up to `max_length` tokens, each made of whole examples of one group, memory-mapped.
 
     They have the columns `input_ids`, `labels`, `seq_lengths` (tokens of each example), `hbo_dataset`, `hbo_level`,
-    `hbo_example` (which rows of `rows` they are made of) and, if `rows` has it, `hbo_reference`. The result is a file
-    under `cache_dir` (absent: `cache_root()`), found again when the same rows are packed to the same length.
+    `hbo_example` (which rows of `rows` they are made of) and, if `rows` has it, `hbo_reference`. The result is cached
+    in `cache_dir` (absent: `cache_root()`) and reused when the same rows are packed to the same length.
 
-    Give them to SFTTrainer with `packing=True` and `dataset_kwargs={"skip_prepare_dataset": True}`.
+    Give the packed rows to SFTTrainer with `packing=True` and `dataset_kwargs={"skip_prepare_dataset": True}`.
 
     Args:
         rows: Rows with `input_ids`, `labels`, `hbo_dataset` and, if there are groups, `hbo_level`.
         max_length: Tokens that a row may have.
-        track: Hears of each example.
-        cache_dir: Where the packed rows are kept.
+        track: Called for each example, to show progress.
+        cache_dir: Where the packed rows are stored.
 
     Raises:
         DataError: A column is missing, or a row is longer than `max_length`.

@@ -14,15 +14,15 @@ from hbo.training.schedule import Schedule
 
 
 class HBOSampler(Sampler[int]):
-    """Rows of a mixture in the order of its stream; the rows of one step are sorted by length, so that padding is low.
+    """Rows of a mixture in the order of its stream; within a step they are sorted by length, to save padding.
 
-    Each iteration is one epoch: as many rows as the mixture has, in whole steps. It begins where the one before ended,
-    or where `seek` says.
+    Each iteration is one epoch: as many rows as the mixture has, rounded up to whole steps. It begins where the
+    previous one ended, or where `seek` says.
 
     Args:
         stream: What to draw.
         schedule: Rows per step; absent: steps of `batch` rows.
-        batch: Rows per optimizer step over all processes, when there is no schedule.
+        batch: Rows per optimizer step over all processes; used if there is no schedule.
 
     Raises:
         ConfigError: `batch` is below 1.
@@ -54,13 +54,13 @@ class HBOSampler(Sampler[int]):
         return self.schedule.loaded_per_epoch
 
     def seek(self, step: int, *, skip: int = 0, is_over: bool = False) -> None:
-        """The next iteration begins after `step` finished optimizer steps.
+        """Makes the next iteration begin after `step` finished optimizer steps.
 
         Args:
-            step: Steps done when the iteration's first row is used.
-            skip: Steps whose rows the caller will throw away (as `accelerate.skip_first_batches` does); placeholders
-                stand for them, so that nothing is drawn again.
-            is_over: Nothing comes after these.
+            step: Finished steps before the iteration's first row.
+            skip: Steps whose rows the caller will throw away (as `accelerate.skip_first_batches` does); the iteration
+                gives placeholders for them, so that nothing is drawn twice.
+            is_over: End the iteration after the skipped steps.
         """
         self.step, self._skip, self._is_over = step, skip, is_over
 
@@ -69,7 +69,7 @@ class HBOSampler(Sampler[int]):
         return self.schedule.loaded(self.stream, step)
 
     def consume(self, step: int) -> Ints:
-        """`window(step)`, without drawing it a second time when the loader has been there."""
+        """`window(step)`; not drawn again if the loader has drawn it already."""
         for passed in [s for s in self._ahead if s < step]:
             del self._ahead[passed]
         return self._ahead.pop(step) if step in self._ahead else self.window(step)

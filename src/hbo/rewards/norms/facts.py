@@ -20,18 +20,18 @@ class Uncovered(Exception):  # noqa: N818 - a finding, caught by the caller, not
 
 @dataclass
 class Facts:
-    """What is known of a model."""
+    """How the gradient norms of a model are measured."""
 
     batched: bool = True
-    """Whether all rows of a batch are measured in one pass; else one row at a time."""
+    """Whether a whole batch is measured in one pass, instead of one row at a time."""
     why: str = ""
-    """What stands in the way of that."""
+    """If not batched: the reason."""
     rerun: dict[str, str] = field(default_factory=dict)
-    """Full name of a parameter → name of the layer or block that is run again for each row to measure it."""
+    """Full name of a parameter → the layer or block that is run again for each row to measure it."""
     layouts: dict[str, dict[str, str]] = field(default_factory=dict)
     """Name of such a block → how rows lie in each of its inputs and outputs (`hbo.rewards.norms.calls`)."""
     sliced_head: bool = True
-    """Whether the head is passed a slice of the targets at a time."""
+    """Whether the head is run on a slice of the targets at a time, to save memory."""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -39,7 +39,7 @@ class Facts:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Facts:
-        """Undo of `to_json`."""
+        """The facts that `to_json` wrote."""
         return cls(**values)
 
     def sentence(self) -> str:

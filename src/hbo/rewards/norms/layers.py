@@ -34,12 +34,12 @@ class Unruly(Exception):  # noqa: N818 - a finding, caught by the caller, not an
 
 
 def register(kind: type[nn.Module], rule: Rule) -> None:
-    """Makes `rule` the rule of all layers of exactly this class, in place of any other.
+    """Measures all layers of exactly this class by `rule`, which replaces any earlier rule.
 
     Args:
-        kind: A class of layers. Those that derive from it keep their own rules.
-        rule: Called with the layer, its input (B, …) and the slope of its output (B, …), after the backward of the
-            layer; returns the gradient of each parameter that it covers, by its name in the layer.
+        kind: A class of layers. Its subclasses keep their own rules.
+        rule: Called after the layer's backward with the layer, its input (B, …) and the gradient of the loss with
+            respect to its output (B, …). Returns each row's gradient of each parameter, by the parameter's name.
 
     Example:
         >>> class Scale(nn.Module):
