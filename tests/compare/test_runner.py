@@ -109,7 +109,11 @@ def test_a_signal_stops_all_that_run_and_they_go_on_as_if_it_had_not(config, tmp
     file = config(train={"max_steps": 400, "save_strategy": "no", "logging_steps": 100}, balance={"update_every": 50})
     stopped, whole = tmp_path / "stopped", tmp_path / "whole"
     process = subprocess.Popen(
-        command(file, stopped, "hbo,uniform", "0", "--jobs", "2"), stderr=subprocess.PIPE, text=True
+        command(file, stopped, "hbo,uniform", "0", "--jobs", "2"),
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores Ctrl-C, and so would what it starts.
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     folders = [stopped / "runs" / f"{method}-seed0" for method in ("hbo", "uniform")]
     wait_until(lambda: all((told := read_status(f)) and told.trains and told.done for f in folders), process)
