@@ -179,7 +179,10 @@ def test_without_lm_eval_it_says_what_to_install(hbo, model_folder, monkeypatch)
 
 def test_without_a_chat_template_the_option_is_refused(hbo, run, rows):
     (run / "model" / "chat_template.jinja").unlink()
-    refused(hbo("eval", run, "--tasks", "xcopa", "--data", rows, "--chat-template"), "has none; leave the option out")
+    refused(
+        hbo("eval", run, "--tasks", "xcopa", "--data", rows, "--chat-template"),
+        "has no chat template; leave the option out",
+    )
 
 
 def test_a_token_without_an_embedding_is_one_sentence(hbo, rows, tmp_path):
@@ -195,7 +198,7 @@ def test_prompts_that_the_model_has_no_positions_for_are_counted(hbo, rows, tmp_
     model = byte_model(tmp_path / "model", "gpt2", n_positions=24)
     done = hbo("eval", model, "--tasks", "xcopa", "--data", rows, "--output", tmp_path / "eval.json")
     assert done.returncode == 0, done.stderr
-    assert "prompts of the task are longer than the 24 positions of the model leave room for" in done.stderr
+    assert "prompts of the task don't fit into the model's 24 positions" in done.stderr
     model = byte_model(tmp_path / "less", "gpt2", n_positions=8)
     done = hbo("eval", model, "--tasks", "xcopa", "--data", rows, "--output", tmp_path / "eval.json", "--overwrite")
     refused(done, "an answer of the task has", "8 positions only")

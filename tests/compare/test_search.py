@@ -102,7 +102,7 @@ def test_what_is_compared_beside_the_search():
     assert references("hbo", [], 12) == ["uniform", "proportional"]
     assert references(None, [], 12) == ["uniform"]
     assert references("hbo", ["balance.probes=4,8"], 12) == ["uniform", "proportional"]
-    with pytest.raises(ConfigError, match="--vary train.learning_rate: may have another best mixture"):
+    with pytest.raises(ConfigError, match="--vary train.learning_rate: each value may have a different best mixture"):
         references("hbo", ["train.learning_rate=1,2"], 12)
     with pytest.raises(ConfigError, match="--methods: name what to compare"):
         references(None, [], None)

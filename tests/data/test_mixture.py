@@ -110,7 +110,7 @@ def test_group_by_needs_a_value_in_each_row(tmp_path):
 
 def test_two_entries_may_not_give_the_same_dataset(tmp_path, chat):
     file = write(tmp_path / "a.jsonl", [{**CHAT[0], "g": "b"}])
-    with pytest.raises(ConfigError, match="two entries of the mixture give a dataset 'a/b'; rename 'a/b'"):
+    with pytest.raises(ConfigError, match="two entries of the mixture make a dataset 'a/b'; rename 'a/b'"):
         read_mixture({"a": {"path": file, "group_by": "g"}, "a/b": chat})
 
 

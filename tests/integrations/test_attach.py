@@ -123,7 +123,7 @@ def test_rows_are_regrouped_once_their_levels_are_known(rows, tmp_path):
 
 def test_rows_without_what_a_score_needs_are_refused(tmp_path):
     trainer = trainer_of([{"ids": [1, 2], "hbo_dataset": "a"}] * 8, tmp_path)
-    with pytest.raises(ConfigError, match="no column input_ids to be scored by; set difficulty.groups to 1"):
+    with pytest.raises(ConfigError, match="no column input_ids to score them by; set difficulty.groups to 1"):
         attach(trainer, section_of({"method": "uniform"}))
 
 

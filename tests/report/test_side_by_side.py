@@ -200,7 +200,7 @@ def test_the_command_takes_several_runs(hbo, pair, tmp_path):
     done = hbo("report", *pair, "--output", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{tmp_path / 'page.html'}\n"
-    refused(hbo("report", *pair), "several runs share one page", "--output")
+    refused(hbo("report", *pair), "a page of several runs", "--output")
     refused(hbo("report", pair[0], pair[0], "--output", tmp_path / "page.html"), "is given twice")
     refused(hbo("report"), "RUN")
 

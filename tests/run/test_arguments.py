@@ -42,7 +42,7 @@ def test_dropping_rows_of_packed_epochs_is_refused(tmp_path):
 
 def test_a_fixed_batch_is_met_with_any_number_of_processes():
     assert [batches_per_step(64, 4, processes) for processes in (1, 2, 8, 16)] == [16, 8, 2, 1]
-    with pytest.raises(ConfigError, match="3 processes can't share in batches of .* = 4; choose one that, times 3"):
+    with pytest.raises(ConfigError, match="isn't a multiple of 3 processes times .* = 4; change one"):
         batches_per_step(64, 4, 3)
 
 

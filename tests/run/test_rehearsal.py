@@ -88,7 +88,7 @@ def check(model_folder):
     ("lora", "train", "words"),
     [
         ({"target_modules": ["q_porj"]}, {}, r"^lora: .*q_porj.*not found in the base model"),
-        ({"target_modules": ["q_proj", "lm_head"]}, {}, r"^lora\.target_modules takes in the output layer"),
+        ({"target_modules": ["q_proj", "lm_head"]}, {}, r"^lora\.target_modules includes the output layer"),
         ({"target_modules": ["input_layernorm"]}, {}, r"^lora: .*is not supported"),
         (None, {"router_aux_loss_coef": 0.1}, r"^train\.router_aux_loss_coef is 0\.1, but .* has no experts"),
     ],

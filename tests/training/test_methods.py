@@ -87,7 +87,7 @@ def test_a_twentieth_is_set_aside_of_a_large_dataset_and_never_more_than_half(ma
 
 
 def test_a_dataset_of_one_row_has_none_to_set_aside(make_trainer):
-    with pytest.raises(DataError, match="dataset 'b' has a single row.*entropy needs rows set aside"):
+    with pytest.raises(DataError, match="dataset 'b' has a single row.*entropy sets some rows"):
         make_trainer(rows=token_rows(sizes=(20, 1)), balance=own("multiuat"))
 
 

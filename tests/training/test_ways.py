@@ -571,7 +571,7 @@ class Broken(Trainer):
 @pytest.mark.parametrize(
     ("kind", "says"),
     [
-        (Pairwise, "Pairwise can't be measured: the loss of a row by itself is 0"),
+        (Pairwise, "Pairwise can't be measured: the loss of a single row is 0"),
         (Broken, r"Broken can't be measured: its loss of a single row ended in KeyError \('weights'\)"),
     ],
 )

@@ -74,7 +74,9 @@ def evaluate(name: str, options: Options, *, track: Track = silent, say: Callabl
         quiet_libraries()
         model, tokenizer = load_subject(subject, _dtype(options.dtype), track=track)
         if options.chat_template and not tokenizer.chat_template:
-            raise ConfigError(f"--chat-template: the tokenizer of '{subject.model}' has none; leave the option out")
+            raise ConfigError(
+                f"--chat-template: the tokenizer of '{subject.model}' has no chat template; leave the option out"
+            )
         lm = harness.wrapped(model, tokenizer, options.batch_size)
         made_with = {"base_model": subject.base, "environment": _environment(options.batch_size)}
         held = held.model_copy(update=made_with)

@@ -110,7 +110,7 @@ class Harness:
         for subject in local.subjects:
             if f"{name}_{subject}" not in parts:
                 known = [part.removeprefix(f"{name}_") for part in parts]
-                raise DataError(f"{local.file}: '{subject}' is no subject of {task.name}{nearest(subject, known)}")
+                raise DataError(f"{local.file}: '{subject}' is not a subject of {task.name}{nearest(subject, known)}")
         return [(f"{name}_{subject}", subject) for subject in local.subjects]
 
 
@@ -149,8 +149,8 @@ def _check_lengths(lengths: Sequence[tuple[int, int]], positions: int) -> None:
         raise ModelError(f"an answer of the task has {longest} tokens, but the model has {positions} positions only")
     if cut := sum(asked + answer > positions + 1 for asked, answer in lengths):
         warnings.warn(
-            f"{cut} of {len(lengths)} prompts of the task are longer than the {positions} positions of the model leave "
-            "room for, and lose their beginning",
+            f"{cut} of {len(lengths)} prompts of the task don't fit into the model's {positions} positions and lose "
+            "their beginning",
             UserWarning,
             stacklevel=2,
         )

@@ -35,8 +35,8 @@ def opened(file: Path, model: str, settings: Mapping[str, Any], *, overwrite: bo
     for key, value in settings.items():
         if held.asked.get(key) != value:
             raise ConfigError(
-                f"{file}: holds results with {key} {json.dumps(held.asked.get(key))}, not {json.dumps(value)}, which "
-                "can't be put beside these; give --output another file, or --overwrite"
+                f"{file}: holds results with {key} {json.dumps(held.asked.get(key))}, not {json.dumps(value)}, and "
+                "the two can't be mixed; give --output another file, or --overwrite"
             )
     return held
 

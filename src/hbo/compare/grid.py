@@ -174,8 +174,8 @@ def _check_trainer(run: RunConfig, varied: Sequence[str]) -> None:
     _, args, _ = checked_settings(run)
     if args.max_steps <= 0 and "mixture.train_fraction" in varied:
         raise ConfigError(
-            "--vary mixture.train_fraction: epochs over less data are fewer steps, but all runs have the same budget; "
-            "set train.max_steps in CONFIG"
+            "--vary mixture.train_fraction: an epoch of less data has fewer steps, but all runs must have the same "
+            "number; set train.max_steps in CONFIG"
         )
 
 

@@ -78,7 +78,7 @@ def launcher_of(text: str | None) -> Launcher | None:
     except ValueError as error:
         raise ConfigError(f"--launcher {text!r} can't be read ({error}); close its quotes") from None
     if not words:
-        raise ConfigError("--launcher is empty; write what shall stand before hbo train, such as torchrun … -m")
+        raise ConfigError("--launcher is empty; write the command that goes before hbo train, such as torchrun … -m")
     if shutil.which(words[0]) is None:
         raise ConfigError(f"--launcher {words[0]}: there is no such command here; give its path, or install it")
     return Launcher(words)

@@ -127,8 +127,8 @@ def references(methods: str | None, vary: Sequence[str], mixtures: int | None) -
         raise ConfigError("--methods: name what to compare, such as hbo,proportional,uniform; or give --mixtures 12")
     if mixtures is not None and (other := [key for key in vary if not key.startswith("balance.")]):
         raise ConfigError(
-            f"--vary {other[0].partition('=')[0]}: may have another best mixture for each value; with --mixtures vary "
-            "keys of `balance` only, or make a grid for each value"
+            f"--vary {other[0].partition('=')[0]}: each value may have a different best mixture; with --mixtures, "
+            "vary keys of `balance` only, or make a grid for each value"
         )
     return [_EVEN, _BY_SIZE] if methods else [_EVEN]
 
@@ -147,8 +147,8 @@ def planned(config: Path, mixtures: int, repeats: int, fresh: Sequence[int], out
     noise = tuple(range(FIRST_SEED, FIRST_SEED + max(repeats, _REPEATS)))
     if taken := [seed for seed in fresh if seed in noise]:
         raise ConfigError(
-            f"--seeds {taken[0]}: is a seed of the search ({noise[0]} to {noise[-1]}), and the best mixture would be "
-            "judged by the run that it was chosen from; name another"
+            f"--seeds {taken[0]}: is a seed of the search ({noise[0]} to {noise[-1]}), so the best mixture would be "
+            "judged by a run that it was chosen from; give another seed"
         )
     point_NK = spread(mixtures - 1, len(names))
     shares = {f"mixture {n}": dict(zip(names, map(float, point_NK[n]), strict=True)) for n in range(1, len(point_NK))}
@@ -169,14 +169,14 @@ def _searchable(own: RunConfig, mixtures: int) -> list[str]:
         )
     if named["weight"]:
         raise ConfigError(
-            f"--mixtures: dataset '{named['weight'][0]}' has a weight, with which uniform isn't uniform; leave weights "
-            "out, the search tries all of them"
+            f"--mixtures: dataset '{named['weight'][0]}' has a weight, so uniform would not be uniform; leave "
+            "weights out: the search tries them itself"
         )
     if not own.mixture.eval_fraction:
         raise ConfigError("--mixtures: nothing is held out (mixture.eval_fraction is 0), so no mixture can be judged")
     if mixtures < len(entries) + 2:
         raise ConfigError(
-            f"--mixtures {mixtures}: too few for {len(entries)} datasets; give {len(entries) + 2} at the least, better "
+            f"--mixtures {mixtures}: too few for {len(entries)} datasets; give {len(entries) + 2} at least, better "
             f"{3 * len(entries)} or more"
         )
     return list(entries)

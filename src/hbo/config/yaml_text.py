@@ -101,8 +101,8 @@ def _check_size(root: yaml.Node, source: str) -> None:
         count += len(node.value) * (1 + isinstance(node, yaml.MappingNode)) * isinstance(node, yaml.CollectionNode)
         if count > _MOST_NODES:
             raise ConfigError(
-                f"{source}: holds more than {_MOST_NODES} keys and values, its aliases (*name) written out; write "
-                "fewer, and no alias inside of what it stands for"
+                f"{source}: holds more than {_MOST_NODES} keys and values once its aliases (*name) are expanded; "
+                "use fewer, and no alias inside the value that it names"
             )
 
 

@@ -101,7 +101,10 @@ class Groups:
         if level_N.dtype.kind not in "iuf" or (level_N.dtype.kind == "f" and (level_N % 1 != 0).any()):
             raise DataError("column hbo_level holds values that aren't whole numbers; levels are 0, 1, 2 and so on")
         if not len(code_N) == len(level_N) == (len(level_N) if length_N is None else len(np.asarray(length_N))):
-            raise DataError(f"{len(level_N)} rows have a level, but others a dataset or a length; give each row all")
+            raise DataError(
+                f"{len(level_N)} rows have a level, but not the same number a dataset and a length; "
+                "give every row all of them"
+            )
         low, high = int(level_N.min()), int(level_N.max())
         count = high + 1 if levels is None else levels
         if low < 0 or high >= count:

@@ -146,7 +146,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     for number, (dataset, cells, _) in enumerate(_usable(entry, accounts, advance)):
         if origin.setdefault(dataset, entry.name) != entry.name:
-            raise ConfigError(f"two entries of the mixture give a dataset '{dataset}'; rename '{entry.name}'")
+            raise ConfigError(f"two entries of the mixture make a dataset '{dataset}'; rename '{entry.name}'")
         yield {**cells, "hbo_dataset": dataset, "hbo_row": number}
 
 

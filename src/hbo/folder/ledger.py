@@ -143,8 +143,8 @@ def read_lines(file: Path) -> tuple[tuple[str, ...], tuple[Line, ...]]:
         # A resumed run may open a new stage at the very step of its last update.
         if lines and line.step < lines[-1].step + ("changed" not in record):
             raise DataError(
-                f"{where}: step {line.step} comes after step {lines[-1].step}; steps must rise, so remove the lines of "
-                "the run that was given up"
+                f"{where}: step {line.step} comes after step {lines[-1].step}; steps must increase, so remove the "
+                "lines of the run that was abandoned"
             )
         if lines and [len(q) for q in line.q_KL] != [len(q) for q in lines[0].q_KL]:
             raise DataError(f"{where}: the number of groups differs from the first line's")

@@ -101,8 +101,8 @@ def _checkpoint_to_resume(folder: Path) -> Path | None:
     # DeepSpeed keeps its optimizer in a folder named after the step.
     if found and not any(found.glob("optimizer*")) and not any(found.glob("global_step*")):
         raise ResumeError(
-            f"{found}: holds the model without its optimizer (train.save_only_model), so the run can't go on as if it "
-            "had not stopped; begin a new run, with that model if you like"
+            f"{found}: holds the model without its optimizer (train.save_only_model), so the run can't be resumed "
+            "exactly; begin a new run, from that model if you like"
         )
     return found
 

@@ -78,7 +78,7 @@ def with_levels(trainer: Trainer, difficulty: TrainerDifficulty) -> Dataset:
         instead = "" if length_N is None else "difficulty.metric to length, or "
         raise ConfigError(
             f"difficulty.metric is '{metric}', but the rows of {type(trainer).__name__} have no column "
-            f"{min(lacking)} to be scored by; set {instead}difficulty.groups to 1"
+            f"{min(lacking)} to score them by; set {instead}difficulty.groups to 1"
         )
     else:
         scores = _scored(trainer, rows, difficulty)

@@ -33,7 +33,7 @@ class TrainerSection(HBOConfig):
     weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None = None
     """Dataset → relative share at the start, instead of its size."""
     max_passes: Annotated[int, Field(ge=1)] | None = None
-    """How often each row may be trained on; a group that has had as much leaves its share to the others."""
+    """How often each row may be trained on; a group that reaches it gives its share to the others."""
     seed: Annotated[int, Field(ge=0)] | None = None
     """Key of every draw; absent: the trainer's."""
 

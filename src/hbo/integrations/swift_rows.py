@@ -39,8 +39,8 @@ def named_rows(trainer: Trainer) -> Dataset:
     raw, encode = rows.dataset, rows.encode_func
     if not rows.strict and "lengths" not in raw.column_names:
         raise ConfigError(
-            "lazy_tokenize replaces a row that can't be encoded by any other row, of whatever dataset; set "
-            "--lazy_tokenize false, or --strict true so that such a row ends the run"
+            "lazy_tokenize puts a random row of any dataset in the place of a row that can't be encoded; set "
+            "--lazy_tokenize false, or --strict true to stop at such a row"
         )
 
     def encoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:

@@ -37,9 +37,7 @@ def write_reports(folders: Sequence[Path], output: Path | None = None) -> Path:
         DataError: As `write_report`.
     """
     if len(folders) > 1 and output is None:
-        raise ConfigError(
-            "several runs share one page, which belongs in no run's folder; name its file with --output report.html"
-        )
+        raise ConfigError("a page of several runs belongs in no run's folder; name its file with --output report.html")
     page = _page(read_runs(folders))
     return write_file(output or folders[0] / REPORT, page.encode("utf-8"), "the report", "--output")
 

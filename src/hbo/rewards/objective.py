@@ -106,8 +106,8 @@ class OwnLossProbe(Measurer):
         losses = self.tried(model, [loss], processes)[0]
         if not np.isfinite(losses).any() or not losses.any():
             raise RewardError(
-                f"{self.objective.name} can't be measured: the loss of a row by itself is {losses[0]:g}, as where rows "
-                f"of a batch are compared with each other; {_INSTEAD}"
+                f"{self.objective.name} can't be measured: the loss of a single row is {losses[0]:g}, as with losses "
+                f"that compare the rows of a batch; {_INSTEAD}"
             )
         pool = np.concatenate(self.pool)
         losses = self._values(model, pool, [loss], processes)[0]

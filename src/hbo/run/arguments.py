@@ -138,9 +138,8 @@ def batches_per_step(global_batch_size: int, batch: Any, processes: int) -> int:
     """
     if not isinstance(batch, int) or batch < 1 or global_batch_size % (batch * processes):
         raise ConfigError(
-            f"global_batch_size is {global_batch_size}, which {processes} process{'es' * (processes > 1)} can't share "
-            f"in batches of train.per_device_train_batch_size = {batch}; choose one that, times {processes}, divides "
-            f"{global_batch_size}"
+            f"global_batch_size is {global_batch_size}, which isn't a multiple of {processes} "
+            f"process{'es' * (processes > 1)} times train.per_device_train_batch_size = {batch}; change one of them"
         )
     return global_batch_size // (batch * processes)
 

@@ -91,7 +91,7 @@ def _pad_within(tokenizer: PreTrainedTokenizerBase, limits: Limits) -> None:
         return
     warnings.warn(
         f"the pad token {tokenizer.pad_token!r} has id {pad}, but the model's embeddings have {limits.ids} rows; "
-        f"padding, which is never trained on, is made of {tokenizer.eos_token!r} instead",
+        f"{tokenizer.eos_token!r} is used for padding instead, which is never trained on",
         UserWarning,
         stacklevel=2,
     )
@@ -168,12 +168,12 @@ def _template(given: str, known: Mapping[str, int], end: str | None) -> tuple[st
     except ModelError as error:
         raise ConfigError(f"train.{_TEMPLATE}: {error}") from None
     except ValueError:
-        raise ConfigError(f"{where} has a tokenizer without a chat template; name one that has") from None
+        raise ConfigError(f"{where} has a tokenizer without a chat template; choose one with a template") from None
     end = end or source.eos_token
     needed = {str(token) for token in source.added_tokens_decoder.values() if str(token) in text}
     if missing := sorted(token for token in needed | ({end} - {None}) if token not in known):
         raise ConfigError(
-            f"{where} writes {', '.join(missing[:5])}, which the model's tokenizer doesn't know; add them to tokenizer "
-            "and embeddings of the model first, or take a template that does without"
+            f"{where} writes {', '.join(missing[:5])}, which the model's tokenizer doesn't know; first add them to "
+            "the model's tokenizer and embeddings, or choose a template without them"
         )
     return text, end

@@ -101,8 +101,8 @@ def _check_adapter(spec: str, model: PretrainedConfig, lora: LoraConfig, *, trus
         return
     if isinstance(put_on.get_output_embeddings(), BaseTunerLayer):
         raise ConfigError(
-            "lora.target_modules takes in the output layer, whose adapter TRL would not train; leave it out, or train "
-            "the layer whole (lora.modules_to_save: [lm_head])"
+            "lora.target_modules includes the output layer, whose adapter TRL would not train; leave it out, or "
+            "train the whole layer (lora.modules_to_save: [lm_head])"
         )
 
 

@@ -192,5 +192,5 @@ def _check_answers(config: RunConfig, rows: Dataset) -> None:
             if completion[0]["role"] == "text":
                 raise ConfigError(
                     f"train.{asked[0]} is true, but dataset '{name}' is plain text, which has no answers; leave the "
-                    "key out (of all other datasets answers alone are targets anyway), or leave the dataset out"
+                    "key out (in all other datasets only answers are trained on anyway), or leave the dataset out"
                 )

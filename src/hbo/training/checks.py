@@ -134,8 +134,8 @@ def _check_packed(rows: Dataset, *, is_asked: bool, is_flat: bool) -> None:
     if is_asked and not (is_packed and "hbo_dataset" in rows.column_names):
         raise ConfigError(
             "packing puts rows of different groups into one, so HBO can't balance them; leave packing out and "
-            "call hbo.training.packing.pack_trainer(trainer) before HBOCallback is made, which packs the rows that the "
-            "trainer has prepared within their groups"
+            "call hbo.training.packing.pack_trainer(trainer) before HBOCallback(trainer): it packs the trainer's "
+            "rows within their groups"
         )
     if is_packed and not (is_asked or is_flat):
         raise ConfigError(

@@ -94,6 +94,6 @@ def check_aside(sizes: Mapping[str, int], config: HBOConfig) -> None:
     small = [name for name, size in sizes.items() if size < 2]
     if small and "dev_rows" in needs(config.global_reward):
         raise DataError(
-            f"dataset '{small[0]}' has one row to train on, but the reward {config.global_reward} needs rows set "
-            "aside of each; give it more, or choose another method"
+            f"dataset '{small[0]}' has a single row to train on, but the reward {config.global_reward} sets some "
+            "rows of each dataset aside; add rows, or choose another method"
         )

@@ -67,8 +67,8 @@ def measured_config(trainer: Trainer, config: HBOConfig, way: Way) -> HBOConfig:
             )
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise ConfigError(
-            f"{name} is measured one row at a time, because {way.alone}, and on a whole model, which no process holds "
-            "under FSDP or DeepSpeed; train without them, or choose a static method"
+            f"{name} is measured one row at a time, because {way.alone}, which needs the whole model, and no "
+            "process has that under FSDP or DeepSpeed; train without them, or choose a static method"
         )
     return config
 

@@ -60,7 +60,7 @@ def saved_snapshot(state: TrainerState) -> dict[str, Any]:
     if snapshot is None:
         raise ResumeError(
             f"the checkpoint of step {state.global_step} was made without HBO; begin a new run, or resume from a "
-            "checkpoint that an HBOCallback has seen"
+            "checkpoint made with HBOCallback"
         )
     return snapshot
 

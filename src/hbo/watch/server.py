@@ -139,7 +139,7 @@ class Server(ThreadingHTTPServer):
         except OSError as error:
             reason = "is in use" if error.errno == errno.EADDRINUSE else f"can't be used ({error.strerror or error})"
             raise ConfigError(
-                f"port {port} of {ADDRESS} {reason}; give --port another, or leave it out for a free one"
+                f"port {port} of {ADDRESS} {reason}; give another --port, or leave it out for a free one"
             ) from None
 
     @property
