@@ -33,16 +33,16 @@ NAMES = {
 }
 HEAD = """# Architectures
 
-How the gradient norm of each row is measured in the causal language models of transformers {transformers} (with peft
+How hbo measures the gradient norm of each row in the causal language models of transformers {transformers} (with peft
 {peft} and torch {torch}). Each model is tiny and random, built from its configuration alone, with a layer of each kind
-that the configuration knows. All norms are compared with autograd's, one row without padding at a time, in fp32: the
-largest relative error of {variants} comparisons is {error:.1e}.
-`python benchmarks/architectures.py --table docs/architectures.md` makes this page anew.
+that the configuration knows. All norms are compared with those that autograd gives for one row at a time, without
+padding, in fp32: the largest relative error of {variants} comparisons is {error:.1e}.
+`python benchmarks/architectures.py --table docs/architectures.md` writes this page.
 
-- **batched**: the norms of a whole batch come from one forward and one backward. Parameters behind "again" belong to
-  layers that run again for each row, alone.
-- **rows**: each row has a forward and a backward of its own, which is slower and as exact. The parameter for which
-  it is done, or the reason, stands behind it.
+- **batched**: the norms of a whole batch come from one forward and one backward. The parameters listed after "again"
+  belong to layers that then run once more for each row by itself.
+- **rows**: each row has its own forward and backward, which is slower and just as exact. The parameter that makes this
+  necessary, or the reason, follows in brackets.
 
 Of {architectures} architectures, {full} are batched in full fine-tuning and {lora} with LoRA on all linear layers.
 
@@ -50,15 +50,15 @@ Of {architectures} architectures, {full} are batched in full fine-tuning and {lo
 |---|---|---|
 """
 NOTES = """
-¹ The loss that this model returns by itself isn't the mean over the next tokens (most of these don't shift their
-labels). The norm is that of the gradient of the mean over the next tokens all the same.
+¹ The loss that this model itself returns isn't the mean over the next tokens (most of these models don't shift their
+labels). The norm here is still that of the gradient of the mean over the next tokens.
 
-² This model looks at the padding behind a row, so that a row's loss depends on how long the batch is. The norm is
-compared with that of the row as it is in the batch, or alone.
+² This model also reads the padding after a row, so a row's loss depends on the length of the batch. Its norm is
+compared with that of the same row either in the batch or alone.
 
-Some layers are out of PEFT's reach, and LoRA on all linear layers does without: `out_proj` of Mamba layers, the routers
-of Llama 4 and Phi-3.5-MoE, `o_a_proj` of DeepSeek-V4. Where a model has towers for images or sound, they are built,
-but get nothing to look at or to listen to.
+PEFT can't put adapters on some layers, so "LoRA on all linear layers" leaves them out: `out_proj` of Mamba layers, the
+routers of Llama 4 and Phi-3.5-MoE, `o_a_proj` of DeepSeek-V4. If a model has parts for images or sound, these are built
+but get no input.
 
 ## Other ways of training, on Llama
 

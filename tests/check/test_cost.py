@@ -62,5 +62,5 @@ def test_the_forecast_names_layers_that_are_run_again_for_each_row(tmp_path, wri
         return norms_notes(run, args, str(tmp_path / model))
 
     assert "MixtralExperts (2 of them)" in told("moe")[0]
-    assert "a whole batch in one pass, as far as" in told("dense")[0]
+    assert "a whole batch in one pass, judging by its layers" in told("dense")[0]
     assert told("dense", method="uniform") == []

@@ -21,7 +21,7 @@ def test_the_end_of_a_run_says_what_moved_what_it_cost_and_what_is_next(run_fold
 
 def test_a_run_without_updates_cost_nothing_more():
     assert cost(Metrics(train_seconds=3.0, steps=1, balance_seconds=0.0), 0) == (
-        "training took 3 s for 1 step; balancing took nothing of it"
+        "training took 3 s for 1 step; balancing took none of it"
     )
     assert cost(Metrics(), 0) == "not measured"
 

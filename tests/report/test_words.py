@@ -80,7 +80,7 @@ def test_a_group_that_gains_inside_the_error_of_its_rewards_is_not_named(two):
         write_lines(two, lines)
         assert ("g4, the hardest, gained most" in said(two)) is is_named
         assert ("none gained beyond the error of its rewards" in said(two)) is not is_named
-        assert ("no group's rewards stand out" in " ".join(reasons(*read(two)))) is not is_named
+        assert ("no group's rewards differ" in " ".join(reasons(*read(two)))) is not is_named
 
 
 def test_the_group_that_gained_is_named_and_the_largest_move_is_a_bound(two):
@@ -151,8 +151,8 @@ def rewarded(two):
 
 def test_what_rose_is_explained_by_its_share_of_the_rewards(rewarded):
     said = " ".join(reasons(*read(rewarded)))
-    assert "math had 60% of all rewards on average, having begun with 25% of the rows, so it rose" in said
-    assert "chat had 40% of all rewards on average, having begun with 75% of the rows, so it fell" in said
+    assert "math had 60% of all rewards on average and began with 25% of the rows, so it rose" in said
+    assert "chat had 40% of all rewards on average and began with 75% of the rows, so it fell" in said
 
 
 def test_no_cause_is_claimed_where_the_mean_says_otherwise(rewarded):
@@ -165,7 +165,7 @@ def test_the_reward_is_put_in_words(rewarded):
         file.write("  global_reward: gradient_norm\n  local_reward: perplexity_ratio\n")
     said = " ".join(reasons(*read(rewarded)))
     assert "Here the reward is the gradient norm" in said
-    assert "Of groups it is the perplexity ratio" in said
+    assert "For groups, it is the perplexity ratio" in said
 
 
 def test_a_run_without_rewards_gives_no_reasons(tmp_path):

@@ -1,4 +1,4 @@
-"""What balancing costs at most beside training, counted before anything runs.
+"""The most that balancing can cost relative to training, counted before anything runs.
 
 The unit is one forward pass of one row. A backward pass is two of them, one for the gradients of the inputs and one for
 those of the weights; under LoRA it is one, since nearly all weights are frozen.
@@ -8,8 +8,8 @@ those of the weights; under LoRA it is one, since nearly all weights are frozen.
     a row of a pool     1, once, for its loss under the untuned model; `ifd_ratio` takes 1 more
     a row scored        2, once, with its instruction and without
 
-A norm takes the place of a weight's gradient and never more operations than that (`hbo.rewards.norms.outer_products`),
-but for layers that are run again for each row. Rows count as equally long.
+A norm is computed instead of a weight's gradient and never takes more operations (`hbo.rewards.norms.outer_products`),
+except in layers that are run again for each row. All rows count as equally long.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from hbo.text import first_line
 
 
 def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, datasets: int) -> float | None:
-    """The work of all updates over that of training, at most; None where a reward's work isn't known beforehand.
+    """The work of all updates divided by that of training, at most; None if a reward's work isn't known beforehand.
 
     `examples` are the rows trained on in one of the `steps`.
     """
@@ -50,7 +50,7 @@ def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float
 
 
 def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, rows: int) -> float | None:
-    """The work of scoring `rows` rows once over that of training, at most; None where a separate model does it."""
+    """The work of scoring `rows` rows once divided by that of training, at most; None if a separate model does it."""
     if not needs_scores(config):
         return 0.0
     if config.difficulty.model is not None:
@@ -59,10 +59,10 @@ def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: floa
 
 
 def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[str]:
-    """How gradient norms will be measured, as `hbo check` prints it; nothing where no reward needs them.
+    """How gradient norms will be measured, as `hbo check` prints it; empty if no reward needs them.
 
-    Whether each layer really goes that way is found out before the first step (`hbo.rewards.norms.settle`). `spec` is
-    the model's folder or Hub name; None: what of it lies on this machine.
+    Whether each layer can really be measured so is tried before the first step (`hbo.rewards.norms.settle`). `spec` is
+    the model's folder or Hub name; None: only files on this machine are read.
     """
     balance = config.balance
     if "gradient_norm" not in needs(balance.global_reward, balance.local_reward):
@@ -81,7 +81,7 @@ def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[st
         ]
     again = Counter(type(owner.layer).__name__ for owner in owners.values() if owner.again)
     kinds = ", ".join(f"{name} ({count} of them)" for name, count in again.most_common())
-    how = f"but run again for each row, which is slower: {kinds}" if kinds else "as far as its layers tell"
+    how = f"but some layers run again for each row, which is slower: {kinds}" if kinds else "judging by its layers"
     return [
         f"gradient norms: measured for a whole batch in one pass, {how}; hbo tries a few rows before the first step"
     ]

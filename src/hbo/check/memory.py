@@ -93,15 +93,15 @@ class Memory:
 
 
 def memory_notes(config: RunConfig, args: SFTConfig, spec: str | None, length: int | None) -> list[str]:
-    """The estimate as `hbo check` prints it, a line each, or why there is none.
+    """The estimate as lines that `hbo check` prints, or why there is none.
 
-    `spec` is the model's folder or Hub name; None: what of it lies on this machine. `length` is of the longest row, in
-    tokens; None if that isn't known.
+    `spec` is the model's folder or Hub name; None: only files on this machine are read. `length` is the length of the
+    longest row in tokens; None if that isn't known.
     """
     trusts = bool(args.trust_remote_code)
     model = model_config(spec or config.model, trust_remote_code=trusts, offline=spec is None)
     if model is None:
-        where = "isn't on this machine; hbo check asks the network for it" if spec is None else "can't be read"
+        where = "isn't on this machine; hbo check downloads it" if spec is None else "can't be read"
         return [f"memory can't be estimated without the model's config.json, which {where}"]
     length = length or getattr(model, "max_position_embeddings", None)
     if length is None:
@@ -146,7 +146,7 @@ def _told(args: SFTConfig, alone: Memory, length: int) -> Iterator[str]:
         f"states of {args.optim.value} {_size(found.optimizer)}",
     ]
     precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
-    kept = "computed twice" if is_checkpointing(args) else "all kept: train.activation_checkpointing is false"
+    kept = "computed twice" if is_checkpointing(args) else "all kept, since train.activation_checkpointing is false"
     if found.activations is None:
         parts.append("plus activations, which can't be estimated for this architecture")
     else:

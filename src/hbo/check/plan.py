@@ -1,4 +1,4 @@
-"""How long a run is, what it would do and what that costs, before any model is loaded."""
+"""How long a run takes, what it does and what that costs, worked out before any model is loaded."""
 
 from __future__ import annotations
 

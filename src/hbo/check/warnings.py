@@ -1,4 +1,4 @@
-"""What a run's sizes foretell: rows that are seen too often, and groups too small for what is asked of them."""
+"""Warnings from a run's sizes alone: rows that will be seen too often, and groups that are too small."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Every method of `balance.method`: a new one is one entry of `SETTINGS`.
 
-A method is a set of defaults, `hbo.METHODS` has each as an HBOConfig. A level whose reward is None is frozen, so a
-static sampler is HBO with both levels frozen and shares every line of code with it.
+A method is a set of defaults; `hbo.METHODS` has each one as an HBOConfig. A level whose reward is None is frozen: its
+shares stay fixed. A static sampler is HBO with both levels frozen, and runs the same code.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ UPDATE_EVERY = 200
 
 @dataclass(frozen=True)
 class Method:
-    """Defaults of HBOConfig's fields, and what no field can say."""
+    """A method's defaults for the fields of HBOConfig, and what no field can say."""
 
     defaults: Mapping[str, Any] = field(default_factory=dict)
     is_flat: bool = False
     """One actor holds the groups of all datasets, instead of one for the datasets and one inside each."""
     is_stratified: bool = False
-    """The rows of every step have the exact shares."""
+    """Every step has exactly the prior's shares, rounded to whole rows."""
     means_temperature: bool = False
-    """The name says what τ is, so that a `mixture.temperature` written for other methods doesn't apply."""
+    """The method's name fixes τ, so `mixture.temperature` has no effect on it."""
     is_placebo: bool = False
-    """Each update deals the measured rewards out anew, by chance."""
+    """At each update the measured rewards are shuffled at random."""
 
 
 _GLOBAL: dict[str, Any] = {"local_reward": None}
@@ -51,24 +51,25 @@ SETTINGS: dict[str, Method] = {
     "uniform": Method(_STATIC | {"temperature": math.inf}, means_temperature=True),
     # Beyond the paper: the prior's exact shares in every step.
     "stratified": Method(_STATIC, is_stratified=True),
-    # Controls, beyond the paper: they move as balancing does, and know nothing. hbo.rewards.clock, hbo.core.placebo.
+    # Controls, beyond the paper: their shares move as balancing moves them, but say nothing about the data.
+    # hbo.rewards.clock, hbo.core.placebo.
     "annealed": Method(_GLOBAL | {"global_reward": "elapsed", "actor": {"kind": "annealed"}}),
     "placebo": Method(is_placebo=True),
-    # The paper's dynamic baselines, each after its own paper; their rewards say more: hbo.rewards.alignment,
-    # .uncertainty and .transferability.
+    # The paper's dynamic baselines, each after its own paper; for details see the modules of their rewards:
+    # hbo.rewards.alignment, .uncertainty and .transferability.
     "multidds": Method(
         _GLOBAL | {"global_reward": "gradient_alignment", "probes": 8, "update_every": 1000, "min_probability": 0.01}
     ),
     "multiuat": Method(_GLOBAL | {"global_reward": "entropy", "update_every": 1000}),
     "mos": Method(_GLOBAL | {"global_reward": "transferability", "probes": 64}),
     "mos+": Method({"global_reward": None}, is_flat=True),
-    # Beyond the paper; hbo.core.closed_form.
-    # Ours, each after its reward: hbo.rewards.slope, .influence and .signal_norm.
+    # Ours, named after their rewards: hbo.rewards.slope, .influence and .signal_norm.
     "slope": Method(_OURS | {"global_reward": "slope"}),
     **{
         reward: Method(_OURS | {"global_reward": reward})
         for reward in ("influence", "signal_norm", "token_signal_norm")
     },
+    # Beyond the paper; hbo.core.closed_form.
     "loss_softmax": Method(_BY_LOSS | {"actor": {"kind": "loss_softmax"}}),
     "exp3": Method(_BY_LOSS | {"actor": {"kind": "exp3"}}),
     "odm": Method(_BY_LOSS | {"actor": {"kind": "odm"}}),
@@ -87,15 +88,15 @@ def method_of(name: object) -> Method:
 
 
 def is_flat(name: str) -> bool:
-    """Whether one actor holds all groups; False for the method of another release."""
+    """Whether one actor holds all groups; False for a method that this release doesn't know."""
     return name in SETTINGS and SETTINGS[name].is_flat
 
 
 def is_placebo(name: str) -> bool:
-    """Whether rewards are dealt out anew by chance; False for the method of another release."""
+    """Whether rewards are shuffled at random; False for a method that this release doesn't know."""
     return name in SETTINGS and SETTINGS[name].is_placebo
 
 
 def actor_kind(name: str) -> str:
-    """The kind of the actor that a method comes with; the default for the method of another release."""
+    """The kind of a method's default actor; `softmax` for a method that this release doesn't know."""
     return str(SETTINGS.get(name, Method()).defaults.get("actor", {}).get("kind", "softmax"))

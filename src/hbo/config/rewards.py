@@ -1,11 +1,11 @@
-"""The table of rewards: all that must be known of a reward by its name.
+"""The table of rewards: for each name, all that the rest of hbo must know about that reward.
 
-A new reward is one function and one entry of `REWARDS`. Whatever asks about rewards asks this table, so there is no
-other list of their names. It imports no torch: a configuration is read without it.
+To add a reward, write one function and one entry of `REWARDS`. There is no other list of rewards. This module doesn't
+import torch, so that a configuration can be read without it.
 
     of a row        fn(model, batch, **context) -> Tensor (B,), see `hbo.rewards`
     of a dataset    fn(model, sets) -> array (C,), one number for each of the sets of `hbo.rewards.passes.Sets`
-    of the run      fn(standing) -> array (K,), which follows from how far training is: nothing is measured
+    of the run      fn(standing) -> array (K,), computed from how far training is; nothing is measured
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ Need = Literal[
     "token_loss",  # a loss that is a mean over target tokens, in nats
     "batch",  # the rows themselves
     "dev_rows",  # rows of each dataset that are set aside and never trained on
-    "past",  # what it measured before, on the same rows set aside, and how many rows were drawn by then
-    "whole_gradients",  # the gradient of a mean over rows, which no process holds of a sharded model
+    "past",  # earlier measurements on the same rows set aside, and how many rows had been drawn at each
+    "whole_gradients",  # the gradient of a mean over rows; if a model is sharded, no process has all of it
 ]
 
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """What hbo knows of one reward."""
+    """What hbo knows about one reward."""
 
     function: str
-    """Where it is computed, `pkg.module:function`."""
+    """The function that computes it, as `pkg.module:function`."""
     meaning: str
-    """What it says of a dataset or a group, in words that end the sentence "The reward is …"."""
+    """What it says about a dataset or a group, in words that end the sentence "The reward is …"."""
     needs: frozenset[Need] = frozenset()
-    """What must be measured for it, beside each row's loss."""
+    """What must be measured for it, besides each row's loss."""
     of_a_row: bool = True
-    """Whether each row has one, else a dataset has one as a whole."""
+    """True: each row has its own value. False: only a dataset as a whole has one."""
     is_signed: bool = False
-    """Whether it may be negative, and then pushes a choice down."""
+    """Whether it can be negative; a negative reward lowers the choice's share."""
     of_the_run: bool = False
-    """Whether it follows from how far training is, so that no row is looked at for it."""
+    """Whether it is computed from how far training is, without looking at any row."""
 
     @property
     def is_streamable(self) -> bool:
-        """Whether it follows from a group's mean loss and mean gradient norm, as training batches show them."""
+        """Whether a group's mean loss and mean gradient norm in the training batches are enough to compute it."""
         return self.of_a_row and self.needs <= {"gradient_norm", "reference", "token_loss"}
 
     @property
@@ -71,28 +71,30 @@ def _uncertainty(function: str, meaning: str) -> RewardSpec:
     return RewardSpec(f"hbo.rewards.uncertainty:{function}", meaning, frozenset({"dev_rows"}), of_a_row=False)
 
 
-_LEFT = "is left: large where little was learnt so far"
+_LEFT = "is left: large if the model has learnt little from them so far"
 
 REWARDS: dict[str, RewardSpec] = {
     "gradient_norm": _of_a_row(
-        "gradient_norm", "the gradient norm: how strongly its rows still pull at the model's weights", "gradient_norm"
+        "gradient_norm",
+        "the gradient norm: how strongly its rows would still change the model's weights",
+        "gradient_norm",
     ),
     "token_gradient_norm": _of_a_row(
         "token_gradient_norm",
-        "the gradient norm, without the part that the length of responses has in it",
+        "the gradient norm, corrected for the length of the responses",
         "gradient_norm",
         "batch",
     ),
     "perplexity_ratio": _of_a_row(
         "perplexity_ratio",
-        f"the perplexity ratio: how much of its perplexity at the start {_LEFT}",
+        f"the perplexity ratio: how much of its rows' perplexity at the start {_LEFT}",
         "reference",
         "token_loss",
     ),
-    "loss_ratio": _of_a_row("loss_ratio", f"how much of its loss at the start {_LEFT}", "reference"),
+    "loss_ratio": _of_a_row("loss_ratio", f"how much of its rows' loss at the start {_LEFT}", "reference"),
     "ifd_ratio": _of_a_row(
         "ifd_ratio",
-        f"how much of its IFD at the start {_LEFT}",
+        f"how much of its rows' IFD at the start {_LEFT}",
         "reference",
         "without_instruction",
         "token_loss",
@@ -100,54 +102,60 @@ REWARDS: dict[str, RewardSpec] = {
     "perplexity": _of_a_row("perplexity", "the perplexity of its rows", "token_loss"),
     "loss": _of_a_row("loss", "the loss of its rows"),
     "batch_gradient_norm": _alignment(
-        "batch_norms", "the norm of its mean gradient: how strongly its rows pull together", is_signed=False
+        "batch_norms",
+        "the norm of its mean gradient: how strongly its rows together would change the model's weights",
+        is_signed=False,
     ),
     "gradient_alignment": _alignment("aligned", "how well its gradient agrees with those of all datasets", "dev_rows"),
     "lookahead_alignment": _alignment(
         "aligned_after_a_step",
-        "how well its gradient agrees with those of all datasets one small step later",
+        "how well its gradient agrees with those of all datasets after one small step of training on it",
         "dev_rows",
     ),
     "transferability": RewardSpec(
         "hbo.rewards.transferability:transferability",
-        "how alike the model's inner states are on it and on the others",
+        "how similar the model's hidden states are on its rows and on those of the others",
         of_a_row=False,
         is_signed=True,
     ),
-    "entropy": _uncertainty("entropy", "how unsure the model still is of its rows"),
-    "eos_entropy": _uncertainty("eos_entropy", "how unsure the model still is of where its responses end"),
+    "entropy": _uncertainty("entropy", "how uncertain the model still is about its rows"),
+    "eos_entropy": _uncertainty("eos_entropy", "how uncertain the model still is about where its responses end"),
     "expected_probability": _uncertainty(
-        "expected_probability", "how little the model believes in its likeliest token, on average over a row"
+        "expected_probability", "1 minus the probability of the model's most likely token, on average over a row"
     ),
     "sequence_probability": _uncertainty(
-        "sequence_probability", "how little the model believes in its likeliest tokens, a row taken as one"
+        "sequence_probability", "1 minus the probability that the model gives to its most likely tokens of a whole row"
     ),
-    "variance": _uncertainty("variance", "how much the model's sureness varies within its rows"),
-    "combined": _uncertainty("combined", "how unsure the model is of its rows, its mean and its variance in one"),
-    "dev_loss": _uncertainty("dev_loss", "the loss of its rows set aside"),
+    "variance": _uncertainty(
+        "variance", "how much the log probability of the model's most likely token varies within its rows"
+    ),
+    "combined": _uncertainty("combined", "how uncertain the model is about its rows, mean and variance combined"),
+    "dev_loss": _uncertainty("dev_loss", "the loss of its dev rows, which are never trained on"),
     "signal_norm": _signal(
-        "signal_norm", "signal_norm", "the norm of its mean gradient without noise: how strongly its rows agree to pull"
+        "signal_norm",
+        "signal_norm",
+        "the norm of its mean gradient without noise: how strongly its rows agree on what to change",
     ),
     "token_signal_norm": _signal(
         "signal_norm",
         "token_signal_norm",
-        "the norm of its mean gradient without noise, with the weight that long responses have in a batch",
+        "the norm of its mean gradient without noise, times the square root of its mean number of target tokens",
     ),
     "influence": _signal(
         "influence",
         "influence",
-        "how much a row of it lowers the mean loss of all datasets at first",
+        "the square root of how much one more of its rows would lower the mean loss of all datasets",
         "dev_rows",
     ),
     "slope": RewardSpec(
         "hbo.rewards.slope:slope",
-        "how much more rows of it lower the mean loss of all datasets",
+        "how much 1% more of its rows would lower the mean loss of all datasets",
         frozenset({"dev_rows", "past"}),
         of_a_row=False,
     ),
     "elapsed": RewardSpec(
         "hbo.rewards.clock:elapsed",
-        "the part of the run that is over, the same for each",
+        "the fraction of the run that is done, the same for every dataset",
         of_a_row=False,
         of_the_run=True,
     ),
@@ -171,23 +179,23 @@ def spec_of(reward: object) -> RewardSpec | None:
 
 
 def needs(*rewards: object) -> frozenset[Need]:
-    """All that these rewards need; what the user's own take is measured if another reward needs it."""
+    """All that these rewards need. Nothing is measured just for a user's own reward: it gets what others need."""
     return frozenset[Need]().union(*(spec.needs for reward in rewards if (spec := spec_of(reward))))
 
 
 def is_of_dataset(reward: object) -> bool:
-    """Whether a dataset has this reward as a whole."""
+    """Whether only a dataset as a whole has this reward, not each row."""
     spec = spec_of(reward)
     return spec is not None and not spec.of_a_row and not spec.of_the_run
 
 
 def is_of_the_run(reward: object) -> bool:
-    """Whether this reward follows from how far training is."""
+    """Whether this reward is computed from how far training is."""
     spec = spec_of(reward)
     return spec is not None and spec.of_the_run
 
 
 def is_signed(reward: object) -> bool:
-    """Whether this reward may be negative."""
+    """Whether this reward can be negative."""
     spec = spec_of(reward)
     return spec is not None and spec.is_signed

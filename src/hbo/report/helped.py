@@ -59,13 +59,15 @@ def helped(run: Run, show: Show = str) -> list[str]:
 def not_measured(run: Run) -> str:
     """Why there is no held-out loss, and how to have it."""
     if run.metrics is not None:
-        return "No held-out rows were measured: mixture.eval_fraction sets rows aside, which are never trained on."
+        return (
+            "No held-out rows were measured. To have some, set mixture.eval_fraction: those rows are never trained on."
+        )
     if run.config_text:
         return "The held-out loss is measured when the run ends."
     return (
-        "Held-out loss wasn't measured: a trainer of one's own doesn't do so. `hbo train` sets rows aside "
-        "(mixture.eval_fraction) and measures them before and after; or give the trainer "
-        "eval_dataset={dataset: rows} and eval_strategy, and it logs the loss of each."
+        "Held-out loss wasn't measured: hbo doesn't measure it in your own training script. `hbo train` does: it sets "
+        "rows aside (mixture.eval_fraction) and measures them before and after training. In your script, give the "
+        "trainer eval_dataset={dataset: rows} and eval_strategy; it then logs the loss of each dataset."
     )
 
 
@@ -99,7 +101,7 @@ def _answers(metrics: Metrics, show: Show) -> list[str]:
     ranked = sorted(found, key=lambda name: abs(found[name].after - found[name].before), reverse=True)
     parts = [f"{show(name)} {found[name].told}" for name in ranked[:_NAMED]]
     if left := len(ranked) - _NAMED:
-        parts[_NAMED:] = [f"{left} more moved less"] if left > 0 else []
+        parts[_NAMED:] = [f"{left} more changed less"] if left > 0 else []
     together = Answers(*(sum(counts) for counts in zip(*found.values(), strict=True)))
     whole = f"; together {together.told}" if len(found) > 1 else ""
     return [f"Right answers: {', '.join(parts)}{whole}."]

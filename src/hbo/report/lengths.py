@@ -8,11 +8,11 @@ from hbo.folder.run import Run
 from hbo.report.words import Show
 
 _MANY = 4.0
-"""Times as long from which the length has a say: the norm of a mean over n tokens falls like 1/√n, here by half."""
+"""Answers this many times as long are reported: the norm of a mean over n tokens falls like 1/√n, here by half."""
 
 
 def length_note(run: Run, show: Show = str) -> str:
-    """That one dataset's answers are many times longer than another's, and what to do; nothing where they aren't."""
+    """Says that one dataset's answers are many times as long as another's, and what to do; else an empty string."""
     known = run.mixture.datasets if run.mixture else {}
     tokens = {name: held.answer_tokens for name, held in known.items() if held.answer_tokens > 0}
     norms = {"gradient_norm", "batch_gradient_norm"} & {run.global_reward, run.local_reward}
@@ -26,6 +26,6 @@ def length_note(run: Run, show: Show = str) -> str:
         f"Answers of {show(long)} are {times:.0f} times as long as those of {show(short)} ({tokens[long]:.0f} tokens "
         f"on average against {tokens[short]:.0f}). A row's gradient is the mean over its answer's tokens, and the norm "
         f"of a mean falls with their number, by up to {math.sqrt(times):.1f} times here: gradient norms favour "
-        "datasets of short answers, whatever is left to learn. balance.global_reward: token_gradient_norm takes the "
-        "length out."
+        "datasets of short answers, whatever is left to learn. balance.global_reward: token_gradient_norm corrects "
+        "for the length."
     )

@@ -46,7 +46,7 @@ def outcome(run: Run) -> list[Part]:
 
 
 def cost(metrics: Metrics, updates: int) -> str:
-    """What the updates took of the time.
+    """How much of the training time the updates took.
 
     Example:
         >>> cost(Metrics(steps=100, train_seconds=110.0, balance_seconds=10.0), 5)
@@ -58,7 +58,7 @@ def cost(metrics: Metrics, updates: int) -> str:
     told = f"training took {duration(metrics.train_seconds)}{steps}"
     spent = metrics.balance_seconds or 0.0
     if not updates or not spent:
-        return f"{told}; balancing took nothing of it"
+        return f"{told}; balancing took none of it"
     added = spent / max(metrics.train_seconds - spent, 1e-9)
     return f"{told}; {counted(updates, 'update')} took {_short(spent)} of it, which adds {added:.1%} to the steps"
 

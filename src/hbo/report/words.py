@@ -40,21 +40,21 @@ def task(run: Run, series: Series) -> str:
     cut = f", each cut into {series.groups} groups from easy to hard" if series.groups > 1 else ""
     opening = f"A language model was fine-tuned on {held}{cut}."
     if run.is_static:
-        return f"{opening} The shares in which their rows are drawn are fixed under method {run.method}."
+        return f"{opening} Their shares of the rows drawn are fixed under method {run.method}."
     when = f"After every {run.update_every} steps" if run.update_every else "At intervals"
     if is_of_the_run(run.global_reward) and not run.local_reward:
         return (
-            f"{opening} {when} the shares in which rows are drawn moved by a schedule: from those of the start to "
-            "equal ones, whatever the rows are. Nothing was measured; the run is there for others to be compared with."
+            f"{opening} {when} a schedule moved each dataset's share of the rows towards an equal share, whatever the "
+            "rows are. Nothing was measured: the run is a control to compare other runs with."
         )
     if is_placebo(run.method):
         return (
-            f"{opening} {when} the balancer measured a reward for each, dealt the rewards out anew by chance, and "
-            "moved the shares in which rows are drawn by them: a placebo, there for others to be compared with."
+            f"{opening} {when} the balancer measured a reward for each, shuffled the rewards at random, and moved the "
+            "shares of the rows by them: a placebo, which is a control to compare other runs with."
         )
     return (
-        f"{opening} {when} the balancer measured a reward for each, which says how much is still to be learnt from it, "
-        "and moved the shares in which rows are drawn: the larger a reward, the more rows."
+        f"{opening} {when} the balancer measured a reward for each, which says how much is still to be learnt from it. "
+        "Then it moved the shares: the larger a reward, the more rows are drawn."
     )
 
 
@@ -84,7 +84,7 @@ def moved(run: Run, series: Series, show: Show = str) -> list[str]:
 
 def _between(run: Run, p_SK: Floats, show: Show) -> str:
     if len(run.datasets) == 1:
-        return f"only the groups of {show(run.datasets[0])} were balanced, as it is the one dataset"
+        return f"only the groups of {show(run.datasets[0])} were balanced, since it is the only dataset"
     change_K = p_SK[-1] - p_SK[0]
     parts = []
     for k, verb in ((int(np.argmax(change_K)), "rose"), (int(np.argmin(change_K)), "fell")):
@@ -109,7 +109,7 @@ def _inside(series: Series) -> str:
     span = _span(first, last)
     if not span or not stands_out(series, level):
         return (
-            "Inside the datasets, the groups are as they were: none gained beyond the error of its rewards, "
+            "Inside the datasets, the groups kept about their shares: none gained beyond the error of its rewards, "
             f"and {bound}"
         )
     where = {0: ", the easiest,", series.groups - 1: ", the hardest,"}.get(level, "")
@@ -142,7 +142,7 @@ def _why_between(run: Run, p_SK: Floats, aim_SK: Floats, show: Show) -> str:
         pulled = (mean_K[k] - p_SK[0, k]) * change_K[k] > 0  # the mean may say otherwise when rewards turned round
         moved = f", so it {'rose' if change_K[k] > 0 else 'fell'}" if pulled else ""
         parts.append(
-            f"{show(run.datasets[k])} had {_percent(mean_K[k])} of all rewards on average, having begun with "
+            f"{show(run.datasets[k])} had {_percent(mean_K[k])} of all rewards on average and began with "
             f"{_percent(p_SK[0, k])} of the rows{moved}"
         )
     meaning = f" Here the reward is {_meaning(run.global_reward, show)}." if run.global_reward else ""
@@ -154,11 +154,11 @@ def _why_inside(run: Run, series: Series, aim_SKL: Floats, show: Show) -> str:
     k, j = map(int, np.unravel_index(int(np.argmax(change_KL)), change_KL.shape))
     had = ""
     if not stands_out(series, j):
-        had = ", and no group's rewards stand out from their error"
+        had = "; no group's rewards differ from the others' by more than their error"
     elif np.isfinite(aim_SKL[:, k, j]).any():
         mean = _percent(float(np.nanmean(aim_SKL[:, k, j])))
         had = f": g{j + 1} of {show(run.datasets[k])} had {mean} of that dataset's rewards on average"
-    meaning = f" Of groups it is {_meaning(run.local_reward, show)}." if run.local_reward else ""
+    meaning = f" For groups, it is {_meaning(run.local_reward, show)}." if run.local_reward else ""
     return f"A group's share moves towards its share of its own dataset's rewards{had}.{meaning}"
 
 
