@@ -98,14 +98,14 @@ RULES = (
         "loss_type label_smoothing_factor average_tokens_across_devices router_aux_loss_coef",
     ),
     _on(
-        "batches; `global_batch_size` sets the second, and left out `dataloader_pin_memory` is on with CUDA only",
+        "batches; `global_batch_size` sets the second; `dataloader_pin_memory` is on only with CUDA by default",
         "per_device_train_batch_size gradient_accumulation_steps auto_find_batch_size pad_to_multiple_of "
         "remove_unused_columns dataloader_drop_last dataloader_num_workers dataloader_pin_memory "
         "dataloader_persistent_workers dataloader_prefetch_factor dataloader_multiprocessing_context",
     ),
     _on(
-        "precision, speed and memory; left out, `use_cpu` is true without an accelerator, and `bf16` false on a CPU "
-        "that doesn't multiply in it",
+        "precision, speed and memory; by default, `use_cpu` is true without an accelerator, and `bf16` is false on "
+        "a CPU that doesn't multiply in bf16",
         "bf16 fp16 tf32 use_cpu activation_checkpointing activation_checkpointing_kwargs gradient_checkpointing "
         "gradient_checkpointing_kwargs activation_offloading use_cache use_liger_kernel liger_kernel_config "
         "torch_compile torch_compile_backend torch_compile_mode torch_empty_cache_steps full_determinism",
@@ -117,13 +117,13 @@ RULES = (
         "ddp_static_graph ddp_backend ddp_timeout fsdp fsdp_config deepspeed",
     ),
     _on(
-        "the log; `disable_tqdm` is true where left out, since hbo draws bars of its own",
+        "the log; `disable_tqdm` is true by default, since hbo draws its own bars",
         "logging_strategy logging_steps logging_first_step logging_nan_inf_filter log_on_each_node log_level "
         "log_level_replica disable_tqdm report_to run_name project trackio_space_id trackio_bucket_id "
         "trackio_static_space_id include_num_input_tokens_seen debug skip_memory_metrics",
     ),
     _on(
-        "evaluation while training goes on, on each dataset's held-out rows; `eval_loss` is the mean over the datasets",
+        "evaluation during training, on each dataset's held-out rows; `eval_loss` is the mean over the datasets",
         "eval_strategy eval_steps eval_delay eval_on_start per_device_eval_batch_size load_best_model_at_end "
         "metric_for_best_model greater_is_better",
     ),
@@ -137,11 +137,11 @@ RULES = (
         "push_to_hub hub_token hub_private_repo hub_model_id hub_strategy hub_always_push hub_revision",
     ),
     _obeyed("the run's folder; one that differs from `output:` is refused", "output_dir"),
-    _obeyed("seed of the trainer; `seed:` where it is left out", "seed"),
-    _obeyed("seed of every draw in place of `seed:`, which still chooses the held-out rows", "data_seed"),
+    _obeyed("seed of the trainer; by default that of `seed:`", "seed"),
+    _obeyed("seed of every draw, instead of `seed:`; the held-out rows are still chosen by `seed:`", "data_seed"),
     _obeyed(
-        "what transformers' `from_pretrained` is given for the model, and of it `revision` for the tokenizer too; "
-        "`dtype` is fp32 and `use_safetensors` true where left out",
+        "arguments of transformers' `from_pretrained` for the model; `revision` applies to the tokenizer too; by "
+        "default `dtype` is fp32 and `use_safetensors` true",
         "model_init_kwargs",
     ),
     _obeyed("whether code of the model, its tokenizer and `difficulty.model` may run", "trust_remote_code"),
@@ -164,15 +164,15 @@ RULES = (
     _obeyed("batches without padding; rows are cut to `max_length` all the same", "padding_free"),
     _obeyed_here("rows are drawn at random, so they are shuffled either way", "shuffle_dataset"),
     _obeyed_here(
-        "as always, answers alone are targets; a dataset of plain text, which has none, is refused with it",
+        "hbo always trains on answers only; with this key, a dataset of plain text is refused, since it has none",
         "assistant_only_loss",
     ),
     _obeyed_here(
-        "as always, answers alone are targets; for a loss on everything give rows as plain text (format text)",
+        "hbo always trains on answers only; for a loss on all tokens, give rows as plain text (format text)",
         "completion_only_loss",
         (None, True),
     ),
-    _obeyed_here("at SIGTERM a checkpoint is saved and the run stops, always", "enable_jit_checkpoint"),
+    _obeyed_here("at SIGTERM, hbo always saves a checkpoint and stops the run", "enable_jit_checkpoint"),
     _obeyed_here("hbo train trains; held-out rows are evaluated before and after it", "do_train do_eval"),
     _refused("do_predict", "there is no third set of rows; use hbo eval", False),
     _refused("resume_from_checkpoint", "a run goes on from its last whole checkpoint with hbo train … --resume", None),
@@ -184,7 +184,7 @@ RULES = (
     _refused("dataset_kwargs", "hbo prepares the rows itself", None, {}, {"skip_prepare_dataset": False}),
     _refused("eval_packing", "held-out rows are never packed, since each has a loss of its own", None, False),
     _refused("train_sampling_strategy", "hbo draws the rows, and sorts those of a step by length anyway", "random"),
-    _refused("dataloader_in_order", "hbo books the loss of each row by its place in the order of draws", True),
+    _refused("dataloader_in_order", "hbo records the loss of each row by its place in the order of draws", True),
     _refused("label_names", "rows have one column of labels", None, ["labels"]),
     _said("it is for a train_sampling_strategy that hbo doesn't take", "length_column_name"),
     _said("rows are tokenised in one process, by all threads of the tokenizer", "dataset_num_proc"),
