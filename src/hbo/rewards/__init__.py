@@ -1,16 +1,16 @@
-"""What the actors learn from, measured on the model as it stands.
+"""Rewards: what the actors learn from, measured on the model at its present state.
 
-A reward of a row is `fn(model, batch, **context) -> Tensor (B,)`, one number above 0 per row; the higher, the more the
-actor wants to see of that choice. `context` holds what the one pass over the probes has measured already: `loss` (B,),
-`reference` (B,), the loss under the untuned model, `gradient_norm` (B,) if a reward needs it, and `loss_alone` and
-`reference_alone` (B,), the losses without the instruction, likewise. Which reward needs what, and where its function
-is, stands in `hbo.config.rewards`.
+A reward of a row is `fn(model, batch, **context) -> Tensor (B,)`, one number above 0 per row; the higher it is, the
+more rows the actor draws from that choice. `context` holds what the one pass over the probes has already measured:
+`loss` (B,); `reference` (B,), the loss under the untuned model; `gradient_norm` (B,) if a reward needs it; `loss_alone`
+and `reference_alone` (B,), the losses without the instruction, if a reward needs them. `hbo.config.rewards` lists what
+each reward needs and where its function is.
 
-    measurer        what training asks of whoever measures; `choose` makes the one that a configuration asks for
-    probe           rows measured for the purpose, in `passes` over rows or packed `examples`
+    measurer        the interface that training uses; `choose` makes the measurer that a configuration needs
+    probe           rows measured only for this purpose, in `passes` over rows or packed `examples`
     streamed        rewards read off the training batches instead, each by an `observer`
     objective       rewards on the loss of a trainer whose loss isn't a mean over target tokens
-    gradients       each row's gradient norm: the door to the engine in norms/
+    gradients       each row's gradient norm, computed by norms/
     per_row         functions of a row's loss and gradient norm
     per_dataset     rewards of whole datasets, a file per method: alignment, uncertainty, transferability
 """

@@ -1,4 +1,4 @@
-"""Which measurer a configuration asks for."""
+"""Chooses the measurer that a configuration needs."""
 
 from __future__ import annotations
 

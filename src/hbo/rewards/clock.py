@@ -1,7 +1,7 @@
-"""A reward that is nothing but the time: method `annealed`, a control that learns from no row.
+"""A reward that depends on time alone: for method `annealed`, a control that learns from no row.
 
-R_i = t / T of every dataset i after t of T steps. The actor of that name (`hbo.core.closed_form.annealed`) makes of it
-the temperature at which it samples.
+R_i = t / T of every dataset i after t of T steps. The actor `annealed` (`hbo.core.closed_form.annealed`) turns it into
+its sampling temperature.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hbo.scoring.processes import ALONE, Processes
 
 
 def elapsed(standing: Standing) -> Floats:
-    """The part of the run that is over, at most 1, once for each dataset (K,).
+    """The fraction of the run that is done, at most 1, the same for each dataset (K,).
 
     Example:
         >>> elapsed(Standing(step=5, steps=20, drawn_KL=np.ones((2, 1), dtype=np.int64))).tolist()
@@ -29,7 +29,7 @@ def elapsed(standing: Standing) -> Floats:
 
 
 class Clock(Measurer):
-    """Gives the datasets what the time says, and leaves the groups to `inner`.
+    """Gives the datasets the time as their reward, and leaves the groups to `inner`.
 
     Args:
         inner: What measures the groups' reward, if there is one.
@@ -72,7 +72,7 @@ class Clock(Measurer):
         self.inner.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """That of `inner`: the time is the trainer's."""
+        """The state of `inner`; the time itself is kept by the trainer."""
         return self.inner.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a row more of each dataset does to the loss of all: reward and method `influence` (ours).
+"""How one more row of a dataset changes the loss of all datasets: reward and method `influence` (ours).
 
 To first order, a step of size η along the gradient of one more row of dataset j changes the mean loss over datasets by
 
@@ -14,9 +14,9 @@ of one has nothing to do with that of the other, and I_j is unbiased. What one d
 the share that what was seen at equal counts asks for, and p ∝ R is where the actors rest. Unlike `slope` it looks at no
 past: it sees what a row would do now, also in a dataset whose loss is flat only because its rows hold it there.
 
-Where I_j isn't above 0 its rows do nothing or harm, or noise hides what they do: it counts as a hundredth of the mean
-of those above 0, and R as a tenth. If none is, all are alike. The gradient is the plain one; optimizers
-that scale it by parameter, as Adam does, go another way.
+If I_j isn't above 0, the rows of j do nothing or do harm, or noise hides what they do. I_j then counts as a hundredth
+of the mean of those above 0, so R as a tenth. If none is above 0, all rewards are equal. The gradient is the plain one;
+optimizers such as Adam scale it by parameter, so their steps go in another direction.
 
 Memory: two gradients of the trainable parameters. Work: a forward and a backward of the probes and of as many rows set
 aside per dataset.
@@ -36,7 +36,7 @@ from hbo.rewards.signal_norm import rooted
 
 
 def influence(model: nn.Module, sets: Sets) -> Floats:
-    """The root of what a row of each set lowers the mean loss of the rows set aside by, per unit of step (C,)."""
+    """The root of how much a row of each set lowers the mean loss of the rows set aside, per unit of step (C,)."""
     return rooted(influences(model, sets))
 
 

@@ -1,4 +1,4 @@
-"""What training tells those who look at its steps, and what it asks of those who measure rewards."""
+"""The interfaces between training and what watches its steps or measures rewards."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Standing:
 
 
 class StepWatcher(Protocol):
-    """Looks at the passes of training steps and changes no tensor of them; one that doesn't look leaves this as it is.
+    """Watches the passes of training steps without changing any tensor. By default it does nothing.
 
     Every process must make the same calls in the same order.
     """
@@ -56,7 +56,7 @@ class StepWatcher(Protocol):
         return
 
     def after_step(self, processes: Processes = ALONE) -> float:
-        """Called when the step is over; seconds of it that the looking took."""
+        """Called when the step is over; returns how many seconds of it the watching took."""
         return 0.0
 
     def close(self) -> None:
@@ -71,17 +71,17 @@ class Measurer(StepWatcher, Protocol):
         """Tries, before the first step, all that an update does; how it will be done, in a sentence."""
 
     def measure_reference(self, model: nn.Module, processes: Processes = ALONE) -> None:
-        """Notes what later measurements are compared with; `model` is the untuned one."""
+        """Records what later measurements are compared with; `model` is the untuned one."""
 
     def before_update(self, standing: Standing) -> None:
-        """Called before `measure`; one whose rewards don't depend on the past leaves this as it is."""
+        """Called before `measure`; does nothing unless rewards depend on the past."""
         return
 
     def measure(self, model: nn.Module, step: int, processes: Processes = ALONE) -> Rewards:
         """Rewards on `model` as it stands after `step` optimizer steps; each process measures its share."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All it has noted, as JSON values: it goes into the checkpoints, and from the first process to all."""
+        """All it has recorded, as JSON values, for checkpoints; the first process sends it to all others."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes over what `state_dict` gave."""
+        """Restores what `state_dict` returned."""

@@ -1,4 +1,4 @@
-"""Rewards that follow from a row's loss now and its loss under the untuned model: HBO's local reward and its kin."""
+"""Rewards that follow from a row's loss now and its loss under the untuned model: HBO's local reward and the like."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def ifd_ratio(
     reference_alone: Tensor,
     **_: Any,
 ) -> Tensor:
-    """IFD(y|x; θ) / IFD(y|x; θ₀) of each row (B,), with IFD = PPL(y|x) / PPL(y): high where x has come to help less."""
+    """IFD(y|x; θ) / IFD(y|x; θ₀) of each row (B,), with IFD = PPL(y|x) / PPL(y): high if x helps less than before."""
     return torch.exp((loss - loss_alone) - (reference - reference_alone))
 
 

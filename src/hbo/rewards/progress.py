@@ -1,4 +1,4 @@
-"""The rewards of rows at their former place, kept for programs that name them so: `hbo.rewards.per_row`."""
+"""The former place of `hbo.rewards.per_row`, kept for programs that still use this name."""
 
 from hbo.rewards.per_row import gradient_norm as gradient_norm
 from hbo.rewards.per_row import ifd_ratio as ifd_ratio

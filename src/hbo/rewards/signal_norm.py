@@ -1,4 +1,4 @@
-"""The norm of a dataset's mean gradient without its noise: rewards `signal_norm` and `token_signal_norm` (ours).
+"""The norm of a dataset's mean gradient, without noise: rewards `signal_norm` and `token_signal_norm` (ours).
 
 Rows of a dataset have gradients g = ḡ + noise. The mean of ‖g‖ (`gradient_norm`) is mostly noise in a large model, and
 the norm of a mean over n probes (`batch_gradient_norm`) has noise in it too: E‖Σg/n‖² = ‖ḡ‖² + E‖noise‖²/n. Of two
@@ -7,8 +7,8 @@ parts c of the probes,
 
     (‖Σc‖² − Σ‖c‖²) / (M (M − 1))        is unbiased for ‖ḡ‖², what the rows pull at together,
 
-with M = 8 parts, or n rows if there are fewer. R = ‖ḡ‖, its root, is what is left to learn that rows agree about: of
-answers that nothing can be learned from, and of a dataset that is mastered, it goes to 0, which means of norms don't.
+with M = 8 parts, or n rows if there are fewer. Its root, R = ‖ḡ‖, says how much is left to learn that the rows agree
+on. It goes to 0 if nothing can be learned from the answers, and if a dataset is mastered; a mean of norms doesn't.
 
 **Why the root is a share.** To first order in the learning rate a row lowers its own dataset's loss by ‖ḡ‖². If losses
 fall as A_i/n_i, that is A_i/n_i², and best counts are n ∝ √A: the roots of what a row is worth where counts are equal.
@@ -16,8 +16,8 @@ fall as A_i/n_i, that is A_i/n_i², and best counts are n ∝ √A: the roots of
 `token_signal_norm` is R · √(mean target tokens of a row). A trainer that takes the mean over all tokens of a batch
 gives a row with more of them more weight, and ‖ḡ‖ is that of row means.
 
-Where the estimate isn't above 0, noise hides the signal, and all that is known is that it is small: it counts as a
-hundredth of the mean of those above 0, and R as a tenth. If none is above 0 all are alike (1).
+If the estimate isn't above 0, noise hides the signal, and we know only that the signal is small. The estimate then
+counts as a hundredth of the mean of those above 0, so R as a tenth. If none is above 0, all rewards are 1.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def token_signal_norm(model: nn.Module, sets: Sets) -> Floats:
 
 
 def rooted(square_C: Floats) -> Floats:
-    """The roots (C,); of what isn't above 0, a tenth of the root of the mean of what is, and 1 where nothing is.
+    """The roots (C,). What isn't above 0 gets a tenth of the root of the mean of what is; if nothing is, all get 1.
 
     Example:
         >>> rooted(np.array([4.0, -1.0, 16.0])).round(3).tolist()
@@ -73,7 +73,7 @@ def target_counts(sets: Sets, number_P: Ints) -> Ints:
 
 
 def equal_parts(number_P: Ints, most: int = _PARTS) -> Iterator[Ints]:
-    """The rows in parts of equal size, so that what is left over belongs to none."""
+    """The rows in parts of equal size; rows left over belong to no part."""
     count = min(most, len(number_P))
     size = len(number_P) // max(1, count)
     return (number_P[part : size * count : count] for part in range(count))

@@ -1,4 +1,4 @@
-"""What more rows of a dataset lower the mean held-out loss by: method `slope` (ours).
+"""How much more rows of a dataset lower the mean held-out loss: method `slope` (ours).
 
 **What to aim at.** Rows are to be drawn so that the mean loss over datasets is least when the rows are used up. Where
 dataset i's loss falls as L_i = E_i + A_i n_i^(−a) in its own rows n_i, the best final counts have equal slopes
@@ -35,8 +35,8 @@ A power law per dataset, fitted online, is Adaptive Data Optimization (Jiang et 
 hold between datasets are in arXiv 2605.10770. Neither is followed in detail: of a fine-tuning run, ten to a hundred
 measurements are all there is.
 
-A dataset whose rows would raise the mean loss counts as one whose rows do nothing, and a hundredth of the mean is the
-least that a reward is.
+A dataset whose rows would raise the mean loss counts as one whose rows do nothing. No reward is below a hundredth of
+the mean.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _TINY = np.finfo(float).tiny
 
 
 def slope(model: nn.Module, sets: Sets) -> Floats:
-    """What more rows of each dataset lower the mean loss by (K,); NaN on the untuned model."""
+    """How much more rows of each dataset lower the mean loss (K,); NaN on the untuned model."""
     assert sets.past is not None
     found = sets.each(model, sets.dev_K, statistics, len(Statistics._fields))
     loss_K = np.array([Statistics(*row_7P).mean_loss.mean() if row_7P.size else np.nan for row_7P in found])

@@ -13,8 +13,8 @@ the dev rows of a dataset:
     combined                mean over rows of exp(Var_t(a_t) / mean_t a_t)
     dev_loss                mean target-token loss over all positions
 
-Where we depart: the authors average over 10 passes with dropout, we measure once without: the same for models that have
-no dropout, as most have today. An update every 1,000 steps, as theirs.
+Where we depart: the authors average over 10 passes with dropout; we make one pass without it. For models without
+dropout (most of today's), both are the same. As theirs, updates come every 1,000 steps.
 """
 
 from __future__ import annotations
