@@ -70,7 +70,7 @@ def worth(drawn_SK: Floats, loss_SK: Floats) -> Floats:
         >>> drawn = np.array([[0, 0], [10, 10], [20, 20], [30, 30]])
         >>> loss = np.stack([3 - np.log1p(drawn[:, 0] / 10), 3 - 0 * drawn[:, 1]], axis=1)
         >>> share = worth(drawn, loss)
-        >>> bool(share[0] > 4 * share[1])
+        >>> bool(share[0] > 3 * share[1])
         True
     """
     K = drawn_SK.shape[1]
