@@ -160,6 +160,7 @@ def test_resuming_draws_nothing_again(make_trainer, tmp_path, monkeypatch):
     assert min(asked) == 24
 
 
+@pytest.mark.trl  # older releases of SFTTrainer show no losses of tokens
 def test_the_log_has_losses_and_probabilities_per_dataset(make_trainer):
     trainer, _ = make_trainer(logging_steps=2)
     trainer.train()
@@ -171,6 +172,7 @@ def test_the_log_has_losses_and_probabilities_per_dataset(make_trainer):
     assert "balance/seconds" in keys
 
 
+@pytest.mark.trl  # older releases of SFTTrainer show no losses of tokens
 def test_losses_per_dataset_add_up_to_the_training_loss(make_trainer):
     rows = token_rows(sizes=(21,), levels=1)
     trainer, _ = make_trainer(rows=rows, logging_steps=1, balance={"method": "proportional"})

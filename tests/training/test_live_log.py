@@ -29,6 +29,7 @@ def history(folder):
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.trl  # older releases of SFTTrainer show no losses of tokens
 def test_the_log_of_training_is_the_trainers_own_as_it_grows(make_trainer, tmp_path):
     trainer, callback = make_trainer(max_steps=6, logging_steps=2, report_to="none")
     sizes = []

@@ -112,8 +112,8 @@ def _best(found: Found) -> str:
 def _predicted(found: Found) -> str:
     gain, spread = found.gain, found.spread
     return (
-        f"Its mean loss is predicted to be {_with_interval(gain)} nats lower than that of uniform, and "
-        f"{_with_interval(spread)} lower than that of the worst mixture tried."
+        f"Its predicted gain, in nats of mean loss, is {_with_interval(gain)} over uniform and "
+        f"{_with_interval(spread)} over the worst mixture tried; below 0 it would be worse."
     )
 
 
@@ -146,12 +146,15 @@ def judgement(gain: Estimate, noise: float, how: str = "predicted") -> str:
         >>> judgement(Estimate(0.02, 0.012, 0.03), 0.01)
         'The mixture matters more than a seed does, so there is something to win on this mixture.'
     """
-    if gain.value < noise:
-        told = (
+    if gain.high <= noise:
+        return (
             f"The {how} gain is less than the noise of a seed: no balancer can help on this mixture with this budget."
         )
-        wide = " Its interval reaches beyond that noise; more mixtures would narrow it." if gain.high > noise else ""
-        return told + wide
+    if gain.value < noise:
+        return (
+            f"The {how} gain is less than the noise of a seed, but its interval reaches beyond: whether a balancer can "
+            "help on this mixture isn't known yet. More mixtures or seeds would tell."
+        )
     if gain.low > noise:
         return "The mixture matters more than a seed does, so there is something to win on this mixture."
     return (
