@@ -49,7 +49,7 @@ def test_what_is_missing_is_named(tmp_path, data):
     with pytest.raises(DataError, match="no layout for lm-eval's task 'xnli_de'"):
         local_rows(data, tasks_named("xnli_de")[0])
     write_rows(tmp_path / "gsm8k.jsonl")
-    with pytest.raises(DataError, match="holds no rows; remove it"):
+    with pytest.raises(DataError, match="holds no rows; remove the file"):
         local_rows(tmp_path, TASKS["gsm8k"])
     (tmp_path / "gsm8k.parquet").touch()
     with pytest.raises(DataError, match="keep one of them"):

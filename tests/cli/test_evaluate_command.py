@@ -168,7 +168,7 @@ def test_bad_input_is_one_sentence(hbo, model_folder, run, rows, tmp_path, monke
         rows / "mmlu.jsonl", {"question": "?", "subject": "anatomi", "choices": ["a", "b", "c", "d"], "answer": 0}
     )
     refused(
-        hbo("eval", model_folder, "--tasks", "mmlu", "--data", rows), "no subject of mmlu (did you mean 'anatomy'?)"
+        hbo("eval", model_folder, "--tasks", "mmlu", "--data", rows), "not a subject of mmlu (did you mean 'anatomy'?)"
     )
 
 

@@ -19,7 +19,7 @@ def runs(tmp_path):
         folder.mkdir()
         held = [EASY[(step - 1) // EVERY] for step in range(1, STEPS + 1)]
         batches = [{"easy": round(ROWS * p), "hard": ROWS - round(ROWS * p)} for p in held]
-        lines = [{"step": i + 1, "rows": rows} for i, rows in enumerate(batches)]
+        lines = [{"process": 1, "step": i + 1, "rows": rows} for i, rows in enumerate(batches)]
         records = []
         for number, p in enumerate(EASY):
             step = number * EVERY
@@ -49,9 +49,10 @@ def test_runs_that_are_right_pass(runs, capsys):
     assert "bit for bit" in capsys.readouterr().out
 
 
-def test_steps_taken_again_after_a_kill_count_once(runs):
+@pytest.mark.parametrize("killed", [11, 12])  # in the first step after the checkpoint of step 10, and in the second
+def test_steps_taken_again_after_a_kill_count_once(runs, killed):
     lines = read(runs[1] / "seen.jsonl")
-    write(runs[1] / "seen.jsonl", [*lines[:12], *lines[10:]])
+    write(runs[1] / "seen.jsonl", [*lines[:killed], *({**line, "process": 2} for line in lines[10:])])
     check.main(*runs)
 
 

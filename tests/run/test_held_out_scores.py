@@ -120,7 +120,7 @@ def test_a_run_learns_to_answer_and_says_so(hbo, tmp_path, model_folder, lora):
     assert metrics["accuracy"]["choice"] == {"accuracy": 1.0, "n": 4, "kind": "choice"}
     if lora is None:
         assert metrics["accuracy"]["sums"]["accuracy"] == 1.0
-        assert "100%" in done.stdout
+        assert "0 → 4 of 4" in done.stdout
         assert "Accuracy after" in (tmp_path / "run" / "report.html").read_text()
         again = hbo("train", file, "mixture.eval_accuracy=false", "train.max_steps=1", "--overwrite")
         assert again.returncode == 0, again.stderr
