@@ -121,10 +121,11 @@ REWARDS: dict[str, RewardSpec] = {
     "entropy": _uncertainty("entropy", "how uncertain the model still is about its rows"),
     "eos_entropy": _uncertainty("eos_entropy", "how uncertain the model still is about where its responses end"),
     "expected_probability": _uncertainty(
-        "expected_probability", "1 minus the probability of the model's most likely token, on average over a row"
+        "expected_probability",
+        "how far below 1 the probability of the model's most likely token is, on average over a row",
     ),
     "sequence_probability": _uncertainty(
-        "sequence_probability", "1 minus the probability that the model gives to its most likely tokens of a whole row"
+        "sequence_probability", "how far below 1 the probability of the model's most likely tokens is, over a whole row"
     ),
     "variance": _uncertainty(
         "variance", "how much the log probability of the model's most likely token varies within its rows"
