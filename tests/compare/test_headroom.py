@@ -6,7 +6,7 @@ from hbo.compare.comparison_page import page
 from hbo.compare.headroom import WON, Headroom, judgement, seed_noise
 from hbo.compare.markdown import markdown
 from hbo.compare.optimum import Estimate
-from hbo.compare.search import BEST, Found, SearchRun, Share, Span
+from hbo.compare.search import BEST, Found, SearchRun, Share
 from hbo.compare.table import tabulate
 
 SHARES = {"a": 0.7, "b": 0.3}
@@ -22,7 +22,7 @@ def found(gain, low, high, error=0.01, names=("a", "b")):
     return Found(
         mixtures=5, seeds=(1000,),
         datasets={name: Share(share=share, low=0.1, high=0.9, error=0.01) for name, share in shares.items()},
-        gain=Span(value=gain, low=low, high=high), spread=Span(value=0.2, low=0.1, high=0.3),
+        gain=Estimate(gain, low, high), spread=Estimate(0.2, 0.1, 0.3),
         error=error, deviation=0.05, runs=(*runs, search_run("mixture 1", 1000, 1.9, shares)),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from test_probe import batch_of, mixture
 from tiny_models import tiny
+from untouched import untouched
 
 from hbo.config import HBOConfig
 from hbo.rewards.alignment import aligned, aligned_after_a_step, batch_norms
@@ -67,16 +68,8 @@ def test_no_trace_is_left(function, lora):
     model = tiny()
     if lora:
         model = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
-    one = next(p for p in model.parameters() if p.requires_grad)
-    one.grad = mine = torch.ones_like(one)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    random = torch.get_rng_state()
-    measured(function, model)
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert sum(p.grad is not None for p in model.parameters()) == 1
-    assert one.grad is mine
-    assert model.training
-    assert torch.equal(torch.get_rng_state(), random)
+    with untouched(model):
+        measured(function, model)
 
 
 @pytest.mark.parametrize("function", ALL)

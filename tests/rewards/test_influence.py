@@ -7,6 +7,7 @@ from test_alignment import DEV, of
 from test_probe import batch_of, mixture
 from test_signal_norm import ROWS, sets
 from tiny_models import tiny
+from untouched import untouched
 
 from hbo.rewards.alignment import mean_gradient
 from hbo.rewards.influence import influence, influences
@@ -54,10 +55,5 @@ def test_processes_share_the_datasets():
 
 def test_no_trace_is_left():
     model = tiny()
-    one = next(p for p in model.parameters() if p.requires_grad)
-    one.grad = mine = torch.ones_like(one)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    influence(model, sets())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert one.grad is mine
-    assert sum(p.grad is not None for p in model.parameters()) == 1
+    with untouched(model):
+        influence(model, sets())

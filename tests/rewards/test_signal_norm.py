@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 from test_alignment import DEV, of
 from test_probe import mixture
 from tiny_models import tiny
+from untouched import untouched
 
 from hbo.rewards.passes import Passes, Sets
 from hbo.rewards.signal_norm import equal_parts, rooted, signal_norm, target_counts, token_signal_norm
@@ -74,10 +74,5 @@ def test_processes_share_the_datasets():
 @pytest.mark.parametrize("function", ALL)
 def test_no_trace_is_left(function):
     model = tiny()
-    one = next(p for p in model.parameters() if p.requires_grad)
-    one.grad = mine = torch.ones_like(one)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    function(model, sets())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert one.grad is mine
-    assert sum(p.grad is not None for p in model.parameters()) == 1
+    with untouched(model):
+        function(model, sets())

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hbo.compare.optimum import Estimate
-from hbo.compare.search import BEST, Found, SearchRun, Span
+from hbo.compare.search import BEST, Found, SearchRun
 from hbo.compare.statistics import Paired, mean_and_error, paired
 from hbo.compare.table import ResultLine
 from hbo.text import counted
@@ -117,7 +117,7 @@ def _predicted(found: Found) -> str:
     )
 
 
-def _with_interval(span: Span) -> str:
+def _with_interval(span: Estimate) -> str:
     return f"{span.value:.4f} [{span.low:.4f}, {span.high:.4f}]"
 
 
@@ -128,8 +128,7 @@ def _judged(found: Found, noise: Noise, losses: Mapping[str, Mapping[int, float]
     told = [f"Seeds of uniform differ by {noise.deviation:.4f} (standard deviation of {noise.runs} runs)."]
     told += [_measured(measured)] if measured.pairs else []
     if measured.pairs < _ENOUGH:
-        predicted = Estimate(found.gain.value, found.gain.low, found.gain.high)
-        return [*told, judgement(predicted, noise.deviation)]
+        return [*told, judgement(found.gain, noise.deviation)]
     return [*told, judgement(Estimate(measured.mean, measured.low, measured.high), noise.deviation, "measured")]
 
 

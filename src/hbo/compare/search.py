@@ -43,14 +43,6 @@ class Share(Record):
     """Root mean square, in nats, of each run's loss predicted from the others."""
 
 
-class Span(Record):
-    """A difference of mean losses with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 class SearchRun(Record):
     """A run of the search: its mixture and its held-out losses."""
 
@@ -73,9 +65,9 @@ class Found(Record):
     mixtures: Count
     seeds: tuple[Count, ...]
     datasets: dict[str, Share]
-    gain: Span
+    gain: Estimate
     """Predicted mean loss of uniform less that of the best shares."""
-    spread: Span
+    spread: Estimate
     """The same of the worst mixture that was tried."""
     error: float
     """Root mean square of the mean loss of each mixture predicted from the others."""
@@ -271,16 +263,12 @@ def _recorded(search: Search, runs: Sequence[SearchRun], names: Sequence[str], b
         mixtures=search.mixtures,
         seeds=search.seeds,
         datasets={name: Share(**row) for name, row in rows.items()},
-        gain=_span(best.gain),
-        spread=_span(best.spread),
+        gain=best.gain,
+        spread=best.spread,
         error=best.error,
         deviation=best.deviation,
         runs=tuple(runs),
     )
-
-
-def _span(found: Estimate) -> Span:
-    return Span(value=found.value, low=found.low, high=found.high)
 
 
 def judged_cells(
