@@ -170,7 +170,7 @@ def _contest_facts(contest: Contest, table: Table) -> tuple[str, Grid, dict[str,
         share = in_percent(abs(difference.found.mean / best)) if best and math.isfinite(d.mean) else MISSING
         verdict_cell = markup('<td class="words">{}</td>', _in_words(difference, best))
         rows.append([name(difference.label), str(d.pairs), moved, share, *found, verdict_cell])
-    head = ["method", "seeds", "mean difference", "of the baseline", "95 % interval", "p (sign flips)", "in words"]
+    head = ["method", "seeds", "mean difference", "of the baseline", "95% interval", "p (sign flips)", "in words"]
     shown = _HEADS.get(column.name, column.name)
     heading = f"{shown}{_ARROWS[column.better]} ({column.reading})"
     searched = contest.best == BEST

@@ -60,7 +60,7 @@ class Headroom:
 
     def shares(self) -> tuple[list[str], list[list[str]]]:
         """Head and rows of a table: the best share of each dataset, its interval, how well its loss is predicted."""
-        head = ["dataset", "best share", "95 % interval", "error of a predicted loss, nats"]
+        head = ["dataset", "best share", "95% interval", "loss off by, nats"]
         rows = [
             [name, _percent(each.share), f"{_percent(each.low)} to {_percent(each.high)}", f"{each.error:.4f}"]
             for name, each in (self.found.datasets.items() if self.found else ())

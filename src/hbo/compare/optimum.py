@@ -28,7 +28,7 @@ _TAILS = (0.025, 0.975)
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval."""
+    """A number with its 95% interval."""
 
     value: float
     low: float
