@@ -187,6 +187,12 @@ def imports_of(module, text, modules):
                 yield target
 
 
+def test_no_two_test_files_have_one_name():
+    # pytest imports them by it: in one process, the second of them isn't collected.
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}
+
+
 def test_no_module_needs_itself():
     assert circles(sources()) == []
 

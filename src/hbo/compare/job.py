@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hbo.compare.child import Child
-from hbo.compare.devices import Place
 from hbo.compare.grid import Cell
+from hbo.compare.places import Place
 from hbo.folder.paths import STOP
 from hbo.folder.status import is_running, read_status
 

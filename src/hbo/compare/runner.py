@@ -13,7 +13,6 @@ from pathlib import Path
 
 from hbo.atomic import write_file
 from hbo.compare.child import Child
-from hbo.compare.devices import Place, places_for
 from hbo.compare.failures import EVALUATION_LOG, TRAINING_LOG, last_words, log_of
 from hbo.compare.grid import Cell
 from hbo.compare.grid_progress import Progress
@@ -21,6 +20,7 @@ from hbo.compare.grid_view import Show
 from hbo.compare.job import Job, goes_on
 from hbo.compare.launcher import Launcher
 from hbo.compare.locks import lock_held, take_lock
+from hbo.compare.places import Place, places_for
 from hbo.compare.starting import Starts
 from hbo.config.file import dump, load
 from hbo.errors import ConfigError, Interrupted

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hbo.compare.child import Child
-from hbo.compare.devices import places_for, visible_gpus
+from hbo.compare.places import places_for, visible_gpus
 from hbo.errors import ConfigError
 
 VARIABLES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
