@@ -50,7 +50,7 @@ def main() -> None:
             file.write(text + "\n")
 
     with tempfile.TemporaryDirectory(prefix="bench-gpu-", ignore_cleanup_errors=True) as scratch:
-        settings = Settings(given.size, scratch, str(output), given.model, given.data)
+        settings = Settings(given.size, scratch, str(output), given.model, given.data, given.methods)
         failed = run_stages(stages, settings, limits, finished)
     print(f"results: {output}", file=sys.stderr)
     sys.exit(bool(failed))
@@ -63,7 +63,7 @@ def _arguments() -> argparse.Namespace:
     )
     words = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu",
-        description=f"What hbo does on one CUDA card, in nine minutes on an H100. Stages and their limits:\n\n{listed}",
+        description=f"What hbo does on one CUDA card, in nine minutes. Stages and their limits:\n\n{listed}",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,6 +72,7 @@ def _arguments() -> argparse.Namespace:
     words.add_argument(
         "--model", default=_MODEL, help="the comparison's: a name as in `hbo train`, a folder or the wheel"
     )
+    words.add_argument("--methods", help="the comparison's, such as hbo,uniform; absent: seven of them")
     words.add_argument("--data", help="folder with the comparison's general, math, finance and medical .jsonl")
     words.add_argument("--cache", help="in the place of $HBO_CACHE")
     words.add_argument("--minutes", type=float, default=MINUTES, help=f"for all stages together; absent: {MINUTES:g}")

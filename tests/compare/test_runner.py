@@ -51,6 +51,11 @@ def wait_until(holds, process):
         time.sleep(0.05)
 
 
+def has_trained(folder):
+    told = read_status(folder)
+    return (folder / "metrics.json").exists() or bool(told and told.trains and told.done)
+
+
 def test_a_grid_runs_to_a_table_and_nothing_runs_twice(config, tmp_path):  # noqa: F811
     output = tmp_path / "grid"
     run(config(), output)
@@ -116,14 +121,17 @@ def test_a_signal_stops_all_that_run_and_they_go_on_as_if_it_had_not(config, tmp
         preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),
     )
     folders = [stopped / "runs" / f"{method}-seed0" for method in ("hbo", "uniform")]
-    wait_until(lambda: all((told := read_status(f)) and told.trains and told.done for f in folders), process)
+    wait_until(lambda: all(has_trained(folder) for folder in folders), process)
     process.send_signal(number)
     assert "the same command goes on" in process.communicate(timeout=100)[1]
     assert process.returncode == code
-    assert not stamps(stopped)
-    assert [len(list(folder.glob("checkpoint-*"))) for folder in folders] == [1, 1]
+    finished = stamps(stopped)  # on a busy machine one may end before the other begins to train
+    assert len(finished) < 2
+    cut = [folder for folder in folders if folder.name not in finished]
+    assert [len(list(folder.glob("checkpoint-*"))) for folder in cut] == [1] * len(cut)
     said = run(file, stopped, "hbo,uniform", "0", "--jobs", "2").stderr
-    assert said.count("goes on") == 2
+    assert said.count("goes on") == len(cut)
+    assert finished.items() <= stamps(stopped).items()
     run(file, whole, "hbo,uniform", "0", "--jobs", "2")
     assert results(stopped) == results(whole)
 

@@ -67,10 +67,21 @@ def test_probes_take_no_more_than_the_training_step(cuda):
     assert sizing.room.tokens == 8192  # once
 
 
+def test_a_sixteenth_of_the_device_is_little_enough_to_take(cuda):
+    sizing = settled(cuda, weights=100 * MIB, row=256)
+    trains(cuda, states=200 * MIB, activations=400 * MIB)
+    sizing.decide(GPU, ALONE)
+    assert sizing.room.tokens == 8192  # 5120 MiB, of which 300 are held, not 700
+    larger = settled(cuda, weights=5000 * MIB, row=256)
+    trains(cuda, states=0, activations=400 * MIB)
+    larger.decide(GPU, ALONE)
+    assert larger.room.tokens == 512  # 800, by the peak of training
+
+
 def test_the_peak_of_loading_and_of_the_start_is_none_of_training(cuda):
     cuda.peak = 70000 * MIB
     sizing = settled(cuda)
-    cuda.held += 2000 * MIB
+    cuda.held += 6000 * MIB
     cuda.peak = max(cuda.peak, cuda.held + 600 * MIB)
     sizing.decide(GPU, ALONE)
     assert sizing.room.tokens == 1024

@@ -7,6 +7,9 @@ the first update, when the optimizer has its states and the peak of training is 
 
     tokens = (peak of training − what is held between steps) / bytes of a token, and at least the longest row
 
+A peak below a sixteenth of the GPU's memory counts as that: a small batch leaves the GPU idle while Python runs through
+the layers, and takes as long as a large one.
+
 What is held between steps are weights and states, gradients being gone when an update begins. Bytes of a token are
 those that a probe of the longest row took at the start; what a batch takes whatever its size counts among them, so they
 are rather too many. Tokens are rounded down to a power of two: a little more or less memory gives the same batches. On
@@ -116,6 +119,7 @@ class Sets:
 
 
 _SHARE = 0.8  # of what is free
+_LITTLE = 16  # a model that trains in less than this part of a GPU would be measured in many tiny batches
 
 
 class Sizing:
@@ -154,7 +158,9 @@ class Sizing:
         elif self.bytes_per_token is None:
             tokens = TOKEN_BUDGET
         else:
-            spare = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+            whole = torch.cuda.mem_get_info(device)[1]
+            most = max(torch.cuda.max_memory_allocated(device), whole // _LITTLE)
+            spare = most - torch.cuda.memory_allocated(device)
             room = min(spare, _SHARE * free) if self.of_training else _SHARE * free
             tokens = min(MOST_TOKENS, power_of_two(int(room / self.bytes_per_token)))
         self.room.tokens = processes.least(max(tokens, self.longest))
