@@ -5,12 +5,15 @@ import math
 import re
 from pathlib import Path
 
+import pydantic
 import pytest
 import yaml
 
 from hbo.config.schema import SCHEMA, schema
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+HELD = json.loads(SCHEMA.read_text(encoding="utf-8"))
+PYDANTIC = tuple(map(int, pydantic.VERSION.split(".")[:2]))
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
 
 
@@ -53,12 +56,12 @@ def is_kind(value, kind):
 
 
 def found(text):
-    return list(problems(yaml.safe_load(text), schema(), schema()))
+    return list(problems(yaml.safe_load(text), HELD, HELD))
 
 
+@pytest.mark.skipif(PYDANTIC < (2, 11), reason="pydantic writes all that the file says since 2.11")
 def test_the_file_that_is_installed_is_the_schema_of_today():
-    held = SCHEMA.read_text(encoding="utf-8")
-    assert json.loads(held) == schema(), "write it anew: python -m hbo.config.schema"
+    assert HELD == schema(), "write it anew: python -m hbo.config.schema"
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda file: file.name)

@@ -1,6 +1,7 @@
 """The JSON schema of a configuration, by which editors complete keys, explain them and underline what is wrong.
 
-`python -m hbo.config.schema` writes it anew into the file that every installed hbo carries.
+`python -m hbo.config.schema` writes it anew, with pydantic 2.11 or later, into the file that every
+installed hbo carries.
 """
 
 from __future__ import annotations
