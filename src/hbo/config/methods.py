@@ -63,11 +63,10 @@ SETTINGS: dict[str, Method] = {
     "multiuat": Method(_GLOBAL | {"global_reward": "entropy", "update_every": 1000}),
     "mos": Method(_GLOBAL | {"global_reward": "transferability", "probes": 64}),
     "mos+": Method({"global_reward": None}, is_flat=True),
-    # Ours, named after their rewards: hbo.rewards.slope, .influence and .signal_norm.
-    "slope": Method(_OURS | {"global_reward": "slope"}),
+    # Ours, named after their rewards: hbo.rewards.slope, .learnable, .influence and .signal_norm.
     **{
         reward: Method(_OURS | {"global_reward": reward})
-        for reward in ("influence", "signal_norm", "token_signal_norm")
+        for reward in ("slope", "learnable", "influence", "signal_norm", "token_signal_norm")
     },
     # Beyond the paper; hbo.core.closed_form.
     "loss_softmax": Method(_BY_LOSS | {"actor": {"kind": "loss_softmax"}}),

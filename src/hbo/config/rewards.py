@@ -154,6 +154,12 @@ REWARDS: dict[str, RewardSpec] = {
         frozenset({"dev_rows", "past"}),
         of_a_row=False,
     ),
+    "learnable": RewardSpec(
+        "hbo.rewards.learnable:learnable",
+        "how far its loss can still fall: the loss now, less the loss that it falls towards",
+        frozenset({"dev_rows", "past"}),
+        of_a_row=False,
+    ),
     "elapsed": RewardSpec(
         "hbo.rewards.clock:elapsed",
         "the fraction of the run that is done, the same for every dataset",

@@ -48,7 +48,8 @@ from hbo.arrays import Floats
 from hbo.rewards.passes import Sets
 from hbo.rewards.uncertainty import Statistics, statistics
 
-_EXPONENTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+EXPONENTS = np.array([0.0, 0.25, 0.5, 1.0, 2.0])
+"""E of them, of the power laws that are fitted."""
 _OTHERS = 1 / 3  # prior standard deviation of what all other datasets' rows do, over that of its own
 _LEAST = 0.01  # of the mean reward
 _NOISE = 0.01  # of a dataset's fall: less can't be told from noise
@@ -58,9 +59,13 @@ _TINY = np.finfo(float).tiny
 def slope(model: nn.Module, sets: Sets) -> Floats:
     """How much more rows of each dataset lower the mean loss (K,); NaN on the untuned model."""
     assert sets.past is not None
+    return worth(*sets.past.note(dev_losses(model, sets)))
+
+
+def dev_losses(model: nn.Module, sets: Sets) -> Floats:
+    """The mean loss of each dataset's rows that are set aside (K,); NaN of one that has none."""
     found = sets.each(model, sets.dev_K, statistics, len(Statistics._fields))
-    loss_K = np.array([Statistics(*row_7P).mean_loss.mean() if row_7P.size else np.nan for row_7P in found])
-    return worth(*sets.past.note(loss_K))
+    return np.array([Statistics(*row_7P).mean_loss.mean() if row_7P.size else np.nan for row_7P in found])
 
 
 def worth(drawn_SK: Floats, loss_SK: Floats) -> Floats:
@@ -76,37 +81,48 @@ def worth(drawn_SK: Floats, loss_SK: Floats) -> Floats:
     K = drawn_SK.shape[1]
     if len(drawn_SK) < 2 or not drawn_SK[1].any():
         return np.full(K, np.nan)
-    total_S = drawn_SK.sum(axis=1)
-    weight_S = total_S + total_S[1] / 2  # the untuned model's loss counts too, but least
-    ratio_SK = 1 + drawn_SK / drawn_SK[1].mean()
+    weight_S, ratio_SK = measurements(drawn_SK)
     worth_KK = np.zeros((K, K))
     for i in range(K):
         known_S = np.isfinite(loss_SK[:, i])
         if known_S.sum() > 1:
-            worth_KK[i] = _of_one(ratio_SK[known_S], loss_SK[known_S, i], weight_S[known_S], i)
-    reward_K: Floats = worth_KK.mean(axis=0)
+            likely_E, theta_EK = laws(ratio_SK[known_S], loss_SK[known_S, i], weight_S[known_S], i)
+            last_K = ratio_SK[known_S][-1]
+            worth_KK[i] = likely_E @ (theta_EK * last_K ** -EXPONENTS[:, None])
+    return drawn_to_the_mean(worth_KK.mean(axis=0), len(drawn_SK))
+
+
+def measurements(drawn_SK: Floats) -> tuple[Floats, Floats]:
+    """How much each measurement counts (S,), and rows drawn over those of a dataset at the first update, plus 1."""
+    total_S = drawn_SK.sum(axis=1)
+    weight_S: Floats = total_S + total_S[1] / 2  # the untuned model's loss counts too, but least
+    ratio_SK: Floats = 1 + drawn_SK / drawn_SK[1].mean()
+    return weight_S, ratio_SK
+
+
+def drawn_to_the_mean(reward_K: Floats, count: int) -> Floats:
+    """Rewards (K,) that so many measurements say, all 0 or more and equal if none is above 0."""
     if reward_K.max() <= 0:
-        return np.ones(K)  # no more rows of anything would help
+        return np.ones(len(reward_K))  # no more rows of anything would help
     reward_K = np.maximum(reward_K, 0.0)
     mean = float(reward_K.mean())
-    drawn_in_K: Floats = reward_K + (mean - reward_K) / len(drawn_SK)
+    drawn_in_K: Floats = reward_K + (mean - reward_K) / count
     return np.maximum(drawn_in_K, _LEAST * mean)
 
 
-def _of_one(ratio_SK: Floats, loss_S: Floats, weight_S: Floats, own: int) -> Floats:
-    """What more rows of each dataset lower the loss of dataset `own` by (K,), over all exponents."""
+def laws(ratio_SK: Floats, loss_S: Floats, weight_S: Floats, own: int) -> tuple[Floats, Floats]:
+    """How likely each exponent is for the losses of dataset `own` (E,), and θ under each of them (E, K)."""
     root_S = np.sqrt(weight_S / weight_S.sum())
     fall_S = -_centred(loss_S, root_S)
-    left_E, worth_EK = [], []
-    for exponent in _EXPONENTS:
+    left_E, theta_EK = [], []
+    for exponent in EXPONENTS:
         law_SK = np.log(ratio_SK) if exponent == 0 else (1 - ratio_SK**-exponent) / exponent
         left, theta_K = _ridge(_centred(law_SK, root_S), fall_S, own)
         left_E.append(left)
-        worth_EK.append(theta_K * ratio_SK[-1] ** -exponent)
+        theta_EK.append(theta_K)
     log_E = -0.5 * max(0, len(loss_S) - 2) * np.log(np.array(left_E))
     likely_E = np.exp(log_E - log_E.max())
-    mean_K: Floats = (likely_E / likely_E.sum()) @ np.stack(worth_EK)
-    return mean_K
+    return likely_E / likely_E.sum(), np.stack(theta_EK)
 
 
 def _centred(value_S: Floats, root_S: Floats) -> Floats:
