@@ -1,6 +1,7 @@
 """When updates come, and what a resumed run may change of them."""
 
 import itertools
+import json
 
 import pytest
 from tiny_training import assert_same_weights, ledger, token_rows, weights
@@ -115,3 +116,24 @@ def test_changed_rows_another_actor_and_other_groups_are_refused_in_python_too(m
     trainer, _ = make_trainer(rows=swapped)
     with pytest.raises(ResumeError, match="other difficulty groups"):
         trainer.train(resume_from_checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("reward", ["slope", "learnable"])
+def test_a_reward_with_a_past_cannot_begin_in_the_middle(make_trainer, tmp_path, reward):
+    rows = token_rows(sizes=(60, 40))
+    interrupted(make_trainer, rows=rows, balance={"global_reward": "dev_loss", "local_reward": None})
+    trainer, _ = make_trainer(rows=rows, balance={"global_reward": reward, "local_reward": None})
+    with pytest.raises(ResumeError, match="measured in another way.*begin a new run"):
+        trainer.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-5"))
+
+
+def test_a_trainer_that_is_measured_in_another_way_cannot_go_on(make_trainer, tmp_path):
+    interrupted(make_trainer)
+    checkpoint = tmp_path / "out" / "checkpoint-5"
+    state = json.loads((checkpoint / "trainer_state.json").read_text())
+    rewards = state["stateful_callbacks"]["HBOState"]["attributes"]["snapshot"]["rewards"]
+    del rewards["facts"], rewards["sizing"]  # as of a trainer with a loss of its own
+    (checkpoint / "trainer_state.json").write_text(json.dumps(state))
+    trainer, _ = make_trainer()
+    with pytest.raises(ResumeError, match="measured in another way.*begin a new run"):
+        trainer.train(resume_from_checkpoint=str(checkpoint))

@@ -217,7 +217,8 @@ class Balancing:
         """Goes on from where `snapshot` was made.
 
         Raises:
-            ResumeError: The steps have another size now, or the loader looks further ahead.
+            ResumeError: The steps have another size now, the loader looks further ahead, or rewards are measured in
+                another way.
         """
         if not self.schedule.is_as(snapshot["schedule"]):
             raise ResumeError(self.schedule.unlike(snapshot["schedule"]))
@@ -230,7 +231,13 @@ class Balancing:
         self.balancer.load_state_dict(snapshot["balancer"])
         self.balancer.stream.load_state_dict(snapshot["stream"])
         self.sampler.stream = self.balancer.stream  # loading has made a new one
-        self.measurer.load_state_dict(snapshot["rewards"])
+        try:
+            self.measurer.load_state_dict(snapshot["rewards"])
+        except KeyError as error:  # what this way of measuring writes down, and the other didn't
+            raise ResumeError(
+                f"until the checkpoint, rewards were measured in another way, which noted no {error}; resume with the "
+                "trainer, the loss and the rewards of the first start, or begin a new run"
+            ) from None
         start = self.schedule.position(done)
         self.balancer.restage(step=done, start=start, drawn_KL=self._drawn_since_entry(done))
         self.tokens = snapshot["tokens"]
