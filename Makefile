@@ -20,12 +20,15 @@ DOCS_READY := $(VENV)/docs-ready
 # As many processes as there are cores, four at most, a file's tests in one of them, and one thread in each: tiny models
 # gain nothing from more.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
-# The tests of library and callback; those of `hbo train` (marked `trl`) run with the tested releases only.
+# The tests of library and callback, without those marked `trl`; and those of `hbo train`, for releases that it takes.
 LIBRARY := core config data scoring folder rewards report training watch
+TRAIN := run check
 # One pytest call for each folder: names of their conftest files clash.
-LIBRARY_TESTS = failed=; for room in $(LIBRARY); do echo "== tests/$$room"; \
-  OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -m "not slow and not real and not trl" tests/$$room $(ARGS) || \
+ROOMS = failed=; for room in $(2); do echo "== tests/$$room"; \
+  OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -m "not slow and not real$(3)" tests/$$room $(ARGS) || \
   failed="$$failed $$room"; done; [ -z "$$failed" ] || { echo "failed:$$failed" >&2; exit 1; }
+LIBRARY_TESTS = $(call ROOMS,$(1),$(LIBRARY), and not trl)
+TRAIN_TESTS = $(call ROOMS,$(1),$(TRAIN))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-all test-lowest test-middle test-integrations dist-check check bench bench-gpu docs
@@ -47,8 +50,9 @@ test-all: $(READY) ## run all tests: kills, faults and several processes too
 test-lowest: .venv-lowest/ready ## run the tests of library and callback at the lowest releases that pyproject.toml allows
 	@$(call LIBRARY_TESTS,.venv-lowest)
 
-test-middle: .venv-axolotl/ready .venv-swift/ready ## the same with the releases that axolotl and ms-swift pin, each in an environment of its own
+test-middle: .venv-axolotl/ready .venv-swift/ready ## the same with the releases that axolotl pins, those of `hbo train` too, and with ms-swift's, each in an environment of its own
 	@$(call LIBRARY_TESTS,.venv-axolotl)
+	@$(call TRAIN_TESTS,.venv-axolotl)
 	@$(call LIBRARY_TESTS,.venv-swift)
 
 test-integrations: ## train through other trainers' own commands, each in an environment with its pins; ARGS="axolotl swift" chooses
@@ -79,8 +83,8 @@ docs: $(DOCS_READY) ## build the documentation into site/; open site/index.html 
 .venv-lowest/ready .venv-axolotl/ready .venv-swift/ready: .venv-%/ready: pyproject.toml constraints-%.txt
 	$(PYTHON) -m venv .venv-$*
 	.venv-$*/bin/python -m pip install --disable-pip-version-check -c constraints-$*.txt \
-	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[cli]' \
-	  $(if $(filter lowest,$*),,trl) peft pytest pytest-timeout hypothesis setuptools
+	  $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[$(if $(filter axolotl,$*),train,cli)]' \
+	  $(if $(filter axolotl,$*),tensorboard) $(if $(filter swift,$*),trl) peft pytest pytest-timeout hypothesis setuptools
 	@touch $@
 
 $(READY): pyproject.toml constraints.txt

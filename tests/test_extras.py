@@ -37,7 +37,7 @@ def test_a_model_is_trained_where_nothing_optional_exists():
     ("found", "sentence"),
     [
         (None, "needs trl, which isn't installed: pip install 'hbo[train]'"),
-        ("1.9.0", "needs trl>=1.16, but 1.9.0 is installed: pip install 'hbo[train]'"),
+        ("1.8.0", "needs trl>=1.9, but 1.8.0 is installed: pip install 'hbo[train]'"),
     ],
 )
 def test_a_missing_or_old_package_is_one_sentence(monkeypatch, found, sentence):

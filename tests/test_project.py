@@ -285,6 +285,14 @@ def test_every_lowest_release_is_the_one_that_is_tested():
         assert is_torch or re.fullmatch(rf"{re.escape(claimed)}(\.0)*", release), f"{line}, but {release} is tested"
 
 
+def test_what_trains_is_tested_at_the_lowest_releases_that_it_asks_for():
+    middle = (ROOT / "constraints-axolotl.txt").read_text(encoding="utf-8")
+    tested = dict(re.findall(r"^([\w.-]+)==([\w.]+)$", middle, re.MULTILINE))
+    for name, lowest in EXTRAS["train"].items():
+        is_near = (name, tested[name]) == ("accelerate", "1.13.0")  # axolotl's; 1.12 was tried by hand
+        assert is_near or re.fullmatch(rf"{re.escape(lowest)}(\.0)*", tested[name]), name
+
+
 def test_the_citation_names_this_version():
     assert f"version: {hbo.__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
 

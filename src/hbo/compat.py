@@ -9,7 +9,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 # Name → where it is, then where it was. Loaded on first use, since torch takes its time.
 _MOVED = {
@@ -133,6 +133,34 @@ def with_thought(message: Mapping[str, Any]) -> dict[str, Any]:
     # transformers 5.21 does so itself, and not before.
     thought = message.get("reasoning_content")
     return {**message} if thought is None else {"thinking": thought, **message}
+
+
+# What SFTTrainer asks, in `trl.trainer.utils`, whether its head leaves out tokens that are no targets: since trl 1.16.
+# Before 1.15 its default loss leaves them out on every device.
+HEAD_CHOICE = "_use_triton"
+
+
+def trains_on_cpu() -> bool:
+    """Whether this release's SFTTrainer has a loss that a CPU can compute."""
+    # trl 1.15: the loss became a kernel of Triton's; trl 1.16: one of torch's came beside it.
+    return hasattr(_trl(), HEAD_CHOICE) or not hasattr(_trl(), "FusedCausalLMOutput")
+
+
+def hides_token_losses(args: Any) -> bool:
+    """Whether SFTTrainer's passes with these arguments show no token's loss, so that none of a dataset is logged."""
+    # trl 1.15: passes show each token's loss; until then only `nll`, which isn't the default, shows logits.
+    return not hasattr(_trl(), "FusedCausalLMOutput") and bool(args.loss_type != "nll")
+
+
+def loss_kinds(config: Any) -> dict[str, Any]:
+    """What `loss_type` of SFTConfig takes, where the class doesn't say so itself."""
+    if "choices" in config.__dataclass_fields__["loss_type"].metadata:  # since trl 1.15
+        return {}
+    return {"loss_type": Literal["nll", "dft", "chunked_nll"] | None}
+
+
+def _trl() -> Any:
+    return importlib.import_module("trl.trainer.utils")
 
 
 def parallelism_config(holder: Any) -> Any:

@@ -10,11 +10,11 @@ from hbo.errors import ConfigError
 EXTRAS: dict[str, dict[str, str]] = {
     "cli": {"rich": "14", "typer": "0.16"},
     "train": {
-        "transformers": "5.21.1",
-        "datasets": "5.0",
+        "transformers": "5.16.1",
+        "datasets": "4.8.4",
         "accelerate": "1.12",
-        "trl": "1.16",
-        "peft": "0.21",
+        "trl": "1.9",
+        "peft": "0.20",
         "gguf": "0.18",
     },
 }

@@ -3,9 +3,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from trl.trainer import utils
 
+from hbo.compat import HEAD_CHOICE
 from hbo.run.compact_head import targets_only
 
 CPU = torch.device("cpu")
+has_choice = pytest.mark.skipif(
+    not hasattr(utils, HEAD_CHOICE), reason="TRL before 1.16 leaves out other tokens itself"
+)
 
 
 class HeadRows(TorchDispatchMode):
@@ -29,6 +33,7 @@ def sft(make_trainer):
     return trainer, {name: value for name, value in batch.items() if torch.is_tensor(value)}
 
 
+@has_choice
 def test_logits_are_computed_for_the_targets_alone_and_the_loss_is_the_same(sft):
     trainer, batch = sft
     found = {}
@@ -53,6 +58,7 @@ def test_a_batch_without_a_target_has_a_loss_of_zero_with_a_gradient(sft):
     assert float(loss.detach()) == 0
 
 
+@has_choice
 def test_the_choice_is_put_back_and_left_alone_off_the_cpu_and_for_a_compiler():
     before = utils._use_triton
     with targets_only(torch.device("cuda")), targets_only(CPU, enabled=False):
@@ -62,3 +68,9 @@ def test_the_choice_is_put_back_and_left_alone_off_the_cpu_and_for_a_compiler():
         assert not utils._use_triton(torch.device("meta"))
         raise RuntimeError("stop")
     assert utils._use_triton is before
+
+
+def test_a_trl_without_the_choice_keeps_its_own_head(monkeypatch):
+    monkeypatch.delattr(utils, HEAD_CHOICE, raising=False)
+    with targets_only(CPU):
+        assert not hasattr(utils, HEAD_CHOICE)

@@ -1,11 +1,15 @@
 """What can't be had, of a trainer or of a model, is named before any row is read."""
 
+from importlib.metadata import version
+
 import pytest
 from commands import refused
 from transformers import TrainingArguments
 from transformers.trainer_utils import SchedulerType
 from transformers.training_args import OptimizerNames
+from trl.trainer import utils
 
+from hbo.compat import HEAD_CHOICE
 from hbo.config.file import parse
 from hbo.errors import ConfigError
 from hbo.run.arguments import adapter, training_arguments
@@ -51,6 +55,14 @@ REFUSED = [
 def test_what_the_trainer_would_refuse_later_is_told_first(hbo, config, command, override, fragments):
     words = [command, config(mixture={"datasets": {"a": "/no/rows.jsonl"}}), override]
     refused(hbo(*words), *fragments)
+
+
+def test_a_trl_that_trains_on_gpus_only_is_refused_on_a_cpu(hbo, config, monkeypatch):
+    # Of TRL 1.15.
+    monkeypatch.delattr(utils, HEAD_CHOICE, raising=False)
+    monkeypatch.setattr(utils, "FusedCausalLMOutput", object, raising=False)
+    file = config(mixture={"datasets": {"a": "/no/rows.jsonl"}}, train={"use_cpu": True})
+    refused(hbo("train", file), f"TRL {version('trl')} computes SFTTrainer's loss on a GPU only", "pip install -U trl")
 
 
 def test_an_optimizer_gets_options_of_its_own():

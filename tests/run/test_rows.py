@@ -176,7 +176,7 @@ def test_a_run_trains_with_them_and_saves_them(hbo, config, template, tmp_path, 
 def test_batches_without_padding_train_as_padded_ones(hbo, config, tmp_path):
     losses = []
     for is_flat in (False, True):
-        train = {"max_steps": 2, "padding_free": is_flat, "save_strategy": "no", "logging_steps": 1}
+        train = {"max_steps": 2, "padding_free": is_flat, "save_strategy": "no", "logging_steps": 1, "loss_type": "nll"}
         file = config(difficulty={"groups": 1}, balance={"method": "uniform"}, train=train)
         assert hbo("train", file, "--overwrite").returncode == 0
         lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]

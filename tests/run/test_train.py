@@ -74,6 +74,16 @@ def test_a_run_writes_the_files_of_the_contract(hbo, config, tmp_path):
     assert 20_000 < len(page) < 1_000_000  # no library of charts is in it
 
 
+@pytest.mark.parametrize("loss", ["nll", "dft", None])
+def test_the_log_has_losses_of_datasets_or_the_run_says_that_it_has_not(hbo, config, tmp_path, loss):
+    train = {"max_steps": 2, "save_strategy": "no", "logging_steps": 1} | ({"loss_type": loss} if loss else {})
+    done = hbo("train", config(difficulty={"groups": 1}, balance={"method": "uniform"}, train=train))
+    assert done.returncode == 0, done.stderr
+    is_there = '"loss/a"' in (tmp_path / "run" / "log.jsonl").read_text()
+    assert is_there is ("the log has no loss/<dataset>" not in " ".join((done.stdout + done.stderr).split()))
+    assert is_there or loss != "nll"
+
+
 def test_a_checkout_that_is_not_installed_runs(hbo, config, tmp_path, monkeypatch):
     known = importlib.metadata.version
 

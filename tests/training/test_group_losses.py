@@ -50,7 +50,7 @@ def test_evaluation_and_passes_without_labels_are_not_booked():
 
 
 def test_logits_alone_are_too_many_to_keep_for_a_trainers_own_loss():
-    # As TRL's DPOTrainer has them before 1.16.
+    # As TRL's DPOTrainer has them before 1.15.
     own = SimpleNamespace(trainer=SimpleNamespace(ref_model=None), apart=nullcontext)
     model, meter = tiny_model().train(), ReplayMeter(own, groups_of(ROWS), is_referred=False)
     meter.before_step(model, step([0, 7]))

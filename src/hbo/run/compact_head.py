@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import torch
 from trl.trainer import utils
 
-_CHOICE = "_use_triton"  # what TRL asks, in `trl.trainer.utils` for this choice alone
+from hbo.compat import HEAD_CHOICE
 
 
 @contextmanager
@@ -26,12 +26,12 @@ def targets_only(device: torch.device, *, enabled: bool = True) -> Iterator[None
         device: Where the model is trained; anything but a CPU is left alone.
         enabled: False leaves the CPU alone too: `torch.compile` wants shapes that don't change.
     """
-    before = getattr(utils, _CHOICE, None)
+    before = getattr(utils, HEAD_CHOICE, None)
     if not enabled or device.type != "cpu" or before is None:
         yield
         return
-    setattr(utils, _CHOICE, lambda where: where.type == "cpu" or before(where))
+    setattr(utils, HEAD_CHOICE, lambda where: where.type == "cpu" or before(where))
     try:
         yield
     finally:
-        setattr(utils, _CHOICE, before)
+        setattr(utils, HEAD_CHOICE, before)

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
+from importlib.metadata import version
 
 import torch
 from peft import LoraConfig, get_peft_model
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, Trainer, Traini
 from transformers.integrations import get_reporting_integration_callbacks
 from trl import SFTConfig
 
+from hbo.compat import trains_on_cpu
 from hbo.config import RunConfig
 from hbo.core.actors import actor_class
 from hbo.errors import ConfigError
@@ -38,17 +40,33 @@ def checked_settings(config: RunConfig, *, elsewhere: bool = False) -> tuple[Run
         ConfigError: Something can't.
     """
     config = typed(config)
-    try:
+    with _wanted_here(warned=elsewhere):
         check_packages(config.train)
-    except ConfigError as error:
-        if not elsewhere:
-            raise
-        warnings.warn(f"a run on this machine would stop at once: {error}", UserWarning, stacklevel=2)
     args = training_arguments(config)
+    with _wanted_here(warned=elsewhere):
+        _check_device(args)
     check_rewards(config.balance)
     actor_class(config.balance.actor.kind)
     rehearse(args)
     return config, args, adapter(config)
+
+
+@contextmanager
+def _wanted_here(*, warned: bool) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        if not warned:
+            raise
+        warnings.warn(f"a run on this machine would stop at once: {error}", UserWarning, stacklevel=4)
+
+
+def _check_device(args: SFTConfig) -> None:
+    if args.device.type == "cpu" and not trains_on_cpu():
+        raise ConfigError(
+            f"TRL {version('trl')} computes SFTTrainer's loss on a GPU only, and this run would be on a CPU; install "
+            "another release, 1.16 or later, or 1.14 or earlier: pip install -U trl"
+        )
 
 
 def check_model(spec: str, args: SFTConfig, lora: LoraConfig | None) -> None:

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from trl import SFTConfig, SFTTrainer
 
 from hbo.atomic import write_file
+from hbo.compat import hides_token_losses
 from hbo.config import RunConfig
 from hbo.config.file import dump, load
 from hbo.data.chat import example_prompt
@@ -113,6 +115,11 @@ def train(
             _check_resumed(run)
         each = f", in {run.args.world_size} processes" if run.args.world_size > 1 else ""
         run.say(f"running on {device_told(run.args.device)}{each}")
+        if hides_token_losses(run.args):
+            run.say(
+                f"the log has no loss/<dataset>, because TRL {version('trl')} shows no token's loss with "
+                f"train.loss_type={run.args.loss_type}; with nll it has, for more memory"
+            )
         found = find_model(run.config, run.track)
         check_model(found.spec, run.args, run.lora)
         data, prints = _read(run, found)

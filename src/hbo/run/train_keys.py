@@ -16,7 +16,9 @@ from peft import LoraConfig
 from pydantic import Field
 from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 from transformers.trainer_pt_utils import AcceleratorConfig
+from trl import SFTConfig
 
+from hbo.compat import loss_kinds
 from hbo.config.section import written
 from hbo.config.yaml_text import write_yaml
 from hbo.errors import ConfigError
@@ -39,6 +41,7 @@ KINDS: dict[str, Any] = {
     "max_length": Annotated[int, Field(ge=2)] | None,  # a token, and one that is predicted from it
     "dataloader_num_workers": Annotated[int, Field(ge=0)],
     "packing_strategy": Literal["bfd", "bfd_split", "bfd-requeue", "wrapped"],
+    **loss_kinds(SFTConfig),
 }
 """What these fields take, where their own libraries say something else, or too little."""
 _INITS = r"(?i)gaussian|eva|olora|pissa(_niter_\d+)?|corda|loftq|orthogonal|mica|lora_ga"

@@ -186,7 +186,7 @@ class ReplayMeter(Meter):
         return [model] if reference is None else [model, reference]
 
     def _after(self, model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        if "log_probs" not in output:  # TRL before 1.16 makes them afterwards, of logits that are too many to keep
+        if "log_probs" not in output:  # TRL before 1.15 makes them afterwards, of logits that are too many to keep
             return
         # The reference follows each pass of the model, without gradients; with LoRA it is the model itself.
         waiting = self._passes[-1] if self._passes and self.is_referred else None
