@@ -179,9 +179,13 @@ SLOW = [
     pytest.param(balance, marks=pytest.mark.slow, id=next(iter(balance.values())))
     for balance in ({"rewards": "stream"}, *({"method": name} for name in ("multidds", "multiuat", "mos", "mos+")))
 ]
+OURS = [
+    pytest.param({"method": name, "actor": {}}, marks=pytest.mark.slow, id=name)
+    for name in ("learnable", "slope", "influence", "token_signal_norm")
+]
 
 
-@pytest.mark.parametrize("balance", [pytest.param({}, id="hbo"), *SLOW])
+@pytest.mark.parametrize("balance", [pytest.param({}, id="hbo"), *SLOW, *OURS])
 def test_ranks_draw_one_stream_and_hold_one_policy(tmp_path, model_folder, write_rows, balance):
     config = tmp_path / "config.yaml"
     config.write_text(
@@ -190,7 +194,7 @@ def test_ranks_draw_one_stream_and_hold_one_policy(tmp_path, model_folder, write
                 "model": str(model_folder),
                 "mixture": {"datasets": {"a": str(write_rows("a", 50)), "b": str(write_rows("b", 22))}},
                 "difficulty": {"groups": 2},
-                "balance": {**balance, "update_every": 3, "probes": 4, "actor": {"learning_rate": 3e-3}},
+                "balance": {"actor": {"learning_rate": 3e-3}, **balance, "update_every": 3, "probes": 4},
                 "train": {"max_steps": 9, "learning_rate": 1e-2, "bf16": False, "max_grad_norm": 1.0},
             }
         )
