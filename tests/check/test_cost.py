@@ -22,7 +22,13 @@ from hbo.run.arguments import training_arguments
         ({"difficulty": {"groups": 64}, "balance": {"probes": 8}}, (9 * 128 * 3 + 8192) / (180 * 4 * 4)),
         ({"balance": {"method": "proportional"}}, 0),
         ({"balance": {"rewards": "stream"}}, None),
-        ({"balance": {"method": "multidds"}}, None),
+        # 8 probes and 8 rows set aside of each of two datasets, of which gradients are taken
+        ({"balance": {"method": "multidds"}}, 9 * (16 + 16) * 3 / (180 * 4 * 4)),
+        ({"balance": {"method": "mos"}}, 9 * 128 / (180 * 4 * 4)),
+        ({"balance": {"method": "signal_norm"}}, 9 * 64 * 3 / (180 * 4 * 4)),
+        ({"balance": {"method": "learnable"}}, 10 * 128 / (180 * 4 * 4)),  # a pool of 64 each, and once before
+        ({"balance": {"method": "annealed"}}, 0),
+        ({"balance": {"global_reward": "lookahead_alignment"}}, None),
         ({"balance": {"global_reward": "hbo.rewards.per_row:gradient_norm"}}, (9 * 64 * 3 + 512) / (180 * 4 * 4)),
         ({"balance": {"global_reward": "math:exp"}}, None),  # as good as any function of the user's
     ],

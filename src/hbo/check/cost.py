@@ -5,6 +5,8 @@ those of the weights; under LoRA it is one, since nearly all weights are frozen.
 
     a row trained on    1, its backward, and 1 more where activations are computed twice (checkpointing)
     a probe             1, and a backward if a gradient norm is measured; `ifd_ratio` takes 1 more
+    the same of a reward that only a dataset as a whole has: 1, and a backward if gradients are compared; rows that are
+                        set aside and looked at too
     a row of a pool     1, once, for its loss under the untuned model; `ifd_ratio` takes 1 more
     a row scored        2, once, with its instruction and without
 
@@ -22,7 +24,7 @@ from trl import SFTConfig
 
 from hbo.check.weightless import builder
 from hbo.config import HBOConfig, RunConfig
-from hbo.config.rewards import needs, spec_of
+from hbo.config.rewards import REWARDS, is_of_the_run, needs, spec_of
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.recorder import owners_of
 from hbo.run.arguments import is_checkpointing
@@ -40,13 +42,21 @@ def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float
     if balance.is_static:
         return 0.0
     both = balance.global_reward, balance.local_reward
-    known = [reward is None or ((spec := spec_of(reward)) is not None and spec.of_a_row) for reward in both]
-    if balance.rewards != "probe" or not all(known):
+    if balance.rewards != "probe" or not all(reward is None or _is_known(reward) for reward in both):
         return None
     probes = datasets * max(balance.probes, config.difficulty.groups)
-    pool = datasets * config.difficulty.groups * balance.probe_pool
-    work = probes * sum(_probe(config, step) for step in range(1, steps + 1) if any(balance.due(step)))
-    return (work + pool * (1 + ("without_instruction" in needs(*both)))) / _training(config, args, steps, examples)
+    work = 0.0
+    for step in filter(lambda step: any(balance.due(step)), range(1, steps + 1)):
+        due = _measured(balance, step)
+        of_rows = [reward for reward in due if _is_of_rows(reward)]
+        work += probes * _probe(config, of_rows) if of_rows else 0
+        work += sum(_whole(config, reward, probes, datasets) for reward in due if not _is_of_rows(reward))
+    if of_rows := [reward for reward in both if reward is not None and _is_of_rows(reward)]:
+        pool = datasets * config.difficulty.groups * balance.probe_pool
+        work += pool * (1 + ("without_instruction" in needs(*of_rows)))
+    if "past" in needs(*both):
+        work += datasets * balance.probe_pool
+    return work / _training(config, args, steps, examples)
 
 
 def scoring_share(config: RunConfig, args: SFTConfig, steps: int, examples: float, rows: int) -> float | None:
@@ -87,14 +97,35 @@ def norms_notes(config: RunConfig, args: SFTConfig, spec: str | None) -> list[st
     ]
 
 
-def _probe(config: RunConfig, step: int) -> int:
-    wanted = needs(*_measured(config.balance, step))
+def _is_known(reward: object) -> bool:
+    spec = spec_of(reward)
+    return spec is not None and spec is not REWARDS["lookahead_alignment"]
+
+
+def _is_of_rows(reward: object) -> bool:
+    spec = spec_of(reward)
+    return spec is not None and spec.of_a_row
+
+
+def _probe(config: RunConfig, rewards: list[Any]) -> int:
+    wanted = needs(*rewards)
     return 1 + ("gradient_norm" in wanted) * _backward(config) + ("without_instruction" in wanted)
+
+
+def _whole(config: RunConfig, reward: Any, probes: int, datasets: int) -> int:
+    wanted = needs(reward)
+    if is_of_the_run(reward):
+        return 0
+    each = 1 + ("whole_gradients" in wanted) * _backward(config)
+    if "past" in wanted:
+        return each * datasets * config.balance.probe_pool
+    dev = datasets * config.balance.probes if "dev_rows" in wanted else 0
+    return each * (dev + (0 if dev and "whole_gradients" not in wanted else probes))
 
 
 def _measured(balance: HBOConfig, step: int) -> list[Any]:
     both = zip((balance.global_reward, balance.local_reward), balance.measured(step), strict=True)
-    return [reward for reward, is_due in both if is_due]
+    return [reward for reward, is_due in both if is_due and reward is not None]
 
 
 def _training(config: RunConfig, args: SFTConfig, steps: int, examples: float) -> float:
