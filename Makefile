@@ -22,7 +22,7 @@ DOCS_READY := $(VENV)/docs-ready
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 # The tests of library and callback, without those marked `trl`; and those of `hbo train`, for releases that it takes.
 LIBRARY := core config data scoring folder rewards report training watch
-TRAIN := run check
+TRAIN := run check compare demo
 # One pytest call for each folder: names of their conftest files clash.
 ROOMS = failed=; for room in $(2); do echo "== tests/$$room"; \
   OMP_NUM_THREADS=1 $(1)/bin/python -m pytest -m "not slow and not real$(3)" tests/$$room $(ARGS) || \
