@@ -71,6 +71,14 @@ def loaded_in(dtype: Any) -> dict[str, Any]:
     return {"torch_dtype" if (int(major), int(minor)) < (4, 56) else "dtype": dtype}  # transformers 4.56
 
 
+def loses_last_step() -> bool:
+    """Whether a Trainer that resumes inside an epoch leaves out its last step, if that has fewer batches."""
+    import transformers
+
+    major, minor = transformers.__version__.split(".")[:2]
+    return (int(major), int(minor)) < (4, 57)  # 4.57 counts an epoch's batches from where the run goes on
+
+
 def eager() -> AbstractContextManager[Any]:
     """Inside, compiled layers run as they were written."""
     import torch

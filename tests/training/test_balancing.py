@@ -7,6 +7,7 @@ import pytest
 from tiny_training import assert_same_weights, ledger, token_rows, weights
 
 from hbo.errors import ConfigError, ResumeError
+from hbo.training.schedule import Schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore:dataset .* about to be seen:UserWarning")
 # An interval for each level, as in the paper's Figure 4.
@@ -137,3 +138,32 @@ def test_a_trainer_that_is_measured_in_another_way_cannot_go_on(make_trainer, tm
     trainer, _ = make_trainer()
     with pytest.raises(ResumeError, match="measured in another way.*begin a new run"):
         trainer.train(resume_from_checkpoint=str(checkpoint))
+
+
+@pytest.mark.parametrize(("saved_at", "refused"), [(2, True), (3, False)])
+def test_no_run_goes_on_where_its_trainer_would_leave_out_a_step(
+    make_trainer, tmp_path, monkeypatch, saved_at, refused
+):
+    options = {
+        "rows": token_rows(sizes=(20, 12)),  # 8 batches, so that every third step has two
+        "gradient_accumulation_steps": 3,
+        "max_steps": 7,
+        "save_strategy": "steps",
+        "save_steps": saved_at,
+    }
+    make_trainer(**options)[0].train()
+    monkeypatch.setattr("hbo.training.callback.loses_last_step", lambda: True)  # as of transformers before 4.57
+    again, _ = make_trainer(**options)
+    checkpoint = str(tmp_path / "out" / f"checkpoint-{saved_at}")
+    if refused:
+        with pytest.raises(ResumeError, match=r"leaves out the epoch's last step.*4\.57"):
+            again.train(resume_from_checkpoint=checkpoint)
+    else:
+        again.train(resume_from_checkpoint=checkpoint)
+        assert again.state.global_step == 7
+
+
+def test_an_epoch_is_cut_only_if_its_smaller_step_is_still_to_come():
+    schedule = Schedule.of(batches=8, batch=4, accumulation=3)
+    assert [schedule.is_cut(step, 7) for step in range(8)] == [False, True, True, False, True, True, False, False]
+    assert not Schedule.of(batches=9, batch=4, accumulation=3).is_cut(1, 7)

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hbo.compat import loses_last_step
 from hbo.config import HBOConfig
 from hbo.core.algorithm import HBO
-from hbo.errors import HBOError
+from hbo.errors import HBOError, ResumeError
 from hbo.folder.ledger import append_record, rewrite_ledger
 from hbo.training import balance_log
 from hbo.training.balancing import Balancing, lag_of, parts_of
@@ -158,6 +159,12 @@ class HBOCallback(TrainerCallback):
             snapshot = saved_snapshot(state)
             check_data(snapshot["data"], self._content(), {})
             begun.restore(snapshot, state.global_step)
+            if loses_last_step() and begun.schedule.is_cut(state.global_step, state.max_steps):
+                raise ResumeError(
+                    "resumed here, transformers before 4.57 leaves out the epoch's last step, which has fewer batches "
+                    "than gradient_accumulation_steps; install transformers 4.57 or later, which takes this "
+                    "checkpoint, or resume from one at the end of an epoch"
+                )
         elif not self.config.is_static:
             said = begun.settle()
             if state.is_world_process_zero:

@@ -50,6 +50,11 @@ class Schedule:
         epochs, steps = divmod(step, self.steps_per_epoch)
         return epochs * self.rows_per_epoch + steps * self.rows
 
+    def is_cut(self, step: int, last: int) -> bool:
+        """Whether `step` finished ones end inside an epoch whose last step is smaller and comes before `last`."""
+        epochs, steps = divmod(step, self.steps_per_epoch)
+        return bool(steps) and self.last_rows < self.rows and last >= (epochs + 1) * self.steps_per_epoch
+
     def loaded(self, stream: Stream, step: int) -> Ints:
         """The rows that the loader takes for the step after `step` finished ones, shortest first."""
         rows = stream.rows(self.position(step), self.position(step + 1))
