@@ -79,6 +79,17 @@ def loses_last_step() -> bool:
     return (int(major), int(minor)) < (4, 57)  # 4.57 counts an epoch's batches from where the run goes on
 
 
+def accelerator() -> Any:
+    """The device of the GPU or the like that can be used here; None: there is none."""
+    import torch
+
+    here: Any = getattr(torch, "accelerator", None)  # since torch 2.6
+    if here is None:
+        return torch.device("cuda") if torch.cuda.is_available() else None
+    # Without this question a torch that is built for GPUs names one where there is none.
+    return here.current_accelerator() if here.is_available() else None
+
+
 def eager() -> AbstractContextManager[Any]:
     """Inside, compiled layers run as they were written."""
     import torch

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from hbo.compat import accelerator
 from hbo.config.file import load
 from hbo.errors import ModelError
 from hbo.folder.paths import CONFIG, MODEL_FOLDER
@@ -77,7 +78,7 @@ def load_subject(
 
 def device() -> torch.device:
     """The accelerator here, or the CPU."""
-    return torch.accelerator.current_accelerator() or torch.device("cpu")
+    return accelerator() or torch.device("cpu")
 
 
 def _with_adapter(model: Any, folder: str, base: str) -> Any:

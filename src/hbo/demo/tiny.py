@@ -31,6 +31,7 @@ from transformers.trainer_callback import PrinterCallback
 from trl import pack_dataset
 
 from hbo.atomic import new_folder
+from hbo.compat import accelerator
 from hbo.data.cache import cache_root
 from hbo.demo import corpora
 from hbo.progress import Track, silent
@@ -214,8 +215,8 @@ def _train(
             warmup_steps=0.05,
             weight_decay=0.1,
             seed=recipe.seed,
-            bf16=uses_bf16(torch.accelerator.current_accelerator() or "cpu", "auto"),
-            use_cpu=not torch.accelerator.is_available(),
+            bf16=uses_bf16(accelerator() or "cpu", "auto"),
+            use_cpu=accelerator() is None,
             dataloader_pin_memory=torch.cuda.is_available(),
             disable_tqdm=True,
             logging_strategy="no",

@@ -14,7 +14,7 @@ from peft import LoraConfig
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from trl import SFTConfig
 
-from hbo.compat import checkpointing_option
+from hbo.compat import accelerator, checkpointing_option
 from hbo.config import RunConfig
 from hbo.errors import ConfigError
 from hbo.run.field_types import built, fit, fit_all, kinds_of
@@ -105,7 +105,7 @@ def _defaults(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     defaults: dict[str, Any] = {
         "seed": config.seed,
         "disable_tqdm": True,
-        "use_cpu": not torch.accelerator.is_available(),  # without it transformers refuses bf16 on a CPU
+        "use_cpu": accelerator() is None,  # without it transformers refuses bf16 on a CPU
         "dataloader_pin_memory": torch.cuda.is_available(),  # torch warns at every epoch where there is nothing to pin
     }
     if given.get("use_cpu", defaults["use_cpu"]) and not is_bf16_native("cpu"):
