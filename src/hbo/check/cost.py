@@ -24,7 +24,7 @@ from trl import SFTConfig
 
 from hbo.check.weightless import builder
 from hbo.config import HBOConfig, RunConfig
-from hbo.config.rewards import REWARDS, is_of_the_run, needs, spec_of
+from hbo.config.rewards import REWARDS, is_of_dataset, needs, spec_of
 from hbo.rewards.norms.facts import Facts
 from hbo.rewards.norms.recorder import owners_of
 from hbo.run.arguments import is_checkpointing
@@ -50,7 +50,7 @@ def update_share(config: RunConfig, args: SFTConfig, steps: int, examples: float
         due = _measured(balance, step)
         of_rows = [reward for reward in due if _is_of_rows(reward)]
         work += probes * _probe(config, of_rows) if of_rows else 0
-        work += sum(_whole(config, reward, probes, datasets) for reward in due if not _is_of_rows(reward))
+        work += sum(_whole(config, reward, probes, datasets) for reward in due if is_of_dataset(reward))
     if of_rows := [reward for reward in both if reward is not None and _is_of_rows(reward)]:
         pool = datasets * config.difficulty.groups * balance.probe_pool
         work += pool * (1 + ("without_instruction" in needs(*of_rows)))
@@ -114,8 +114,6 @@ def _probe(config: RunConfig, rewards: list[Any]) -> int:
 
 def _whole(config: RunConfig, reward: Any, probes: int, datasets: int) -> int:
     wanted = needs(reward)
-    if is_of_the_run(reward):
-        return 0
     each = 1 + ("whole_gradients" in wanted) * _backward(config)
     if "past" in wanted:
         return each * datasets * config.balance.probe_pool

@@ -25,7 +25,7 @@ from torch import nn
 
 from hbo.arrays import Floats
 from hbo.rewards.passes import Sets
-from hbo.rewards.slope import EXPONENTS, dev_losses, drawn_to_the_mean, laws, measurements
+from hbo.rewards.slope import EXPONENTS, dev_losses, drawn_to_the_mean, is_untold, laws, measured
 
 _ENDS = EXPONENTS > 0  # a loss that falls with the logarithm of rows falls for ever
 
@@ -47,15 +47,12 @@ def left(drawn_SK: Floats, loss_SK: Floats) -> Floats:
         True
     """
     K = drawn_SK.shape[1]
-    if len(drawn_SK) < 2 or not drawn_SK[1].any():
+    if is_untold(drawn_SK):
         return np.full(K, np.nan)
-    weight_S, ratio_SK = measurements(drawn_SK)
     left_K = np.zeros(K)
-    for i in range(K):
-        known_S = np.isfinite(loss_SK[:, i])
-        if known_S.sum() > 1:
-            likely_E, theta_EK = laws(ratio_SK[known_S, i : i + 1], loss_SK[known_S, i], weight_S[known_S], 0)
-            still_E = theta_EK[_ENDS, 0] * ratio_SK[known_S, i][-1] ** -EXPONENTS[_ENDS] / EXPONENTS[_ENDS]
-            weight_E = likely_E[_ENDS] / likely_E[_ENDS].sum()
-            left_K[i] = weight_E @ np.clip(still_E, 0.0, loss_SK[known_S, i][-1])
+    for i, ratio_SK, loss_S, weight_S in measured(drawn_SK, loss_SK):
+        likely_E, theta_EK = laws(ratio_SK[:, i : i + 1], loss_S, weight_S, 0)
+        still_E = theta_EK[_ENDS, 0] * ratio_SK[-1, i] ** -EXPONENTS[_ENDS] / EXPONENTS[_ENDS]
+        weight_E = likely_E[_ENDS] / likely_E[_ENDS].sum()
+        left_K[i] = weight_E @ np.clip(still_E, 0.0, loss_S[-1])
     return drawn_to_the_mean(left_K, len(drawn_SK))

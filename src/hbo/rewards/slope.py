@@ -41,6 +41,8 @@ the mean.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from torch import nn
 
@@ -79,25 +81,32 @@ def worth(drawn_SK: Floats, loss_SK: Floats) -> Floats:
         True
     """
     K = drawn_SK.shape[1]
-    if len(drawn_SK) < 2 or not drawn_SK[1].any():
+    if is_untold(drawn_SK):
         return np.full(K, np.nan)
-    weight_S, ratio_SK = measurements(drawn_SK)
     worth_KK = np.zeros((K, K))
-    for i in range(K):
-        known_S = np.isfinite(loss_SK[:, i])
-        if known_S.sum() > 1:
-            likely_E, theta_EK = laws(ratio_SK[known_S], loss_SK[known_S, i], weight_S[known_S], i)
-            last_K = ratio_SK[known_S][-1]
-            worth_KK[i] = likely_E @ (theta_EK * last_K ** -EXPONENTS[:, None])
+    for i, ratio_SK, loss_S, weight_S in measured(drawn_SK, loss_SK):
+        likely_E, theta_EK = laws(ratio_SK, loss_S, weight_S, i)
+        worth_KK[i] = likely_E @ (theta_EK * ratio_SK[-1] ** -EXPONENTS[:, None])
     return drawn_to_the_mean(worth_KK.mean(axis=0), len(drawn_SK))
 
 
-def measurements(drawn_SK: Floats) -> tuple[Floats, Floats]:
-    """How much each measurement counts (S,), and rows drawn over those of a dataset at the first update, plus 1."""
+def is_untold(drawn_SK: Floats) -> bool:
+    """Whether nothing has been measured since training began."""
+    return len(drawn_SK) < 2 or not drawn_SK[1].any()
+
+
+def measured(drawn_SK: Floats, loss_SK: Floats) -> Iterator[tuple[int, Floats, Floats, Floats]]:
+    """Each dataset whose loss is known more than once, and of its measurements alone:
+
+    rows drawn over those of a dataset at the first update, plus 1 (S, K); losses (S,); how much each counts (S,).
+    """
     total_S = drawn_SK.sum(axis=1)
-    weight_S: Floats = total_S + total_S[1] / 2  # the untuned model's loss counts too, but least
-    ratio_SK: Floats = 1 + drawn_SK / drawn_SK[1].mean()
-    return weight_S, ratio_SK
+    weight_S = total_S + total_S[1] / 2  # the untuned model's loss counts too, but least
+    ratio_SK = 1 + drawn_SK / drawn_SK[1].mean()
+    for i in range(drawn_SK.shape[1]):
+        known_S = np.isfinite(loss_SK[:, i])
+        if known_S.sum() > 1:
+            yield i, ratio_SK[known_S], loss_SK[known_S, i], weight_S[known_S]
 
 
 def drawn_to_the_mean(reward_K: Floats, count: int) -> Floats:
