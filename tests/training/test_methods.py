@@ -72,18 +72,19 @@ def test_rows_set_aside_are_never_trained_on(make_trainer, reward):
     )
     trainer.train()
     aside = callback.balancing.measurer.dev_K
-    assert [len(rows) for rows in aside] == [8, 8]
+    assert [len(rows) for rows in aside] == [4, 2]
     rows = trainer.train_dataset
     assert not seen & {tuple(rows[number]["input_ids"][:2]) for number in np.concatenate(aside).tolist()}
-    assert len(seen) == 40 + 20 - 16
-    assert callback.balancer.ledger[0].p_K == pytest.approx([32 / 44, 12 / 44])
+    assert len(seen) == 40 + 20 - 6
+    assert callback.balancer.ledger[0].p_K == pytest.approx([36 / 54, 18 / 54])
 
 
-def test_a_twentieth_is_set_aside_of_a_large_dataset_and_never_more_than_half(make_trainer):
-    rows = token_rows(sizes=(300, 6))
+@pytest.mark.parametrize(("size", "count"), [(300, 15), (120, 8), (6, 1)])
+def test_a_twentieth_is_set_aside_or_eight_rows_and_never_more_than_a_tenth(make_trainer, size, count):
+    rows = token_rows(sizes=(300, size))
     trainer, callback = make_trainer(rows=rows, balance=own("multiuat"))
     aside = parts_of(trainer, callback.config, callback.seed)[1].dev_K
-    assert [len(rows) for rows in aside] == [15, 3]
+    assert [len(rows) for rows in aside] == [15, count]
 
 
 def test_a_dataset_of_one_row_has_none_to_set_aside(make_trainer):

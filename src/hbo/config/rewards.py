@@ -21,6 +21,7 @@ Need = Literal[
     "batch",  # the rows themselves
     "dev_rows",  # rows of each dataset that are set aside and never trained on
     "past",  # earlier measurements on the same rows set aside, and how many rows had been drawn at each
+    "supply",  # how many rows each dataset has, which of them also stand in others, and how many are still to be drawn
     "whole_gradients",  # the gradient of a mean over rows; if a model is sharded, no process has all of it
 ]
 
@@ -158,6 +159,12 @@ REWARDS: dict[str, RewardSpec] = {
         "hbo.rewards.learnable:learnable",
         "how far its loss can still fall: the loss now, less the loss that it falls towards",
         frozenset({"dev_rows", "past"}),
+        of_a_row=False,
+    ),
+    "gain": RewardSpec(
+        "hbo.rewards.gain:gain",
+        "how much its latest rows have lowered its loss, less for copies and for rows that are repeated often",
+        frozenset({"dev_rows", "past", "supply"}),
         of_a_row=False,
     ),
     "elapsed": RewardSpec(

@@ -37,6 +37,7 @@ from hbo.core.keys import Purpose, generator
 from hbo.rewards.examples import PackedExamples
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.past import Past
+from hbo.rewards.supply import Supply
 from hbo.scoring.batches import TokenRows, pack, pad, reader
 from hbo.scoring.devices import device_of
 from hbo.scoring.processes import ALONE, Processes
@@ -108,6 +109,8 @@ class Sets:
     """Padded tokens of a batch whose gradient is taken; None: by device."""
     past: Past | None = None
     """Earlier measurements, if the reward needs them."""
+    supply: Supply | None = None
+    """What the datasets still have to give, if the reward needs it."""
 
     def each(
         self, model: nn.Module, number_C: list[Ints], measure: Callable[[nn.Module, Batch], Floats], width: int

@@ -20,7 +20,7 @@ from hbo.training.trainer_rows import row_lengths
 
 _BATCH = 1 << 20
 _HIGHEST = 1023  # as difficulty.groups has it
-_SHARE_ASIDE, _LEAST_ASIDE = 0.05, 8
+_SHARE_ASIDE, _LEAST_ASIDE, _MOST_ASIDE = 0.05, 8, 0.1
 
 
 def groups_of(rows: Dataset) -> Groups:
@@ -68,7 +68,7 @@ def _check_columns(table: pa.Table) -> None:
 def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, list[Ints]]:
     """The groups that training draws from, and the rows of each dataset that are set aside for a reward (else none).
 
-    These are 5% of a dataset and at least 8, but never more than half, chosen by the seed.
+    These are 5% of a dataset and at least 8, but never more than 10%, and at least one, chosen by the seed.
 
     Raises:
         DataError: As `groups_of`; or a dataset has a single row, of which none can be set aside; or rows are packed.
@@ -80,7 +80,8 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
     dev_K = []
     for k in range(len(groups.datasets)):
         own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
-        count = min(max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own))), len(own) // 2)
+        wanted = max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own)))
+        count = min(wanted, max(1, math.floor(_MOST_ASIDE * len(own))))
         dev_K.append(np.sort(generator(seed, Purpose.ASIDE, k).choice(own, count, replace=False)))
     return groups.without(np.concatenate(dev_K)), dev_K
 

@@ -1,0 +1,100 @@
+"""What datasets still have to give: rows of their own, and how often these may come in the rest of the run.
+
+**Copies.** A row that stands in m datasets counts 1/m in each: one dataset under two names is one dataset, and asks for
+one share. Copies are rows of the same tokens; rows that say the same in other words are not seen.
+
+**Repeats.** A row seen a few times is worth nearly as much as a new one, and then soon nothing (Muennighoff et al.
+2023, "Scaling Data-Constrained Language Models", arXiv 2305.16264: up to four passes in pre-training; at the larger
+learning rates of fine-tuning it is less). So a dataset is planned to be gone through three times at most, as often as
+transformers' trainer does by default, or half as often again as the whole mixture if a run is long. The limit is on
+shares: what is left of a dataset is spread over the rest of the run, and not used up early.
+
+Letters: N rows, K datasets.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from datasets import Dataset
+
+from hbo.arrays import Floats, Ints
+from hbo.core.groups import Groups
+from hbo.scoring.batches import TokenRows
+
+_PASSES = 3.0
+_OF_ALL = 1.5  # of the passes over the whole mixture
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Supply:
+    """What training has to draw from.
+
+    Attributes:
+        rows_K: Rows of each dataset.
+        own_K: Which part of them is its own, a row in m datasets counting 1/m.
+        drawn_K: Rows that training has taken of each.
+        to_come: Rows that it will still take.
+    """
+
+    rows_K: Ints
+    own_K: Floats
+    drawn_K: Ints
+    to_come: int
+
+    def limited(self, share_K: Floats) -> Floats:
+        """These shares, none above what its dataset can still give; the others get the rest, in proportion.
+
+        Example: of 30 rows, of which 10 were taken, 80 may still come.
+            >>> supply = Supply(np.array([1000, 30]), np.ones(2), np.array([10, 10]), to_come=400)
+            >>> supply.limited(np.array([0.5, 0.5])).tolist()
+            [0.8, 0.2]
+        """
+        share_K, in_all = share_K / share_K.sum(), self.drawn_K.sum() + self.to_come
+        if not in_all:
+            return share_K
+        passes = max(_PASSES, _OF_ALL * in_all / self.rows_K.sum())
+        if self.to_come > 0:
+            most_K = np.maximum(passes * self.rows_K - self.drawn_K, 0.0) / self.to_come
+        else:  # the run is over; what would have been right for all of it
+            most_K = passes * self.rows_K / in_all
+        is_full_K = np.zeros(len(share_K), dtype=bool)
+        while (above_K := ~is_full_K & (share_K > most_K)).any():
+            is_full_K |= above_K
+            rest = max(0.0, 1.0 - most_K[is_full_K].sum())
+            free = share_K[~is_full_K].sum()
+            share_K = np.where(is_full_K, most_K, share_K * (rest / free if free else 0.0))
+        limited_K: Floats = share_K / share_K.sum()
+        return limited_K
+
+
+def own_parts(rows: TokenRows, groups: Groups) -> Floats:
+    """Which part of each dataset's rows is its own (K,), a row whose tokens stand in m datasets counting 1/m.
+
+    Example:
+        >>> rows = [{"input_ids": [1, 2]}, {"input_ids": [3]}, {"input_ids": [1, 2]}]
+        >>> own_parts(rows, Groups.from_columns(["a", "a", "b"], [0, 0, 0])).tolist()
+        [0.75, 0.5]
+    """
+    hash_N = _hashes(rows)
+    hash_K = [
+        np.unique(np.concatenate([hash_N[groups.rows(k, level)] for level in range(groups.levels)]))
+        for k in range(len(groups.datasets))
+    ]
+    hash_U, holders_U = np.unique(np.concatenate(hash_K), return_counts=True)
+    return np.array([np.mean(1 / holders_U[np.searchsorted(hash_U, own)]) if len(own) else 1.0 for own in hash_K])
+
+
+def _hashes(rows: TokenRows) -> Ints:
+    """One number for the tokens of each row (N,), the same for the same tokens; it says nothing in another process."""
+    if not isinstance(rows, Dataset):
+        return np.array([hash(np.asarray(row["input_ids"], dtype=np.int64).tobytes()) for row in rows], dtype=np.int64)
+    found: list[int] = []
+    for table in rows.select_columns(["input_ids"]).with_format("arrow").iter(_BATCH):
+        for part in table["input_ids"].chunks:
+            tokens, end = part.values.to_numpy(zero_copy_only=False), part.offsets.to_numpy()
+            found += [hash(tokens[a:b].tobytes()) for a, b in pairwise(end)]
+    return np.array(found, dtype=np.int64)

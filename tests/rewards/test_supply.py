@@ -1,0 +1,57 @@
+"""What datasets still have to give: copies count once, and repeats are planned."""
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from hbo.core.groups import Groups
+from hbo.rewards.supply import Supply, own_parts
+
+
+def supply(rows, drawn, to_come):
+    return Supply(np.array(rows), np.ones(len(rows)), np.array(drawn), to_come)
+
+
+def test_a_small_dataset_gets_what_three_passes_leave_and_the_others_the_rest():
+    share_K = supply([500, 500, 40], [30, 30, 20], 500).limited(np.array([1.0, 2.0, 3.0]))
+    assert share_K[2] == pytest.approx((3 * 40 - 20) / 500)
+    assert share_K[1] == pytest.approx(2 * share_K[0])
+
+
+def test_several_datasets_can_be_at_their_limit():
+    share_K = supply([500, 30, 40], [30, 20, 20], 500).limited(np.array([0.2, 0.4, 0.4]))
+    assert share_K == pytest.approx([1 - 0.14 - 0.2, 0.14, 0.2])
+
+
+def test_what_was_drawn_too_often_already_gets_nothing():
+    assert supply([500, 10], [30, 40], 500).limited(np.array([0.5, 0.5])).tolist() == [1.0, 0.0]
+
+
+def test_a_long_run_may_repeat_more():
+    share_K = supply([100, 100], [0, 0], 2000).limited(np.array([0.7, 0.3]))
+    assert share_K.tolist() == pytest.approx([0.7, 0.3])
+    assert supply([100, 100], [0, 0], 2000).limited(np.array([0.9, 0.1]))[0] == pytest.approx(0.75)
+
+
+def test_at_the_end_of_a_run_the_limit_is_that_of_the_whole():
+    assert supply([500, 40], [400, 100], 0).limited(np.array([0.5, 0.5]))[1] == pytest.approx(3 * 40 / 500)
+
+
+def test_before_any_row_is_drawn_nothing_is_limited():
+    assert supply([10, 10], [0, 0], 0).limited(np.array([3.0, 1.0])).tolist() == [0.75, 0.25]
+
+
+@pytest.mark.parametrize("indirect", [False, True])
+def test_copies_are_found_in_any_dataset(indirect):
+    rows = Dataset.from_list([{"input_ids": ids} for ids in ([9], [1, 2], [1, 2, 3], [4], [1, 2], [5], [4], [1, 2])])
+    rows = rows.select([1, 2, 3, 4, 5, 6, 7]) if not indirect else rows.select([1, 3, 2, 4, 5, 6, 7])
+    groups = Groups.from_columns(["a", "a", "a", "b", "b", "c", "c"], [0, 1, 0, 0, 1, 0, 1])
+    # a: [1, 2] stands in three, [1, 2, 3] in one, [4] in two; b: [1, 2] in three, [5] in one; c: [4] in two, [1, 2]
+    assert own_parts(rows, groups).tolist() == pytest.approx(
+        [(1 / 3 + 1 + 1 / 2) / 3, (1 / 3 + 1) / 2, (1 / 2 + 1 / 3) / 2]
+    )
+
+
+def test_rows_that_stand_twice_in_one_dataset_are_no_copies():
+    rows = [{"input_ids": [1]}, {"input_ids": [1]}, {"input_ids": [2]}]
+    assert own_parts(rows, Groups.from_columns(["a", "a", "b"], [0, 0, 0])).tolist() == [1.0, 1.0]
