@@ -5,11 +5,11 @@ import pytest
 from datasets import Dataset
 
 from hbo.core.groups import Groups
-from hbo.rewards.supply import Supply, own_parts
+from hbo.rewards.supply import Supply, shared_rows
 
 
 def supply(rows, drawn, to_come):
-    return Supply(np.array(rows), np.ones(len(rows)), np.array(drawn), to_come)
+    return Supply(np.array(rows), np.eye(len(rows)), np.array(drawn), to_come)
 
 
 def test_a_small_dataset_gets_what_three_passes_leave_and_the_others_the_rest():
@@ -46,12 +46,18 @@ def test_copies_are_found_in_any_dataset(indirect):
     rows = Dataset.from_list([{"input_ids": ids} for ids in ([9], [1, 2], [1, 2, 3], [4], [1, 2], [5], [4], [1, 2])])
     rows = rows.select([1, 2, 3, 4, 5, 6, 7]) if not indirect else rows.select([1, 3, 2, 4, 5, 6, 7])
     groups = Groups.from_columns(["a", "a", "a", "b", "b", "c", "c"], [0, 1, 0, 0, 1, 0, 1])
-    # a: [1, 2] stands in three, [1, 2, 3] in one, [4] in two; b: [1, 2] in three, [5] in one; c: [4] in two, [1, 2]
-    assert own_parts(rows, groups).tolist() == pytest.approx(
-        [(1 / 3 + 1 + 1 / 2) / 3, (1 / 3 + 1) / 2, (1 / 2 + 1 / 3) / 2]
+    third = 1 / 3
+    assert shared_rows(rows, groups) == pytest.approx(
+        np.array([[1, third, 2 * third], [0.5, 1, 0.5], [1, 0.5, 1]])  # a and b share [1, 2], a and c that and [4]
     )
 
 
 def test_rows_that_stand_twice_in_one_dataset_are_no_copies():
     rows = [{"input_ids": [1]}, {"input_ids": [1]}, {"input_ids": [2]}]
-    assert own_parts(rows, Groups.from_columns(["a", "a", "b"], [0, 0, 0])).tolist() == [1.0, 1.0]
+    assert shared_rows(rows, Groups.from_columns(["a", "a", "b"], [0, 0, 0])).tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_datasets_that_share_rows_get_alike_and_no_more_than_one():
+    shared_KK = np.array([[1.0, 0, 0, 0], [0, 1, 1, 0], [0, 1, 1, 0], [0, 0, 0, 1]])
+    reward_K = Supply(np.full(4, 9), shared_KK, np.zeros(4), 0).divided(np.array([1.0, 2.0, 6.0, 5.0]))
+    assert reward_K.tolist() == [1.0, 2.0, 2.0, 5.0]

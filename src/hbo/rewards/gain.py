@@ -23,8 +23,8 @@ with one variance for all datasets.
 they are missing. So no dataset is expected to gain less than a third of what the mean one does, and no reward is below
 a third of the mean reward.
 
-**Copies and repeats** don't show in losses, until it is too late: see `hbo.rewards.supply`. A reward is multiplied by
-the part of the rows that the dataset has for itself, and limited to the share that it can still give.
+**Copies and repeats** don't show in losses, or when it is too late: see `hbo.rewards.supply`. Datasets that share rows
+divide what they get, and none gets more than it can still give.
 
 Transfer between datasets is not looked for: it can't be told from chance with the measurements that a fine-tuning run
 has (`slope` tries). The method uses HBO's perplexity ratio for the groups, which turns away from wrong answers.
@@ -56,7 +56,7 @@ def gain(model: nn.Module, sets: Sets) -> Floats:
     drawn_SK, loss_SK = sets.past.note(dev_losses(model, sets))
     if is_untold(drawn_SK):
         return np.full(drawn_SK.shape[1], np.nan)
-    return sets.supply.limited(gains(drawn_SK[1:], loss_SK[1:]) * sets.supply.own_K)
+    return sets.supply.limited(sets.supply.divided(gains(drawn_SK[1:], loss_SK[1:])))
 
 
 def gains(drawn_SK: Floats, loss_SK: Floats) -> Floats:

@@ -22,7 +22,7 @@ from hbo.rewards.measurer import Measurer, Standing
 from hbo.rewards.passes import Sets, chosen
 from hbo.rewards.past import Past
 from hbo.rewards.probe import Probe
-from hbo.rewards.supply import Supply, own_parts
+from hbo.rewards.supply import Supply, shared_rows
 from hbo.scoring.processes import ALONE, Processes
 
 
@@ -119,7 +119,7 @@ class PerDataset(Measurer):
 
     def _whole_supply(self) -> Supply:
         rows_K = self.probe.groups.sizes_K
-        return Supply(rows_K, own_parts(self.probe.rows, self.probe.groups), np.zeros_like(rows_K), to_come=0)
+        return Supply(rows_K, shared_rows(self.probe.rows, self.probe.groups), np.zeros_like(rows_K), to_come=0)
 
     def _sets_of(self, cells: list[Ints]) -> list[Ints]:
         """The rows of each choice, given those of each group: the groups themselves if one actor holds them all."""

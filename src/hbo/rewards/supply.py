@@ -1,7 +1,11 @@
 """What datasets still have to give: rows of their own, and how often these may come in the rest of the run.
 
-**Copies.** A row that stands in m datasets counts 1/m in each: one dataset under two names is one dataset, and asks for
-one share. Copies are rows of the same tokens; rows that say the same in other words are not seen.
+**Copies.** One dataset under two names is one dataset, and asks for one share. S_ij says which part of i's rows stand
+in j too (S_ii = 1). Datasets that share rows are measured together, and divide what they get:
+
+    R_i ← (Σ_j S_ij R_j / Σ_j S_ij) / Σ_j S_ij
+
+Copies are rows of the same tokens; rows that say the same in other words are not seen.
 
 **Repeats.** A row seen a few times is worth nearly as much as a new one, and then soon nothing (Muennighoff et al.
 2023, "Scaling Data-Constrained Language Models", arXiv 2305.16264: up to four passes in pre-training; at the larger
@@ -35,21 +39,34 @@ class Supply:
 
     Attributes:
         rows_K: Rows of each dataset.
-        own_K: Which part of them is its own, a row in m datasets counting 1/m.
+        shared_KK: Which part of dataset i's rows stand in dataset j; 1 where i = j.
         drawn_K: Rows that training has taken of each.
         to_come: Rows that it will still take.
     """
 
     rows_K: Ints
-    own_K: Floats
+    shared_KK: Floats
     drawn_K: Ints
     to_come: int
+
+    def divided(self, reward_K: Floats) -> Floats:
+        """What is left of these rewards where datasets share rows.
+
+        Example: the second dataset stands in the mixture twice.
+            >>> shared = np.array([[1.0, 0, 0], [0, 1, 1], [0, 1, 1]])
+            >>> supply = Supply(np.array([9, 9, 9]), shared, np.array([0, 0, 0]), to_come=0)
+            >>> supply.divided(np.array([3.0, 1.0, 3.0])).tolist()
+            [3.0, 1.0, 1.0]
+        """
+        in_all_K = self.shared_KK.sum(axis=1)
+        divided_K: Floats = self.shared_KK @ reward_K / in_all_K**2
+        return divided_K
 
     def limited(self, share_K: Floats) -> Floats:
         """These shares, none above what its dataset can still give; the others get the rest, in proportion.
 
         Example: of 30 rows, of which 10 were taken, 80 may still come.
-            >>> supply = Supply(np.array([1000, 30]), np.ones(2), np.array([10, 10]), to_come=400)
+            >>> supply = Supply(np.array([1000, 30]), np.eye(2), np.array([10, 10]), to_come=400)
             >>> supply.limited(np.array([0.5, 0.5])).tolist()
             [0.8, 0.2]
         """
@@ -71,13 +88,13 @@ class Supply:
         return limited_K
 
 
-def own_parts(rows: TokenRows, groups: Groups) -> Floats:
-    """Which part of each dataset's rows is its own (K,), a row whose tokens stand in m datasets counting 1/m.
+def shared_rows(rows: TokenRows, groups: Groups) -> Floats:
+    """Which part of dataset i's rows stand in dataset j too (K, K), by their tokens; 1 where i = j.
 
     Example:
         >>> rows = [{"input_ids": [1, 2]}, {"input_ids": [3]}, {"input_ids": [1, 2]}]
-        >>> own_parts(rows, Groups.from_columns(["a", "a", "b"], [0, 0, 0])).tolist()
-        [0.75, 0.5]
+        >>> shared_rows(rows, Groups.from_columns(["a", "a", "b"], [0, 0, 0])).tolist()
+        [[1.0, 0.5], [1.0, 1.0]]
     """
     hash_N = _hashes(rows)
     hash_K = [
@@ -85,7 +102,11 @@ def own_parts(rows: TokenRows, groups: Groups) -> Floats:
         for k in range(len(groups.datasets))
     ]
     hash_U, holders_U = np.unique(np.concatenate(hash_K), return_counts=True)
-    return np.array([np.mean(1 / holders_U[np.searchsorted(hash_U, own)]) if len(own) else 1.0 for own in hash_K])
+    copied = hash_U[holders_U > 1]
+    is_in_KU = np.stack([np.isin(copied, own) for own in hash_K]).astype(np.float64)
+    shared_KK: Floats = is_in_KU @ is_in_KU.T / np.array([[max(1, len(own))] for own in hash_K])
+    np.fill_diagonal(shared_KK, 1.0)
+    return shared_KK
 
 
 def _hashes(rows: TokenRows) -> Ints:
