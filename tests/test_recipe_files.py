@@ -15,7 +15,7 @@ from hbo.data.mixture import dataset_sizes, read_mixture
 
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").glob("*.yaml"))
 KNOWN = sorted((Path(__file__).parents[1] / "recipes" / "known").glob("*.yaml"))
-PAPER = [path for path in RECIPES if path.stem not in ("smollm2", "tiny")]
+PAPER = [path for path in RECIPES if path.stem not in ("smollm2", "tiny", "tiny-multilingual")]
 MODELS = {
     "llama-3.1-8b": "meta-llama/Llama-3.1-8B",
     "qwen2.5-7b": "Qwen/Qwen2.5-7B",

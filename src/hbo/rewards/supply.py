@@ -7,11 +7,10 @@ in j too (S_ii = 1). Datasets that share rows are measured together, and divide 
 
 Copies are rows of the same tokens; rows that say the same in other words are not seen.
 
-**Repeats.** A row seen a few times is worth nearly as much as a new one, and then soon nothing (Muennighoff et al.
-2023, "Scaling Data-Constrained Language Models", arXiv 2305.16264: up to four passes in pre-training; at the larger
-learning rates of fine-tuning it is less). So a dataset is planned to be gone through three times at most, as often as
-transformers' trainer does by default, or half as often again as the whole mixture if a run is long. The limit is on
-shares: what is left of a dataset is spread over the rest of the run, and not used up early.
+**Repeats.** A row is worth nearly as much the second to fourth time as the first, and then soon nothing (Muennighoff et
+al. 2023, "Scaling Data-Constrained Language Models", arXiv 2305.16264). So a dataset is planned to be gone through four
+times at most, or half as often again as the whole mixture if a run is long. The limit is on shares: what is left of a
+dataset is spread over the rest of the run, and not used up early.
 
 Letters: N rows, K datasets.
 """
@@ -28,7 +27,7 @@ from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
 from hbo.scoring.batches import TokenRows
 
-_PASSES = 3.0
+_PASSES = 4.0
 _OF_ALL = 1.5  # of the passes over the whole mixture
 _BATCH = 1000
 
@@ -65,10 +64,10 @@ class Supply:
     def limited(self, share_K: Floats) -> Floats:
         """These shares, none above what its dataset can still give; the others get the rest, in proportion.
 
-        Example: of 30 rows, of which 10 were taken, 80 may still come.
-            >>> supply = Supply(np.array([1000, 30]), np.eye(2), np.array([10, 10]), to_come=400)
+        Example: of 30 rows, of which 20 were taken, 100 may still come.
+            >>> supply = Supply(np.array([1000, 30]), np.eye(2), np.array([20, 20]), to_come=400)
             >>> supply.limited(np.array([0.5, 0.5])).tolist()
-            [0.8, 0.2]
+            [0.75, 0.25]
         """
         share_K, in_all = share_K / share_K.sum(), self.drawn_K.sum() + self.to_come
         if not in_all:
