@@ -72,6 +72,28 @@ def test_a_loss_that_could_not_be_measured_gets_the_mean():
     assert gains(drawn_SK, np.full((5, 3), np.nan)).tolist() == [1.0, 1.0, 1.0]
 
 
+def test_a_measurement_that_failed_once_is_left_out():
+    drawn_SK = np.outer(np.arange(1, 8), [10, 10])
+    loss_SK = np.stack([3 - 0.4 * np.log(drawn_SK[:, 0]), 0.0 * drawn_SK[:, 1] + 3], axis=1)
+    gap = loss_SK.copy()
+    gap[2, 0], gap[4] = np.nan, np.nan
+    assert gains(drawn_SK, gap) == pytest.approx(gains(drawn_SK, loss_SK), rel=0.1)
+
+
+def test_losses_of_nothing_leave_all_alike():
+    assert gains(np.array([[5, 5], [9, 9]]), np.zeros((2, 2))).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("drawn", [0, 7])
+def test_what_was_not_drawn_meanwhile_leaves_the_others_as_they_are(drawn):
+    count_S = np.arange(1, 7)
+    noise_SK = 0.01 * np.random.default_rng(0).normal(size=(6, 3))
+    loss_SK = np.stack([3 - 0.4 * np.log(count_S), 0 * count_S + 3.0, 0 * count_S + 3.0], axis=1) + noise_SK
+    reward_K = gains(np.stack([20 * count_S, 20 * count_S, 0 * count_S + drawn], axis=1), loss_SK)
+    assert reward_K[0] > 3 * reward_K[1]
+    assert reward_K[1] < reward_K[2] < reward_K[0]  # what is expected of it
+
+
 def options(**more):
     balance = {**METHODS["gain"].model_dump(exclude_unset=True), "method": "gain", "update_every": 2}
     return {"balance": balance, **more}
@@ -88,6 +110,19 @@ def test_a_run_moves_by_it_and_resumes_to_the_same_bits(make_trainer, tmp_path):
     again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-5"))
     assert_same_weights(weights(again), weights(whole))
     assert [record["global"] for record in ledger(tmp_path / "out")] == [record["global"] for record in records]
+
+
+def test_no_copy_of_a_row_set_aside_is_drawn(make_trainer):
+    rows = token_rows(sizes=(60, 80))
+    twin = rows.filter(lambda row: row["hbo_dataset"] == "b").map(lambda row: {"hbo_dataset": "c"})
+    trainer, callback = make_trainer(**options(rows=concatenate_datasets([rows, twin]), max_steps=40))
+    trainer.train()
+    ids = trainer.train_dataset["input_ids"]
+    balancing = callback.balancing
+    aside = {tuple(ids[number]) for dev in balancing.measurer.dev_K for number in dev.tolist()}
+    drawn = {tuple(ids[number]) for number in balancing.groups.order_N.tolist()}
+    assert len(aside) > 8
+    assert not aside & drawn
 
 
 def test_a_dataset_under_two_names_asks_for_one_share(make_trainer, tmp_path):

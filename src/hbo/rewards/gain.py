@@ -17,11 +17,12 @@ says, by Bayes' rule,
     R_i = m_i + λ_i (b_i − m_i),    λ_i = (0.7 m_i)² / ((0.7 m_i)² + s_i²),    b_i between 0 and L_i
 
 so that after a single measurement rows are drawn by m, and later by what was seen. The errors are those of the fit,
-with one variance for all datasets.
+with one variance for all datasets, to which three measurements are added that are off by 0.5% of the mean loss: two or
+three points can't tell how noisy they are.
 
 **What is forgotten.** A loss may be flat only because the dataset's rows keep it there, which no slope shows before
-they are missing. So no dataset is expected to gain less than a third of what the mean one does, and no reward is below
-a third of the mean reward.
+they are missing. So no dataset is expected to gain less than a third of what the mean one does, and rewards that are
+less than a third of the mean are raised to that.
 
 **Copies and repeats** don't show in losses, or when it is too late: see `hbo.rewards.supply`. Datasets that share rows
 divide what they get, and none gets more than it can still give.
@@ -46,8 +47,10 @@ from hbo.rewards.passes import Sets
 from hbo.rewards.slope import dev_losses, is_untold
 
 _SPREAD = 0.7  # of what is expected
-_NOISE, _TIMES = 0.005, 3  # of the mean loss, as if measured so often: what a fit of two or three points can't tell
+_NOISE, _TIMES = 0.005, 3  # of the mean loss, as if measured so often
 _LEAST = 1 / 3  # of the mean
+_FLAT = 1e-20  # a spread of log n that is none, but for rounding
+_TINY = float(np.finfo(float).tiny)
 
 
 def gain(model: nn.Module, sets: Sets) -> Floats:
@@ -60,7 +63,7 @@ def gain(model: nn.Module, sets: Sets) -> Floats:
 
 
 def gains(drawn_SK: Floats, loss_SK: Floats) -> Floats:
-    """How much one percent more rows of each dataset would lower its loss (K,), in hundredths of nats per token.
+    """How much one percent more rows of each dataset would lower its loss (K,), up to a common factor.
 
     Args:
         drawn_SK: Rows drawn of each dataset until each measurement.
@@ -74,33 +77,42 @@ def gains(drawn_SK: Floats, loss_SK: Floats) -> Floats:
         >>> bool(share[0] > 0.55)
         True
     """
-    is_known_K: NDArray[np.bool_] = np.all(np.isfinite(loss_SK), axis=0)
-    if not is_known_K.any():
+    is_known_K: NDArray[np.bool_] = np.isfinite(loss_SK[-1])
+    now_K = loss_SK[-1, is_known_K]
+    if not now_K.any():
         return np.ones(len(is_known_K))
-    now_K, n_SK = loss_SK[-1, is_known_K], np.maximum(drawn_SK[:, is_known_K], 1)
+    all_known_S: NDArray[np.bool_] = np.all(np.isfinite(loss_SK[:, is_known_K]), axis=1)
+    drawn_SK, loss_SK = drawn_SK[all_known_S], loss_SK[all_known_S]
     expected_K = np.clip(now_K, _LEAST * now_K.mean(), now_K.mean())
     reward_K = expected_K = expected_K / expected_K.mean()
-    if len(loss_SK) > 1:
-        slope_K, error_K = _slopes(np.log(n_SK), loss_SK[:, is_known_K], drawn_SK.sum(axis=1))
+    slope_K, spread_K, variance = _slopes(drawn_SK, loss_SK, is_known_K)
+    if spread_K.any() and variance > 0:
         seen_K = np.clip(slope_K, 0.0, now_K)
-        expected_K = expected_K * max(seen_K.mean(), error_K.mean() / 2)
-        trust_K = (_SPREAD * expected_K) ** 2 / ((_SPREAD * expected_K) ** 2 + error_K**2)
-        reward_K = expected_K + trust_K * (seen_K - expected_K)
+        # Means over datasets count each by how well its slope is known.
+        scale = max(spread_K @ seen_K / (spread_K @ expected_K), np.sqrt(variance / spread_K.mean()) / 2)
+        expected_K = expected_K * scale
+        prior_K = (_SPREAD * expected_K) ** 2
+        reward_K = expected_K + prior_K / (prior_K + variance / np.maximum(spread_K, _TINY)) * (seen_K - expected_K)
     reward_K = np.maximum(reward_K, _LEAST * reward_K.mean())
     found = np.full(len(is_known_K), reward_K.mean())  # what isn't known gets the mean
     found[is_known_K] = reward_K
     return found
 
 
-def _slopes(log_SK: Floats, loss_SK: Floats, total_S: Floats) -> tuple[Floats, Floats]:
-    """How much each loss falls per unit of log n, and the standard error of that, each (K,)."""
+def _slopes(drawn_SK: Floats, loss_SK: Floats, is_known_K: NDArray[np.bool_]) -> tuple[Floats, Floats, float]:
+    """How much each known loss falls per unit of log n (K,); the spread of log n (K,); and the variance of the fit.
+
+    The squared standard error of a slope is variance / spread. A dataset that wasn't drawn between measurements has a
+    spread of 0, and nothing is known of its slope.
+    """
+    loss_SK, total_S = loss_SK[:, is_known_K], drawn_SK.sum(axis=1)
+    log_SK = np.log(np.maximum(drawn_SK[:, is_known_K], 1))
     weight_S = total_S**2 / (total_S**2).sum()
     x_SK, fall_SK = log_SK - weight_S @ log_SK, weight_S @ loss_SK - loss_SK
-    spread_K = np.maximum(weight_S @ x_SK**2, np.finfo(float).tiny)
-    slope_K = weight_S @ (x_SK * fall_SK) / spread_K
+    spread_K = weight_S @ x_SK**2
+    spread_K = np.where(spread_K > _FLAT, spread_K, 0.0)
+    slope_K = np.where(spread_K > 0, weight_S @ (x_SK * fall_SK) / np.where(spread_K > 0, spread_K, 1.0), 0.0)
     count = 1 / (weight_S @ weight_S)  # measurements of equal weight that say as much
     square = float((weight_S @ (fall_SK - slope_K * x_SK) ** 2).mean()) * count / max(count - 2, 1)
     free, least = max(len(loss_SK) - 2, 0), (_NOISE * loss_SK[-1].mean()) ** 2
-    square = (square * free + least * _TIMES) / (free + _TIMES)
-    error_K: Floats = np.sqrt(square / (count * spread_K))
-    return slope_K, error_K
+    return slope_K, spread_K, (square * free + least * _TIMES) / (free + _TIMES) / count

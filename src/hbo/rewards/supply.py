@@ -9,8 +9,8 @@ Copies are rows of the same tokens; rows that say the same in other words are no
 
 **Repeats.** A row is worth nearly as much the second to fourth time as the first, and then soon nothing (Muennighoff et
 al. 2023, "Scaling Data-Constrained Language Models", arXiv 2305.16264). So a dataset is planned to be gone through four
-times at most, or half as often again as the whole mixture if a run is long. The limit is on shares: what is left of a
-dataset is spread over the rest of the run, and not used up early.
+times at most, or half as often again as the whole mixture if a run is long; rows of two datasets count once. The limit
+is on shares: what is left of a dataset is spread over the rest of the run, and not used up early.
 
 Letters: N rows, K datasets.
 """
@@ -18,18 +18,18 @@ Letters: N rows, K datasets.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-from datasets import Dataset
 
 from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups
 from hbo.scoring.batches import TokenRows
+from hbo.scoring.copies import token_hashes
 
 _PASSES = 4.0
 _OF_ALL = 1.5  # of the passes over the whole mixture
-_BATCH = 1000
+_NOTHING = 1e-6  # of a share: a reward of 0 would count as one that couldn't be measured, and leave the share as it is
+_CHUNK = 100_000
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ class Supply:
             >>> supply.divided(np.array([3.0, 1.0, 3.0])).tolist()
             [3.0, 1.0, 1.0]
         """
-        in_all_K = self.shared_KK.sum(axis=1)
-        divided_K: Floats = self.shared_KK @ reward_K / in_all_K**2
+        divided_K: Floats = self.shared_KK @ reward_K / self._holders_K**2
         return divided_K
 
     def limited(self, share_K: Floats) -> Floats:
@@ -69,22 +68,30 @@ class Supply:
             >>> supply.limited(np.array([0.5, 0.5])).tolist()
             [0.75, 0.25]
         """
-        share_K, in_all = share_K / share_K.sum(), self.drawn_K.sum() + self.to_come
+        in_all = int(self.drawn_K.sum()) + self.to_come
+        share_K = np.asarray(share_K / share_K.sum())
         if not in_all:
             return share_K
-        passes = max(_PASSES, _OF_ALL * in_all / self.rows_K.sum())
+        own_K, drawn_K = self.rows_K / self._holders_K, self.drawn_K @ self.shared_KK / self._holders_K
+        passes = max(_PASSES, _OF_ALL * in_all / own_K.sum())
         if self.to_come > 0:
-            most_K = np.maximum(passes * self.rows_K - self.drawn_K, 0.0) / self.to_come
+            most_K = np.maximum(passes * own_K - drawn_K, 0.0) / self.to_come
         else:  # the run is over; what would have been right for all of it
-            most_K = passes * self.rows_K / in_all
+            most_K = passes * own_K / in_all
         is_full_K = np.zeros(len(share_K), dtype=bool)
         while (above_K := ~is_full_K & (share_K > most_K)).any():
             is_full_K |= above_K
             rest = max(0.0, 1.0 - most_K[is_full_K].sum())
             free = share_K[~is_full_K].sum()
             share_K = np.where(is_full_K, most_K, share_K * (rest / free if free else 0.0))
+        share_K = np.maximum(share_K / max(share_K.sum(), _NOTHING), _NOTHING)
         limited_K: Floats = share_K / share_K.sum()
         return limited_K
+
+    @property
+    def _holders_K(self) -> Floats:
+        holders_K: Floats = self.shared_KK.sum(axis=1)
+        return holders_K
 
 
 def shared_rows(rows: TokenRows, groups: Groups) -> Floats:
@@ -95,26 +102,18 @@ def shared_rows(rows: TokenRows, groups: Groups) -> Floats:
         >>> shared_rows(rows, Groups.from_columns(["a", "a", "b"], [0, 0, 0])).tolist()
         [[1.0, 0.5], [1.0, 1.0]]
     """
-    hash_N = _hashes(rows)
+    hash_N = token_hashes(rows)
     hash_K = [
         np.unique(np.concatenate([hash_N[groups.rows(k, level)] for level in range(groups.levels)]))
         for k in range(len(groups.datasets))
     ]
     hash_U, holders_U = np.unique(np.concatenate(hash_K), return_counts=True)
     copied = hash_U[holders_U > 1]
-    is_in_KU = np.stack([np.isin(copied, own) for own in hash_K]).astype(np.float64)
-    shared_KK: Floats = is_in_KU @ is_in_KU.T / np.array([[max(1, len(own))] for own in hash_K])
+    shared_KK: Floats = np.zeros((len(hash_K), len(hash_K)))
+    for start in range(0, len(copied), _CHUNK):
+        part = copied[start : start + _CHUNK]
+        is_in_KU = np.stack([np.isin(part, own) for own in hash_K]).astype(np.float64)
+        shared_KK += is_in_KU @ is_in_KU.T
+    shared_KK /= np.array([[max(1, len(own))] for own in hash_K])
     np.fill_diagonal(shared_KK, 1.0)
     return shared_KK
-
-
-def _hashes(rows: TokenRows) -> Ints:
-    """One number for the tokens of each row (N,), the same for the same tokens; it says nothing in another process."""
-    if not isinstance(rows, Dataset):
-        return np.array([hash(np.asarray(row["input_ids"], dtype=np.int64).tobytes()) for row in rows], dtype=np.int64)
-    found: list[int] = []
-    for table in rows.select_columns(["input_ids"]).with_format("arrow").iter(_BATCH):
-        for part in table["input_ids"].chunks:
-            tokens, end = part.values.to_numpy(zero_copy_only=False), part.offsets.to_numpy()
-            found += [hash(tokens[a:b].tobytes()) for a, b in pairwise(end)]
-    return np.array(found, dtype=np.int64)

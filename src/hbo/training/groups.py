@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from hbo.core.groups import Groups
 from hbo.core.keys import Purpose, generator
 from hbo.errors import DataError
 from hbo.rewards.examples import example_counts
+from hbo.scoring.copies import token_hashes
 from hbo.training.trainer_rows import row_lengths
 
 _BATCH = 1 << 20
@@ -68,7 +69,8 @@ def _check_columns(table: pa.Table) -> None:
 def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, list[Ints]]:
     """The groups that training draws from, and the rows of each dataset that are set aside for a reward (else none).
 
-    These are 5% of a dataset and at least 8, but never more than 10%, and at least one, chosen by the seed.
+    These are 5% of a dataset and at least 8, but never more than 10%, and at least one, chosen by the seed. Copies of
+    them are not drawn either, in whatever dataset they stand, unless they are more than half of that dataset.
 
     Raises:
         DataError: As `groups_of`; or a dataset has a single row, of which none can be set aside; or rows are packed.
@@ -83,7 +85,20 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
         wanted = max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own)))
         count = min(wanted, max(1, math.floor(_MOST_ASIDE * len(own))))
         dev_K.append(np.sort(generator(seed, Purpose.ASIDE, k).choice(own, count, replace=False)))
-    return groups.without(np.concatenate(dev_K)), dev_K
+    return groups.without(np.concatenate([*dev_K, *_copies(rows, groups, dev_K)])), dev_K
+
+
+def _copies(rows: Dataset, groups: Groups, dev_K: list[Ints]) -> Iterator[Ints]:
+    """The rows of each dataset that are copies of some that are set aside, by their tokens."""
+    if "input_ids" not in rows.column_names:
+        return
+    hash_N = token_hashes(rows)
+    aside = np.unique(hash_N[np.concatenate(dev_K)])
+    for k in range(len(groups.datasets)):
+        own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
+        copies = own[np.isin(hash_N[own], aside)]
+        if 2 * len(copies) <= len(own):
+            yield copies
 
 
 def check_aside(sizes: Mapping[str, int], config: HBOConfig) -> None:
