@@ -68,7 +68,7 @@ SETTINGS: dict[str, Method] = {
         reward: Method(_OURS | {"global_reward": reward})
         for reward in ("slope", "learnable", "influence", "signal_norm", "token_signal_norm")
     },
-    "gain": Method({**_OURS, "global_reward": "gain", "local_reward": "perplexity_ratio"}),  # hbo.rewards.gain
+    "gain": Method(_OURS | {"global_reward": "gain", "local_reward": "perplexity_ratio"}),  # hbo.rewards.gain
     # Beyond the paper; hbo.core.closed_form.
     "loss_softmax": Method(_BY_LOSS | {"actor": {"kind": "loss_softmax"}}),
     "exp3": Method(_BY_LOSS | {"actor": {"kind": "exp3"}}),

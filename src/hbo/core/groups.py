@@ -170,6 +170,17 @@ class Groups:
         return self.order_N[self.offsets[cell] : self.offsets[cell + 1]].astype(np.int64)
 
 
+def rows_of(groups: Groups, dataset: int) -> Ints:
+    """Row numbers of one dataset, level after level.
+
+    Example:
+        >>> rows_of(Groups.from_columns(["a", "b", "a"], [1, 0, 0]), 0).tolist()
+        [2, 0]
+    """
+    start, stop = groups.offsets[[dataset * groups.levels, (dataset + 1) * groups.levels]]
+    return groups.order_N[start:stop].astype(np.int64)
+
+
 def _in_groups(code_N: NDArray[Any], level_N: NDArray[Any], datasets: int, levels: int) -> tuple[Narrow, Ints]:
     """Row numbers, group after group, and where each group begins: a counting sort.
 

@@ -10,9 +10,9 @@ far. The untuned model is left out: what the first rows teach is the format of a
 
 **Noise.** Losses of a few rows set aside, after a few dozen steps, are mostly noise, and so are their slopes. What is
 known before looking is that little can be gained where the loss is low. So a dataset is expected to gain m_i, in
-proportion to its loss, but that a loss above the mean promises no more than the mean, since it may stay there. The m_i
-add up to the gain that is seen in all, and each may be off by 0.7 of itself. A slope b_i with standard error s_i then
-says, by Bayes' rule,
+proportion to its loss, but that a loss above the mean promises no more than the mean, since it may stay there. The
+scale of m is the mean slope that is seen, or half a standard error if that is more, and each m_i may be off by 0.7 of
+itself. A slope b_i with standard error s_i then says, by Bayes' rule,
 
     R_i = m_i + λ_i (b_i − m_i),    λ_i = (0.7 m_i)² / ((0.7 m_i)² + s_i²),    b_i between 0 and L_i
 

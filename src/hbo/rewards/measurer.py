@@ -44,6 +44,11 @@ class Standing:
     steps: int
     drawn_KL: Ints
 
+    @property
+    def to_come(self) -> int:
+        """Rows that training will still take, if it goes on as until now."""
+        return round(int(self.drawn_KL.sum()) * (self.steps / max(1, self.step) - 1))
+
 
 class StepWatcher(Protocol):
     """Watches the passes of training steps without changing any tensor. By default it does nothing.

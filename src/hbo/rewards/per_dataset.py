@@ -6,6 +6,7 @@ The groups' reward, where there is one, is measured by a Probe as ever.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ class PerDataset(Measurer):
         self.probe, self.config, self.reward, self.dev_K = probe, config, reward, dev_K
         self._function = built_in(reward)
         self.past = Past([0] * len(dev_K)) if "past" in needs(reward) else None
-        self._supply: Supply | None = None
+        self._standing: Standing | None = None
         if "dev_rows" in needs(reward) and not dev_K:
             raise DataError(f"the reward {reward} is measured on rows that are set aside, but there are none")
         if probe.examples is not probe.rows:
@@ -69,13 +70,10 @@ class PerDataset(Measurer):
             self._measured(model, [], self._looked_at(0), processes, self.past)
 
     def before_update(self, standing: Standing) -> None:
-        """Notes how many rows were drawn."""
+        """Notes how many rows were drawn, and how many are to come."""
+        self._standing = standing
         if self.past is not None:
             self.past.now_K = standing.drawn_KL.sum(axis=1).tolist()
-        if "supply" in needs(self.reward):
-            drawn_K = standing.drawn_KL.sum(axis=1)
-            to_come = round(drawn_K.sum() * (standing.steps / max(1, standing.step) - 1))
-            self._supply = replace(self._whole_supply(), drawn_K=drawn_K, to_come=to_come)
 
     def state_dict(self) -> dict[str, Any]:
         """As the probe's, and the past."""
@@ -112,17 +110,19 @@ class PerDataset(Measurer):
             dev_K,
             gradient_tokens=self.config.probe_tokens,
             past=past,
-            supply=self._whole_supply() if "supply" in needs(self.reward) else None,
+            supply=self._supply() if "supply" in needs(self.reward) else None,
         )
         value_C: Floats = self._function(model, sets)
         return value_C
 
-    def _whole_supply(self) -> Supply:
-        if self._supply is None:  # not before it is wanted: all rows are looked at
-            rows_K = self.probe.groups.sizes_K
-            shared_KK = shared_rows(self.probe.rows, self.probe.groups)
-            self._supply = Supply(rows_K, shared_KK, np.zeros_like(rows_K), to_come=0)
-        return self._supply
+    def _supply(self) -> Supply:
+        rows_K, now = self.probe.groups.sizes_K, self._standing
+        drawn_K, to_come = (np.zeros_like(rows_K), 0) if now is None else (now.drawn_KL.sum(axis=1), now.to_come)
+        return Supply(rows_K, self._shared_KK, drawn_K, to_come)
+
+    @cached_property
+    def _shared_KK(self) -> Floats:
+        return shared_rows(self.probe.rows, self.probe.groups)  # not before it is wanted: all rows are looked at
 
     def _sets_of(self, cells: list[Ints]) -> list[Ints]:
         """The rows of each choice, given those of each group: the groups themselves if one actor holds them all."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hbo.arrays import Floats, Ints
-from hbo.core.groups import Groups
+from hbo.core.groups import Groups, rows_of
 from hbo.scoring.batches import TokenRows
 from hbo.scoring.copies import token_hashes
 
@@ -103,10 +103,7 @@ def shared_rows(rows: TokenRows, groups: Groups) -> Floats:
         [[1.0, 0.5], [1.0, 1.0]]
     """
     hash_N = token_hashes(rows)
-    hash_K = [
-        np.unique(np.concatenate([hash_N[groups.rows(k, level)] for level in range(groups.levels)]))
-        for k in range(len(groups.datasets))
-    ]
+    hash_K = [np.unique(hash_N[rows_of(groups, k)]) for k in range(len(groups.datasets))]
     hash_U, holders_U = np.unique(np.concatenate(hash_K), return_counts=True)
     copied = hash_U[holders_U > 1]
     shared_KK: Floats = np.zeros((len(hash_K), len(hash_K)))

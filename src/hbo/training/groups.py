@@ -12,7 +12,7 @@ from datasets import Dataset
 from hbo.arrays import Ints
 from hbo.config import HBOConfig
 from hbo.config.rewards import needs
-from hbo.core.groups import Groups
+from hbo.core.groups import Groups, rows_of
 from hbo.core.keys import Purpose, generator
 from hbo.errors import DataError
 from hbo.rewards.examples import example_counts
@@ -81,7 +81,7 @@ def drawn_groups(rows: Dataset, config: HBOConfig, seed: int) -> tuple[Groups, l
     check_aside(dict(zip(groups.datasets, groups.sizes_K.tolist(), strict=True)), config)
     dev_K = []
     for k in range(len(groups.datasets)):
-        own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
+        own = rows_of(groups, k)
         wanted = max(_LEAST_ASIDE, math.ceil(_SHARE_ASIDE * len(own)))
         count = min(wanted, max(1, math.floor(_MOST_ASIDE * len(own))))
         dev_K.append(np.sort(generator(seed, Purpose.ASIDE, k).choice(own, count, replace=False)))
@@ -95,7 +95,7 @@ def _copies(rows: Dataset, groups: Groups, dev_K: list[Ints]) -> Iterator[Ints]:
     hash_N = token_hashes(rows)
     aside = np.unique(hash_N[np.concatenate(dev_K)])
     for k in range(len(groups.datasets)):
-        own = np.concatenate([groups.rows(k, j) for j in range(groups.levels)])
+        own = rows_of(groups, k)
         copies = own[np.isin(hash_N[own], aside)]
         if 2 * len(copies) <= len(own):
             yield copies
