@@ -66,7 +66,7 @@ def before_and_after(before: float | None, after: float | None) -> list[str]:
     return [number(before), number(after), _change(before, after)]
 
 
-def rows_of(scored: Score | Accuracy | None) -> str:
+def rows_scored(scored: Score | Accuracy | None) -> str:
     """How many rows were scored."""
     return whole_number(scored.n if scored else None)
 
@@ -75,7 +75,7 @@ def _held_out_row(metrics: Metrics, dataset: str) -> list[str]:
     first, last = metrics.before.get(dataset), metrics.after.get(dataset)
     losses = before_and_after(*(score.nll if score else None for score in (first, last)))
     perplexities = [number(score.perplexity if score else None, 2) for score in (first, last)]
-    return [name(dataset), *losses, *perplexities, rows_of(last or first)]
+    return [name(dataset), *losses, *perplexities, rows_scored(last or first)]
 
 
 def _answered(metrics: Metrics, dataset: str) -> list[str]:

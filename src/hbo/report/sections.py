@@ -30,7 +30,7 @@ from hbo.report.balance_sections import (
     marked,
     rewards_facts,
 )
-from hbo.report.held_out import before_and_after, held_out_facts, rows_of
+from hbo.report.held_out import before_and_after, held_out_facts, rows_scored
 from hbo.report.helped import helped
 from hbo.report.lengths import length_note
 from hbo.report.markup import (
@@ -228,7 +228,7 @@ def _size_and_start(shown: Shown, dataset: str) -> str:
 def _held_back(run: Run, dataset: str) -> str:
     if run.mixture and dataset in run.mixture.datasets:
         return whole_number(run.mixture.datasets[dataset].held_out)
-    return rows_of(run.metrics.before.get(dataset) if run.metrics else None)
+    return rows_scored(run.metrics.before.get(dataset) if run.metrics else None)
 
 
 def _score(value: float) -> str:
