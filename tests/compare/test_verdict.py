@@ -49,6 +49,17 @@ def test_one_seed_is_chance_and_nothing_is_no_verdict():
     assert of(uniform=[1.0], proportional=[2.0]) == "There is nothing to judge yet: name hbo in --methods too."
 
 
+def test_without_hbo_the_best_method_that_follows_rewards_is_judged():
+    told = of(gain=[0.9 * loss for loss in SIX], slope=SIX, uniform=SIX, placebo=[1.1 * loss for loss in SIX])
+    assert told.startswith("Balancing helped: the mean held-out loss of gain is 10.0% lower than that of uniform")
+    assert of(gain=SIX, slope=SIX) == "There is nothing to judge yet: name a baseline such as proportional in --methods too."
+    assert "name hbo" in of(annealed=SIX, uniform=SIX)
+
+
+def test_beside_hbo_every_other_method_is_a_baseline():
+    assert "higher than that of gain, the best other method" in of(hbo=[2.0], gain=[1.0], uniform=[3.0])
+
+
 def test_seeds_that_disagree_are_within_chance():
     told = of(hbo=[1.0, 2.2, 1.9], uniform=[1.1, 2.0, 2.0], proportional=[3.0, 3.0, 3.0])
     assert told.startswith("No difference was seen between hbo and uniform (3 seeds") and "within chance" in told

@@ -46,7 +46,7 @@ def compare_command(
     from hbo.compare.runner import run_grid
     from hbo.compare.search import already_found, finished_runs, judged_cells, planned, references, settled
     from hbo.compare.terminal_table import comparison_table
-    from hbo.compare.verdict import has_ours, verdict
+    from hbo.compare.verdict import verdict
 
     starts_with = launcher_of(launcher)
     static, fresh = references(methods, vary or (), mixtures), seed_numbers(seeds)
@@ -93,7 +93,7 @@ def compare_command(
         tell("")
     if told:
         tell_part("Headroom", " ".join(told.sentences))
-    if not table or not told or has_ours(table):
+    if not table or not told or table.judged:
         tell_part("Verdict", verdict(table))
     tell_part("Page", str(output / "comparison.html"))
     tell_part("Table", str(output / "comparison.md"))

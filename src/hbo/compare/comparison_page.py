@@ -13,7 +13,7 @@ from hbo.compare.markdown import READING
 from hbo.compare.search import BEST
 from hbo.compare.statistics import Paired
 from hbo.compare.table import Contest, Difference, Metric, ResultLine, Table
-from hbo.compare.verdict import TOO_SMALL, has_ours, is_too_small, verdict
+from hbo.compare.verdict import TOO_SMALL, is_too_small, verdict
 from hbo.folder.paths import REPORT
 from hbo.report.markup import MISSING, Grid, asset, in_percent, markup, name, number, rendered, time_span
 
@@ -64,7 +64,7 @@ def _answers(table: Table | None, headroom: HeadroomPart | None) -> list[tuple[s
     found = (
         [("headroom", "Is there anything to win on this mixture?", " ".join(headroom.sentences))] if headroom else []
     )
-    if table is None or not headroom or has_ours(table):
+    if table is None or not headroom or table.judged:
         found.append(("verdict", "Did balancing help?", verdict(table)))
     return found
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hbo.compare.headroom import WON, HeadroomPart
 from hbo.compare.table import Contest, Metric, SeedMean, Table
-from hbo.compare.verdict import has_ours, verdict
+from hbo.compare.verdict import verdict
 
 READING = (
     "Mean ± standard error over the seeds of a row. NLL is the mean negative log-likelihood of a dataset's held-out "
@@ -22,7 +22,7 @@ def markdown(table: Table | None, headroom: HeadroomPart | None = None) -> str:
     searched = _headroom(headroom) if headroom else []
     if table is None:
         return "\n".join([*searched, "No run is finished yet."]) + "\n"
-    answer = [] if headroom and not has_ours(table) else [_escaped(verdict(table)), ""]
+    answer = [] if headroom and not table.judged else [_escaped(verdict(table)), ""]
     parts = [*searched, *answer, READING, "", *_grid(table, table.columns, wins=True)]
     if table.accuracies:
         parts += ["", "Accuracy:", "", *_grid(table, table.accuracies)]

@@ -12,6 +12,7 @@ from typing import Any
 
 from hbo.compare.grid import STATIC
 from hbo.compare.statistics import Paired, mean_and_error, paired
+from hbo.config.methods import follows_rewards
 
 ResultLine = dict[str, Any]
 """A line of results.jsonl."""
@@ -102,6 +103,8 @@ class Table:
         wins: Datasets in which a row has the lowest mean NLL; a tie counts for each.
         contests: Against the best baseline, measure by measure.
         seeds: How many seeds each row has.
+        judged: Rows that the comparison is about: hbo's, or without it those of every method that follows rewards. The
+            others are the baselines.
     """
 
     labels: list[str]
@@ -112,6 +115,7 @@ class Table:
     wins: dict[str, int]
     contests: list[Contest]
     seeds: dict[str, int]
+    judged: list[str]
 
     def grid(
         self, columns: Sequence[Metric], shown: Callable[[SeedMean, Metric], str], *, wins: bool = False
@@ -149,10 +153,17 @@ def tabulate(runs: Sequence[ResultLine]) -> Table:
         entries |= _ranked(column, labels, runs)
     wins = {label: sum(entries[label, column.name].rank == 1 for column in nll) for label in labels}
     seeds = {label: sum(run["label"] == label for run in runs) for label in labels}
-    judged = [*averages, *(column for column in benchmarks if column.name.startswith("μ"))]
-    contests = [contest for column in judged if (contest := _contest(column, labels, runs, entries))]
+    judged = _judged(runs)
+    fought = [*averages, *(column for column in benchmarks if column.name.startswith("μ"))]
+    contests = [contest for column in fought if (contest := _contest(column, labels, judged, runs, entries))]
     contests += _against_static(averages[0], labels, runs)
-    return Table(labels, [*nll, *averages, *costs], accuracies, benchmarks, entries, wins, contests, seeds)
+    return Table(labels, [*nll, *averages, *costs], accuracies, benchmarks, entries, wins, contests, seeds, judged)
+
+
+def _judged(runs: Sequence[ResultLine]) -> list[str]:
+    methods = {run["label"]: run["method"] for run in runs}
+    published = [label for label, method in methods.items() if method == "hbo"]
+    return published or [label for label, method in methods.items() if follows_rewards(method)]
 
 
 def _nll(name: str) -> Callable[[ResultLine], float | None]:
@@ -190,14 +201,16 @@ def _ranked(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -
 
 
 def _contest(
-    column: Metric, labels: Sequence[str], runs: Sequence[ResultLine], entries: dict[tuple[str, str], SeedMean]
+    column: Metric,
+    labels: Sequence[str],
+    judged: Sequence[str],
+    runs: Sequence[ResultLine],
+    entries: dict[tuple[str, str], SeedMean],
 ) -> Contest | None:
-    methods = {run["label"]: run["method"] for run in runs}
     # A mixture that took a search to find is no choice that one had without it.
+    left_out = {*judged, *(run["label"] for run in runs if run["method"] == STATIC)}
     baselines = [
-        label
-        for label in labels
-        if methods[label] not in ("hbo", STATIC) and not math.isnan(entries[label, column.name].mean)
+        label for label in labels if label not in left_out and not math.isnan(entries[label, column.name].mean)
     ]
     if not baselines:
         return None

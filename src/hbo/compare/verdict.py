@@ -1,4 +1,4 @@
-"""What a comparison comes to, in one sentence: is hbo better than the best of the other methods?"""
+"""What a comparison comes to, in one sentence: is the method that it is about better than the best of the others?"""
 
 from __future__ import annotations
 
@@ -33,21 +33,12 @@ def verdict(table: Table | None) -> str:
     if table is None:
         return "No run is finished yet."
     contest = next((each for each in table.contests if each.column.name == JUDGED), None)
-    ours = None if contest is None else _best([each for each in table.labels if _is_ours(each)], table)
+    ours = None if contest is None else _best(table.judged, table)
     if contest is None or ours is None:
         missing = "a baseline such as proportional" if contest is None else "hbo"
         return f"There is nothing to judge yet: name {missing} in --methods too."
     found = next(each.found for each in contest.differences if each.label == ours)
     return _told(ours, contest, found, table)
-
-
-def has_ours(table: Table) -> bool:
-    """Whether there is a row that the sentence could be about."""
-    return any(map(_is_ours, table.labels))
-
-
-def _is_ours(label: str) -> bool:
-    return label.partition(",")[0] == "hbo"
 
 
 def _best(labels: list[str], table: Table) -> str | None:

@@ -97,6 +97,18 @@ def is_placebo(name: str) -> bool:
     return name in SETTINGS and SETTINGS[name].is_placebo
 
 
+def follows_rewards(name: str) -> bool:
+    """Whether shares follow what is measured of the model, as those of static samplers and controls don't.
+
+    Example:
+        >>> [follows_rewards(name) for name in ("hbo", "mos+", "uniform", "annealed", "no such method")]
+        [True, True, False, False, False]
+    """
+    if name not in SETTINGS or is_placebo(name) or actor_kind(name) == "annealed":
+        return False
+    return any(SETTINGS[name].defaults.get(level, "") is not None for level in ("global_reward", "local_reward"))
+
+
 def actor_kind(name: str) -> str:
     """The kind of a method's default actor; `softmax` for a method that this release doesn't know."""
     return str(SETTINGS.get(name, Method()).defaults.get("actor", {}).get("kind", "softmax"))
