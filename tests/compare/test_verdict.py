@@ -52,7 +52,10 @@ def test_one_seed_is_chance_and_nothing_is_no_verdict():
 def test_without_hbo_the_best_method_that_follows_rewards_is_judged():
     told = of(gain=[0.9 * loss for loss in SIX], slope=SIX, uniform=SIX, placebo=[1.1 * loss for loss in SIX])
     assert told.startswith("Balancing helped: the mean held-out loss of gain is 10.0% lower than that of uniform")
-    assert of(gain=SIX, slope=SIX) == "There is nothing to judge yet: name a baseline such as proportional in --methods too."
+    assert (
+        of(gain=SIX, slope=SIX)
+        == "There is nothing to judge yet: name a baseline such as proportional in --methods too."
+    )
     assert "name hbo" in of(annealed=SIX, uniform=SIX)
 
 
