@@ -58,6 +58,16 @@ def test_each_reward_can_be_chosen_for_the_datasets_and_those_of_rows_for_the_gr
 
 
 @each_reward
+def test_an_actor_over_all_groups_takes_every_reward_but_those_on_rows_set_aside(name):
+    config = HBOConfig(method="mos+", local_reward=name)
+    if "dev_rows" in REWARDS[name].needs:
+        with pytest.raises(ConfigError, match=f"'{name}'.* set aside, and method mos\\+ rewards groups"):
+            check_rewards(config)
+    else:
+        check_rewards(config)
+
+
+@each_reward
 def test_only_signed_rewards_are_refused_by_actors_that_need_them_above_zero(name):
     asked = {"global_reward": name, "actor": {"kind": "tracking"}}
     if is_signed(name):

@@ -205,6 +205,7 @@ def test_the_length_of_a_row_is_that_of_both_its_sequences(make_dpo):
         ({"local_reward": "ifd_ratio"}, "local_reward is 'ifd_ratio'"),
         ({"rewards": "stream"}, "set it to probe"),
         ({"method": "multidds"}, "global_reward is 'gradient_alignment'"),
+        ({"global_reward": "hbo.rewards.gain:gain"}, "global_reward is 'hbo.rewards.gain:gain'"),
     ],
 )
 def test_what_presumes_a_token_loss_is_refused_by_name(make_dpo, balance, says):

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from hbo.arrays import Ints
 from hbo.config import HBOConfig
-from hbo.config.rewards import is_of_dataset, is_of_the_run
+from hbo.config.rewards import is_of_dataset, is_of_the_run, needs
 from hbo.core.groups import Groups
 from hbo.errors import ConfigError
 from hbo.rewards import reward_function
@@ -61,5 +61,10 @@ def check_rewards(config: HBOConfig) -> tuple[str, Any]:
         raise ConfigError(
             f"balance.rewards is 'stream', but {key} {whole} needs separate passes through the model; "
             f"set balance.rewards to probe"
+        )
+    if config.is_flat and "dev_rows" in needs(whole):
+        raise ConfigError(
+            f"balance.local_reward is '{whole}', which is measured on rows of each dataset that are set aside, and "
+            f"method {config.method} rewards groups; choose another reward, or method hbo with it as global_reward"
         )
     return key, whole

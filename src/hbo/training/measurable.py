@@ -7,7 +7,7 @@ from typing import Any
 from transformers import Trainer
 
 from hbo.config import HBOConfig
-from hbo.config.rewards import REWARDS, is_of_the_run
+from hbo.config.rewards import REWARDS, is_of_the_run, spec_of
 from hbo.errors import ConfigError
 from hbo.training.ways import Way
 
@@ -57,13 +57,18 @@ def measured_config(trainer: Trainer, config: HBOConfig, way: Way) -> HBOConfig:
             f"balance.rewards is 'stream', but {what}, so it can't be read off the batches; set it to probe"
         )
     # What can be streamed needs no more of a row than a loss that is a mean over tokens and the norm of its gradient.
-    fits = {key: spec.is_streamable if way.is_token_mean else spec.fits_any_loss for key, spec in REWARDS.items()}
-    fitting = ", ".join(key for key in fits if fits[key])
+    fitting = {
+        name: spec
+        for name, spec in REWARDS.items()
+        if (spec.is_streamable if way.is_token_mean else spec.fits_any_loss)
+    }
     for key in ("global_reward", "local_reward"):
-        reward = getattr(config, key)
-        if isinstance(reward, str) and ":" not in reward and not (fits.get(reward) or is_of_the_run(reward)):
+        reward, spec = getattr(config, key), spec_of(getattr(config, key))
+        is_named = isinstance(reward, str) and ":" not in reward
+        if (is_named or spec) and spec not in fitting.values() and not is_of_the_run(reward):
             raise ConfigError(
-                f"balance.{key} is '{reward}', but {what}; choose one of {fitting}, or write pkg.module:function"
+                f"balance.{key} is '{reward}', but {what}; choose one of {', '.join(fitting)}, or write "
+                "pkg.module:function"
             )
     if trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled:
         raise ConfigError(
