@@ -29,6 +29,14 @@ def test_stated_sizes_give_the_whole_plan():
     assert plan["unread"] == ("a", "b")
 
 
+def test_a_limit_on_passes_is_in_the_passes_that_are_expected():
+    even = {"balance": {"method": "uniform"}, "train": {"max_steps": 90}}  # 360 rows of 270 and 90
+    free = planned(HUB, **even)["epochs"]
+    assert (free["a"], free["b"]) == pytest.approx((180 / 270, 2))
+    held = planned(HUB, **even, mixture={"max_passes": 1})["epochs"]
+    assert (held["a"], held["b"]) == pytest.approx((1, 1))
+
+
 def test_local_rows_are_counted_and_those_on_the_hub_are_not_sought(write_rows):
     plan = planned({**HUB, "here": {"path": str(write_rows("here", 40))}}, mixture={"train_fraction": 0.5})
     assert plan["rows"] == {"a": 135, "b": 45, "here": 18}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hbo.check.warnings import capped, size_warnings
+from hbo.check.warnings import size_warnings
 from hbo.config.file import parse
 
 
@@ -43,13 +43,3 @@ def test_over_repetition_is_told_and_an_ordinary_three_epochs_are_not():
 def test_what_befalls_a_small_part_of_the_mixture_is_a_note():
     assert [note.is_warning for note in notes({"a": 4096, "b": 22})] == [False]
     assert [note.is_warning for note in notes({"a": 96, "b": 22})] == [True]
-
-
-def test_a_cap_on_passes_moves_draws_and_loses_none():
-    rows = {"a": 100, "b": 10, "c": 10}
-    passes = {"a": 1.0, "b": 9.0, "c": 2.0}
-    found = capped(passes, rows, 4)
-    assert found["b"] == 4.0
-    assert found["a"] / found["c"] == pytest.approx(1 / 2)
-    assert sum(found[name] * rows[name] for name in rows) == pytest.approx(210)
-    assert capped(passes, rows, None) == passes

@@ -1,4 +1,4 @@
-"""The prior is n^(1/τ)/Σ, weights replace sizes, and a floor holds."""
+"""The prior is n^(1/τ)/Σ, weights replace sizes, and a floor and a ceiling hold."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hbo.core.prior import floored, temperature_prior, weighted_prior
+from hbo.core.prior import ceiled, floored, temperature_prior, weighted_prior
 from hbo.errors import ConfigError
 
 sizes = st.lists(st.integers(1, 10**9), min_size=1, max_size=10)
@@ -104,3 +104,10 @@ def test_no_floor_changes_no_bit(p):
 def test_pushing_one_up_may_push_another_to_the_floor():
     # 0.11 is above the floor until the others have paid for the zero.
     assert floored(np.array([0.79, 0.105, 0.105, 0.0]), 0.1) == pytest.approx([0.7, 0.1, 0.1, 0.1])
+
+
+def test_a_ceiling_moves_what_is_over_and_loses_none():
+    found = ceiled(np.array([100.0, 90.0, 20.0]), np.array([400.0, 40.0, 40.0]))
+    assert found[1] == 40.0
+    assert found[0] / found[2] == pytest.approx(5)
+    assert found.sum() == pytest.approx(210)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from trl import SFTConfig
 
 from hbo.check.cost import norms_notes, scoring_share, update_share
 from hbo.check.memory import memory_notes
-from hbo.check.warnings import capped, size_warnings
+from hbo.check.warnings import size_warnings
 from hbo.config import RunConfig
-from hbo.core.prior import check_floor, weighted_prior
+from hbo.core.prior import ceiled, check_floor, weighted_prior
 from hbo.data.held_out import count_held_out, count_used
 from hbo.data.inspect_rows import inspect_rows, of_seen
 from hbo.data.mixture import dataset_sizes, fraction_of, hold_out, read_mixture
@@ -157,8 +158,11 @@ def _plan(config: RunConfig, args: SFTConfig, rows: _Rows) -> dict[str, Any]:
     total = sum(odds.values()) if odds and len(odds) == len(left) else None
     passes: dict[str, float] = {}
     if steps and total:
-        passes = {name: steps * batch * odds[name] / total / drawn[name] for name in left}
-        passes = capped(passes, drawn, config.mixture.max_passes)
+        size_K = np.array([drawn[name] for name in left])
+        draws_K = steps * batch * np.array([odds[name] for name in left]) / total
+        if config.mixture.max_passes is not None:
+            draws_K = ceiled(draws_K, config.mixture.max_passes * size_K)
+        passes = dict(zip(left, (draws_K / size_K).tolist(), strict=True))
     shares = {name: value / total for name, value in odds.items()} if total else {}
     found = {
         "method": config.balance.method,

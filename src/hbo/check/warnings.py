@@ -43,26 +43,6 @@ def size_warnings(config: RunConfig, examples: Mapping[str, int], passes: Mappin
             yield Note(told, is_warning=size >= SMALL * sum(examples.values()))
 
 
-def capped(passes: Mapping[str, float], rows: Mapping[str, int], most: int | None) -> dict[str, float]:
-    """The passes expected where no row may have more than `most`; what one dataset leaves goes to the others.
-
-    Example:
-        >>> capped({"a": 1.0, "b": 5.0}, {"a": 100, "b": 20}, 4)
-        {'a': 1.2, 'b': 4.0}
-    """
-    found = dict(passes)
-    while most is not None and (over := [name for name, count in found.items() if count > most + 1e-9]):
-        left = sum((found[name] - most) * rows[name] for name in over)
-        found |= dict.fromkeys(over, float(most))
-        takers = {name: count * rows[name] for name, count in found.items() if count < most}
-        if not takers:
-            break
-        found |= {
-            name: found[name] + left * drawn / sum(takers.values()) / rows[name] for name, drawn in takers.items()
-        }
-    return found
-
-
 def _too_small(config: RunConfig, size: int) -> Iterator[str]:
     groups, balance = min(config.difficulty.groups, size), config.balance
     if not balance.is_static and balance.rewards == "probe":

@@ -92,6 +92,25 @@ def floored(p_C: Floats, floor: float) -> Floats:
     return result
 
 
+def ceiled(share_C: Floats, most_C: Floats) -> Floats:
+    """`share_C` with none above its limit; what is over goes to the others, in proportion, while they can take it.
+
+    Example:
+        >>> ceiled(np.array([0.8, 0.1, 0.1]), np.array([0.2, 1.0, 0.3])).round(3).tolist()
+        [0.2, 0.5, 0.3]
+        >>> ceiled(np.array([5.0, 5.0]), np.array([1.0, 2.0])).tolist()
+        [1.0, 2.0]
+    """
+    full = np.zeros(len(share_C), dtype=bool)
+    result, total = share_C, share_C.sum()
+    while (above := ~full & (result > most_C)).any():
+        full |= above
+        room = max(0.0, total - most_C[full].sum())
+        kept = result[~full].sum()
+        result = np.where(full, most_C, result * (room / kept if kept > 0 else 0.0))
+    return result
+
+
 def check_floor(floor: float, datasets: int, levels: int) -> None:
     """Refuses a floor that is too high.
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from hbo.arrays import Floats, Ints
 from hbo.core.groups import Groups, rows_of
+from hbo.core.prior import ceiled
 from hbo.scoring.batches import TokenRows
 from hbo.scoring.copies import token_hashes
 
@@ -78,12 +79,7 @@ class Supply:
             most_K = np.maximum(passes * own_K - drawn_K, 0.0) / self.to_come
         else:  # the run is over; what would have been right for all of it
             most_K = passes * own_K / in_all
-        is_full_K = np.zeros(len(share_K), dtype=bool)
-        while (above_K := ~is_full_K & (share_K > most_K)).any():
-            is_full_K |= above_K
-            rest = max(0.0, 1.0 - most_K[is_full_K].sum())
-            free = share_K[~is_full_K].sum()
-            share_K = np.where(is_full_K, most_K, share_K * (rest / free if free else 0.0))
+        share_K = ceiled(share_K, most_K)
         share_K = np.maximum(share_K / max(share_K.sum(), _NOTHING), _NOTHING)
         limited_K: Floats = share_K / share_K.sum()
         return limited_K
