@@ -49,7 +49,7 @@ from .runs import Runs
 from .settings import Settings
 from .shapes import llama
 
-_METHODS = ("hbo", "uniform", "proportional", "temperature", "mos+", "influence", "slope")
+_METHODS = ("hbo", "uniform", "proportional", "temperature", "mos+", "gain", "slope")
 _KEPT = ("results.jsonl", "comparison.md", "comparison.html")
 _UNIFORM_START = "mixture.temperature=inf"
 _GIB_PER_RUN = 10.0

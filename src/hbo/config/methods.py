@@ -63,10 +63,10 @@ SETTINGS: dict[str, Method] = {
     "multiuat": Method(_GLOBAL | {"global_reward": "entropy", "update_every": 1000}),
     "mos": Method(_GLOBAL | {"global_reward": "transferability", "probes": 64}),
     "mos+": Method({"global_reward": None}, is_flat=True),
-    # Ours, named after their rewards: hbo.rewards.slope, .learnable, .influence and .signal_norm.
+    # Ours, named after their rewards: hbo.rewards.slope, .learnable and .signal_norm.
     **{
         reward: Method(_OURS | {"global_reward": reward})
-        for reward in ("slope", "learnable", "influence", "signal_norm", "token_signal_norm")
+        for reward in ("slope", "learnable", "signal_norm", "token_signal_norm")
     },
     "gain": Method(_OURS | {"global_reward": "gain", "local_reward": "perplexity_ratio"}),  # hbo.rewards.gain
     # Beyond the paper; hbo.core.closed_form.

@@ -63,9 +63,8 @@ def _alignment(function: str, meaning: str, *needs: Need, is_signed: bool = True
     return RewardSpec(f"hbo.rewards.alignment:{function}", meaning, wanted, of_a_row=False, is_signed=is_signed)
 
 
-def _signal(module: str, function: str, meaning: str, *needs: Need) -> RewardSpec:
-    wanted = frozenset({"whole_gradients", *needs})
-    return RewardSpec(f"hbo.rewards.{module}:{function}", meaning, wanted, of_a_row=False)
+def _signal(function: str, meaning: str) -> RewardSpec:
+    return RewardSpec(f"hbo.rewards.signal_norm:{function}", meaning, frozenset({"whole_gradients"}), of_a_row=False)
 
 
 def _uncertainty(function: str, meaning: str) -> RewardSpec:
@@ -135,19 +134,11 @@ REWARDS: dict[str, RewardSpec] = {
     "dev_loss": _uncertainty("dev_loss", "the loss of its dev rows, which are never trained on"),
     "signal_norm": _signal(
         "signal_norm",
-        "signal_norm",
         "the norm of its mean gradient without noise: how strongly its rows agree on what to change",
     ),
     "token_signal_norm": _signal(
-        "signal_norm",
         "token_signal_norm",
         "the norm of its mean gradient without noise, times the square root of its mean number of target tokens",
-    ),
-    "influence": _signal(
-        "influence",
-        "influence",
-        "the square root of how much one more of its rows would lower the mean loss of all datasets",
-        "dev_rows",
     ),
     "slope": RewardSpec(
         "hbo.rewards.slope:slope",

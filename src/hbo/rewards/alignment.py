@@ -23,7 +23,6 @@ import torch
 from torch import Tensor, nn
 
 from hbo.arrays import Floats, Ints
-from hbo.data.tokens import predicts_target
 from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.passes import Sets
 from hbo.scoring.batches import pack, pad, reader
@@ -76,10 +75,8 @@ def batch_norms(model: nn.Module, sets: Sets) -> Floats:
     return sets.passes.processes.total(norm_C)
 
 
-def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints, *, by_token: bool = False) -> list[Tensor]:
+def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
     """The gradient of the mean loss of these rows, one tensor per trainable parameter.
-
-    `by_token`: of each row's loss summed over its target tokens, instead of averaged.
 
     To be called inside `left_as_found`, which keeps the trainer's own gradients.
     """
@@ -92,8 +89,6 @@ def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints, *, by_token: boo
         for index_B in pack(length_P, np.arange(len(number_P)), tokens):
             batch = pad(read(number_P[index_B]), sets.passes.pad_token_id)
             loss_B = per_example_loss(model, batch)
-            if by_token:
-                loss_B = loss_B * predicts_target(batch["labels"]).sum(1).to(loss_B.device)
             (loss_B.nansum() / len(number_P)).backward()  # type: ignore[no-untyped-call]
     found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     for parameter in parameters:
