@@ -147,7 +147,8 @@ def judgement(gain: Estimate, noise: float, how: str = "predicted") -> str:
     """
     if gain.high <= noise:
         return (
-            f"The {how} gain is less than the noise of a seed: no balancer can help on this mixture with this budget."
+            f"The {how} gain is less than the noise of a seed: no balancer can help on this mixture with this budget. "
+            "This says nothing of wrong rows inside a dataset."
         )
     if gain.value < noise:
         return (
