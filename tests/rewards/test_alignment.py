@@ -13,6 +13,7 @@ from untouched import untouched
 from hbo.config import HBOConfig
 from hbo.rewards.alignment import aligned, aligned_after_a_step, batch_norms
 from hbo.rewards.passes import Passes, Sets
+from hbo.rewards.signal_norm import signal_norm
 from hbo.scoring.losses import per_example_loss
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import Room
@@ -96,3 +97,20 @@ def test_the_method_multidds_is_the_stable_form_with_a_floor():
     config = HBOConfig(method="multidds")
     assert (config.global_reward, config.local_reward) == ("gradient_alignment", None)
     assert (config.probes, config.update_every, config.min_probability) == (8, 1000, 0.01)
+
+
+@pytest.mark.parametrize("function", [*ALL, signal_norm])
+def test_rows_without_a_target_say_nothing_and_end_no_update(function):
+    model, rows = tiny(), mixture()[0]
+    blank = [
+        {**row, "labels": [-100] * len(row["labels"])} if i in (3, 13, 15, 17) else row for i, row in enumerate(rows)
+    ]
+    found = function(model, Sets(Passes(blank, 0, Room(), ALONE), ROWS, DEV, gradient_tokens=1))
+    assert np.isfinite(found).all()
+
+
+def test_a_dev_set_without_a_target_is_left_out_of_the_mean():
+    model, rows = tiny(), mixture()[0]
+    blank = [{**row, "labels": [-100] * len(row["labels"])} if i in DEV[1] else row for i, row in enumerate(rows)]
+    expected = [cos(of(model, rows), of(model, DEV[0])) for rows in ROWS]
+    assert aligned(model, Sets(Passes(blank, 0, Room(), ALONE), ROWS, DEV)) == pytest.approx(expected, rel=1e-4)

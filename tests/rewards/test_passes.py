@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
+from tiny_models import tiny
 
 from hbo.errors import RewardError
-from hbo.rewards.passes import Sizing
+from hbo.rewards.passes import Passes, Sizing
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, never_for_training
 
@@ -172,3 +173,24 @@ def test_a_probe_never_makes_the_batches_of_training_smaller():
         assert not should_reduce_batch_size(caught.value)
     with pytest.raises(ZeroDivisionError), never_for_training():
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_processes_that_hold_parts_of_a_model_give_up_together_also_in_a_resumed_run(monkeypatch, whole):
+    monkeypatch.setattr("hbo.rewards.passes.is_whole", lambda model: whole)
+    rows, sizes = [{"input_ids": [1, 2], "labels": [1, 2]}] * 4, []
+
+    def lacks_for_four(index_B, batch):
+        sizes.append(len(index_B))
+        if len(index_B) > 2:
+            raise torch.OutOfMemoryError(FULL)
+        return np.ones((1, len(index_B)))
+
+    passes = Passes(rows, 0, Room(8), Processes(0, 2))  # nothing was settled, as after a resume
+    if whole:
+        assert passes.over(tiny(), np.arange(4), lacks_for_four, 1).sum() == 4
+        assert sizes == [4, 2, 2]
+    else:
+        with pytest.raises(RewardError, match="too little memory"):
+            passes.over(tiny(), np.arange(4), lacks_for_four, 1)
+        assert sizes == [4]

@@ -34,14 +34,18 @@ _LOOKAHEAD = 0.001
 
 
 def aligned(model: nn.Module, sets: Sets) -> Floats:
-    """MultiDDS-S: the mean cosine of each dataset's gradient with the dev gradients (K,)."""
+    """MultiDDS-S: the mean cosine of each dataset's gradient with the dev gradients that there are (K,)."""
     cosine_KK = np.zeros((len(sets.row_C), len(sets.dev_K)))
     with left_as_found(model):
         dev = [mean_gradient(model, sets, rows) for rows in sets.dev_K]
         for i in own_share(sets):
             own = mean_gradient(model, sets, sets.row_C[i])
             cosine_KK[i] = [cosine(own, other) for other in dev]
-    mean_K: Floats = sets.passes.processes.total(cosine_KK).mean(axis=1)
+    cosine_KK = sets.passes.processes.total(cosine_KK)
+    has_gradient_K = np.isfinite(cosine_KK).any(axis=0)
+    if not has_gradient_K.any():
+        return np.full(len(cosine_KK), np.nan)
+    mean_K: Floats = cosine_KK[:, has_gradient_K].mean(axis=1)
     return mean_K
 
 
@@ -89,7 +93,8 @@ def mean_gradient(model: nn.Module, sets: Sets, number_P: Ints) -> list[Tensor]:
         for index_B in pack(length_P, np.arange(len(number_P)), tokens):
             batch = pad(read(number_P[index_B]), sets.passes.pad_token_id)
             loss_B = per_example_loss(model, batch)
-            (loss_B.nansum() / len(number_P)).backward()  # type: ignore[no-untyped-call]
+            if loss_B.requires_grad:  # no row of the batch may have a target
+                (loss_B.nansum() / len(number_P)).backward()  # type: ignore[no-untyped-call]
     found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     for parameter in parameters:
         parameter.grad = None

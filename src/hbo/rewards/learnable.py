@@ -49,7 +49,7 @@ def left(drawn_SK: Floats, loss_SK: Floats) -> Floats:
     K = drawn_SK.shape[1]
     if is_untold(drawn_SK):
         return np.full(K, np.nan)
-    left_K = np.zeros(K)
+    left_K = np.full(K, np.nan)
     for i, ratio_SK, loss_S, weight_S in measured(drawn_SK, loss_SK):
         likely_E, theta_EK = laws(ratio_SK[:, i : i + 1], loss_S, weight_S, 0)
         still_E = theta_EK[_ENDS, 0] * ratio_SK[-1, i] ** -EXPONENTS[_ENDS] / EXPONENTS[_ENDS]

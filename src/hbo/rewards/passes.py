@@ -39,7 +39,7 @@ from hbo.rewards.norms.left_as_found import left_as_found
 from hbo.rewards.past import Past
 from hbo.rewards.supply import Supply
 from hbo.scoring.batches import TokenRows, pack, pad, reader
-from hbo.scoring.devices import device_of
+from hbo.scoring.devices import device_of, is_whole
 from hbo.scoring.processes import ALONE, Processes
 from hbo.scoring.room import MOST_TOKENS, TOKEN_BUDGET, Room, free_bytes, power_of_two, tokens_on
 
@@ -79,6 +79,7 @@ class Passes:
         """
         value_WP = np.zeros((width, len(number_P)))
         sharing = ALONE if alike else self.processes
+        self.room.lockstep = self.processes.count > 1 and not is_whole(model)
         read = reader(self.rows)
         length_P = np.array([len(ids) for ids, _ in read(number_P)])
         tokens = self.room.tokens or tokens_on(device_of(model))

@@ -109,7 +109,6 @@ class Probe(Measurer):
         read, pool = reader(self.examples), np.concatenate(self.pool)
         length_P = np.array([len(ids) for ids, _ in read(pool)])
         self.sizing.longest = int(length_P.max(initial=1))
-        self.room.lockstep = processes.count > 1 and not is_whole(model)
         if "gradient_norm" in needs(*self.functions):
             few = pool[np.argsort(length_P, kind="stable")[:_TRIED]]
             found = settle(model, pad(read(few), self.pad_token_id), processes.from_first)
@@ -138,7 +137,7 @@ class Probe(Measurer):
         self, model: nn.Module, rows: TokenRows | PackedExamples, number_P: Ints, processes: Processes
     ) -> Floats:
         scorer, room = Scorer(model), Room.of(model, self.config.probe_tokens)
-        room.tokens, room.lockstep = processes.least(room.tokens), processes.count > 1 and not is_whole(model)
+        room.tokens = processes.least(room.tokens)
 
         def losses(rows_B: Ints, batch: Batch) -> Floats:
             return np.asarray(scorer.losses(batch).cpu().double().numpy()[None])

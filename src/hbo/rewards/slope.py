@@ -83,11 +83,14 @@ def worth(drawn_SK: Floats, loss_SK: Floats) -> Floats:
     K = drawn_SK.shape[1]
     if is_untold(drawn_SK):
         return np.full(K, np.nan)
-    worth_KK = np.zeros((K, K))
+    worth_K = {}
     for i, ratio_SK, loss_S, weight_S in measured(drawn_SK, loss_SK):
         likely_E, theta_EK = laws(ratio_SK, loss_S, weight_S, i)
-        worth_KK[i] = likely_E @ (theta_EK * ratio_SK[-1] ** -EXPONENTS[:, None])
-    return drawn_to_the_mean(worth_KK.mean(axis=0), len(drawn_SK))
+        worth_K[i] = likely_E @ (theta_EK * ratio_SK[-1] ** -EXPONENTS[:, None])
+    reward_K = np.full(K, np.nan)
+    for i in worth_K:
+        reward_K[i] = np.mean([row_K[i] for row_K in worth_K.values()])
+    return drawn_to_the_mean(reward_K, len(drawn_SK))
 
 
 def is_untold(drawn_SK: Floats) -> bool:
@@ -96,7 +99,7 @@ def is_untold(drawn_SK: Floats) -> bool:
 
 
 def measured(drawn_SK: Floats, loss_SK: Floats) -> Iterator[tuple[int, Floats, Floats, Floats]]:
-    """Each dataset whose loss is known more than once, and of its measurements alone:
+    """Each dataset that was drawn between two measurements of its loss, and of its measurements alone:
 
     rows drawn over those of a dataset at the first update, plus 1 (S, K); losses (S,); how much each counts (S,).
     """
@@ -105,16 +108,18 @@ def measured(drawn_SK: Floats, loss_SK: Floats) -> Iterator[tuple[int, Floats, F
     ratio_SK = 1 + drawn_SK / drawn_SK[1].mean()
     for i in range(drawn_SK.shape[1]):
         known_S = np.isfinite(loss_SK[:, i])
-        if known_S.sum() > 1:
+        if len(np.unique(drawn_SK[known_S, i])) > 1:
             yield i, ratio_SK[known_S], loss_SK[known_S, i], weight_S[known_S]
 
 
 def drawn_to_the_mean(reward_K: Floats, count: int) -> Floats:
-    """Rewards (K,) that so many measurements say, all 0 or more and equal if none is above 0."""
-    if reward_K.max() <= 0:
+    """Rewards (K,) that so many measurements say, all 0 or more and equal if none is above 0; NaN gets the mean."""
+    known_K = np.isfinite(reward_K)
+    if not (reward_K[known_K] > 0).any():
         return np.ones(len(reward_K))  # no more rows of anything would help
     reward_K = np.maximum(reward_K, 0.0)
-    mean = float(reward_K.mean())
+    mean = float(reward_K[known_K].mean())
+    reward_K = np.where(known_K, reward_K, mean)
     drawn_in_K: Floats = reward_K + (mean - reward_K) / count
     return np.maximum(drawn_in_K, _LEAST * mean)
 
