@@ -26,8 +26,8 @@ from hbo.run.arguments import training_arguments
         ({"balance": {"method": "multidds"}}, 9 * (16 + 16) * 3 / (180 * 4 * 4)),
         ({"balance": {"method": "mos"}}, 9 * 128 / (180 * 4 * 4)),
         ({"balance": {"method": "signal_norm"}}, 9 * 64 * 3 / (180 * 4 * 4)),
-        ({"balance": {"method": "learnable"}}, 10 * 128 / (180 * 4 * 4)),  # a pool of 64 each, and once before
-        # as `learnable`; for the groups 64 probes, and the pool of hbo once
+        ({"balance": {"method": "slope"}}, 10 * 128 / (180 * 4 * 4)),  # a pool of 64 each, and once before
+        # as `slope`; for the groups 64 probes, and the pool of hbo once
         ({"balance": {"method": "gain"}}, (10 * 128 + 9 * 64 + 512) / (180 * 4 * 4)),
         ({"balance": {"method": "annealed"}}, 0),
         ({"balance": {"global_reward": "lookahead_alignment"}}, None),

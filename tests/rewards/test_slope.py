@@ -6,7 +6,6 @@ from tiny_training import ledger, token_rows
 
 from hbo import METHODS
 from hbo.core.actors import TrackingActor
-from hbo.rewards.learnable import left
 from hbo.rewards.past import Past
 from hbo.rewards.slope import worth
 
@@ -52,16 +51,15 @@ def test_datasets_that_are_learned_alike_are_drawn_alike():
     assert drawn_K / drawn_K.sum() == pytest.approx(0.25, abs=0.07)
 
 
-@pytest.mark.parametrize("reward", [worth, left])
-def test_a_dataset_of_which_nothing_is_known_counts_as_the_mean(reward):
+def test_a_dataset_of_which_nothing_is_known_counts_as_the_mean():
     drawn_SK = np.outer(np.arange(8), [10, 10, 10])
     falls_S = 4 - np.log1p(drawn_SK[:, 0] / 10)
     loss_SK = np.stack([falls_S, falls_S, 12 - falls_S], axis=1)
     not_drawn_SK = drawn_SK * [1, 1, 0]
     for drawn, loss in ((not_drawn_SK, loss_SK), (drawn_SK, loss_SK * [1, 1, np.nan])):
-        reward_K = reward(drawn, loss)
+        reward_K = worth(drawn, loss)
         assert reward_K.tolist() == pytest.approx([reward_K[0]] * 3) and reward_K[0] > 0
-    assert reward(drawn_SK, loss_SK * np.nan).tolist() == [1.0] * 3
+    assert worth(drawn_SK, loss_SK * np.nan).tolist() == [1.0] * 3
 
 
 def test_rows_that_do_harm_are_worth_what_the_mean_lends_them():

@@ -119,7 +119,7 @@ def test_changed_rows_another_actor_and_other_groups_are_refused_in_python_too(m
         trainer.train(resume_from_checkpoint=checkpoint)
 
 
-@pytest.mark.parametrize("reward", ["slope", "learnable", "gain"])
+@pytest.mark.parametrize("reward", ["slope", "gain"])
 def test_a_reward_with_a_past_cannot_begin_in_the_middle(make_trainer, tmp_path, reward):
     rows = token_rows(sizes=(60, 40))
     interrupted(make_trainer, rows=rows, balance={"global_reward": "dev_loss", "local_reward": None})

@@ -181,7 +181,7 @@ SLOW = [
 ]
 OURS = [
     pytest.param({"method": name, "actor": {}}, marks=pytest.mark.slow, id=name)
-    for name in ("gain", "learnable", "slope", "token_signal_norm")
+    for name in ("gain", "slope", "token_signal_norm")
 ]
 
 

@@ -63,11 +63,8 @@ SETTINGS: dict[str, Method] = {
     "multiuat": Method(_GLOBAL | {"global_reward": "entropy", "update_every": 1000}),
     "mos": Method(_GLOBAL | {"global_reward": "transferability", "probes": 64}),
     "mos+": Method({"global_reward": None}, is_flat=True),
-    # Ours, named after their rewards: hbo.rewards.slope, .learnable and .signal_norm.
-    **{
-        reward: Method(_OURS | {"global_reward": reward})
-        for reward in ("slope", "learnable", "signal_norm", "token_signal_norm")
-    },
+    # Ours, named after their rewards: hbo.rewards.slope and .signal_norm.
+    **{reward: Method(_OURS | {"global_reward": reward}) for reward in ("slope", "signal_norm", "token_signal_norm")},
     "gain": Method(_OURS | {"global_reward": "gain", "local_reward": "perplexity_ratio"}),  # hbo.rewards.gain
     # Beyond the paper; hbo.core.closed_form.
     "loss_softmax": Method(_BY_LOSS | {"actor": {"kind": "loss_softmax"}}),

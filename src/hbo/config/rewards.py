@@ -146,12 +146,6 @@ REWARDS: dict[str, RewardSpec] = {
         frozenset({"dev_rows", "past"}),
         of_a_row=False,
     ),
-    "learnable": RewardSpec(
-        "hbo.rewards.learnable:learnable",
-        "how far its loss can still fall: the loss now, less the loss that it falls towards",
-        frozenset({"dev_rows", "past"}),
-        of_a_row=False,
-    ),
     "gain": RewardSpec(
         "hbo.rewards.gain:gain",
         "how much its latest rows have lowered its loss, less for copies and for rows that are repeated often",

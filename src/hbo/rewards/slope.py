@@ -50,7 +50,7 @@ from hbo.arrays import Floats
 from hbo.rewards.passes import Sets
 from hbo.rewards.uncertainty import Statistics, statistics
 
-EXPONENTS = np.array([0.0, 0.25, 0.5, 1.0, 2.0])
+_EXPONENTS = np.array([0.0, 0.25, 0.5, 1.0, 2.0])
 """E of them, of the power laws that are fitted."""
 _OTHERS = 1 / 3  # prior standard deviation of what all other datasets' rows do, over that of its own
 _LEAST = 0.01  # of the mean reward
@@ -84,13 +84,13 @@ def worth(drawn_SK: Floats, loss_SK: Floats) -> Floats:
     if is_untold(drawn_SK):
         return np.full(K, np.nan)
     worth_K = {}
-    for i, ratio_SK, loss_S, weight_S in measured(drawn_SK, loss_SK):
-        likely_E, theta_EK = laws(ratio_SK, loss_S, weight_S, i)
-        worth_K[i] = likely_E @ (theta_EK * ratio_SK[-1] ** -EXPONENTS[:, None])
+    for i, ratio_SK, loss_S, weight_S in _measurements(drawn_SK, loss_SK):
+        likely_E, theta_EK = _laws(ratio_SK, loss_S, weight_S, i)
+        worth_K[i] = likely_E @ (theta_EK * ratio_SK[-1] ** -_EXPONENTS[:, None])
     reward_K = np.full(K, np.nan)
     for i in worth_K:
         reward_K[i] = np.mean([row_K[i] for row_K in worth_K.values()])
-    return drawn_to_the_mean(reward_K, len(drawn_SK))
+    return _drawn_to_the_mean(reward_K, len(drawn_SK))
 
 
 def is_untold(drawn_SK: Floats) -> bool:
@@ -98,7 +98,7 @@ def is_untold(drawn_SK: Floats) -> bool:
     return len(drawn_SK) < 2 or not drawn_SK[1].any()
 
 
-def measured(drawn_SK: Floats, loss_SK: Floats) -> Iterator[tuple[int, Floats, Floats, Floats]]:
+def _measurements(drawn_SK: Floats, loss_SK: Floats) -> Iterator[tuple[int, Floats, Floats, Floats]]:
     """Each dataset that was drawn between two measurements of its loss, and of its measurements alone:
 
     rows drawn over those of a dataset at the first update, plus 1 (S, K); losses (S,); how much each counts (S,).
@@ -112,7 +112,7 @@ def measured(drawn_SK: Floats, loss_SK: Floats) -> Iterator[tuple[int, Floats, F
             yield i, ratio_SK[known_S], loss_SK[known_S, i], weight_S[known_S]
 
 
-def drawn_to_the_mean(reward_K: Floats, count: int) -> Floats:
+def _drawn_to_the_mean(reward_K: Floats, count: int) -> Floats:
     """Rewards (K,) that so many measurements say, all 0 or more and equal if none is above 0; NaN gets the mean."""
     known_K = np.isfinite(reward_K)
     if not (reward_K[known_K] > 0).any():
@@ -124,12 +124,12 @@ def drawn_to_the_mean(reward_K: Floats, count: int) -> Floats:
     return np.maximum(drawn_in_K, _LEAST * mean)
 
 
-def laws(ratio_SK: Floats, loss_S: Floats, weight_S: Floats, own: int) -> tuple[Floats, Floats]:
+def _laws(ratio_SK: Floats, loss_S: Floats, weight_S: Floats, own: int) -> tuple[Floats, Floats]:
     """How likely each exponent is for the losses of dataset `own` (E,), and θ under each of them (E, K)."""
     root_S = np.sqrt(weight_S / weight_S.sum())
     fall_S = -_centred(loss_S, root_S)
     left_E, theta_EK = [], []
-    for exponent in EXPONENTS:
+    for exponent in _EXPONENTS:
         law_SK = np.log(ratio_SK) if exponent == 0 else (1 - ratio_SK**-exponent) / exponent
         left, theta_K = _ridge(_centred(law_SK, root_S), fall_S, own)
         left_E.append(left)
