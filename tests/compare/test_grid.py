@@ -71,25 +71,6 @@ def test_weights_are_varied_and_the_held_out_rows_stay(config):
     assert {cell.config.mixture.split_seed for cell in found} == {5}
 
 
-def test_a_dataset_whose_name_ends_like_the_key_keeps_its_rows(config):
-    data = yaml.safe_load(config.read_text())
-    data["mixture"]["datasets"] = {"a": "a.jsonl", "a.weight": "b.jsonl"}
-    config.write_text(yaml.safe_dump(data))
-    with pytest.raises(ConfigError, match="same held-out rows"):
-        grid(config, methods=["hbo"], seeds=[0], vary=["mixture.datasets.a.weight=c.jsonl,d.jsonl"])
-    weighed = grid(config, methods=["hbo"], seeds=[0], vary=["mixture.datasets.a.weight.weight=2,3"])
-    assert [cell.config.mixture.datasets["a.weight"].weight for cell in weighed] == [2, 3]
-
-
-def test_a_share_of_the_data_is_varied_at_one_budget_only(config):
-    found = grid(config, methods=["hbo"], seeds=[0], vary=["mixture.train_fraction=0.2,1"])
-    assert [cell.config.mixture.train_fraction for cell in found] == [0.2, 1]
-    epochs = yaml.safe_load(config.read_text()) | {"train": {"num_train_epochs": 1}}
-    config.write_text(yaml.safe_dump(epochs))
-    with pytest.raises(ConfigError, match="set train.max_steps"):
-        grid(config, methods=["hbo"], seeds=[0], vary=["mixture.train_fraction=0.2,1"])
-
-
 def test_what_is_varied_is_typed_as_in_a_file(config):
     found = grid(
         config, methods=["hbo"], seeds=[0, 1], vary=["train.learning_rate=1e-4,'2e-4'", "train.bf16=off", "lora.r='4'"]
@@ -109,15 +90,19 @@ def test_what_is_varied_is_typed_as_in_a_file(config):
         ({"vary": ["balance.probes=4", "balance.probes=8"]}, "names a key twice"),
         ({"vary": ["seed=1,2"]}, "use --seeds"),
         ({"vary": ["balance.method=hbo"]}, "use --methods"),
-        ({"vary": ["mixture.eval_fraction=0.1,0.2"]}, "same held-out rows"),
-        ({"vary": ["mixture.datasets.a.max_rows=3,4"]}, "same held-out rows"),
+        ({"vary": ["mixture.split_seed=1,2"]}, "same held-out rows"),
         ({"vary": ["mixture.datasets.a.path=c.jsonl,d.jsonl"]}, "same held-out rows"),
-        ({"vary": ["mixture.datasets.weight=c.jsonl,d.jsonl"]}, "same held-out rows"),
+        ({"vary": ["train.max_steps=4,8"]}, "same budget of steps"),
+        ({"vary": ["train={max_steps: 10},{max_steps: 200}"]}, "--vary train: a whole section.*train.learning_rate"),
+        ({"vary": ["mixture={datasets: [a.jsonl]}"]}, "--vary mixture: a whole section.*mixture.temperature"),
+        ({"vary": ["balance.update_every=50,100,50"]}, "--vary balance.update_every has '50' twice"),
+        (
+            {"vary": ["balance.probes=4", "train.learning_rate=1e-4,2e-4,0.0001"]},
+            "--vary train.learning_rate: '1e-4' and '0.0001' make the same run",
+        ),
+        ({"vary": ["model=a/b,a_b"]}, "'hbo, model=a/b' and 'hbo, model=a_b' would share.*hbo-model=a_b-seed0"),
         ({"vary": ["mixture.datasets.aa.weight=1,2"]}, "has no dataset 'aa'.*did you mean 'a'.*it has a, b"),
         ({"vary": ["mixture.datasets.a.weight=0,2"]}, "mixture.datasets.a.weight' is 0.*greater than 0"),
-        ({"vary": ["train.max_length=64,128"]}, "changes the held-out rows too"),
-        ({"vary": ["train.truncation_mode=keep_start,keep_end"]}, "changes the held-out rows too"),
-        ({"vary": ["train.max_steps=4,8"]}, "same budget of steps"),
         ({"vary": ["train.learning_rate=1e-4,fast"]}, "train.learning_rate is 'fast', but takes a number"),
         (
             {"vary": ["train.completion_only_loss=no"]},
@@ -132,6 +117,29 @@ def test_a_grid_that_cannot_be_is_one_sentence(config, given, message):
         grid(config, **given)
     assert "\n" not in str(error.value)
     assert not (config.parent / "grid" / "runs").exists() or not list((config.parent / "grid" / "runs").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:mixture.temperature")
+def test_a_method_that_leaves_a_varied_key_alone_is_no_twin(config):
+    found = grid(config, methods=["hbo", "uniform"], seeds=[0], vary=["mixture.temperature=1,2"])
+    assert [cell.config.balance.temperature for cell in found] == [1, math.inf, 2, math.inf]
+
+
+def test_folders_have_names_that_file_systems_take(config):
+    short = grid(config, methods=["hbo"], seeds=[0], vary=["balance.probes=4", "train.learning_rate=1e-4"])
+    assert short[0].folder.name == "hbo-balance.probes=4-train.learning_rate=1e-4-seed0"
+    names = [f"dataset_{i}" for i in range(7)]
+    data = yaml.safe_load(config.read_text())
+    data["mixture"]["datasets"] = {name: f"{name}.jsonl" for name in names}
+    config.write_text(yaml.safe_dump(data))
+    long = grid(
+        config, ["hbo"], [0, 1], [f"mixture.datasets.{name}.weight=1{',2' * (i == 6)}" for i, name in enumerate(names)]
+    )
+    assert len({cell.folder for cell in long}) == 4
+    for cell in long:
+        cell.folder.mkdir(parents=True)
+        cell.folder.with_name(f"{cell.folder.name}.eval.log").touch()
+        assert cell.folder.name.endswith(f"-seed{cell.seed}")
 
 
 def test_seeds_are_whole_numbers():

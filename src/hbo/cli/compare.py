@@ -48,8 +48,8 @@ def compare_command(
     from hbo.compare.terminal_table import comparison_table
     from hbo.compare.verdict import verdict
 
-    starts_with = launcher_of(launcher)
-    static, fresh = references(methods, vary or (), mixtures), seed_numbers(seeds)
+    starts_with = launcher_of(launcher, jobs)
+    static, fresh = references(methods or None, vary or (), mixtures), seed_numbers(seeds)
     grid = asked = cells(config, (methods or "uniform").split(","), fresh, vary or (), output)
     evaluation = for_grid(tasks, data, chat_template, limit, batch_size)
     search = planned(config, mixtures, mixture_seeds, fresh, output) if mixtures is not None else None

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from hashlib import sha256
+from itertools import combinations, product
 from pathlib import Path
 
+from hbo.compare.comparable import SAME_ROWS, check_comparable
 from hbo.config import RunConfig
 from hbo.config.balance import TIERS
 from hbo.config.file import load
@@ -17,19 +20,15 @@ from hbo.errors import ConfigError
 from hbo.folder.metrics import Metrics
 from hbo.folder.paths import METRICS_FILE
 from hbo.run.arguments import typed
-from hbo.run.rehearsal import checked_settings
 from hbo.text import nearest
 
 _OWN_OPTION = {"balance.method": "--methods", "seed": "--seeds", "output": "--output"}
-# What would give the cells other rows to be judged by, or another budget.
-_SHARED = ("mixture.eval_fraction", "mixture.split_seed", "mixture.datasets")
+_WHOLE = {"train": "learning_rate", "mixture": "temperature", "mixture.datasets": "NAME.weight"}
 _WEIGHT = re.compile(r"mixture\.datasets\..+\.weight")  # where a dataset starts, and no row of it
 STATIC = "static mixture"
 """The method of a cell that holds shares of its own for its whole run."""
 _COMMA = re.compile(r",(?![^{\[]*[}\]])")  # outside of {global: 100, local: 200}
-_BUDGET = ("max_steps", "num_train_epochs", "per_device_train_batch_size", "gradient_accumulation_steps", "seed")
-_SAME_ROWS = "all runs are judged by the same held-out rows; make a grid for each value"
-_ROWS = ("max_length", "truncation_mode", "chat_template_path", "eos_token")
+_LONGEST = 255 - len(".eval.log")  # bytes of a folder's name, beside which lie files of longer names
 
 
 @dataclass(frozen=True)
@@ -93,17 +92,19 @@ def cells(config: Path, methods: Sequence[str], seeds: Sequence[int], vary: Sequ
     axes = _axes(methods, seeds, vary)
     own = load(config)
     _check_names(axes, own)
+    judged = typed(own)
     found = []
     for seed, settings, method in product(seeds, product(*axes), methods):
         varied = [f"{key}={value}" for key, value in settings]
         fixed = [f"balance.method={method}", f"seed={seed}", f"mixture.split_seed={own.split_seed}"]
-        name = "-".join([method, *varied, f"seed{seed}"]).replace("/", "_")
+        name = _folder_name("-".join([method, *varied]), f"-seed{seed}")
         run = load(config, [*varied, *fixed], without=_of_another(own.balance.method, method))
         run = typed(run.model_copy(update={"output": str(output.absolute() / "runs" / name)}))
         if seed == seeds[0]:
-            _check_rows(run, own, [key for key, _ in settings])
-            _check_trainer(run, [key for key, _ in settings])
+            check_comparable(run, judged, [key for key, _ in settings])
         found.append(Cell(method, seed, settings, run))
+    _check_settings([cell for cell in found if cell.seed == seeds[0]])
+    _check_folders(found)
     return found
 
 
@@ -157,26 +158,33 @@ def _check_names(axes: Sequence[Sequence[tuple[str, str]]], own: RunConfig) -> N
             )
 
 
-def _check_rows(run: RunConfig, own: RunConfig, varied: Sequence[str]) -> None:
-    """Refuses what only looks like a weight: a dataset `x.weight` could be given other rows by that key."""
-    for key in filter(_WEIGHT.fullmatch, varied):
-        unknown = [name for name in run.mixture.datasets if name not in own.mixture.datasets]
-        if unknown or _without_weights(run) != _without_weights(own):
-            raise ConfigError(f"--vary {key}: {_SAME_ROWS}")
+def _check_settings(found: Sequence[Cell]) -> None:
+    """Refuses values that differ as they are written, and not as they are read: 1e-4 and 0.0001."""
+    runs: dict[tuple[tuple[str, str], ...], list[RunConfig]] = {}
+    for cell in found:
+        runs.setdefault(cell.settings, []).append(cell.config.model_copy(update={"output": None}))
+    for (one, first), (other, second) in combinations(runs.items(), 2):
+        if first == second:
+            key, value, again = next((key, a, b) for (key, a), (_, b) in zip(one, other, strict=True) if a != b)
+            raise ConfigError(f"--vary {key}: '{value}' and '{again}' make the same run; give one of them")
 
 
-def _without_weights(run: RunConfig) -> dict[str, object]:
-    return {name: entry.model_copy(update={"weight": None}) for name, entry in run.mixture.datasets.items()}
+def _check_folders(found: Sequence[Cell]) -> None:
+    owners: dict[Path, Cell] = {}
+    for cell in found:
+        if (other := owners.setdefault(cell.folder, cell)) is not cell:
+            raise ConfigError(
+                f"--vary: '{other.label}' and '{cell.label}' would share the folder {cell.folder.name}; write one of "
+                "them in another way, or make a grid for each"
+            )
 
 
-def _check_trainer(run: RunConfig, varied: Sequence[str]) -> None:
-    """Refuses, before anything runs, what TRL or PEFT would refuse of the run."""
-    _, args, _ = checked_settings(run)
-    if args.max_steps <= 0 and "mixture.train_fraction" in varied:
-        raise ConfigError(
-            "--vary mixture.train_fraction: an epoch of less data has fewer steps, but all runs must have the same "
-            "number; set train.max_steps in CONFIG"
-        )
+def _folder_name(what: str, seed: str) -> str:
+    name = f"{what}{seed}".replace("/", "_")
+    if len(os.fsencode(name)) <= _LONGEST:
+        return name
+    start = os.fsencode(name)[:200].decode("utf-8", "ignore")
+    return f"{start}-{sha256(os.fsencode(what)).hexdigest()[:12]}{seed}"
 
 
 def plan(grid: Sequence[Cell]) -> Iterator[str]:
@@ -198,14 +206,17 @@ def plan(grid: Sequence[Cell]) -> Iterator[str]:
 def _axis(option: str) -> list[tuple[str, str]]:
     key, sign, raw = option.partition("=")
     values = [value.strip() for value in _COMMA.split(raw)]
-    if not sign or not key or not all(values) or len(set(values)) != len(values):
+    if not sign or not key or not all(values):
         raise ConfigError(f"--vary '{option}' isn't a list of values; write --vary balance.update_every=50,100")
+    if twice := [value for value in values if values.count(value) > 1]:
+        raise ConfigError(f"--vary {key} has '{twice[0]}' twice; give each value once")
     if key in _OWN_OPTION:
         raise ConfigError(f"--vary {key}: is set by another option; use {_OWN_OPTION[key]}")
-    if key.startswith(_SHARED) and not _WEIGHT.fullmatch(key):
-        raise ConfigError(f"--vary {key}: {_SAME_ROWS}")
-    if key == "global_batch_size" or (key.startswith("train.") and key.removeprefix("train.") in _BUDGET):
-        raise ConfigError(f"--vary {key}: all runs have the same budget of steps; make a grid for each value")
-    if key.startswith("train.") and key.removeprefix("train.") in _ROWS:
-        raise ConfigError(f"--vary {key}: it changes the held-out rows too; make a grid for each value")
+    if key in _WHOLE:
+        raise ConfigError(
+            f"--vary {key}: a whole section may change the budget or the held-out rows; vary its keys, such as "
+            f"{key}.{_WHOLE[key]}"
+        )
+    if key == "mixture.split_seed":  # which every run is given
+        raise ConfigError(f"--vary {key}: {SAME_ROWS}")
     return [(key, value) for value in values]

@@ -16,27 +16,31 @@ Place = dict[str, str]
 """What is added to the environment of a run."""
 
 
-def places_for(jobs: int, *, on_cpu: bool = False, several: bool = False) -> list[Place]:
-    """What sets each of `jobs` runs apart from the others; one alone has all that this process has.
+def places_for(jobs: int, runs: int, *, on_cpu: bool = False, several: bool = False) -> list[Place]:
+    """What sets each of the runs that go on at once apart from the others; one alone has all that this process has.
 
     Args:
-        jobs: Runs at once.
+        jobs: How many go on at once at most.
+        runs: How many there are.
         on_cpu: The runs leave GPUs alone.
         several: A run has several processes, which share several GPUs, and whose launcher sets their threads.
 
     Raises:
-        ConfigError: There are fewer GPUs than runs.
+        ConfigError: There are fewer GPUs than runs at once.
     """
+    asked = jobs
     if jobs < 1:
         raise ConfigError(f"--jobs is {jobs}; give how many runs to do at once, from 1")
-    if jobs == 1:
+    if not several:  # how many GPUs a launcher finds may say how many rows a step has, which must be as in other grids
+        jobs = min(jobs, runs)
+    if jobs <= 1:
         return [{}]
     gpus = [] if on_cpu else visible_gpus(os.environ, torch.cuda.device_count)
     if not gpus:
         return [{} if several else _threads(jobs) for _ in range(jobs)]
     if jobs > len(gpus):
         raise ConfigError(
-            f"--jobs is {jobs}, but each run needs a GPU of its own, and {counted(len(gpus), 'GPU')} can be seen "
+            f"--jobs is {asked}, but each run needs a GPU of its own, and {counted(len(gpus), 'GPU')} can be seen "
             f"({GPUS}={','.join(gpus)}); give --jobs {len(gpus)}. If a GPU holds two runs, give the same command in "
             "another terminal: the two share the grid"
         )
@@ -49,17 +53,24 @@ def visible_gpus(environment: Mapping[str, str], count: Callable[[], int]) -> li
 
     Args:
         environment: Variables of the process.
-        count: How many there are where the variable isn't set; it must not initialise CUDA.
+        count: How many of them CUDA sees, as torch says; it must not initialise CUDA.
+
+    Raises:
+        ConfigError: One is named twice.
 
     Example:
-        >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,MIG-8f3a,-1,0"}, int), visible_gpus({}, lambda: 2)
-        (['2', 'MIG-8f3a'], ['0', '1'])
+        >>> visible_gpus({"CUDA_VISIBLE_DEVICES": "2,5,-1"}, lambda: 2), visible_gpus({}, lambda: 2)
+        (['2', '5'], ['0', '1'])
     """
-    named = environment.get(GPUS)
+    seen, named = count(), environment.get(GPUS)
     if named is None:
-        return [str(i) for i in range(count())]
+        return [str(i) for i in range(seen)]
     # CUDA, too, sees nothing from the first name on that is none.
-    return list(takewhile(lambda name: name not in ("", "-1"), (name.strip() for name in named.split(","))))
+    names = list(takewhile(lambda name: name not in ("", "-1"), (name.strip() for name in named.split(","))))
+    if len(set(names)) < len(names):
+        raise ConfigError(f"{GPUS}={named} names a GPU twice, so CUDA would see none; name each once")
+    is_parts = bool(names) and all(name.startswith("MIG-") for name in names)
+    return names if seen and is_parts else names[:seen]  # CUDA shows a process one part, however many are named
 
 
 def _threads(jobs: int) -> Place:

@@ -59,7 +59,7 @@ def run_grid(
         finished: Called under a lock after each cell and at the end: writes the results.
         say: Prints a line.
         evaluation: How to evaluate each cell when it is finished; None: it isn't.
-        jobs: How many cells run at once, each with a GPU of its own, or with a part of the CPU's threads.
+        jobs: How many cells run at once at most, each with a GPU of its own, or a part of the CPU's threads.
         show: Shows the cells that run, again and again; None: lines say when one starts.
         launcher: Starts the training of each cell; None: a process of this Python does it.
 
@@ -68,11 +68,11 @@ def run_grid(
         Interrupted: SIGTERM, SIGHUP or Ctrl-C; the runs in progress have saved their checkpoints.
     """
     leaves_gpus = all(cell.config.train.get("use_cpu") for cell in cells) or (launcher and launcher.finds_a_machine)
-    free = places_for(jobs, on_cpu=bool(leaves_gpus), several=launcher is not None)
+    free = places_for(jobs, len(cells), on_cpu=bool(leaves_gpus), several=launcher is not None)
     (output / "runs").mkdir(parents=True, exist_ok=True)
     for cell in cells:
         _write_config(cell)
-    pool = _Pool(cells, output, finished, evaluation, Progress(cells, say, jobs, show), free, launcher)
+    pool = _Pool(cells, output, finished, evaluation, Progress(cells, say, len(free), show), free, launcher)
     with _signals_noted() as received:
         return pool.run(received)
 
