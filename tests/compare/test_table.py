@@ -28,12 +28,17 @@ RUNS = [
 ]
 
 
+def entry(table, label, name):
+    columns = [*table.losses, *table.averages, *table.costs, *table.benchmarks]
+    return table.entries[label, next(column for column in columns if column.name == name)]
+
+
 def test_best_and_second_best_of_a_column_with_ties():
     table = tabulate(RUNS)
-    ranks = {label: table.entries[label, "a"].rank for label in table.labels}
+    ranks = {label: entry(table, label, "a").rank for label in table.labels}
     assert ranks == {"hbo": 1, "uniform": 2, "mos+": 2}
-    assert [table.entries[label, "accuracy"].rank for label in table.labels] == [2, 0, 1]
-    assert [table.entries[label, "seconds"].rank for label in table.labels] == [0, 0, 0]
+    assert [entry(table, label, "accuracy").rank for label in table.labels] == [2, 0, 1]
+    assert [entry(table, label, "seconds").rank for label in table.labels] == [0, 0, 0]
 
 
 def test_wins_are_datasets_of_lowest_mean():
@@ -41,8 +46,8 @@ def test_wins_are_datasets_of_lowest_mean():
 
 
 def test_means_and_errors_are_over_seeds():
-    entry = tabulate(RUNS).entries["hbo", "macro NLL"]
-    assert (entry.mean, entry.error, entry.seeds) == (pytest.approx(2.1), pytest.approx(0.1), 2)
+    found = entry(tabulate(RUNS), "hbo", "macro NLL")
+    assert (found.mean, found.error, found.seeds) == (pytest.approx(2.1), pytest.approx(0.1), 2)
 
 
 def test_the_best_baseline_is_chosen_measure_by_measure_and_is_never_hbo():
@@ -82,9 +87,22 @@ def test_one_seed_gives_no_interval_and_says_so():
     assert "nan" not in text + page(tabulate([each for each in RUNS if each["seed"] == 0]), "one")
 
 
+@pytest.mark.parametrize("name", ["seconds", "overhead", "accuracy", "macro NLL", "accuracy of b", "μ_MT"])
+def test_a_dataset_may_have_the_name_of_a_measure(name):
+    scores = {"accuracy": {"b": {"accuracy": 0.5, "n": 4}}, "benchmarks": {"μ_MT": 0.25}}
+    runs = [{**run(label, 0, {name: loss, "b": 3.0}), **scores} for label, loss in (("hbo", 1.25), ("uniform", 1.5))]
+    text = markdown(tabulate(runs))
+    head, _, row, *_ = (line.strip("|").split("|") for line in text.splitlines() if line.startswith("|"))
+    shown = dict(reversed([(cell.strip(), value.strip()) for cell, value in zip(head, row, strict=True)]))
+    assert shown[name] == "**1.250**"  # datasets come before measures
+    html = page(tabulate(runs), "grid").split('id="losses"')[1].split("</section>")[0]
+    assert f'title="{name}"' in html and "<strong>1.250</strong>" in html
+    assert html.count('<th scope="col">') == 4 and "1.0%" in page(tabulate(runs), "grid").split('id="costs"')[1]
+
+
 def test_without_any_answer_there_is_no_accuracy():
     table = tabulate([run("hbo", 0, {"a": 1.0}), run("uniform", 0, {"a": 2.0})])
-    assert "accuracy" not in {column.name for column in table.columns}
+    assert "accuracy" not in {column.name for column in table.averages}
     assert table.accuracies == []
 
 
@@ -110,8 +128,8 @@ def test_benchmarks_have_a_table_and_their_means_a_contest():
     runs = [{**each, "benchmarks": {"μ_MT": scores[each["label"]][each["seed"]], "benchmark a": 0.25}} for each in RUNS]
     table = tabulate(runs)
     assert [column.name for column in table.benchmarks] == ["μ_MT", "benchmark a"]
-    assert [table.entries[label, "μ_MT"].rank for label in table.labels] == [2, 1, 0]
-    assert table.entries["hbo", "a"].mean == pytest.approx(1.1)  # the dataset of the same name keeps its NLL
+    assert [entry(table, label, "μ_MT").rank for label in table.labels] == [2, 1, 0]
+    assert entry(table, "hbo", "a").mean == pytest.approx(1.1)  # the dataset of the same name keeps its NLL
     contests = {contest.column.name: contest.best for contest in table.contests}
     assert contests["μ_MT"] == "uniform" and "benchmark a" not in contests
     assert "**65.00% ± 5.00**" in markdown(table) and "Accuracy on benchmarks" in page(table, "grid")

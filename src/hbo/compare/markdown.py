@@ -23,7 +23,7 @@ def markdown(table: Table | None, headroom: HeadroomPart | None = None) -> str:
     if table is None:
         return "\n".join([*searched, "No run is finished yet."]) + "\n"
     answer = [] if headroom and not table.judged else [_escaped(verdict(table)), ""]
-    parts = [*searched, *answer, READING, "", *_grid(table, table.columns, wins=True)]
+    parts = [*searched, *answer, READING, "", *_grid(table, [*table.losses, *table.averages, *table.costs], wins=True)]
     if table.accuracies:
         parts += ["", "Accuracy:", "", *_grid(table, table.accuracies)]
     if table.benchmarks:

@@ -96,8 +96,10 @@ class Table:
 
     Attributes:
         labels: Rows.
-        columns: Measures: each dataset's NLL, then the averages, always together.
-        entries: By row and column name.
+        losses: Columns of each dataset's NLL.
+        averages: Columns of what all datasets have in common, always shown together: means over them.
+        costs: Columns of the overhead and the seconds.
+        entries: By row and column; names don't tell columns apart, as a dataset may be called `seconds`.
         accuracies: Columns of each dataset's accuracy, where it has one.
         benchmarks: Columns of the accuracy in each of the paper's means and each task, where runs were evaluated.
         wins: Datasets in which a row has the lowest mean NLL; a tie counts for each.
@@ -108,10 +110,12 @@ class Table:
     """
 
     labels: list[str]
-    columns: list[Metric]
+    losses: list[Metric]
+    averages: list[Metric]
+    costs: list[Metric]
     accuracies: list[Metric]
     benchmarks: list[Metric]
-    entries: dict[tuple[str, str], SeedMean]
+    entries: dict[tuple[str, Metric], SeedMean]
     wins: dict[str, int]
     contests: list[Contest]
     seeds: dict[str, int]
@@ -124,7 +128,7 @@ class Table:
         head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
         rows = []
         for label in self.labels:
-            cells = [shown(self.entries[label, column.name], column) for column in columns]
+            cells = [shown(self.entries[label, column], column) for column in columns]
             rows.append([label, str(self.seeds[label]), *cells, *([str(self.wins[label])] if wins else [])])
         return head, rows
 
@@ -134,7 +138,7 @@ def tabulate(runs: Sequence[ResultLine]) -> Table:
     labels = list(dict.fromkeys(run["label"] for run in runs))
     names = list(dict.fromkeys(name for run in runs for name in run["nll"]))
     answered = [name for name in names if any(_accuracy(name)(run) is not None for run in runs)]
-    nll = [Metric(name, _nll(name)) for name in names]
+    losses = [Metric(name, _nll(name)) for name in names]
     averages = [
         Metric("macro NLL", lambda run: run["macro_nll"]),
         Metric("relative NLL", lambda run: run["relative_nll"]),
@@ -148,16 +152,16 @@ def tabulate(runs: Sequence[ResultLine]) -> Table:
     accuracies = [_percent(f"accuracy of {name}", _accuracy(name)) for name in answered]
     asked = list(dict.fromkeys(name for run in runs for name in run.get("benchmarks") or ()))
     benchmarks = [_percent(name, _benchmark(name), digits=2) for name in asked]
-    entries: dict[tuple[str, str], SeedMean] = {}
-    for column in (*nll, *averages, *costs, *accuracies, *benchmarks):
+    entries: dict[tuple[str, Metric], SeedMean] = {}
+    for column in (*losses, *averages, *costs, *accuracies, *benchmarks):
         entries |= _ranked(column, labels, runs)
-    wins = {label: sum(entries[label, column.name].rank == 1 for column in nll) for label in labels}
+    wins = {label: sum(entries[label, column].rank == 1 for column in losses) for label in labels}
     seeds = {label: sum(run["label"] == label for run in runs) for label in labels}
     judged = _judged(runs)
     fought = [*averages, *(column for column in benchmarks if column.name.startswith("μ"))]
     contests = [contest for column in fought if (contest := _contest(column, labels, judged, runs, entries))]
     contests += _against_static(averages[0], labels, runs)
-    return Table(labels, [*nll, *averages, *costs], accuracies, benchmarks, entries, wins, contests, seeds, judged)
+    return Table(labels, losses, averages, costs, accuracies, benchmarks, entries, wins, contests, seeds, judged)
 
 
 def _judged(runs: Sequence[ResultLine]) -> list[str]:
@@ -183,7 +187,7 @@ def _benchmark(name: str) -> Callable[[ResultLine], float | None]:
     return lambda run: (run.get("benchmarks") or {}).get(name)
 
 
-def _ranked(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -> dict[tuple[str, str], SeedMean]:
+def _ranked(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -> dict[tuple[str, Metric], SeedMean]:
     found = {}
     for label in labels:
         values = [v for run in runs if run["label"] == label and (v := column.of(run)) is not None]
@@ -197,7 +201,7 @@ def _ranked(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -
         place = sum(step < -column.better * mean - _TIE for step in steps) + 1
         return place if place <= 2 else 0
 
-    return {(label, column.name): SeedMean(*figures, rank(figures[0])) for label, figures in found.items()}
+    return {(label, column): SeedMean(*figures, rank(figures[0])) for label, figures in found.items()}
 
 
 def _contest(
@@ -205,16 +209,14 @@ def _contest(
     labels: Sequence[str],
     judged: Sequence[str],
     runs: Sequence[ResultLine],
-    entries: dict[tuple[str, str], SeedMean],
+    entries: dict[tuple[str, Metric], SeedMean],
 ) -> Contest | None:
     # A mixture that took a search to find is no choice that one had without it.
     left_out = {*judged, *(run["label"] for run in runs if run["method"] == STATIC)}
-    baselines = [
-        label for label in labels if label not in left_out and not math.isnan(entries[label, column.name].mean)
-    ]
+    baselines = [label for label in labels if label not in left_out and not math.isnan(entries[label, column].mean)]
     if not baselines:
         return None
-    best = min(baselines, key=lambda label: -column.better * entries[label, column.name].mean)
+    best = min(baselines, key=lambda label: -column.better * entries[label, column].mean)
     return Contest(column, best, _differences(column, best, labels, runs))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from hbo.compare.statistics import Paired
-from hbo.compare.table import Contest, Table
+from hbo.compare.table import Contest, Metric, Table
 
 JUDGED = "macro NLL"
 TOO_SMALL = 0.005
@@ -33,7 +33,7 @@ def verdict(table: Table | None) -> str:
     if table is None:
         return "No run is finished yet."
     contest = next((each for each in table.contests if each.column.name == JUDGED), None)
-    ours = None if contest is None else _best(table.judged, table)
+    ours = None if contest is None else _best(table.judged, table, contest.column)
     if contest is None or ours is None:
         missing = "a baseline such as proportional" if contest is None else "hbo"
         return f"There is nothing to judge yet: name {missing} in --methods too."
@@ -41,13 +41,13 @@ def verdict(table: Table | None) -> str:
     return _told(ours, contest, found, table)
 
 
-def _best(labels: list[str], table: Table) -> str | None:
-    known = [label for label in labels if not math.isnan(table.entries[label, JUDGED].mean)]
-    return min(known, key=lambda label: table.entries[label, JUDGED].mean, default=None)
+def _best(labels: list[str], table: Table, column: Metric) -> str | None:
+    known = [label for label in labels if not math.isnan(table.entries[label, column].mean)]
+    return min(known, key=lambda label: table.entries[label, column].mean, default=None)
 
 
 def _told(ours: str, contest: Contest, found: Paired, table: Table) -> str:
-    theirs = table.entries[contest.best, JUDGED].mean
+    theirs = table.entries[contest.best, contest.column].mean
     if not found.pairs:
         return f"There is nothing to judge yet: {ours} and {contest.best} have no finished seed in common."
     share = found.mean / theirs if theirs else 0.0
