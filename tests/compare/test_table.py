@@ -61,6 +61,31 @@ def test_varied_hbo_is_no_baseline():
     assert tabulate([*varied, run("uniform", 0, {"a": 0.5})]).contests[0].best == "uniform"
 
 
+def test_a_run_without_the_loss_of_a_dataset_has_no_averages_and_the_pages_say_so():
+    diverged = run("hbo", 0, {"a": 1.0})  # b, the hard one, is not a number
+    table = tabulate([diverged, *RUNS[1:]])
+    for name, mean in (("macro NLL", 2.2), ("worst NLL", 3.2), ("relative NLL", 0.5), ("a", 1.1)):
+        assert entry(table, "hbo", name).mean == pytest.approx(mean)
+    assert [each.found.pairs for each in table.contests[0].differences if each.label == "hbo"] == [1]
+    note = "Left out of the averages over datasets, as they lack the held-out loss of a dataset: hbo, seed 0 (b)."
+    assert note in markdown(table) and note in page(table, "grid")
+    assert "Left out" not in markdown(tabulate(RUNS)) + page(tabulate(RUNS), "grid")
+
+
+def test_a_row_with_fewer_seeds_has_no_rank_and_is_no_baseline():
+    lucky = run("proportional", 0, {"a": 0.9, "b": 1.0})  # its seed is an easy one: the others do better there
+    table = tabulate([*RUNS, lucky])
+    assert {label: entry(table, label, "b").rank for label in table.labels} == {
+        "hbo": 2, "uniform": 1, "mos+": 0, "proportional": 0,
+    }  # fmt: skip
+    assert table.wins == {"hbo": 1, "uniform": 1, "mos+": 0, "proportional": 0}
+    assert table.contests[0].best == "uniform"
+
+
+def test_a_row_that_none_can_match_in_seeds_has_won_nothing():
+    assert tabulate([*RUNS[:2], RUNS[2]]).wins == {"hbo": 0, "uniform": 0}
+
+
 def test_all_averages_stand_together():
     head = next(line for line in markdown(tabulate(RUNS)).splitlines() if line.startswith("| method"))
     names = [cell.strip() for cell in head.strip("|").split("|")]

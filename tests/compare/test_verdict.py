@@ -68,6 +68,13 @@ def test_seeds_that_disagree_are_within_chance():
     assert told.startswith("No difference was seen between hbo and uniform (3 seeds") and "within chance" in told
 
 
+def test_rows_with_the_most_seeds_are_judged_however_low_one_seed_of_another_is():
+    told = of(hbo=[0.9 * loss for loss in SIX], uniform=SIX, proportional=[1.0])
+    assert told.startswith("Balancing helped: the mean held-out loss of hbo is 10.0% lower than that of uniform")
+    varied = {"hbo, balance.probes=2": [0.9 * loss for loss in SIX], "hbo, balance.probes=4": [0.5], "uniform": SIX}
+    assert "of hbo, balance.probes=2 is 10.0% lower" in verdict(tabulate(lines(**varied)))
+
+
 def test_the_best_of_several_settings_is_judged():
     runs = lines(**{"hbo, balance.probes=2": [1.0], "hbo, balance.probes=4": [0.5], "uniform": [1.0]})
     assert "hbo, balance.probes=4" in verdict(tabulate(runs))

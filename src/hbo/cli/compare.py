@@ -91,6 +91,8 @@ def compare_command(
         tell("")
         out.print(comparison_table(table))
         tell("")
+        for note in table.notes:
+            tell_part("Note", note)
     if told:
         tell_part("Headroom", " ".join(told.sentences))
     if not table or not told or table.judged:

@@ -52,6 +52,7 @@ def page(table: Table | None, title: str, runs: Sequence[ResultLine] = (), headr
         searched=[_plain_grid(*each) for each in headroom.tables] if headroom else [],
         too_small=in_percent(TOO_SMALL),
         grids=grids,
+        notes=table.notes if table else [],
         contests=[_contest_facts(contest, table) for contest in table.contests] if table else [],
         costs=_costs(table) if table else None,
         reports=_reports(runs),

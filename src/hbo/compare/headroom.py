@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hbo.compare.optimum import Estimate
@@ -49,7 +49,7 @@ class Headroom:
             return [
                 f"The search for the best static mixture goes on: {len(self.runs)} of {self.planned} runs are finished."
             ]
-        losses = {label: _by_seed(rows, label) for label in (BEST, "uniform")}
+        losses = {label: _by_seed(rows, label, self.found.datasets) for label in (BEST, "uniform")}
         noise = seed_noise([*(run.mean for run in self.runs if run.mixture == "uniform"), *losses["uniform"].values()])
         return [_best(self.found), _predicted(self.found), *_judged(self.found, noise, losses), _quality(self.found)]
 
@@ -96,8 +96,10 @@ def seed_noise(losses: Sequence[float]) -> Noise:
     return Noise(mean_and_error(losses)[1] * len(losses) ** 0.5, len(losses))
 
 
-def _by_seed(rows: Sequence[ResultLine], label: str) -> dict[int, float]:
-    return {row["seed"]: row["macro_nll"] for row in rows if row["label"] == label and row["macro_nll"] is not None}
+def _by_seed(rows: Sequence[ResultLine], label: str, datasets: Collection[str]) -> dict[int, float]:
+    """The mean loss of a row's runs, but for those that lack a dataset's: theirs would be a mean of others."""
+    whole = [row for row in rows if row["label"] == label and row["nll"].keys() >= set(datasets)]
+    return {row["seed"]: row["macro_nll"] for row in whole if row["macro_nll"] is not None}
 
 
 def _percent(share: float) -> str:

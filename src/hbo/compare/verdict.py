@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from hbo.compare.statistics import Paired
-from hbo.compare.table import Contest, Metric, Table
+from hbo.compare.table import Contest, Table
 
 JUDGED = "macro NLL"
 TOO_SMALL = 0.005
@@ -33,17 +31,12 @@ def verdict(table: Table | None) -> str:
     if table is None:
         return "No run is finished yet."
     contest = next((each for each in table.contests if each.column.name == JUDGED), None)
-    ours = None if contest is None else _best(table.judged, table, contest.column)
+    ours = None if contest is None else table.leading(table.judged, contest.column)
     if contest is None or ours is None:
         missing = "a baseline such as proportional" if contest is None else "hbo"
         return f"There is nothing to judge yet: name {missing} in --methods too."
     found = next(each.found for each in contest.differences if each.label == ours)
     return _told(ours, contest, found, table)
-
-
-def _best(labels: list[str], table: Table, column: Metric) -> str | None:
-    known = [label for label in labels if not math.isnan(table.entries[label, column].mean)]
-    return min(known, key=lambda label: table.entries[label, column].mean, default=None)
 
 
 def _told(ours: str, contest: Contest, found: Paired, table: Table) -> str:
