@@ -148,6 +148,11 @@ def test_the_page_loads_nothing_and_trusts_no_name():
     assert "a\\|b" in plain
 
 
+def test_without_hbo_the_page_calls_the_baseline_that_the_best_baseline():
+    text = page(tabulate([run("gain", 0, {"a": 1.0}), run("uniform", 0, {"a": 2.0})]), "grid")
+    assert "to uniform, the best baseline" in text and "without HBO" not in text
+
+
 def test_benchmarks_have_a_table_and_their_means_a_contest():
     scores = {"hbo": (0.5, 0.6), "uniform": (0.7, 0.6), "mos+": (0.1, 0.2)}
     runs = [{**each, "benchmarks": {"μ_MT": scores[each["label"]][each["seed"]], "benchmark a": 0.25}} for each in RUNS]

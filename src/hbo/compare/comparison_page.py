@@ -170,9 +170,7 @@ def _contest_facts(contest: Contest, table: Table) -> tuple[str, Grid, dict[str,
     heading = f"{shown}{_ARROWS[column.better]} ({column.reading})"
     searched = contest.best == BEST
     heading += f", against the {BEST}" if searched else ""
-    grid = Grid(
-        f"Difference of {column.name} to {contest.best}{'' if searched else ', the best without HBO'}", head, rows
-    )
+    grid = Grid(f"Difference of {column.name} to {contest.best}{'' if searched else ', the best baseline'}", head, rows)
     return heading, grid, _drawing(contest)
 
 
