@@ -72,6 +72,18 @@ def test_fresh_seeds_are_told_and_six_of_them_judge():
     assert "On 1 fresh seed it was 0.1000 higher" in told(found(0.03, 0.02, 0.04), rows([2.1], [2.0]))
 
 
+def test_a_fresh_run_that_lacks_a_dataset_is_no_measured_gain():
+    runs = rows([1.98, 1.99], [2.0, 2.01])
+    runs[0] |= {"nll": {"a": 0.1}, "macro_nll": 0.1}
+    assert "On 1 fresh seed it was 0.0200 lower" in told(found(0.03, 0.02, 0.04), runs)
+
+
+def test_without_two_runs_of_uniform_nothing_is_said_of_the_noise():
+    gain = found(0.03, 0.02, 0.04)
+    said = " ".join(Headroom(gain.runs[2:], 4, gain).sentences([]))
+    assert "isn't known" in said and "give more --seeds" in said and "nan" not in said and "to win" not in said
+
+
 def test_a_surface_that_predicts_nothing_is_not_to_be_trusted():
     assert "little more than a guess" in told(found(0.03, 0.02, 0.04, error=0.06))
     assert "guess" not in told(found(0.03, 0.02, 0.04))

@@ -52,8 +52,20 @@ def finish(cells, law):
             name: {"nll": law(name, share, cell.seed), "perplexity": 1.0, "n": 5} for name, share in shares.items()
         }
         cell.folder.mkdir(parents=True, exist_ok=True)
-        sizes = {"a": [30, 30], "b": [15, 15], "c": [15, 15]}
+        sizes = {"a": [30, 30], "b": [15, 15], "c": [5, 5]}  # c's are packed: three examples to a row
         (cell.folder / "metrics.json").write_text(json.dumps({"eval": scores, "sizes": sizes}))
+        line = {"step": 0, "start": 0, "global": shares, "local": {name: [0.5, 0.5] for name in shares}}
+        line["drawn"] = {name: [0, 0] for name in shares}
+        (cell.folder / "balance.jsonl").write_text(json.dumps(line) + "\n")
+
+
+def lose(cells, name):
+    """Takes the held-out loss of a dataset out of these runs' results."""
+    for cell in cells:
+        file = cell.folder / "metrics.json"
+        held = json.loads(file.read_text())
+        del held["eval"][name]
+        file.write_text(json.dumps(held))
 
 
 def law(name, share, seed):
@@ -150,15 +162,53 @@ def test_the_command_tells_what_the_search_came_to_and_goes_on_with_it(config, t
     assert "was found from 7 mixtures" in str(refused.exception)
 
 
-def test_a_run_without_held_out_losses_is_named(config):
-    file = config()
+def test_a_mixture_that_lacks_a_loss_is_left_out_and_said(config, tmp_path):
+    file, output = config(), tmp_path / "grid"
     plan = search(file)
     finish(plan.cells, law)
-    broken = plan.cells[5].folder / "metrics.json"
-    broken.write_text(json.dumps({"eval": {"a": {"nll": 1.0}}}))
-    with pytest.raises(DataError, match=f"{broken.parent.name}.*no held-out loss of dataset 'b'"):
-        settled(plan, file.parent / "grid")
-    assert not (file.parent / "grid" / FOUND_FILE).exists()
+    lose([cell for cell in plan.cells if (cell.label, cell.seed) in (("mixture 2", 1000), ("uniform", 1002))], "b")
+    assert len(finished_runs(plan)) == len(plan.cells) - 2
+    found = settled(plan, output)
+    assert found.left_out == ("mixture 2",) and {run.mixture for run in found.runs}.isdisjoint(found.left_out)
+    assert [run.seed for run in found.runs if run.mixture == "uniform"] == [1000, 1001]
+    assert sum(found.weights.values()) == pytest.approx(1)
+    (output / FOUND_FILE).unlink()
+    finish(judged_cells(cells(file, ["uniform"], [0], [], output), file, ["uniform"], found.weights, output), law)
+    done = CliRunner().invoke(app, ["compare", str(file), "--mixtures", "7", "--output", str(output)])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stdout.split())
+    assert "a surface through 6 static mixtures" in said
+    assert "Left out, as runs of theirs lack the held-out loss of a dataset: mixture 2." in said
+
+
+def test_a_mixture_is_left_out_with_all_its_seeds(config):
+    file = config()
+    plan = search(file, repeats=2)
+    finish(plan.cells, law)
+    lose([cell for cell in plan.cells if (cell.label, cell.seed) == ("mixture 1", 1001)], "a")
+    assert settled(plan, file.parent / "grid").left_out == ("mixture 1",)
+
+
+def test_a_search_goes_on_past_a_lost_loss_and_is_refused_at_its_end_if_too_few_are_left(config, tmp_path):
+    file, output = config(), tmp_path / "grid"
+    plan = search(file, mixtures=5)
+    finish(plan.cells, law)
+    lose(plan.cells[-1:], "c")
+    done = CliRunner().invoke(app, ["compare", str(file), "--mixtures", "5", "--output", str(output)])
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception).startswith("--mixtures 5: only 4 of the mixtures have held-out losses of all 3 datasets")
+    told = (output / "comparison.md").read_text()
+    assert "7 of 7 runs are finished; 1 of them can't be judged" in told
+    assert not (output / FOUND_FILE).exists()
+
+
+def test_a_dataset_without_held_out_rows_is_one_refusal(config, tmp_path):
+    plan = search(config())
+    finish(plan.cells, law)
+    lose(plan.cells, "b")
+    with pytest.raises(DataError, match="no run has a held-out loss of dataset 'b'.*two rows or more") as error:
+        settled(plan, tmp_path / "grid")
+    assert "\n" not in str(error.value)
 
 
 def test_the_comparison_has_the_references_it_lacks_and_the_best_mixture_seed_by_seed(config):

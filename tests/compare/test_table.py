@@ -28,12 +28,17 @@ RUNS = [
 ]
 
 
+def entry(table, label, name):
+    columns = [*table.losses, *table.averages, *table.costs, *table.benchmarks]
+    return table.entries[label, next(column for column in columns if column.name == name)]
+
+
 def test_best_and_second_best_of_a_column_with_ties():
     table = tabulate(RUNS)
-    ranks = {label: table.entries[label, "a"].rank for label in table.labels}
+    ranks = {label: entry(table, label, "a").rank for label in table.labels}
     assert ranks == {"hbo": 1, "uniform": 2, "mos+": 2}
-    assert [table.entries[label, "accuracy"].rank for label in table.labels] == [2, 0, 1]
-    assert [table.entries[label, "seconds"].rank for label in table.labels] == [0, 0, 0]
+    assert [entry(table, label, "accuracy").rank for label in table.labels] == [2, 0, 1]
+    assert [entry(table, label, "seconds").rank for label in table.labels] == [0, 0, 0]
 
 
 def test_wins_are_datasets_of_lowest_mean():
@@ -41,8 +46,8 @@ def test_wins_are_datasets_of_lowest_mean():
 
 
 def test_means_and_errors_are_over_seeds():
-    entry = tabulate(RUNS).entries["hbo", "macro NLL"]
-    assert (entry.mean, entry.error, entry.seeds) == (pytest.approx(2.1), pytest.approx(0.1), 2)
+    found = entry(tabulate(RUNS), "hbo", "macro NLL")
+    assert (found.mean, found.error, found.seeds) == (pytest.approx(2.1), pytest.approx(0.1), 2)
 
 
 def test_the_best_baseline_is_chosen_measure_by_measure_and_is_never_hbo():
@@ -54,6 +59,31 @@ def test_varied_hbo_is_no_baseline():
     varied = [run("hbo, balance.probes=8", s, {"a": 1.0}, method="hbo") for s in (0, 1)]
     assert tabulate(varied).contests == []
     assert tabulate([*varied, run("uniform", 0, {"a": 0.5})]).contests[0].best == "uniform"
+
+
+def test_a_run_without_the_loss_of_a_dataset_has_no_averages_and_the_pages_say_so():
+    diverged = run("hbo", 0, {"a": 1.0})  # b, the hard one, is not a number
+    table = tabulate([diverged, *RUNS[1:]])
+    for name, mean in (("macro NLL", 2.2), ("worst NLL", 3.2), ("relative NLL", 0.5), ("a", 1.1)):
+        assert entry(table, "hbo", name).mean == pytest.approx(mean)
+    assert [each.found.pairs for each in table.contests[0].differences if each.label == "hbo"] == [1]
+    note = "Left out of the averages over datasets, as they lack the held-out loss of a dataset: hbo, seed 0 (b)."
+    assert note in markdown(table) and note in page(table, "grid")
+    assert "Left out" not in markdown(tabulate(RUNS)) + page(tabulate(RUNS), "grid")
+
+
+def test_a_row_with_fewer_seeds_has_no_rank_and_is_no_baseline():
+    lucky = run("proportional", 0, {"a": 0.9, "b": 1.0})  # its seed is an easy one: the others do better there
+    table = tabulate([*RUNS, lucky])
+    assert {label: entry(table, label, "b").rank for label in table.labels} == {
+        "hbo": 2, "uniform": 1, "mos+": 0, "proportional": 0,
+    }  # fmt: skip
+    assert table.wins == {"hbo": 1, "uniform": 1, "mos+": 0, "proportional": 0}
+    assert table.contests[0].best == "uniform"
+
+
+def test_a_row_that_none_can_match_in_seeds_has_won_nothing():
+    assert tabulate([*RUNS[:2], RUNS[2]]).wins == {"hbo": 0, "uniform": 0}
 
 
 def test_all_averages_stand_together():
@@ -82,9 +112,22 @@ def test_one_seed_gives_no_interval_and_says_so():
     assert "nan" not in text + page(tabulate([each for each in RUNS if each["seed"] == 0]), "one")
 
 
+@pytest.mark.parametrize("name", ["seconds", "overhead", "accuracy", "macro NLL", "accuracy of b", "μ_MT"])
+def test_a_dataset_may_have_the_name_of_a_measure(name):
+    scores = {"accuracy": {"b": {"accuracy": 0.5, "n": 4}}, "benchmarks": {"μ_MT": 0.25}}
+    runs = [{**run(label, 0, {name: loss, "b": 3.0}), **scores} for label, loss in (("hbo", 1.25), ("uniform", 1.5))]
+    text = markdown(tabulate(runs))
+    head, _, row, *_ = (line.strip("|").split("|") for line in text.splitlines() if line.startswith("|"))
+    shown = dict(reversed([(cell.strip(), value.strip()) for cell, value in zip(head, row, strict=True)]))
+    assert shown[name] == "**1.250**"  # datasets come before measures
+    html = page(tabulate(runs), "grid").split('id="losses"')[1].split("</section>")[0]
+    assert f'title="{name}"' in html and "<strong>1.250</strong>" in html
+    assert html.count('<th scope="col">') == 4 and "1.0%" in page(tabulate(runs), "grid").split('id="costs"')[1]
+
+
 def test_without_any_answer_there_is_no_accuracy():
     table = tabulate([run("hbo", 0, {"a": 1.0}), run("uniform", 0, {"a": 2.0})])
-    assert "accuracy" not in {column.name for column in table.columns}
+    assert "accuracy" not in {column.name for column in table.averages}
     assert table.accuracies == []
 
 
@@ -105,13 +148,18 @@ def test_the_page_loads_nothing_and_trusts_no_name():
     assert "a\\|b" in plain
 
 
+def test_without_hbo_the_page_calls_the_baseline_that_the_best_baseline():
+    text = page(tabulate([run("gain", 0, {"a": 1.0}), run("uniform", 0, {"a": 2.0})]), "grid")
+    assert "to uniform, the best baseline" in text and "without HBO" not in text
+
+
 def test_benchmarks_have_a_table_and_their_means_a_contest():
     scores = {"hbo": (0.5, 0.6), "uniform": (0.7, 0.6), "mos+": (0.1, 0.2)}
     runs = [{**each, "benchmarks": {"μ_MT": scores[each["label"]][each["seed"]], "benchmark a": 0.25}} for each in RUNS]
     table = tabulate(runs)
     assert [column.name for column in table.benchmarks] == ["μ_MT", "benchmark a"]
-    assert [table.entries[label, "μ_MT"].rank for label in table.labels] == [2, 1, 0]
-    assert table.entries["hbo", "a"].mean == pytest.approx(1.1)  # the dataset of the same name keeps its NLL
+    assert [entry(table, label, "μ_MT").rank for label in table.labels] == [2, 1, 0]
+    assert entry(table, "hbo", "a").mean == pytest.approx(1.1)  # the dataset of the same name keeps its NLL
     contests = {contest.column.name: contest.best for contest in table.contests}
     assert contests["μ_MT"] == "uniform" and "benchmark a" not in contests
     assert "**65.00% ± 5.00**" in markdown(table) and "Accuracy on benchmarks" in page(table, "grid")

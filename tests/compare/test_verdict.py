@@ -49,6 +49,20 @@ def test_one_seed_is_chance_and_nothing_is_no_verdict():
     assert of(uniform=[1.0], proportional=[2.0]) == "There is nothing to judge yet: name hbo in --methods too."
 
 
+def test_rows_that_ran_but_were_not_measured_are_not_asked_for_again():
+    def without_loss(**losses):
+        none = {"nll": {}, "macro_nll": None, "relative_nll": None, "worst_nll": None}
+        return [{**line, **none} for line in lines(**losses)]
+
+    nothing = verdict(tabulate(without_loss(hbo=[1.0], uniform=[1.0])))
+    assert "no run has a held-out loss; hold rows out (mixture.eval_fraction)" in nothing
+    hbo = verdict(tabulate([*without_loss(hbo=[1.0]), *lines(uniform=[1.0])]))
+    assert "no run of hbo has a held-out loss of every dataset" in hbo
+    baselines = verdict(tabulate([*lines(hbo=[1.0]), *without_loss(uniform=[1.0], proportional=[1.0])]))
+    assert "no run of uniform, proportional has a held-out loss of every dataset" in baselines
+    assert "--methods" not in nothing + hbo + baselines
+
+
 def test_without_hbo_the_best_method_that_follows_rewards_is_judged():
     told = of(gain=[0.9 * loss for loss in SIX], slope=SIX, uniform=SIX, placebo=[1.1 * loss for loss in SIX])
     assert told.startswith("Balancing helped: the mean held-out loss of gain is 10.0% lower than that of uniform")
@@ -66,6 +80,13 @@ def test_beside_hbo_every_other_method_is_a_baseline():
 def test_seeds_that_disagree_are_within_chance():
     told = of(hbo=[1.0, 2.2, 1.9], uniform=[1.1, 2.0, 2.0], proportional=[3.0, 3.0, 3.0])
     assert told.startswith("No difference was seen between hbo and uniform (3 seeds") and "within chance" in told
+
+
+def test_rows_with_the_most_seeds_are_judged_however_low_one_seed_of_another_is():
+    told = of(hbo=[0.9 * loss for loss in SIX], uniform=SIX, proportional=[1.0])
+    assert told.startswith("Balancing helped: the mean held-out loss of hbo is 10.0% lower than that of uniform")
+    varied = {"hbo, balance.probes=2": [0.9 * loss for loss in SIX], "hbo, balance.probes=4": [0.5], "uniform": SIX}
+    assert "of hbo, balance.probes=2 is 10.0% lower" in verdict(tabulate(lines(**varied)))
 
 
 def test_the_best_of_several_settings_is_judged():

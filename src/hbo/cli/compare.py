@@ -69,7 +69,8 @@ def compare_command(
     def headroom() -> Headroom | None:
         if search is None:
             return None
-        return Headroom(found.runs if found else finished_runs(search), len(search.cells), found)
+        runs = found.runs if found else finished_runs(search)
+        return Headroom(runs, len(search.cells), found, sum(cell.is_finished for cell in search.cells) - len(runs))
 
     def publish() -> None:
         publish_results(grid, output, headroom())
@@ -91,6 +92,8 @@ def compare_command(
         tell("")
         out.print(comparison_table(table))
         tell("")
+        for note in table.notes:
+            tell_part("Note", note)
     if told:
         tell_part("Headroom", " ".join(told.sentences))
     if not table or not told or table.judged:

@@ -36,10 +36,9 @@ def page(table: Table | None, title: str, runs: Sequence[ResultLine] = (), headr
     """
     grids: list[tuple[str, str, str, Grid]] = []
     if table:
-        averages, losses = _parts(table)
-        grids.append(("methods", "Methods", READING, _html_grid(table, averages, "Means over seeds", wins=True)))
+        grids.append(("methods", "Methods", READING, _html_grid(table, table.averages, "Means over seeds", wins=True)))
         for anchor, heading, columns, caption in (
-            ("losses", "Loss of each dataset", losses, "Held-out loss (NLL) after training, nats per token"),
+            ("losses", "Loss of each dataset", table.losses, "Held-out loss (NLL) after training, nats per token"),
             ("accuracy", "Accuracy", table.accuracies, "Share of right answers"),
             ("benchmarks", "Benchmarks", table.benchmarks, "Accuracy on benchmarks"),
         ):
@@ -53,6 +52,7 @@ def page(table: Table | None, title: str, runs: Sequence[ResultLine] = (), headr
         searched=[_plain_grid(*each) for each in headroom.tables] if headroom else [],
         too_small=in_percent(TOO_SMALL),
         grids=grids,
+        notes=table.notes if table else [],
         contests=[_contest_facts(contest, table) for contest in table.contests] if table else [],
         costs=_costs(table) if table else None,
         reports=_reports(runs),
@@ -73,15 +73,8 @@ def _plain_grid(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]
     return Grid(caption, [name(cell) for cell in head], [[name(first), *cells] for first, *cells in rows])
 
 
-def _parts(table: Table) -> tuple[list[Metric], list[Metric]]:
-    """The columns that are averages, and those of one dataset."""
-    measured = [column for column in table.columns if column.better]  # costs are neither better nor worse
-    averages = [column for column in measured if column.name in {*_HEADS, "accuracy"}]
-    return averages, [column for column in measured if column not in averages]
-
-
 def _html_grid(table: Table, columns: Sequence[Metric], caption: str, *, wins: bool = False) -> Grid:
-    head = ["method", "seeds", *map(_headed, columns), *(["datasets won ↑"] if wins else [])]
+    head = ["method", "seeds", *(_headed(column, table) for column in columns), *(["datasets won ↑"] if wins else [])]
     cells = [_column(table, column) for column in columns]
     rows = []
     for i, label in enumerate(table.labels):
@@ -90,17 +83,19 @@ def _html_grid(table: Table, columns: Sequence[Metric], caption: str, *, wins: b
     return Grid(caption, head, rows)
 
 
-def _headed(column: Metric) -> str:
-    if column.name in {*_HEADS, "accuracy"}:
+def _headed(column: Metric, table: Table) -> str:
+    if column in table.averages:
         return _HEADS.get(column.name, column.name) + _ARROWS[column.better]
     # The names of datasets are a user's own: the style cuts them short, and the whole is in their title.
-    shown = column.name.removeprefix("accuracy of ").removeprefix("benchmark ")
+    shown = column.name
+    if column not in table.losses:  # the caption says what it is
+        shown = shown.removeprefix("accuracy of ").removeprefix("benchmark ")
     return markup("{}{}", name(shown), _ARROWS[column.better])
 
 
 def _column(table: Table, column: Metric) -> list[str]:
     """The cells of a column; shares of right answers in percent."""
-    entries = [table.entries[label, column.name] for label in table.labels]
+    entries = [table.entries[label, column] for label in table.labels]
     shown = significant([(column.scale * entry.mean, column.scale * entry.error) for entry in entries], column.unit)
     return [markup(_RANKS.get(entry.rank, "{}"), cell) for entry, cell in zip(entries, shown, strict=True)]
 
@@ -137,7 +132,7 @@ def _costs(table: Table) -> Grid:
     """What each method took: time in training, and what balancing added to it."""
     rows = []
     for label in table.labels:
-        overhead, seconds = table.entries[label, "overhead"], table.entries[label, "seconds"]
+        overhead, seconds = (table.entries[label, column] for column in table.costs)
         rows.append([name(label), str(table.seeds[label]), time_span(seconds.mean), in_percent(overhead.mean)])
     head = ["method", "runs", "training of a run", "balancing adds"]
     return Grid("Time, means over seeds", head, rows)
@@ -159,7 +154,7 @@ def _link(folder: str | None, seed: int) -> str:
 
 def _contest_facts(contest: Contest, table: Table) -> tuple[str, Grid, dict[str, Any]]:
     """The contest's heading, its numbers and what the drawing of its intervals needs."""
-    column, best = contest.column, table.entries[contest.best, contest.column.name].mean
+    column, best = contest.column, table.entries[contest.best, contest.column].mean
     rows = []
     for difference in contest.differences:
         d = _scaled(difference.found, column.scale)
@@ -175,9 +170,7 @@ def _contest_facts(contest: Contest, table: Table) -> tuple[str, Grid, dict[str,
     heading = f"{shown}{_ARROWS[column.better]} ({column.reading})"
     searched = contest.best == BEST
     heading += f", against the {BEST}" if searched else ""
-    grid = Grid(
-        f"Difference of {column.name} to {contest.best}{'' if searched else ', the best without HBO'}", head, rows
-    )
+    grid = Grid(f"Difference of {column.name} to {contest.best}{'' if searched else ', the best baseline'}", head, rows)
     return heading, grid, _drawing(contest)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hbo.compare.optimum import Estimate
@@ -34,22 +34,24 @@ class Headroom:
     """A search, as far as it is.
 
     Attributes:
-        runs: Finished runs of the search.
+        runs: Finished runs of the search that have a held-out loss of every dataset.
         planned: How many it has.
         found: What it found; None before its end.
+        lacking: How many further runs are finished, but lack the loss of a dataset.
     """
 
     runs: Sequence[SearchRun]
     planned: int
     found: Found | None = None
+    lacking: int = 0
 
     def sentences(self, rows: Sequence[ResultLine]) -> list[str]:
         """What the mixture matters here; `rows` are the finished runs of the comparison."""
         if self.found is None:
-            return [
-                f"The search for the best static mixture goes on: {len(self.runs)} of {self.planned} runs are finished."
-            ]
-        losses = {label: _by_seed(rows, label) for label in (BEST, "uniform")}
+            done = f"{len(self.runs) + self.lacking} of {self.planned} runs are finished"
+            lost = f"; {self.lacking} of them can't be judged, as the held-out loss of a dataset is missing"
+            return [f"The search for the best static mixture goes on: {done}{lost if self.lacking else ''}."]
+        losses = {label: _by_seed(rows, label, self.found.datasets) for label in (BEST, "uniform")}
         noise = seed_noise([*(run.mean for run in self.runs if run.mixture == "uniform"), *losses["uniform"].values()])
         return [_best(self.found), _predicted(self.found), *_judged(self.found, noise, losses), _quality(self.found)]
 
@@ -96,8 +98,10 @@ def seed_noise(losses: Sequence[float]) -> Noise:
     return Noise(mean_and_error(losses)[1] * len(losses) ** 0.5, len(losses))
 
 
-def _by_seed(rows: Sequence[ResultLine], label: str) -> dict[int, float]:
-    return {row["seed"]: row["macro_nll"] for row in rows if row["label"] == label and row["macro_nll"] is not None}
+def _by_seed(rows: Sequence[ResultLine], label: str, datasets: Collection[str]) -> dict[int, float]:
+    """The mean loss of a row's runs, but for those that lack a dataset's: theirs would be a mean of others."""
+    whole = [row for row in rows if row["label"] == label and row["nll"].keys() >= set(datasets)]
+    return {row["seed"]: row["macro_nll"] for row in whole if row["macro_nll"] is not None}
 
 
 def _percent(share: float) -> str:
@@ -106,7 +110,10 @@ def _percent(share: float) -> str:
 
 def _best(found: Found) -> str:
     shares = ", ".join(f"{name} {_percent(share)}" for name, share in found.weights.items())
-    return f"Best static mixture of a surface through {found.mixtures} static mixtures: {shares}."
+    told = f"Best static mixture of a surface through {found.mixtures - len(found.left_out)} static mixtures: {shares}."
+    if found.left_out:
+        told += f" Left out, as runs of theirs lack the held-out loss of a dataset: {', '.join(found.left_out)}."
+    return told
 
 
 def _predicted(found: Found) -> str:
@@ -125,6 +132,9 @@ def _judged(found: Found, noise: Noise, losses: Mapping[str, Mapping[int, float]
     ours, theirs = losses[BEST], losses["uniform"]
     # As a gain, which is above 0 where less loss is left.
     measured = paired({seed: -loss for seed, loss in ours.items()}, {seed: -loss for seed, loss in theirs.items()})
+    if noise.runs < 2:
+        unknown = "By how much seeds of uniform differ isn't known, as fewer than two of its runs have all losses"
+        return [f"{unknown}: give more --seeds.", *([_measured(measured)] if measured.pairs else [])]
     told = [f"Seeds of uniform differ by {noise.deviation:.4f} (standard deviation of {noise.runs} runs)."]
     told += [_measured(measured)] if measured.pairs else []
     if measured.pairs < _ENOUGH:

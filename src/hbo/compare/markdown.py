@@ -13,7 +13,7 @@ READING = (
     "responses, per token, in nats. Macro is its mean over datasets, relative the mean of NLL over NLL before "
     "training, worst that of the dataset where it is highest; accuracy is the mean over the datasets that have "
     "one. The averages belong together: which method wins often depends on the average. The best of a column is bold, "
-    "the second underlined; wins counts the datasets whose NLL is lowest."
+    "the second underlined; wins counts the datasets whose NLL is lowest. Only rows with the most seeds are ranked."
 )
 
 
@@ -23,7 +23,9 @@ def markdown(table: Table | None, headroom: HeadroomPart | None = None) -> str:
     if table is None:
         return "\n".join([*searched, "No run is finished yet."]) + "\n"
     answer = [] if headroom and not table.judged else [_escaped(verdict(table)), ""]
-    parts = [*searched, *answer, READING, "", *_grid(table, table.columns, wins=True)]
+    parts = [*searched, *answer, READING, "", *_grid(table, [*table.losses, *table.averages, *table.costs], wins=True)]
+    for note in table.notes:
+        parts += ["", _escaped(note)]
     if table.accuracies:
         parts += ["", "Accuracy:", "", *_grid(table, table.accuracies)]
     if table.benchmarks:

@@ -17,10 +17,10 @@ from hbo.compare.optimum import Estimate, Optimum, optimum
 from hbo.compare.simplex import least_share, spread
 from hbo.config import RunConfig
 from hbo.config.file import load
-from hbo.core.prior import temperature_prior
 from hbo.errors import ConfigError, DataError
+from hbo.folder.ledger import read_lines
 from hbo.folder.metrics import Metrics
-from hbo.folder.paths import METRICS_FILE
+from hbo.folder.paths import LEDGER, METRICS_FILE
 from hbo.folder.records import Count, Record
 
 BEST = "best static mixture found"
@@ -74,6 +74,8 @@ class Found(Record):
     deviation: float
     """Standard deviation of the mixtures' mean losses, which the error is to be held against."""
     runs: tuple[SearchRun, ...]
+    left_out: tuple[str, ...] = ()
+    """Mixtures that the surface knows nothing of, as a run of theirs lacks the held-out loss of a dataset."""
 
     @property
     def weights(self) -> dict[str, float]:
@@ -166,9 +168,9 @@ def _searchable(own: RunConfig, mixtures: int) -> list[str]:
         )
     if not own.mixture.eval_fraction:
         raise ConfigError("--mixtures: nothing is held out (mixture.eval_fraction is 0), so no mixture can be judged")
-    if mixtures < len(entries) + 2:
+    if mixtures < (fewest := _fewest(len(entries))):
         raise ConfigError(
-            f"--mixtures {mixtures}: too few for {len(entries)} datasets; give {len(entries) + 2} at least, better "
+            f"--mixtures {mixtures}: too few for {len(entries)} datasets; give {fewest} at least, better "
             f"{3 * len(entries)} or more"
         )
     return list(entries)
@@ -196,51 +198,78 @@ def settled(search: Search, output: Path) -> Found:
 
     Raises:
         ConfigError: As `already_found`.
-        DataError: A run has no held-out losses, or the file can't be written.
+        DataError: Too few mixtures have held-out losses, or the file can't be written.
     """
     found = already_found(search, output)
     if found is None:
-        runs = [_search_run(cell, search) for cell in search.cells]
-        found = _fitted(search, runs)
+        found = _fitted(search, finished_runs(search))
         found.write(output / FOUND_FILE)
     return found
 
 
 def finished_runs(search: Search) -> list[SearchRun]:
-    """Those of the search's runs that are finished."""
-    return [_search_run(cell, search) for cell in search.cells if cell.is_finished]
+    """Those of the search's runs that are finished and have a held-out loss of every dataset.
+
+    Raises:
+        DataError: A file of a run is damaged.
+    """
+    found = []
+    for cell in search.cells:
+        metrics = Metrics.read(cell.folder / METRICS_FILE) if cell.is_finished else None
+        nll = _losses(metrics, search) if metrics else {}
+        if nll.keys() == search.even.keys():
+            shares = search.shares.get(cell.label) or _drawn_at(cell)
+            found.append(SearchRun(mixture=cell.label, seed=cell.seed, shares=shares, nll=nll))
+    return found
 
 
-def _search_run(cell: Cell, search: Search) -> SearchRun:
-    metrics = Metrics.read(cell.folder / METRICS_FILE) or Metrics()
-    names = list(search.even)
-    nll = {name: metrics.after[name].nll for name in names if name in metrics.after}
-    if list(nll) != names or not np.isfinite(list(nll.values())).all():
-        missing = next(name for name in names if not np.isfinite(nll.get(name, np.nan)))
-        raise DataError(
-            f"{cell.folder / METRICS_FILE}: has no held-out loss of dataset '{missing}', so the mixture can't be "
-            "judged; look at the run's log"
-        )
-    mixture = cell.label
-    return SearchRun(mixture=mixture, seed=cell.seed, shares=search.shares.get(mixture) or _by_size(metrics), nll=nll)
+def _losses(metrics: Metrics, search: Search) -> dict[str, float]:
+    known = {name: metrics.after[name].nll for name in search.even if name in metrics.after}
+    return {name: nll for name, nll in known.items() if np.isfinite(nll)}
 
 
-def _by_size(metrics: Metrics) -> dict[str, float]:
-    sizes = {name: sum(groups) for name, groups in metrics.sizes.items()}
-    return dict(zip(sizes, map(float, temperature_prior(list(sizes.values()), 1.0)), strict=True))
+def _drawn_at(cell: Cell) -> dict[str, float]:
+    """The probabilities that a static run has drawn its datasets at."""
+    names, lines = read_lines(cell.folder / LEDGER)
+    return dict(zip(names, lines[0].p_K, strict=True))
 
 
 def _fitted(search: Search, runs: Sequence[SearchRun]) -> Found:
     names = list(search.even)
+    mixtures = list(dict.fromkeys(cell.label for cell in search.cells))
+    seeds = {(run.mixture, run.seed) for run in runs}
+    # All mixtures are compared on the same seeds. Uniform's further seeds tell of noise alone.
+    left_out = [label for label in mixtures if any((label, seed) not in seeds for seed in search.seeds)]
+    _refuse_too_few(search, len(mixtures) - len(left_out))
     kept: dict[str, list[SearchRun]] = {}
     for run in runs:
-        # Uniform's further seeds tell of noise alone: all mixtures are compared on the same seeds.
-        if run.seed in search.seeds and _is_inside(run.shares):
+        if run.seed in search.seeds and run.mixture not in left_out and _is_inside(run.shares):
             kept.setdefault(run.mixture, []).append(run)
     share_NK = np.array([[each[0].shares[name] for name in names] for each in kept.values()])
     loss_NK = np.array([_mean_loss(each, names) for each in kept.values()])
     best = optimum(share_NK, loss_NK)
-    return _recorded(search, runs, names, best)
+    return _recorded(search, runs, left_out, best)
+
+
+def _refuse_too_few(search: Search, left: int) -> None:
+    if left >= _fewest(len(search.even)):
+        return
+    measured = [_losses(Metrics.read(cell.folder / METRICS_FILE) or Metrics(), search) for cell in search.cells]
+    for name in search.even:
+        if not any(name in nll for nll in measured):
+            raise DataError(
+                f"--mixtures: no run has a held-out loss of dataset '{name}', so no mixture can be judged; give it two "
+                "rows or more, so that one is held out, or leave it out, and give another --output"
+            )
+    raise DataError(
+        f"--mixtures {search.mixtures}: only {left} of the mixtures have held-out losses of all {len(search.even)} "
+        f"datasets, and {_fewest(len(search.even))} are needed; give more --mixtures, or, if training diverged, lower "
+        "train.learning_rate and give another --output"
+    )
+
+
+def _fewest(datasets: int) -> int:
+    return datasets + 2
 
 
 def _is_inside(shares: Mapping[str, float]) -> bool:
@@ -253,11 +282,11 @@ def _mean_loss(runs: Sequence[SearchRun], names: Sequence[str]) -> Floats:
     return found
 
 
-def _recorded(search: Search, runs: Sequence[SearchRun], names: Sequence[str], best: Optimum) -> Found:
+def _recorded(search: Search, runs: Sequence[SearchRun], left_out: Sequence[str], best: Optimum) -> Found:
     columns = (best.share_K, best.low_K, best.high_K, best.error_K)
     rows = {
         name: dict(zip(("share", "low", "high", "error"), (float(column[k]) for column in columns), strict=True))
-        for k, name in enumerate(names)
+        for k, name in enumerate(search.even)
     }
     return Found(
         mixtures=search.mixtures,
@@ -268,6 +297,7 @@ def _recorded(search: Search, runs: Sequence[SearchRun], names: Sequence[str], b
         error=best.error,
         deviation=best.deviation,
         runs=tuple(runs),
+        left_out=tuple(left_out),
     )
 
 

@@ -6,8 +6,8 @@ A row stands for a method with its varied settings, a column for a measure.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hbo.compare.grid import STATIC
@@ -65,7 +65,10 @@ def _percent(name: str, of: Callable[[ResultLine], float | None], digits: int = 
 
 @dataclass(frozen=True)
 class SeedMean:
-    """Mean and standard error over the seeds of a row; `rank` is 1 for the best of its column, 2 for the next."""
+    """Mean and standard error over the seeds of a row.
+
+    `rank` is 1 for the best of its column, 2 for the next, among the rows with the most seeds.
+    """
 
     mean: float
     error: float
@@ -83,7 +86,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Contest:
-    """All rows against the best baseline in one measure: the baseline of the best mean."""
+    """All rows against the best baseline in one measure: of those with the most seeds, the one of the best mean."""
 
     column: Metric
     best: str
@@ -96,26 +99,33 @@ class Table:
 
     Attributes:
         labels: Rows.
-        columns: Measures: each dataset's NLL, then the averages, always together.
-        entries: By row and column name.
+        losses: Columns of each dataset's NLL.
+        averages: Columns of what all datasets have in common, always shown together: means over them.
+        costs: Columns of the overhead and the seconds.
+        entries: By row and column; names don't tell columns apart, as a dataset may be called `seconds`.
         accuracies: Columns of each dataset's accuracy, where it has one.
         benchmarks: Columns of the accuracy in each of the paper's means and each task, where runs were evaluated.
-        wins: Datasets in which a row has the lowest mean NLL; a tie counts for each.
+        wins: Datasets in which a row has the lowest mean NLL, of the rows with the most seeds; a tie counts for each.
         contests: Against the best baseline, measure by measure.
         seeds: How many seeds each row has.
-        judged: Rows that the comparison is about: hbo's, or without it those of every method that follows rewards. The
-            others are the baselines.
+        judged: Rows that the comparison is about: hbo's, or without it those of every method that follows rewards.
+        baselines: The others, but for a mixture that took a search to find: nobody had that choice without one.
+        notes: Sentences that stand under the table: which runs the averages leave out.
     """
 
     labels: list[str]
-    columns: list[Metric]
+    losses: list[Metric]
+    averages: list[Metric]
+    costs: list[Metric]
     accuracies: list[Metric]
     benchmarks: list[Metric]
-    entries: dict[tuple[str, str], SeedMean]
+    entries: dict[tuple[str, Metric], SeedMean]
     wins: dict[str, int]
     contests: list[Contest]
     seeds: dict[str, int]
     judged: list[str]
+    baselines: list[str]
+    notes: list[str]
 
     def grid(
         self, columns: Sequence[Metric], shown: Callable[[SeedMean, Metric], str], *, wins: bool = False
@@ -124,9 +134,13 @@ class Table:
         head = ["method", "seeds", *(column.name for column in columns), *(["wins"] if wins else [])]
         rows = []
         for label in self.labels:
-            cells = [shown(self.entries[label, column.name], column) for column in columns]
+            cells = [shown(self.entries[label, column], column) for column in columns]
             rows.append([label, str(self.seeds[label]), *cells, *([str(self.wins[label])] if wins else [])])
         return head, rows
+
+    def leading(self, labels: Sequence[str], column: Metric) -> str | None:
+        """The best of these rows in a measure, of those with the most seeds in it; None where none has a value."""
+        return _leading(labels, column, self.entries)
 
 
 def tabulate(runs: Sequence[ResultLine]) -> Table:
@@ -134,11 +148,11 @@ def tabulate(runs: Sequence[ResultLine]) -> Table:
     labels = list(dict.fromkeys(run["label"] for run in runs))
     names = list(dict.fromkeys(name for run in runs for name in run["nll"]))
     answered = [name for name in names if any(_accuracy(name)(run) is not None for run in runs)]
-    nll = [Metric(name, _nll(name)) for name in names]
+    losses = [Metric(name, _nll(name)) for name in names]
     averages = [
-        Metric("macro NLL", lambda run: run["macro_nll"]),
-        Metric("relative NLL", lambda run: run["relative_nll"]),
-        Metric("worst NLL", lambda run: run["worst_nll"]),
+        Metric("macro NLL", _average("macro_nll", names)),
+        Metric("relative NLL", _average("relative_nll", names)),
+        Metric("worst NLL", _average("worst_nll", names)),
         *([_percent("accuracy", _mean_accuracy)] if answered else []),
     ]
     costs = [
@@ -148,16 +162,21 @@ def tabulate(runs: Sequence[ResultLine]) -> Table:
     accuracies = [_percent(f"accuracy of {name}", _accuracy(name)) for name in answered]
     asked = list(dict.fromkeys(name for run in runs for name in run.get("benchmarks") or ()))
     benchmarks = [_percent(name, _benchmark(name), digits=2) for name in asked]
-    entries: dict[tuple[str, str], SeedMean] = {}
-    for column in (*nll, *averages, *costs, *accuracies, *benchmarks):
+    entries: dict[tuple[str, Metric], SeedMean] = {}
+    for column in (*losses, *averages, *costs, *accuracies, *benchmarks):
         entries |= _ranked(column, labels, runs)
-    wins = {label: sum(entries[label, column.name].rank == 1 for column in nll) for label in labels}
+    wins = {label: sum(entries[label, column].rank == 1 for column in losses) for label in labels}
     seeds = {label: sum(run["label"] == label for run in runs) for label in labels}
     judged = _judged(runs)
+    searched = {run["label"] for run in runs if run["method"] == STATIC}
+    baselines = [label for label in labels if label not in {*judged, *searched}]
     fought = [*averages, *(column for column in benchmarks if column.name.startswith("μ"))]
-    contests = [contest for column in fought if (contest := _contest(column, labels, judged, runs, entries))]
+    contests = [contest for column in fought if (contest := _contest(column, labels, baselines, runs, entries))]
     contests += _against_static(averages[0], labels, runs)
-    return Table(labels, [*nll, *averages, *costs], accuracies, benchmarks, entries, wins, contests, seeds, judged)
+    return Table(
+        labels, losses, averages, costs, accuracies, benchmarks, entries, wins, contests, seeds, judged, baselines,
+        _notes(runs, names),
+    )  # fmt: skip
 
 
 def _judged(runs: Sequence[ResultLine]) -> list[str]:
@@ -168,6 +187,22 @@ def _judged(runs: Sequence[ResultLine]) -> list[str]:
 
 def _nll(name: str) -> Callable[[ResultLine], float | None]:
     return lambda run: run["nll"].get(name)
+
+
+def _average(key: str, names: Sequence[str]) -> Callable[[ResultLine], float | None]:
+    """An average over all these datasets: without one of them it would be that of others than in the next row."""
+    return lambda run: run[key] if run["nll"].keys() >= set(names) else None
+
+
+def _notes(runs: Sequence[ResultLine], names: Sequence[str]) -> list[str]:
+    missing = [[name for name in names if name not in run["nll"]] for run in runs]
+    found = [
+        f"{run['label']}, seed {run['seed']} ({', '.join(lost)})"
+        for run, lost in zip(runs, missing, strict=True)
+        if lost
+    ]
+    told = "Left out of the averages over datasets, as they lack the held-out loss of a dataset"
+    return [f"{told}: {'; '.join(found)}. If training diverged there, lower train.learning_rate."] if found else []
 
 
 def _accuracy(name: str) -> Callable[[ResultLine], float | None]:
@@ -183,39 +218,43 @@ def _benchmark(name: str) -> Callable[[ResultLine], float | None]:
     return lambda run: (run.get("benchmarks") or {}).get(name)
 
 
-def _ranked(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -> dict[tuple[str, str], SeedMean]:
+def _ranked(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -> dict[tuple[str, Metric], SeedMean]:
     found = {}
     for label in labels:
         values = [v for run in runs if run["label"] == label and (v := column.of(run)) is not None]
-        found[label] = (*mean_and_error(values), len(values))
-    levels = sorted({-column.better * mean for mean, _, _ in found.values() if not math.isnan(mean)})
-    steps = [level for i, level in enumerate(levels) if not i or level - levels[i - 1] > _TIE]
+        found[label, column] = SeedMean(*mean_and_error(values), len(values))
+    rivals = _fullest(labels, column, found)
+    if not column.better or len(rivals) < 2:
+        return found
+    level = {label: -column.better * found[label, column].mean for label in rivals}
+    ordered = sorted(level.values())
+    steps = [each for i, each in enumerate(ordered) if not i or each - ordered[i - 1] > _TIE]
+    for label in rivals:
+        place = sum(step < level[label] - _TIE for step in steps) + 1
+        found[label, column] = replace(found[label, column], rank=place if place <= 2 else 0)
+    return found
 
-    def rank(mean: float) -> int:
-        if not column.better or math.isnan(mean) or len(labels) < 2:
-            return 0
-        place = sum(step < -column.better * mean - _TIE for step in steps) + 1
-        return place if place <= 2 else 0
 
-    return {(label, column.name): SeedMean(*figures, rank(figures[0])) for label, figures in found.items()}
+def _fullest(labels: Sequence[str], column: Metric, entries: Mapping[tuple[str, Metric], SeedMean]) -> list[str]:
+    """The rows with the most seeds in a measure: a mean over other seeds may be better by the luck of the seeds."""
+    most = max((entries[label, column].seeds for label in labels), default=0)
+    return [label for label in labels if most and entries[label, column].seeds == most]
+
+
+def _leading(labels: Sequence[str], column: Metric, entries: Mapping[tuple[str, Metric], SeedMean]) -> str | None:
+    fullest = _fullest(labels, column, entries)
+    return min(fullest, key=lambda label: -column.better * entries[label, column].mean, default=None)
 
 
 def _contest(
     column: Metric,
     labels: Sequence[str],
-    judged: Sequence[str],
+    baselines: Sequence[str],
     runs: Sequence[ResultLine],
-    entries: dict[tuple[str, str], SeedMean],
+    entries: Mapping[tuple[str, Metric], SeedMean],
 ) -> Contest | None:
-    # A mixture that took a search to find is no choice that one had without it.
-    left_out = {*judged, *(run["label"] for run in runs if run["method"] == STATIC)}
-    baselines = [
-        label for label in labels if label not in left_out and not math.isnan(entries[label, column.name].mean)
-    ]
-    if not baselines:
-        return None
-    best = min(baselines, key=lambda label: -column.better * entries[label, column.name].mean)
-    return Contest(column, best, _differences(column, best, labels, runs))
+    best = _leading(baselines, column, entries)
+    return None if best is None else Contest(column, best, _differences(column, best, labels, runs))
 
 
 def _against_static(column: Metric, labels: Sequence[str], runs: Sequence[ResultLine]) -> list[Contest]:

@@ -20,12 +20,11 @@ _SHOWN = {
 
 def comparison_table(table: Table) -> Columns:
     """A row for each method: means over its seeds; the best of a column is bold."""
-    shown = [column for column in table.columns if column.name in _SHOWN]
-    heads = [_SHOWN[column.name] for column in shown]
+    heads = [_SHOWN[column.name] for column in table.averages]
     found = Columns(["method", "seeds", *heads, "datasets won", "balancing", "time"], "Held-out rows after training")
     for label in table.labels:
-        cells = [_entry(table.entries[label, column.name], column) for column in shown]
-        overhead, seconds = table.entries[label, "overhead"].mean, table.entries[label, "seconds"].mean
+        cells = [_entry(table.entries[label, column], column) for column in table.averages]
+        overhead, seconds = (table.entries[label, column].mean for column in table.costs)
         found.add(
             visible(label), str(table.seeds[label]), *cells, str(table.wins[label]),
             "–" if math.isnan(overhead) else f"+{overhead:.1%}", "–" if math.isnan(seconds) else duration(seconds),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from hbo.compare.statistics import Paired
 from hbo.compare.table import Contest, Table
 
@@ -33,21 +31,31 @@ def verdict(table: Table | None) -> str:
     if table is None:
         return "No run is finished yet."
     contest = next((each for each in table.contests if each.column.name == JUDGED), None)
-    ours = None if contest is None else _best(table.judged, table)
+    ours = None if contest is None else table.leading(table.judged, contest.column)
     if contest is None or ours is None:
-        missing = "a baseline such as proportional" if contest is None else "hbo"
-        return f"There is nothing to judge yet: name {missing} in --methods too."
+        return _unjudged(table, table.baselines if contest is None else table.judged)
     found = next(each.found for each in contest.differences if each.label == ours)
     return _told(ours, contest, found, table)
 
 
-def _best(labels: list[str], table: Table) -> str | None:
-    known = [label for label in labels if not math.isnan(table.entries[label, JUDGED].mean)]
-    return min(known, key=lambda label: table.entries[label, JUDGED].mean, default=None)
+def _unjudged(table: Table, lacking: list[str]) -> str:
+    """Why there is no verdict: none of the `lacking` rows has a mean loss, or there is no such row."""
+    if not lacking:
+        missing = "hbo" if table.baselines else "a baseline such as proportional"
+        return f"There is nothing to judge yet: name {missing} in --methods too."
+    if not table.losses:
+        return (
+            "There is nothing to judge: no run has a held-out loss; hold rows out (mixture.eval_fraction), or lower "
+            "train.learning_rate if training diverged, and give another --output."
+        )
+    return (
+        f"There is nothing to judge: no run of {', '.join(lacking)} has a held-out loss of every dataset; if training "
+        "diverged, lower train.learning_rate and give another --output."
+    )
 
 
 def _told(ours: str, contest: Contest, found: Paired, table: Table) -> str:
-    theirs = table.entries[contest.best, JUDGED].mean
+    theirs = table.entries[contest.best, contest.column].mean
     if not found.pairs:
         return f"There is nothing to judge yet: {ours} and {contest.best} have no finished seed in common."
     share = found.mean / theirs if theirs else 0.0
