@@ -1,5 +1,6 @@
 import os
 import re
+import signal
 
 import datasets
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 
 # What is printed is what a pipe of any width gets, whatever terminal the tests are started from.
 os.environ.pop("COLUMNS", None)
+
+# What the tests start can be interrupted, also where they run in the background, for which a shell has SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure.
 settings.register_profile("any speed", deadline=None)

@@ -27,6 +27,7 @@ def lines(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_every_stage_runs_at_toy_size(tmp_path):
     printed = lines(bench("--toy", "--output", tmp_path).stdout)
     assert [line["name"] for line in printed] == list(STAGES)
