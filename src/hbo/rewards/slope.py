@@ -83,13 +83,14 @@ def worth(drawn_SK: Floats, loss_SK: Floats) -> Floats:
     K = drawn_SK.shape[1]
     if is_untold(drawn_SK):
         return np.full(K, np.nan)
-    worth_K = {}
+    known, worth_of = [], []
     for i, ratio_SK, loss_S, weight_S in _measurements(drawn_SK, loss_SK):
         likely_E, theta_EK = _laws(ratio_SK, loss_S, weight_S, i)
-        worth_K[i] = likely_E @ (theta_EK * ratio_SK[-1] ** -_EXPONENTS[:, None])
+        known.append(i)
+        worth_of.append(likely_E @ (theta_EK * ratio_SK[-1] ** -_EXPONENTS[:, None]))
     reward_K = np.full(K, np.nan)
-    for i in worth_K:
-        reward_K[i] = np.mean([row_K[i] for row_K in worth_K.values()])
+    if known:
+        reward_K[known] = np.mean(worth_of, axis=0)[known]
     return _drawn_to_the_mean(reward_K, len(drawn_SK))
 
 
